@@ -1,0 +1,352 @@
+"""All shape arithmetic, for any spatial rank: arguments to tuples, padding, output sizes, windows, receptive fields.
+
+A convolution along one spatial axis is fixed by five numbers: the input's ``size``, the ``kernel`` (how many taps),
+``stride``, ``dilation`` and the pair ``(before, after)`` of padding. Output ``p`` reads the inputs
+``p * stride - before + r * dilation`` for the taps ``r = 0 .. kernel - 1``; what lies outside ``0 .. size - 1`` is zero.
+Axes are independent of each other, so everything here is written for one axis and mapped over the axes.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import sys
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Pairs = tuple[tuple[int, int], ...]
+
+#: Largest number of elements an array may have: its bytes in float64 must stay an address.
+MAX_ELEMENTS = sys.maxsize // 16
+
+
+def _integer(value: Any, name: str) -> int:
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer or a tuple of integers, got {value!r}") from None
+
+
+def ntuple(value: Any, rank: int, name: str, *, minimum: int = 1) -> tuple[int, ...]:
+    """Return `value` as a tuple of `rank` integers, each at least `minimum`; one integer stands for all axes.
+
+    Raises `TypeError` for what is no integer and `ValueError` for a wrong length or a value below the minimum.
+
+    >>> ntuple(3, 2, "stride")
+    (3, 3)
+    >>> ntuple((1, 2), 2, "stride")
+    (1, 2)
+    """
+    if isinstance(value, (tuple, list, np.ndarray)):
+        result = tuple(_integer(item, name) for item in value)
+        if len(result) != rank:
+            raise ValueError(f"{name} must be one integer or {rank} of them (one for each spatial axis), got {value!r}")
+    else:
+        result = (_integer(value, name),) * rank
+    if any(item < minimum for item in result):
+        raise ValueError(f"{name} must be at least {minimum}, got {value!r}")
+    if any(item > MAX_ELEMENTS for item in result):
+        raise ValueError(f"{name} is too large: got {value!r}, the largest size is {MAX_ELEMENTS}")
+    return result
+
+
+def effective_kernel(kernel: int, dilation: int) -> int:
+    """Return how many inputs a dilated kernel spans: ``(kernel - 1) * dilation + 1``.
+
+    >>> effective_kernel(3, 2)
+    5
+    """
+    return (kernel - 1) * dilation + 1
+
+
+def padding_pairs(
+    padding: Any, size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
+) -> Pairs:
+    """Return `padding` as one pair ``(before, after)`` for each axis of `size`.
+
+    `padding` is an integer, one for each axis, a pair for each axis, ``"valid"`` (none) or ``"same"``: the output then
+    has ``ceil(size / stride)`` elements, and where the total is odd the extra zero comes after, as in TensorFlow.
+
+    >>> padding_pairs(1, (8, 8), (3, 3), (1, 1), (1, 1))
+    ((1, 1), (1, 1))
+    >>> padding_pairs("same", (8,), (3,), (2,), (1,))
+    ((0, 1),)
+    >>> padding_pairs(((0, 2), (1, 1)), (8, 8), (3, 3), (1, 1), (1, 1))
+    ((0, 2), (1, 1))
+    """
+    rank = len(size)
+    if isinstance(padding, str):
+        if padding == "valid":
+            return ((0, 0),) * rank
+        if padding == "same":
+            return tuple(
+                _same_pair(n, effective_kernel(k, d), s)
+                for n, k, s, d in zip(size, kernel, stride, dilation, strict=True)
+            )
+        raise ValueError(f'padding must be an integer, a tuple, "same" or "valid", got {padding!r}')
+    if isinstance(padding, (tuple, list)) and any(isinstance(item, (tuple, list)) for item in padding):
+        if len(padding) != rank or not all(isinstance(item, (tuple, list)) and len(item) == 2 for item in padding):
+            raise ValueError(f"padding must be {rank} pairs (before, after), got {padding!r}")
+        return tuple((pair[0], pair[1]) for pair in (ntuple(item, 2, "padding", minimum=0) for item in padding))
+    return tuple((item, item) for item in ntuple(padding, rank, "padding", minimum=0))
+
+
+def _same_pair(size: int, span: int, stride: int) -> tuple[int, int]:
+    total = max((-(-size // stride) - 1) * stride + span - size, 0)
+    return total // 2, total - total // 2
+
+
+def conv_output(
+    size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], padding: Pairs, dilation: Sequence[int]
+) -> tuple[int, ...]:
+    """Return the output's spatial shape: ``(size + before + after - span) // stride + 1`` for each axis.
+
+    Raises `ValueError` where the kernel spans more than the padded input.
+
+    >>> conv_output((32, 28), (3, 3), (2, 1), ((1, 1), (1, 1)), (1, 1))
+    (16, 28)
+    """
+    result = []
+    for axis, (n, k, s, (before, after), d) in enumerate(zip(size, kernel, stride, padding, dilation, strict=True)):
+        span, padded = effective_kernel(k, d), n + before + after
+        if span > padded:
+            raise ValueError(
+                f"the kernel is larger than the padded input along spatial axis {axis}: "
+                f"kernel {k} with dilation {d} spans {span}, the input has {n} and padding ({before}, {after})"
+            )
+        result.append((padded - span) // s + 1)
+    return tuple(result)
+
+
+def conv_transpose_padding(
+    padding: Any, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], output_padding: Sequence[int]
+) -> Pairs:
+    """Return the padding of the convolution whose adjoint a transposed convolution is, a pair for each axis.
+
+    ``"same"`` makes the output ``size * stride`` long; it asks for a kernel that spans at least the stride.
+
+    >>> conv_transpose_padding("same", (4,), (2,), (1,), (0,))
+    ((1, 1),)
+    """
+    if padding != "same":
+        return padding_pairs(padding, kernel, kernel, stride, dilation)
+    pairs = []
+    for k, s, d, extra in zip(kernel, stride, dilation, output_padding, strict=True):
+        total = effective_kernel(k, d) + extra - s
+        if total < 0:
+            raise ValueError(
+                f'padding "same" needs a kernel that spans the stride: kernel {k} with dilation {d}, '
+                f"output_padding {extra} and stride {s}"
+            )
+        pairs.append((total // 2, total - total // 2))
+    return tuple(pairs)
+
+
+def conv_transpose_output(
+    size: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Pairs,
+    dilation: Sequence[int],
+    output_padding: Sequence[int],
+) -> tuple[int, ...]:
+    """Return a transposed convolution's spatial shape: ``(size - 1) * stride - before - after + span + output_padding``.
+
+    Raises `ValueError` where that is less than 1, or where an output padding is not smaller than the stride.
+
+    >>> conv_transpose_output((8,), (3,), (2,), ((1, 1),), (1,), (1,))
+    (16,)
+    """
+    result = []
+    for axis, (n, k, s, (before, after), d, extra) in enumerate(
+        zip(size, kernel, stride, padding, dilation, output_padding, strict=True)
+    ):
+        if extra >= max(s, d):
+            raise ValueError(
+                f"output_padding must be smaller than stride or dilation, got {extra} with stride {s} "
+                f"and dilation {d} along spatial axis {axis}"
+            )
+        out = (n - 1) * s - before - after + effective_kernel(k, d) + extra
+        if out < 1:
+            raise ValueError(
+                f"padding ({before}, {after}) leaves no output along spatial axis {axis}: "
+                f"input {n}, kernel {k}, stride {s}, dilation {d}"
+            )
+        result.append(out)
+    return tuple(result)
+
+
+def pool_output(
+    size: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Pairs,
+    dilation: Sequence[int],
+    ceil_mode: bool = False,
+) -> tuple[int, ...]:
+    """Return a pooling's spatial shape; with `ceil_mode` a last window may hang over the end, but not begin there.
+
+    Raises `ValueError` where the kernel spans more than the padded input, or where padding is not smaller than it.
+
+    >>> pool_output((5,), (2,), (2,), ((0, 0),), (1,)), pool_output((5,), (2,), (2,), ((0, 0),), (1,), True)
+    ((2,), (3,))
+    """
+    for axis, (k, d, pair) in enumerate(zip(kernel, dilation, padding, strict=True)):
+        if max(pair) >= effective_kernel(k, d):
+            raise ValueError(
+                f"padding must be smaller than the kernel's span, got {pair} with kernel {k} and dilation {d} "
+                f"along spatial axis {axis}"
+            )
+    floor = conv_output(size, kernel, stride, padding, dilation)
+    if not ceil_mode:
+        return floor
+    result = []
+    for out, n, k, s, (before, after), d in zip(floor, size, kernel, stride, padding, dilation, strict=True):
+        rest = (n + before + after - effective_kernel(k, d)) % s
+        result.append(out + 1 if rest and out * s < n + before else out)
+    return tuple(result)
+
+
+class Windows(NamedTuple):
+    """The pooling windows along one axis: window ``i`` reads ``first[i] + t * step`` for ``t < taps[i]``.
+
+    Only inputs that exist are in a window; `count[i]` is what the average divides by along this axis.
+    """
+
+    first: np.ndarray
+    taps: np.ndarray
+    count: np.ndarray
+    step: int
+
+
+@lru_cache(maxsize=512)
+def pool_windows(
+    size: int,
+    kernel: int,
+    stride: int,
+    padding: tuple[int, int],
+    dilation: int = 1,
+    ceil_mode: bool = False,
+    count_include_pad: bool = False,
+) -> Windows:
+    """Return the windows of a pooling along one axis of `size` inputs (all arrays int64, read-only).
+
+    >>> w = pool_windows(5, 3, 2, (1, 1))
+    >>> w.first.tolist(), w.taps.tolist(), w.count.tolist()
+    ([0, 1, 3], [2, 3, 2], [2, 3, 2])
+    """
+    before, after = padding
+    (out,) = pool_output((size,), (kernel,), (stride,), (padding,), (dilation,), ceil_mode)
+    start = np.arange(out, dtype=np.int64) * stride - before
+    low = np.maximum(-(start // dilation), 0)  # the first tap that is not before the input
+    high = np.minimum(-((start - size) // dilation), kernel)  # one past the last tap that is inside
+    taps = np.maximum(high - low, 0)
+    first = np.where(taps > 0, start + low * dilation, 0)
+    if count_include_pad:
+        inside = -((start - size - after) // dilation)  # taps before the end of the padding
+        count = np.clip(inside, 1, kernel)
+    else:
+        count = np.maximum(taps, 1)
+    return _frozen(Windows(first, taps, count, dilation))
+
+
+@lru_cache(maxsize=512)
+def adaptive_windows(size: int, out: int) -> Windows:
+    """Return `out` windows that cover `size` inputs: ``floor(i * size / out)`` to ``ceil((i + 1) * size / out)``.
+
+    >>> w = adaptive_windows(5, 2)
+    >>> w.first.tolist(), w.taps.tolist()
+    ([0, 2], [3, 3])
+    """
+    i = np.arange(out, dtype=np.int64)
+    first = i * size // out
+    taps = -(-(i + 1) * size // out) - first
+    return _frozen(Windows(first, taps, taps.copy(), 1))
+
+
+def _frozen(windows: Windows) -> Windows:
+    for array in windows[:3]:
+        array.flags.writeable = False
+    return windows
+
+
+class Axis(NamedTuple):
+    """One axis of a windowed product, as the convolution kernels take it.
+
+    Product row ``i < rows`` reads inputs ``i * stride + origin + t * dilation`` with weight tap
+    ``tap_first + t * tap_step`` for ``t < taps``, and writes output ``out_first + i * out_step``.
+    """
+
+    size: int
+    rows: int
+    taps: int
+    stride: int
+    origin: int
+    dilation: int
+    tap_first: int
+    tap_step: int
+    out_first: int
+    out_step: int
+
+
+def forward_axis(size: int, out: int, kernel: int, stride: int, before: int, dilation: int) -> Axis:
+    """Return the axis of a convolution: every output, every tap."""
+    return Axis(size, out, kernel, stride, -before, dilation, 0, 1, 0, 1)
+
+
+def adjoint_axes(size: int, out: int, kernel: int, stride: int, before: int, dilation: int) -> tuple[Axis, ...]:
+    """Return the adjoint of a convolution along one axis as dense products, one for each phase of the stride.
+
+    The convolution reads `size` inputs and writes `out` outputs; its adjoint reads the `out` and writes the `size`.
+    Input ``h`` gets ``sum_r dy[p] * weight[r]`` over the taps with ``p * stride = h + before - r * dilation``. All the
+    ``h`` with the same ``(h + before) % stride`` use the same taps, so each phase is a convolution with stride 1.
+
+    >>> [axis.taps for axis in adjoint_axes(8, 4, 3, 2, 1, 1)]
+    [1, 2]
+    """
+    common = math.gcd(stride, dilation)
+    axes = []
+    for first in range(min(stride, size)):
+        phase = (first + before) % stride
+        # the taps of this phase run from `low` in steps of stride / common; p falls by dilation / common at each
+        taps = [r for r in range(min(kernel, stride)) if (r * dilation - phase) % stride == 0]
+        step = stride // common
+        low = taps[0] if taps else 0
+        many = len(range(low, kernel, step)) if taps else 0
+        last = low + (many - 1) * step
+        origin = (first + before - last * dilation) // stride if many else 0
+        rows = len(range(first, size, stride))
+        axes.append(Axis(out, rows, many, 1, origin, dilation // common, last if many else 0, -step, first, stride))
+    return tuple(axes)
+
+
+def check_elements(shape: Sequence[int], name: str) -> int:
+    """Return the number of elements of `shape`; raise `ValueError` where it is more than an array can have.
+
+    >>> check_elements((2, 3, 4), "x")
+    24
+    """
+    total = math.prod(shape)
+    if total > MAX_ELEMENTS:
+        raise ValueError(f"{name} would have shape {tuple(shape)}: {total} elements are more than {MAX_ELEMENTS}")
+    return total
+
+
+class ReceptiveField(NamedTuple):
+    """What one output sees along one axis: `size` inputs; neighbouring outputs see windows `jump` inputs apart."""
+
+    size: int = 1
+    jump: int = 1
+
+    def then(self, kernel: int, stride: int, dilation: int = 1) -> ReceptiveField:
+        """Return the field of a window over outputs that have this field (Araujo et al. 2019, Distill).
+
+        >>> ReceptiveField().then(3, 2).then(3, 1)
+        ReceptiveField(size=7, jump=2)
+        """
+        return ReceptiveField(self.size + (effective_kernel(kernel, dilation) - 1) * self.jump, self.jump * stride)
