@@ -1,0 +1,88 @@
+"""The kernels: Cython source compiled once for each instruction set and dtype, and the choice among the results.
+
+Where is what:
+
+=================  ====================================================================================================
+``simd.h``         what C must say: the SIMD type of the instruction set being compiled, the size of its register tile
+``simd.pxi``       the same for Cython; scratch memory
+``tile.pxi``       the register tile, where every multiply-add of a convolution or a linear layer happens
+``window.pxi``     windows of an array packed as rows of a matrix, a block at a time
+``product.pxi``    blocks of an implicit matrix product, and of the gradient of its right operand
+``conv.pxi``       convolution forward, adjoint (gradient of the input, transposed convolution), gradient of the weight
+``local.pxi``      locally connected layers: the same product with weights of its own at each position
+``depthwise.pxi``  one channel at a time: vectors run along the channels, no product
+``pool.pxi``       maxima and averages over windows, and their ways back
+``elementwise.pxi``  activations and normalization
+=================  ====================================================================================================
+
+``kernels.pxi`` includes them all, and ``_<isa>_<dtype>.pyx`` is a stub that includes ``kernels.pxi``: ``setup.py`` compiles
+each stub with the flags of its instruction set. Importing this package asks the processor what it offers and imports the
+best variant; the environment variable ``FASTCONV_ISA`` (``baseline``, ``avx2`` or ``avx512``) forces one.
+
+A kernel takes memoryviews and writes into arrays that its caller allocated. It validates nothing, holds no Python object
+without the GIL, and gives the same bits for any number of threads.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+
+import numpy as np
+
+from fastconv._kernels import _cpu
+
+#: Every instruction set that has variants, the plainest first.
+ISAS = ("baseline", "avx2", "avx512")
+
+_SUFFIXES = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
+
+
+def built_isas() -> list[str]:
+    """Return the instruction sets that this installation has kernels for."""
+    return [isa for isa in ISAS if find_spec(f"{__name__}._{isa}_f32")]
+
+
+def offered_isas() -> list[str]:
+    """Return the instruction sets that the processor and the operating system offer."""
+    return list(_cpu.offered_isas())
+
+
+def choose_isa(wanted: str | None, built: list[str], offered: list[str]) -> str:
+    """Return the best instruction set of those both built and offered, or the `wanted` one.
+
+    Raises `ImportError` where `wanted` is not one of them.
+    """
+    usable = [isa for isa in built if isa in offered]
+    if not wanted:
+        return usable[-1]
+    if wanted not in ISAS:
+        raise ImportError(f"FASTCONV_ISA must be one of {', '.join(ISAS)}, got {wanted!r}")
+    if wanted not in usable:
+        why = "this installation has no kernels for it" if wanted not in built else "this processor does not offer it"
+        raise ImportError(f"FASTCONV_ISA={wanted}: {why}; usable here: {', '.join(usable)}")
+    return wanted
+
+
+def load(isa: str) -> dict[np.dtype, ModuleType]:
+    """Import the kernels of one instruction set: dtype to module."""
+    return {dtype: import_module(f"{__name__}._{isa}_{suffix}") for dtype, suffix in _SUFFIXES.items()}
+
+
+#: The instruction set in use.
+isa: str = choose_isa(os.environ.get("FASTCONV_ISA"), built_isas(), offered_isas())
+
+#: The modules in use, by dtype.
+modules: dict[np.dtype, ModuleType] = load(isa)
+
+#: Whether the kernels were built with OpenMP; without it every call runs on one thread.
+has_openmp: bool = modules[np.dtype(np.float32)].describe()["openmp"]
+
+
+def use(name: str) -> None:
+    """Switch every later call to another instruction set (the tests run the kernels of each)."""
+    global isa
+    isa = choose_isa(name, built_isas(), offered_isas())
+    modules.update(load(isa))

@@ -1,0 +1,176 @@
+# The implicit matrix product and the gradient of its right operand, a block at a time (Goto and van de Geijn 2008: both
+# operands packed for the caches; Chetlur et al. 2014: the left one made from the image while it is packed).
+#
+#   product:  y[m, j]  = bias[j] + sum_k windows[m, k] * b[k, j]      convolution, its adjoint, linear layers
+#   gradient: db[k, j] = sum_m windows[m, k] * dy[m, j]               every weight gradient
+#
+# A block is a range of outputs that one thread computes alone, summing in the order of k (or m): results do not depend on how
+# many threads there are, nor on the blocks.
+
+
+cdef enum:
+    ROWS = 224 // TILE_M * TILE_M   # rows packed at a time: ROWS x DEPTH_LD stays in the second-level cache
+    COLUMNS = 512                   # columns of a block: COLUMNS x DEPTH too
+    TRANSPOSE_K = 64                # a transposed panel is written this many rows at a time, to stay in the first level
+
+
+cdef struct Grid:
+    # A product or gradient cut into independent blocks.
+    Py_ssize_t rows, row_blocks, cols, col_blocks
+
+
+cdef Grid product_grid(const Product *p, Py_ssize_t groups, int threads) noexcept nogil:
+    """Row blocks that fill the threads evenly; where there are too few rows, column blocks."""
+    cdef Grid g
+    cdef Py_ssize_t total = product_rows(p)
+    cdef Py_ssize_t most = ROWS if p.b_col == 1 else 4 * ROWS   # a transposed panel costs more: use it for more rows
+    g.row_blocks = ceil_div(total, most)
+    if total >= threads * ROWS // 2:
+        g.row_blocks = round_up(g.row_blocks, threads)
+    g.rows = round_up(ceil_div(total, g.row_blocks), TILE_M)
+    g.row_blocks = ceil_div(total, g.rows)
+    g.col_blocks = ceil_div(p.cols, COLUMNS)
+    if groups * g.row_blocks * g.col_blocks < threads:
+        g.col_blocks = max(g.col_blocks, ceil_div(2 * threads, groups * g.row_blocks))
+    g.cols = round_up(ceil_div(p.cols, g.col_blocks), TILE_N)
+    g.col_blocks = ceil_div(p.cols, g.cols)
+    return g
+
+
+cdef inline Py_ssize_t depth_step(Py_ssize_t depth) noexcept nogil:
+    """The least even cut of `depth` into parts of at most DEPTH."""
+    return min(round_up(ceil_div(max(depth, 1), ceil_div(max(depth, 1), DEPTH)), 8), <Py_ssize_t> DEPTH)
+
+
+cdef inline Py_ssize_t product_scratch(const Product *p, Grid g) noexcept nogil:
+    return own_lines(min(g.rows, <Py_ssize_t> ROWS) * DEPTH_LD + g.cols * depth_step(product_depth(p)) + g.cols)
+
+
+cdef void weight_offsets(const Product *p, Py_ssize_t k_first, Py_ssize_t count, Py_ssize_t *offsets) noexcept nogil:
+    """offsets[i] = where element (k_first + i, column 0) of the right operand is."""
+    cdef Py_ssize_t c = k_first % p.depth, t = k_first // p.depth, i
+    cdef Py_ssize_t tw = t % p.w.taps, th = t // p.w.taps % p.h.taps, td = t // p.w.taps // p.h.taps
+    for i in range(count):
+        offsets[i] = td * p.b_d + th * p.b_h + tw * p.b_w + c * p.b_k
+        c += 1
+        if c == p.depth:
+            c = 0
+            tw += 1
+            if tw == p.w.taps:
+                tw = 0
+                th += 1
+                if th == p.h.taps:
+                    th = 0
+                    td += 1
+
+
+cdef inline Py_ssize_t panel_width(Py_ssize_t cols) noexcept nogil:
+    return TILE_N if cols > LANES else LANES
+
+
+cdef void pack_panel(
+    const real *b, Py_ssize_t b_col, const Py_ssize_t *offsets, Py_ssize_t depth, Py_ssize_t cols, real *packed,
+) noexcept nogil:
+    """packed[k * width + j] = b[offsets[k] + j * b_col], zero for the columns from `cols` to the panel's width."""
+    cdef Py_ssize_t width = panel_width(cols), k, j, k_first, k_end
+    cdef const real *column
+    if b_col == 1:
+        for k in range(depth):
+            copy(packed + k * width, b + offsets[k], cols)
+            for j in range(cols, width):
+                packed[k * width + j] = 0
+        return
+    k_first = 0
+    while k_first < depth:
+        k_end = min(k_first + TRANSPOSE_K, depth)
+        for j in range(width):
+            if j < cols:
+                column = b + j * b_col
+                for k in range(k_first, k_end):
+                    packed[k * width + j] = column[offsets[k]]
+            else:
+                for k in range(k_first, k_end):
+                    packed[k * width + j] = 0
+        k_first = k_end
+
+
+cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratch) noexcept nogil:
+    """Compute block number `block` of the grid."""
+    cdef Py_ssize_t row_first = block % g.row_blocks * g.rows, col_first = block // g.row_blocks * g.cols
+    cdef Py_ssize_t row_end = min(row_first + g.rows, product_rows(p)), cols = min(g.cols, p.cols - col_first)
+    cdef Py_ssize_t total = product_depth(p), step = depth_step(total)
+    cdef real *windows = scratch
+    cdef real *panels = windows + min(g.rows, <Py_ssize_t> ROWS) * DEPTH_LD
+    cdef real *start = panels + g.cols * step
+    cdef Py_ssize_t offsets[DEPTH]
+    cdef Py_ssize_t out[ROWS]
+    cdef Py_ssize_t k, depth, m, rows, i, j, width
+    for j in range(g.cols):
+        start[j] = p.bias[col_first + j] if p.bias and j < cols else 0
+    k = 0
+    while True:
+        depth = min(step, total - k)
+        weight_offsets(p, k, depth, offsets)
+        for i in range(ceil_div(cols, TILE_N)):
+            j = i * TILE_N
+            width = min(cols - j, <Py_ssize_t> TILE_N)
+            pack_panel(p.b + (col_first + j) * p.b_col, p.b_col, offsets, depth, width, panels + j * step)
+        m = row_first
+        while m < row_end:
+            rows = min(<Py_ssize_t> ROWS, row_end - m)
+            pack_windows(p, m, rows, k, k + depth, windows)
+            row_outputs(p, m, rows, out)
+            for i in range(ceil_div(cols, TILE_N)):
+                j = i * TILE_N
+                width = min(cols - j, <Py_ssize_t> TILE_N)
+                rows_by_panel(
+                    rows, width, windows, panels + j * step, depth, start + j if k == 0 else NULL, p.y + col_first + j, out
+                )
+            m += rows
+        k += depth
+        if k >= total:
+            return
+
+
+cdef Grid gradient_grid(const Product *p) noexcept nogil:
+    """Blocks of the weight array: here `rows` counts k, and the products' rows are cut into chunks by the caller."""
+    cdef Grid g
+    g.rows = depth_step(product_depth(p))
+    g.row_blocks = ceil_div(product_depth(p), g.rows)
+    g.cols = min(round_up(p.cols, TILE_N), <Py_ssize_t> 128)
+    g.col_blocks = ceil_div(p.cols, g.cols)
+    return g
+
+
+cdef inline Py_ssize_t gradient_scratch() noexcept nogil:
+    return own_lines(ROWS * DEPTH_LD + ROWS * TILE_N)
+
+
+cdef void gradient_block(
+    const Product *p, Grid g, Py_ssize_t block, Py_ssize_t row_first, Py_ssize_t row_end, const real *dy, real *db, real *scratch,
+) noexcept nogil:
+    """db (strides of p.b) of one block, summed over the products' rows row_first .. row_end - 1."""
+    cdef Py_ssize_t k = block % g.row_blocks * g.rows, col_first = block // g.row_blocks * g.cols
+    cdef Py_ssize_t depth = min(g.rows, product_depth(p) - k), cols = min(g.cols, p.cols - col_first)
+    cdef real *windows = scratch
+    cdef real *packed = windows + ROWS * DEPTH_LD
+    cdef real zeros[TILE_N]
+    cdef Py_ssize_t offsets[DEPTH]
+    cdef Py_ssize_t out[ROWS]
+    cdef Py_ssize_t m, rows, i, j, width
+    for j in range(TILE_N):
+        zeros[j] = 0
+    weight_offsets(p, k, depth, offsets)
+    m = row_first
+    while True:
+        rows = min(<Py_ssize_t> ROWS, row_end - m)
+        pack_windows(p, m, rows, k, k + depth, windows)
+        row_outputs(p, m, rows, out)
+        for i in range(ceil_div(cols, TILE_N)):
+            j = i * TILE_N
+            width = min(cols - j, <Py_ssize_t> TILE_N)
+            pack_panel(dy + col_first + j, 1, out, rows, width, packed)
+            columns_by_panel(depth, width, windows, packed, rows, zeros if m == row_first else NULL, db + col_first + j, offsets)
+        m += rows
+        if m >= row_end:
+            return

@@ -1,0 +1,43 @@
+/* What C must say because Cython cannot: the SIMD vector type of the instruction set being compiled, and its tile.
+ *
+ * `real` is the dtype of the module, `vec` as many of them as a register holds. A vec may lie at any address of a real.
+ * TILE_M x (TILE_V vectors) is the register tile: TILE_M * TILE_V accumulators, TILE_V vectors of the right operand.
+ */
+#ifndef FASTCONV_SIMD_H
+#define FASTCONV_SIMD_H
+
+typedef FASTCONV_REAL real;
+
+#if defined(__AVX512F__)
+#define VEC_BYTES 64
+enum { TILE_M = 14 }; /* 28 of 32 registers */
+#elif defined(__AVX2__)
+#define VEC_BYTES 32
+enum { TILE_M = 6 }; /* 12 of 16 */
+#elif defined(__aarch64__)
+#define VEC_BYTES 16
+enum { TILE_M = 12 }; /* 24 of 32 */
+#else
+#define VEC_BYTES 16
+enum { TILE_M = 4 }; /* 8 of 16: without FMA each product needs a register of its own */
+#endif
+
+typedef real vec __attribute__((vector_size(VEC_BYTES), aligned(sizeof(real)), may_alias));
+
+enum {
+    LANES = VEC_BYTES / sizeof(real),
+    TILE_V = 2,
+    TILE_N = TILE_V * LANES, /* columns of a tile */
+};
+
+/* One vector with every lane x. The product of a scalar and a vector broadcasts by itself; a sum needs this. */
+static inline vec broadcast(real x) { return x - (vec){0}; }
+
+#ifdef _OPENMP
+#include <omp.h>
+enum { HAS_OPENMP = 1 };
+#else
+enum { HAS_OPENMP = 0 };
+#endif
+
+#endif

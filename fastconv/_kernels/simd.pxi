@@ -1,0 +1,40 @@
+# What simd.h tells Cython. `float` stands for whichever dtype the module is compiled for.
+from cython.parallel cimport parallel, prange, threadid
+from libc.stdint cimport int64_t
+from libc.stdlib cimport free
+
+cdef extern from "<stdlib.h>" nogil:
+    void *aligned_alloc(size_t alignment, size_t size)
+
+cdef extern from "simd.h":
+    ctypedef float real
+    ctypedef float vec
+    const int LANES
+    const int TILE_M
+    const int TILE_V
+    const int TILE_N
+    const int HAS_OPENMP
+    vec broadcast(real x) nogil
+
+
+def describe():
+    """The compiled variant: bytes of a vector, rows and columns of the tile, whether it has OpenMP."""
+    return {"vector_bytes": LANES * sizeof(real), "tile": (TILE_M, TILE_N), "openmp": bool(HAS_OPENMP)}
+
+
+cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+    return (a + b - 1) // b
+
+
+cdef inline Py_ssize_t round_up(Py_ssize_t items, Py_ssize_t multiple) noexcept nogil:
+    return ceil_div(items, multiple) * multiple
+
+
+cdef inline Py_ssize_t own_lines(Py_ssize_t items) noexcept nogil:
+    """`items` reals rounded up to whole cache lines, so that the scratch of two threads shares none."""
+    return round_up(items, 64 // sizeof(real))
+
+
+cdef real *new_scratch(Py_ssize_t items, int threads) noexcept nogil:
+    """`items` (whole cache lines) for each thread, or NULL where there is no memory; the caller frees it."""
+    return <real *> aligned_alloc(64, items * threads * sizeof(real))

@@ -1,0 +1,111 @@
+"""Build the kernels: one Cython source set, compiled once for each instruction set and each dtype.
+
+Everything that differs between the variants is in the two tables below; see ``fastconv/_kernels/__init__.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+X86 = platform.machine().lower() in ("x86_64", "amd64")
+
+#: Instruction set -> compiler flags. The baseline is what every processor of the architecture has (SSE2, NEON).
+ISA_FLAGS: dict[str, list[str]] = {"baseline": []}
+if X86:
+    ISA_FLAGS = {
+        "baseline": ["-march=x86-64"],
+        "avx2": ["-march=x86-64-v3"],
+        "avx512": ["-march=x86-64-v4", "-mprefer-vector-width=512"],
+    }
+
+#: Suffix of the module -> C type of its arrays.
+DTYPES = {"f32": "float", "f64": "double"}
+
+OPTIMIZE = ["-O3", "-std=gnu11", "-funroll-loops", "-fno-math-errno", "-fno-trapping-math", "-g0"]
+
+#: gcc unrolls and inlines the register tile whole only when it may make large functions; others do not know these.
+GCC_ONLY = [
+    "--param=max-completely-peeled-insns=2000",
+    "--param=max-completely-peel-times=32",
+    "--param=max-inline-insns-single=4000",
+    "--param=large-function-growth=2000",
+    "--param=inline-unit-growth=400",
+]
+
+KERNELS = Path("fastconv/_kernels")
+
+
+def compiles(compiler: list[str], flags: list[str], source: str = "int main(void) { return 0; }\n") -> bool:
+    """Whether the compiler builds `source` with `flags`, linked, without a warning about them."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "probe.c"
+        path.write_text(source)
+        try:
+            command = [*compiler, "-Werror", *flags, str(path), "-o", str(Path(folder) / "probe")]
+            return subprocess.run(command, capture_output=True, check=False).returncode == 0
+        except OSError:
+            return False
+
+
+class BuildKernels(build_ext):
+    """`build_ext` that asks the compiler what it can do, and says what to install where there is none."""
+
+    def build_extensions(self) -> None:
+        compiler = list(getattr(self.compiler, "compiler", None) or ["cc"])[:1]
+        if not compiles(compiler, []):
+            sys.exit(
+                f"fastconv needs a C compiler to build its kernels, and {compiler[0]!r} does not work here. "
+                "Install one and try again: `apt install gcc libc6-dev python3-dev` (Debian, Ubuntu), "
+                "`dnf install gcc python3-devel` (Fedora), `xcode-select --install` (macOS)."
+            )
+        optimize = [*OPTIMIZE, *(flag for flag in GCC_ONLY if compiles(compiler, [flag]))]
+        openmp = ["-fopenmp"]
+        if not compiles(compiler, openmp, "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"):
+            print("fastconv: this compiler has no OpenMP: the kernels will run on one thread (see `fastconv info`)")
+            openmp = []
+        for extension in self.extensions:
+            extension.extra_compile_args = [*optimize, *extension.extra_compile_args, *openmp]
+            extension.extra_link_args = ["-Wl,-s" if sys.platform == "linux" else "-Wl,-S", *openmp]
+        self.parallel = self.parallel or os.cpu_count()
+        super().build_extensions()
+
+
+def extensions() -> list[Extension]:
+    """One extension module for each instruction set and dtype, from stubs that include the same source."""
+    return [
+        Extension(
+            f"fastconv._kernels._{isa}_{suffix}",
+            [str(KERNELS / f"_{isa}_{suffix}.pyx")],
+            include_dirs=[str(KERNELS)],
+            define_macros=[("FASTCONV_REAL", ctype)],
+            extra_compile_args=flags,
+            depends=[str(path) for path in [KERNELS / "simd.h", *sorted(KERNELS.glob("*.pxi"))]],
+        )
+        for isa, flags in ISA_FLAGS.items()
+        for suffix, ctype in DTYPES.items()
+    ]
+
+
+setup(
+    ext_modules=cythonize(
+        [*extensions(), Extension("fastconv._kernels._cpu", [str(KERNELS / "_cpu.pyx")])],
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": False,
+            "wraparound": False,
+            "cdivision": True,
+            "initializedcheck": False,
+            "freethreading_compatible": False,
+        },
+    ),
+    cmdclass={"build_ext": BuildKernels},
+)
