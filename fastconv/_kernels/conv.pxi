@@ -47,7 +47,9 @@ def conv_forward(
     p.b_d = p.b_h * weight.shape[1]
     p.y, p.out_d, p.out_h, p.out_w, p.y_ld = &y[0, 0, 0, 0, 0], y.shape[1], y.shape[2], y.shape[3], y.shape[4]
     p.cols = weight.shape[4] // groups
-    p.bias = NULL if bias is None else &bias[0]
+    p.bias = NULL
+    if bias is not None:
+        p.bias = &bias[0]
     with nogil:
         status = run_product(p, groups, p.cols, threads)
     if status:
@@ -73,7 +75,9 @@ def conv_backward_input(
     p.b_k, p.b_col = 1, weight.shape[4]
     p.y, p.out_d, p.out_h, p.out_w, p.y_ld = &dx[0, 0, 0, 0, 0], dx.shape[1], dx.shape[2], dx.shape[3], dx.shape[4]
     p.cols = weight.shape[3]
-    p.bias = NULL if bias is None else &bias[0]
+    p.bias = NULL
+    if bias is not None:
+        p.bias = &bias[0]
     with nogil:
         for i in range(phases_d.shape[0]):
             for j in range(phases_h.shape[0]):

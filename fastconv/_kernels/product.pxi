@@ -110,7 +110,8 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
     k = 0
     while True:
         depth = min(step, total - k)
-        weight_offsets(p, k, depth, offsets)
+        if depth:  # a window may have no tap at all: what is left is the bias
+            weight_offsets(p, k, depth, offsets)
         for i in range(ceil_div(cols, TILE_N)):
             j = i * TILE_N
             width = min(cols - j, <Py_ssize_t> TILE_N)
@@ -118,7 +119,8 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
         m = row_first
         while m < row_end:
             rows = min(<Py_ssize_t> ROWS, row_end - m)
-            pack_windows(p, m, rows, k, k + depth, windows)
+            if depth:
+                pack_windows(p, m, rows, k, k + depth, windows)
             row_outputs(p, m, rows, out)
             for i in range(ceil_div(cols, TILE_N)):
                 j = i * TILE_N

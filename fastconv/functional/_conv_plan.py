@@ -1,0 +1,232 @@
+"""Everything about a convolution that follows from shapes and arguments, computed once; and the choice of its algorithm.
+
+Convolution, transposed convolution and their gradients are three operations on one plan: `apply` (windows of x times the
+weight), `adjoint` (the same weight the other way) and `weight_gradient`. All of them run on arrays with three spatial axes;
+a lower rank has axes of size 1 in front.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastconv import geometry
+from fastconv.functional._validate import kernels_for
+from fastconv.threads import threads_for
+
+#: A weight gradient is cut into so many blocks at least, whatever the number of threads: partial sums are added in order.
+ENOUGH_BLOCKS = 16
+
+#: Rows of one partial sum of a bias gradient.
+SUM_ROWS = 1024
+
+
+class ConvPlan(NamedTuple):
+    """A convolution of an input (N, *spatial, C) with a weight (*kernel, C // groups, O), all shapes known and checked."""
+
+    x_shape: tuple[int, ...]
+    weight_shape: tuple[int, ...]
+    y_shape: tuple[int, ...]
+    groups: int
+    multiply_adds: int
+    algorithm: str
+    axes: NDArray[np.int64]  # (3, 10): geometry.Axis of the forward product
+    phases: tuple[NDArray[np.int64], ...]  # per axis (phases, 10): geometry.Axis of the adjoint
+
+
+@lru_cache(maxsize=1024, typed=True)
+def conv_plan(
+    x_shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: Any, padding: Any, dilation: Any, groups: Any
+) -> ConvPlan:
+    """Check shapes and arguments and return the plan; every error names the argument."""
+    size, kernel, stride, dilation, groups = _check(x_shape, weight_shape, stride, dilation, groups)
+    pairs = geometry.padding_pairs(padding, size, kernel, stride, dilation)
+    out = geometry.conv_output(size, kernel, stride, pairs, dilation)
+    return _plan(x_shape, weight_shape, (x_shape[0], *out, weight_shape[-1]), stride, pairs, dilation, groups)
+
+
+@lru_cache(maxsize=1024, typed=True)
+def conv_transpose_plan(
+    x_shape: tuple[int, ...],
+    weight_shape: tuple[int, ...],
+    stride: Any,
+    padding: Any,
+    output_padding: Any,
+    dilation: Any,
+    groups: Any,
+) -> ConvPlan:
+    """Return the plan of the convolution whose adjoint takes an array of `x_shape`: x is its output."""
+    rank = len(x_shape) - 2
+    _check_weight_rank(weight_shape, rank)
+    (groups,) = geometry.ntuple(groups, 1, "groups")
+    if weight_shape[-1] != x_shape[-1]:
+        raise ValueError(
+            f"weight must have shape (*kernel, O // groups, C) with C = {x_shape[-1]}, the channels of x, "
+            f"got {weight_shape}"
+        )
+    if x_shape[-1] % groups:
+        raise ValueError(f"groups must divide the channels of x, {x_shape[-1]}, got {groups}")
+    kernel = weight_shape[:rank]
+    stride = geometry.ntuple(stride, rank, "stride")
+    dilation = geometry.ntuple(dilation, rank, "dilation")
+    output_padding = geometry.ntuple(output_padding, rank, "output_padding", minimum=0)
+    pairs = geometry.conv_transpose_padding(padding, kernel, stride, dilation, output_padding)
+    size = x_shape[1:-1]
+    if min(size) < 1:
+        raise ValueError(f"x must have at least one pixel along each spatial axis, got shape {x_shape}")
+    out = geometry.conv_transpose_output(size, kernel, stride, pairs, dilation, output_padding)
+    y_shape = (x_shape[0], *out, weight_shape[-2] * groups)
+    return _plan(y_shape, weight_shape, x_shape, stride, pairs, dilation, groups)
+
+
+def _check_weight_rank(weight_shape: tuple[int, ...], rank: int) -> None:
+    if len(weight_shape) != rank + 2:
+        raise ValueError(
+            f"weight must have {rank + 2} axes for an x with {rank} spatial axes "
+            f"((*kernel, channels in, channels out)), got shape {weight_shape}"
+        )
+    if 0 in weight_shape:
+        raise ValueError(f"weight must have at least one element along every axis, got shape {weight_shape}")
+
+
+def _check(
+    x_shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: Any, dilation: Any, groups: Any
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...], int]:
+    rank, channels = len(x_shape) - 2, x_shape[-1]
+    _check_weight_rank(weight_shape, rank)
+    stride = geometry.ntuple(stride, rank, "stride")
+    dilation = geometry.ntuple(dilation, rank, "dilation")
+    (groups,) = geometry.ntuple(groups, 1, "groups")
+    if channels % groups or weight_shape[-1] % groups:
+        raise ValueError(
+            f"groups must divide the channels of x, {channels}, and of weight's last axis, {weight_shape[-1]}, got {groups}"
+        )
+    if weight_shape[-2] * groups != channels:
+        raise ValueError(
+            f"weight must have shape (*kernel, C // groups, O) with C // groups = {channels // groups} "
+            f"(x has {channels} channels, groups is {groups}), got {weight_shape}"
+        )
+    return x_shape[1:-1], weight_shape[:rank], stride, dilation, groups
+
+
+def _plan(
+    x_shape: tuple[int, ...],
+    weight_shape: tuple[int, ...],
+    y_shape: tuple[int, ...],
+    stride: tuple[int, ...],
+    pairs: geometry.Pairs,
+    dilation: tuple[int, ...],
+    groups: int,
+) -> ConvPlan:
+    for shape, name in ((x_shape, "the input"), (y_shape, "the output"), (weight_shape, "weight")):
+        geometry.check_elements(shape, name)
+    rank = len(x_shape) - 2
+    arguments = [(1, 1, 1, 1, 0, 1)] * (3 - rank) + [
+        (n, p, k, s, before, d)
+        for n, p, k, s, (before, _), d in zip(
+            x_shape[1:-1], y_shape[1:-1], weight_shape[:rank], stride, pairs, dilation, strict=True
+        )
+    ]
+    axes = np.array([geometry.forward_axis(*a) for a in arguments], np.int64)
+    phases = tuple(np.array(geometry.adjoint_axes(*a), np.int64).reshape(-1, 10) for a in arguments)
+    multiply_adds = math.prod(y_shape) * math.prod(weight_shape[:-1])
+    return ConvPlan(
+        x_shape, weight_shape, y_shape, groups, multiply_adds, choose_algorithm(weight_shape, groups), axes, phases
+    )
+
+
+def choose_algorithm(weight_shape: tuple[int, ...], groups: int) -> str:
+    """Return the algorithm of a convolution, the one place where it is chosen.
+
+    ``"depthwise"``: one channel in and out a group, vectors run along the channels. ``"product"``: everything else, an implicit
+    matrix product on the register tile.
+    """
+    depthwise = groups > 1 and weight_shape[-2] == 1 and weight_shape[-1] == groups
+    return "depthwise" if depthwise else "product"
+
+
+def spatial3(array: NDArray[Any]) -> NDArray[Any]:
+    """Return a view (N, D, H, W, C) of an array (N, *spatial, C) with one to three spatial axes."""
+    return array.reshape(array.shape[0], *(1,) * (5 - array.ndim), *array.shape[1:])
+
+
+def weight3(weight: NDArray[Any]) -> NDArray[Any]:
+    """Return a view (T, R, S, C // groups, O) of a weight (*kernel, C // groups, O)."""
+    return weight.reshape((1,) * (5 - weight.ndim) + weight.shape)
+
+
+def _without_elements(shape: tuple[int, ...], bias: NDArray[Any] | None, dtype: Any) -> NDArray[Any]:
+    y = np.zeros(shape, dtype)
+    if bias is not None:
+        y += bias
+    return y
+
+
+def apply(plan: ConvPlan, x: NDArray[Any], weight: NDArray[Any], bias: NDArray[Any] | None) -> NDArray[Any]:
+    """Return the convolution of x (plan.x_shape): an array of plan.y_shape."""
+    if 0 in plan.x_shape or 0 in plan.y_shape:
+        return _without_elements(plan.y_shape, bias, x.dtype)
+    y = np.empty(plan.y_shape, x.dtype)
+    kernels, threads = kernels_for(x), threads_for(plan.multiply_adds)
+    if plan.algorithm == "depthwise":
+        kernels.depthwise(spatial3(x), weight3(weight), bias, spatial3(y), plan.axes, threads)
+    else:
+        kernels.conv_forward(spatial3(x), weight3(weight), bias, spatial3(y), plan.axes, plan.groups, threads)
+    return y
+
+
+def adjoint(plan: ConvPlan, dy: NDArray[Any], weight: NDArray[Any], bias: NDArray[Any] | None) -> NDArray[Any]:
+    """Return the adjoint of the convolution at dy (plan.y_shape): an array of plan.x_shape."""
+    if 0 in plan.x_shape or 0 in plan.y_shape:
+        return _without_elements(plan.x_shape, bias, dy.dtype)
+    dx = np.empty(plan.x_shape, dy.dtype)
+    kernels, threads = kernels_for(dy), threads_for(plan.multiply_adds)
+    if plan.algorithm == "depthwise":
+        for d in plan.phases[0]:
+            for h in plan.phases[1]:
+                for w in plan.phases[2]:
+                    axes = np.stack((d, h, w))
+                    kernels.depthwise(spatial3(dy), weight3(weight), bias, spatial3(dx), axes, threads)
+    else:
+        kernels.conv_backward_input(
+            spatial3(dy), weight3(weight), bias, spatial3(dx), *plan.phases, plan.groups, threads
+        )
+    return dx
+
+
+def weight_gradient(plan: ConvPlan, x: NDArray[Any], dy: NDArray[Any]) -> NDArray[Any]:
+    """Return the gradient of the weight: an array of plan.weight_shape.
+
+    Sums over pixels are cut into a number of parts that the shapes alone fix and added in order.
+    """
+    if 0 in plan.x_shape or 0 in plan.y_shape:
+        return np.zeros(plan.weight_shape, x.dtype)
+    kernels, threads = kernels_for(x), threads_for(plan.multiply_adds)
+    shape = (1,) * (5 - len(plan.weight_shape)) + plan.weight_shape
+    if plan.algorithm == "depthwise":
+        lines = math.prod(plan.y_shape[:-2])  # (N, *spatial but the last)
+        partial = np.empty((min(lines, ENOUGH_BLOCKS), *shape), x.dtype)
+        kernels.depthwise_backward_weight(spatial3(x), spatial3(dy), partial, plan.axes, threads)
+    else:
+        chunks = kernels.gradient_chunks(
+            plan.axes, plan.x_shape[0], plan.weight_shape[-2], plan.weight_shape[-1], plan.groups, ENOUGH_BLOCKS
+        )
+        partial = np.empty((chunks, *shape), x.dtype)
+        kernels.conv_backward_weight(spatial3(x), spatial3(dy), partial, plan.axes, plan.groups, threads)
+    total = partial[0] if len(partial) == 1 else partial.sum(axis=0)
+    return total.reshape(plan.weight_shape)
+
+
+def bias_gradient(dy: NDArray[Any]) -> NDArray[Any]:
+    """Return the sum of dy (..., O) over all axes but the last: shape (O,)."""
+    rows = dy.size // dy.shape[-1]
+    if rows == 0:
+        return np.zeros(dy.shape[-1], dy.dtype)
+    partial = np.empty((-(-rows // SUM_ROWS), dy.shape[-1]), dy.dtype)
+    threads = threads_for(dy.size)
+    kernels_for(dy).column_sums(dy.reshape(rows, dy.shape[-1]), partial, threads)
+    return partial[0] if len(partial) == 1 else partial.sum(axis=0)

@@ -1,0 +1,69 @@
+"""What every public function of this floor checks before it computes: arrays, dtypes, ranks, matching shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastconv import _kernels
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def float_array(value: Any, name: str, *, like: np.ndarray | None = None, like_name: str = "x") -> NDArray[Any]:
+    """Return `value` as a C contiguous float32 or float64 array, copied only where its memory order is another.
+
+    Raises `TypeError` for another dtype (naming `name`) and, given an array `like`, for a dtype that differs from its.
+    """
+    array = np.asarray(value)
+    if array.dtype not in FLOATS:
+        raise TypeError(f"{name} must be a float32 or float64 array, got {array.dtype} of shape {array.shape}")
+    if like is not None and array.dtype != like.dtype:
+        raise TypeError(f"{name} must have the dtype of {like_name}, {like.dtype}, got {array.dtype}")
+    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")) if array.ndim else array
+
+
+def images(value: Any, name: str, *, like: np.ndarray | None = None, like_name: str = "x") -> NDArray[Any]:
+    """Return `value` as a contiguous float array (N, *spatial, C) with one to three spatial axes.
+
+    Raises `ValueError` for another rank or no channels, `TypeError` as `float_array` does.
+    """
+    array = float_array(value, name, like=like, like_name=like_name)
+    if not 3 <= array.ndim <= 5:
+        raise ValueError(
+            f"{name} must have shape (N, *spatial, C) with 1, 2 or 3 spatial axes, got shape {array.shape}"
+        )
+    if array.shape[-1] == 0:
+        raise ValueError(f"{name} must have at least one channel (its last axis), got shape {array.shape}")
+    return array
+
+
+def require_shape(array: np.ndarray, shape: Sequence[int], name: str, what: str) -> None:
+    """Raise `ValueError` unless `array` has `shape`; `what` says where the expected shape comes from."""
+    if array.shape != tuple(shape):
+        raise ValueError(f"{name} must have shape {tuple(shape)} ({what}), got {array.shape}")
+
+
+def require_wrt(wrt: Any) -> tuple[str, ...]:
+    """Return `wrt` as a tuple of some of ``"x"``, ``"weight"``, ``"bias"``; raise `ValueError` for anything else."""
+    names = (wrt,) if isinstance(wrt, str) else tuple(wrt)
+    for item in names:
+        if item not in ("x", "weight", "bias"):
+            raise ValueError(f'wrt must name some of "x", "weight" and "bias", got {wrt!r}')
+    return names
+
+
+def kernels_for(array: np.ndarray) -> ModuleType:
+    """Return the kernel module for an array's dtype."""
+    return _kernels.modules[array.dtype]
+
+
+def flat_arguments(value: Any) -> Any:
+    """Return lists and arrays of arguments as (nested) tuples, so that they can be the key of a cache."""
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return tuple(flat_arguments(item) for item in value)
+    return value

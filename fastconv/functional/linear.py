@@ -1,0 +1,103 @@
+"""Linear (fully connected) maps of the last axis: a 1x1 convolution of pixels without a neighbourhood."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from numpy.typing import ArrayLike, NDArray
+
+from fastconv.functional import _conv_plan as plans
+from fastconv.functional._validate import float_array, require_shape, require_wrt
+from fastconv.functional.conv import Gradients
+
+
+def _as_pixels(x: NDArray[Any], weight: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], plans.ConvPlan]:
+    if weight.ndim != 2 or 0 in weight.shape:
+        raise ValueError(f"weight must have shape (in, out), at least 1 each, got {weight.shape}")
+    if x.ndim < 1 or x.shape[-1] != weight.shape[0]:
+        raise ValueError(f"x must have shape (..., {weight.shape[0]}), the rows of weight, got {x.shape}")
+    pixels = x.reshape(x.size // x.shape[-1], 1, x.shape[-1])
+    weight = weight.reshape(1, *weight.shape)
+    return pixels, weight, plans.conv_plan(pixels.shape, weight.shape, 1, 0, 1, 1)
+
+
+def linear(x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -> NDArray[Any]:
+    """Multiply the last axis of x with a matrix: ``y[..., o] = bias[o] + sum_i x[..., i] * weight[i, o]``.
+
+    Parameters
+    ----------
+    x : array (..., in), float32 or float64
+    weight : array (in, out), dtype of x
+    bias : array (out,), dtype of x, optional
+
+    Returns
+    -------
+    array (..., out), dtype of x
+
+    Raises
+    ------
+    TypeError
+        For dtypes other than float32 and float64, or that differ.
+    ValueError
+        For shapes that do not match.
+
+    See Also
+    --------
+    linear_backward : its gradients.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> linear(np.array([[1.0, 2.0]]), np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]), np.ones(3))
+    array([[2., 3., 4.]])
+    """
+    x = float_array(x, "x")
+    weight = float_array(weight, "weight", like=x)
+    pixels, matrix, plan = _as_pixels(x, weight)
+    if bias is not None:
+        bias = float_array(bias, "bias", like=x)
+        require_shape(bias, weight.shape[1:], "bias", "one value for each output")
+    return plans.apply(plan, pixels, matrix, bias).reshape(*x.shape[:-1], weight.shape[1])
+
+
+def linear_backward(
+    dy: ArrayLike, x: ArrayLike, weight: ArrayLike, *, wrt: Sequence[str] = ("x", "weight", "bias")
+) -> Gradients:
+    """Return the gradients of `linear`: ``dx = dy @ weight.T``, ``dweight = x.T @ dy``, ``dbias = sum dy``.
+
+    Parameters
+    ----------
+    dy : array (..., out), dtype of x
+    x, weight
+        As given to `linear`.
+    wrt : some of "x", "weight", "bias"
+        What is left out is not computed and returned as None.
+
+    Returns
+    -------
+    dx (shape of x), dweight (in, out), dbias (out,)
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `linear`, and where dy has not the shape of the output.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> dx, dweight, dbias = linear_backward(np.ones((1, 3)), np.array([[1.0, 2.0]]), np.ones((2, 3)))
+    >>> dx, dbias
+    (array([[3., 3.]]), array([1., 1., 1.]))
+    """
+    x = float_array(x, "x")
+    weight, dy = float_array(weight, "weight", like=x), float_array(dy, "dy", like=x)
+    wrt = require_wrt(wrt)
+    pixels, matrix, plan = _as_pixels(x, weight)
+    require_shape(dy, (*x.shape[:-1], weight.shape[1]), "dy", "the shape of the output")
+    columns = dy.reshape(plan.y_shape)
+    return (
+        plans.adjoint(plan, columns, matrix, None).reshape(x.shape) if "x" in wrt else None,
+        plans.weight_gradient(plan, pixels, columns).reshape(weight.shape) if "weight" in wrt else None,
+        plans.bias_gradient(columns) if "bias" in wrt else None,
+    )
