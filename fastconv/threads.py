@@ -162,5 +162,5 @@ def cpu_quota(root: Path = _CGROUP) -> int | None:
         if quota in ("max", "-1"):
             return None
         return max(1, -(-int(quota) // int(period)))
-    except (OSError, ValueError, ZeroDivisionError):  # no such file, or a format of another kernel: no quota that we know of
+    except (OSError, ValueError, ZeroDivisionError):  # no such file, or another format: no quota that we know of
         return None

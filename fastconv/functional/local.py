@@ -54,7 +54,8 @@ def _plan(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: Any, 
         )
     geometry.check_elements(weight_shape, "weight")
     arguments = [(1, 1, 1, 1, 0, 1)] * (3 - rank) + [
-        (n, p, k, s, before, 1) for n, p, k, s, (before, _) in zip(x_shape[1:-1], out, kernel, stride, pairs, strict=True)
+        (n, p, k, s, before, 1)
+        for n, p, k, s, (before, _) in zip(x_shape[1:-1], out, kernel, stride, pairs, strict=True)
     ]
     y_shape = (x_shape[0], *out, outputs)
     geometry.check_elements(y_shape, "the output")
