@@ -34,6 +34,7 @@ OPTIMIZE = ["-O3", "-std=gnu11", "-funroll-loops", "-fno-math-errno", "-fno-trap
 
 #: gcc unrolls and inlines the register tile whole only when it may make large functions; others do not know these.
 GCC_ONLY = [
+    "-fno-tree-loop-distribute-patterns",  # short copies stay vector moves: a call to memcpy, or `rep movs`, is slower
     "--param=max-completely-peeled-insns=2000",
     "--param=max-completely-peel-times=32",
     "--param=max-inline-insns-single=4000",

@@ -10,6 +10,7 @@
 
 cdef enum:
     ROWS = 224 // TILE_M * TILE_M   # rows packed at a time: ROWS x DEPTH_LD stays in the second-level cache
+    BLOCK = 4                       # so many times ROWS are a block: packed panels serve them all
     COLUMNS = 512                   # columns of a block: COLUMNS x DEPTH too
     TRANSPOSE_K = 64                # a transposed panel is written this many rows at a time, to stay in the first level
 
@@ -23,8 +24,7 @@ cdef Grid product_grid(const Product *p, Py_ssize_t groups, int threads) noexcep
     """Row blocks that fill the threads evenly; where there are too few rows, column blocks."""
     cdef Grid g
     cdef Py_ssize_t total = product_rows(p)
-    cdef Py_ssize_t most = ROWS if p.b_col == 1 else 4 * ROWS   # a transposed panel costs more: use it for more rows
-    g.row_blocks = ceil_div(total, most)
+    g.row_blocks = ceil_div(total, ROWS * BLOCK)
     if total >= threads * ROWS // 2:
         g.row_blocks = round_up(g.row_blocks, threads)
     g.rows = round_up(ceil_div(total, g.row_blocks), TILE_M)
@@ -43,7 +43,8 @@ cdef inline Py_ssize_t depth_step(Py_ssize_t depth) noexcept nogil:
 
 
 cdef inline Py_ssize_t product_scratch(const Product *p, Grid g) noexcept nogil:
-    return own_lines(min(g.rows, <Py_ssize_t> ROWS) * DEPTH_LD + g.cols * depth_step(product_depth(p)) + g.cols)
+    cdef Py_ssize_t panels = g.cols // TILE_N * panel_items(depth_step(product_depth(p)))
+    return own_lines(min(g.rows, <Py_ssize_t> ROWS) * DEPTH_LD + panels + g.cols)
 
 
 cdef void weight_offsets(const Product *p, Py_ssize_t k_first, Py_ssize_t count, Py_ssize_t *offsets) noexcept nogil:
@@ -68,29 +69,46 @@ cdef inline Py_ssize_t panel_width(Py_ssize_t cols) noexcept nogil:
     return TILE_N if cols > LANES else LANES
 
 
-cdef void pack_panel(
-    const real *b, Py_ssize_t b_col, const Py_ssize_t *offsets, Py_ssize_t depth, Py_ssize_t cols, real *packed,
+cdef inline Py_ssize_t panel_items(Py_ssize_t depth) noexcept nogil:
+    """Elements from one packed panel to the next: a row more than it has, for panels whose rows share no set of the cache."""
+    return (depth + 1) * TILE_N
+
+
+cdef void pack_rows(
+    const real *b, const Py_ssize_t *offsets, Py_ssize_t depth, Py_ssize_t cols, real *packed, Py_ssize_t panel,
 ) noexcept nogil:
-    """packed[k * width + j] = b[offsets[k] + j * b_col], zero for the columns from `cols` to the panel's width."""
-    cdef Py_ssize_t width = panel_width(cols), k, j, k_first, k_end
+    """packed[j // TILE_N * panel + k * width + j % TILE_N] = b[offsets[k] + j]; zero up to the last panel's width.
+
+    Row after row, as they lie in memory: a panel after the other would read two lines of each page and wait for every one.
+    """
+    cdef Py_ssize_t k, j, width
+    cdef real *to
+    for k in range(depth):
+        j = 0
+        while j < cols:
+            width = panel_width(cols - j)
+            to = packed + j // TILE_N * panel + k * width
+            copy(to, b + offsets[k] + j, min(cols - j, width))
+            zero(to + cols - j, width - (cols - j))
+            j += TILE_N
+
+
+cdef void pack_columns(
+    const real *b, Py_ssize_t b_col, const Py_ssize_t *offsets, Py_ssize_t depth, Py_ssize_t cols, real *packed,
+    Py_ssize_t panel,
+) noexcept nogil:
+    """The same with columns b_col apart: a transposition, TRANSPOSE_K rows at a time."""
+    cdef Py_ssize_t k, j, width, k_first = 0, k_end
     cdef const real *column
-    if b_col == 1:
-        for k in range(depth):
-            copy(packed + k * width, b + offsets[k], cols)
-            for j in range(cols, width):
-                packed[k * width + j] = 0
-        return
-    k_first = 0
+    cdef real *to
     while k_first < depth:
         k_end = min(k_first + TRANSPOSE_K, depth)
-        for j in range(width):
-            if j < cols:
-                column = b + j * b_col
-                for k in range(k_first, k_end):
-                    packed[k * width + j] = column[offsets[k]]
-            else:
-                for k in range(k_first, k_end):
-                    packed[k * width + j] = 0
+        for j in range(round_up(cols, LANES)):
+            width = panel_width(cols - j // TILE_N * TILE_N)
+            to = packed + j // TILE_N * panel + j % TILE_N
+            column = b + j * b_col
+            for k in range(k_first, k_end):
+                to[k * width] = column[offsets[k]] if j < cols else 0
         k_first = k_end
 
 
@@ -98,10 +116,10 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
     """Compute block number `block` of the grid."""
     cdef Py_ssize_t row_first = block % g.row_blocks * g.rows, col_first = block // g.row_blocks * g.cols
     cdef Py_ssize_t row_end = min(row_first + g.rows, product_rows(p)), cols = min(g.cols, p.cols - col_first)
-    cdef Py_ssize_t total = product_depth(p), step = depth_step(total)
+    cdef Py_ssize_t total = product_depth(p), step = depth_step(total), panel = panel_items(step)
     cdef real *windows = scratch
     cdef real *panels = windows + min(g.rows, <Py_ssize_t> ROWS) * DEPTH_LD
-    cdef real *start = panels + g.cols * step
+    cdef real *start = panels + g.cols // TILE_N * panel
     cdef Py_ssize_t offsets[DEPTH]
     cdef Py_ssize_t out[ROWS]
     cdef Py_ssize_t k, depth, m, rows, i, j, width
@@ -112,10 +130,10 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
         depth = min(step, total - k)
         if depth:  # a window may have no tap at all: what is left is the bias
             weight_offsets(p, k, depth, offsets)
-        for i in range(ceil_div(cols, TILE_N)):
-            j = i * TILE_N
-            width = min(cols - j, <Py_ssize_t> TILE_N)
-            pack_panel(p.b + (col_first + j) * p.b_col, p.b_col, offsets, depth, width, panels + j * step)
+        if p.b_col == 1:
+            pack_rows(p.b + col_first, offsets, depth, cols, panels, panel)
+        else:
+            pack_columns(p.b + col_first * p.b_col, p.b_col, offsets, depth, cols, panels, panel)
         m = row_first
         while m < row_end:
             rows = min(<Py_ssize_t> ROWS, row_end - m)
@@ -126,7 +144,7 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
                 j = i * TILE_N
                 width = min(cols - j, <Py_ssize_t> TILE_N)
                 rows_by_panel(
-                    rows, width, windows, panels + j * step, depth, start + j if k == 0 else NULL, p.y + col_first + j, out
+                    rows, width, windows, panels + i * panel, depth, start + j if k == 0 else NULL, p.y + col_first + j, out
                 )
             m += rows
         k += depth
@@ -171,7 +189,7 @@ cdef void gradient_block(
         for i in range(ceil_div(cols, TILE_N)):
             j = i * TILE_N
             width = min(cols - j, <Py_ssize_t> TILE_N)
-            pack_panel(dy + col_first + j, 1, out, rows, width, packed)
+            pack_rows(dy + col_first + j, out, rows, width, packed, 0)
             columns_by_panel(depth, width, windows, packed, rows, zeros if m == row_first else NULL, db + col_first + j, offsets)
         m += rows
         if m >= row_end:

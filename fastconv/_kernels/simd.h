@@ -33,6 +33,20 @@ enum {
 /* One vector with every lane x. The product of a scalar and a vector broadcasts by itself; a sum needs this. */
 static inline vec broadcast(real x) { return x - (vec){0}; }
 
+/* The outcome of comparing two vectors: every bit of a lane is set, or none. Also as many integers, each a lane. */
+typedef __typeof__((vec){0} < (vec){0}) mask;
+typedef __typeof__(((mask){0})[0]) lane;
+
+static inline vec choose(mask m, vec a, vec b) { return (vec)((m & (mask)a) | (~m & (mask)b)); }
+
+/* Whether b takes the place of the maximum a: it is larger, or the first NaN. */
+static inline mask beats(vec b, vec a) { return (b > a) | ((b != b) & (a == a)); }
+
+/* b where m holds, else a, for integers. */
+static inline mask choose_lanes(mask m, mask a, mask b) { return (m & a) | (~m & b); }
+
+static inline mask broadcast_lane(lane i) { return i - (mask){0}; }
+
 #ifdef _OPENMP
 #include <omp.h>
 enum { HAS_OPENMP = 1 };
