@@ -6,6 +6,8 @@
 #ifndef FASTCONV_SIMD_H
 #define FASTCONV_SIMD_H
 
+#include <stdint.h>
+
 typedef FASTCONV_REAL real;
 
 #if defined(__AVX512F__)
@@ -33,16 +35,16 @@ enum {
 /* One vector with every lane x. The product of a scalar and a vector broadcasts by itself; a sum needs this. */
 static inline vec broadcast(real x) { return x - (vec){0}; }
 
-/* The outcome of comparing two vectors: every bit of a lane is set, or none. Also as many integers, each a lane. */
-typedef __typeof__((vec){0} < (vec){0}) mask;
-typedef __typeof__(((mask){0})[0]) lane;
+/* The outcome of comparing two vectors: every bit of a lane is set, or none. Also as many integers. */
+typedef __typeof__(_Generic((real)0, float: (int32_t)0, double: (int64_t)0)) lane;
+typedef lane mask __attribute__((vector_size(VEC_BYTES), aligned(sizeof(real)), may_alias));
 
 static inline vec choose(mask m, vec a, vec b) { return (vec)((m & (mask)a) | (~m & (mask)b)); }
 
 /* Whether b takes the place of the maximum a: it is larger, or the first NaN. */
-static inline mask beats(vec b, vec a) { return (b > a) | ((b != b) & (a == a)); }
+static inline mask beats(vec b, vec a) { return (mask)((b > a) | ((b != b) & (a == a))); }
 
-/* b where m holds, else a, for integers. */
+/* `choose` for integers. */
 static inline mask choose_lanes(mask m, mask a, mask b) { return (m & a) | (~m & b); }
 
 static inline mask broadcast_lane(lane i) { return i - (mask){0}; }

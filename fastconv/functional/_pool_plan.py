@@ -1,0 +1,94 @@
+"""The windows of a pooling as the kernels take them: computed and checked once for each shape and set of arguments."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastconv import geometry
+from fastconv.functional._validate import flat_arguments
+
+
+class PoolPlan(NamedTuple):
+    """A pooling of arrays of one shape: the shape of its output, and the windows as the kernels take them."""
+
+    y_shape: tuple[int, ...]
+    axes: tuple[NDArray[np.int64], ...]  # three of (outputs, 4): first, taps, step, count
+    reads: int
+
+
+def image_shape(value: Any) -> tuple[int, ...]:
+    """Return `input_shape` as integers; the pixels are checked with the windows."""
+    shape = flat_arguments(value)
+    if not isinstance(shape, tuple) or not 3 <= len(shape) <= 5:
+        raise ValueError(f"input_shape must be (N, *spatial, C) with 1, 2 or 3 spatial axes, got {value!r}")
+    shape = geometry.ntuple(shape, len(shape), "input_shape", minimum=0)
+    if shape[-1] == 0:
+        raise ValueError(f"input_shape must have at least one channel (its last axis), got {value!r}")
+    geometry.check_elements(shape, "input_shape")
+    return shape
+
+
+def pool_plan(
+    shape: tuple[int, ...],
+    kernel: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: bool,
+    count_include_pad: bool = False,
+) -> PoolPlan:
+    """Check shapes and arguments and return the plan; every error names the argument."""
+    arguments = (flat_arguments(argument) for argument in (kernel, stride, padding, dilation))
+    return _window_plan(shape, *arguments, bool(ceil_mode), bool(count_include_pad))
+
+
+@lru_cache(maxsize=1024, typed=True)
+def _window_plan(
+    shape: tuple[int, ...], kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool, count_pad: bool
+) -> PoolPlan:
+    size = _pixels(shape)
+    rank = len(size)
+    kernel = geometry.ntuple(kernel, rank, "kernel_size")
+    stride = kernel if stride is None else geometry.ntuple(stride, rank, "stride")
+    dilation = geometry.ntuple(dilation, rank, "dilation")
+    pairs = geometry.padding_pairs(padding, size, kernel, stride, dilation)
+    out = geometry.pool_output(size, kernel, stride, pairs, dilation, ceil_mode)
+    geometry.check_elements((shape[0], *out, shape[-1]), "the output")
+    arguments = zip(size, kernel, stride, pairs, dilation, strict=True)
+    return _new_plan(shape, [geometry.pool_windows(*axis, ceil_mode, count_pad) for axis in arguments])
+
+
+def adaptive_plan(shape: tuple[int, ...], output_size: Any) -> PoolPlan:
+    """Return the plan of `output_size` windows that cover the image."""
+    return _adaptive_plan(shape, flat_arguments(output_size))
+
+
+@lru_cache(maxsize=1024, typed=True)
+def _adaptive_plan(shape: tuple[int, ...], output_size: Any) -> PoolPlan:
+    size = _pixels(shape)
+    out = geometry.ntuple(output_size, len(size), "output_size")
+    geometry.check_elements((shape[0], *out, shape[-1]), "the output")
+    return _new_plan(shape, [geometry.adaptive_windows(n, many) for n, many in zip(size, out, strict=True)])
+
+
+def _pixels(shape: tuple[int, ...]) -> tuple[int, ...]:
+    if 0 in shape[1:-1]:
+        raise ValueError(f"x must have at least one pixel along each spatial axis, got shape {shape}")
+    return shape[1:-1]
+
+
+def _new_plan(shape: tuple[int, ...], windows: list[geometry.Windows]) -> PoolPlan:
+    """Bring the windows of one to three axes into the form of three: an axis of size 1 has one window of one tap."""
+    out = tuple(len(axis.first) for axis in windows)
+    y_shape = (shape[0], *out, shape[-1])
+    records = [np.ones((1, 4), np.int64) * (0, 1, 1, 1)] * (3 - len(windows))
+    for axis in windows:
+        step = np.full_like(axis.first, axis.step)
+        records.append(np.stack((axis.first, axis.taps, step, axis.count), axis=1))
+    reads = prod(y_shape) * prod(int(axis.taps.max()) for axis in windows)
+    return PoolPlan(y_shape, tuple(records), reads)
