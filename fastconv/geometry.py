@@ -310,14 +310,13 @@ def adjoint_axes(size: int, out: int, kernel: int, stride: int, before: int, dil
     [1, 2]
     """
     common = math.gcd(stride, dilation)
+    step = stride // common
+    lowest = {r * dilation % stride: r for r in range(min(kernel, step))}
     axes = []
     for first in range(min(stride, size)):
-        phase = (first + before) % stride
         # the taps of this phase run from `low` in steps of stride / common; p falls by dilation / common at each
-        taps = [r for r in range(min(kernel, stride)) if (r * dilation - phase) % stride == 0]
-        step = stride // common
-        low = taps[0] if taps else 0
-        many = len(range(low, kernel, step)) if taps else 0
+        low = lowest.get((first + before) % stride, kernel)
+        many = len(range(low, kernel, step))
         last = low + (many - 1) * step
         origin = (first + before - last * dilation) // stride if many else 0
         rows = len(range(first, size, stride))

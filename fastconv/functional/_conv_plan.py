@@ -124,6 +124,8 @@ def _plan(
 ) -> ConvPlan:
     for shape, name in ((x_shape, "the input"), (y_shape, "the output"), (weight_shape, "weight")):
         geometry.check_elements(shape, name)
+    for n, (before, after) in zip(x_shape[1:-1], pairs, strict=True):  # kernels count along a padded line in elements
+        geometry.check_elements((before + n + after, max(x_shape[-1], y_shape[-1])), "a line of the padded image")
     rank = len(x_shape) - 2
     arguments = [(1, 1, 1, 1, 0, 1)] * (3 - rank) + [
         (n, p, k, s, before, d)
