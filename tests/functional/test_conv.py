@@ -1,0 +1,262 @@
+"""Convolution and its gradients: equal to the reference, adjoint, linear, and everything a convolution must be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from exact import assert_all_exact, assert_exact, dot, several, whole
+from gradients import assert_gradient
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from problems import DTYPES, EDGES, SEEDS, Problem, conv_problems
+
+from fastconv import functional, reference
+
+
+@given(problem=conv_problems(), dtype=DTYPES, seed=SEEDS, with_bias=st.booleans())
+def test_equals_the_reference(isa, threads, problem, dtype, seed, with_bias):
+    x, weight, bias = several([problem.x, problem.weight, problem.bias], dtype, seed)
+    bias = bias if with_bias else None
+    want = reference.conv(x, weight, bias, **problem.keywords)
+    assert_exact(functional.conv(x, weight, bias, **problem.keywords), want, dtype)
+    dy = whole(want.shape, dtype, seed + 1)
+    assert_all_exact(
+        functional.conv_backward(dy, x, weight, **problem.keywords),
+        reference.conv_backward(dy, x, weight, **problem.keywords),
+        dtype,
+    )
+
+
+@given(problem=conv_problems(), seed=SEEDS)
+def test_the_ways_back_are_adjoint(isa, problem, seed):
+    x, weight, bias = several([problem.x, problem.weight, problem.bias], np.float32, seed)
+    y = functional.conv(x, weight, **problem.keywords)
+    dy = whole(y.shape, np.float32, seed + 1)
+    dx, dweight, dbias = functional.conv_backward(dy, x, weight, **problem.keywords)
+    assert dot(dy, y) == dot(dx, x) == dot(dweight, weight)
+    assert dot(dbias, bias) == dot(dy, np.broadcast_to(bias, dy.shape))
+
+
+@given(problem=conv_problems(), seed=SEEDS)
+def test_linear_in_x_and_in_the_weight(isa, problem, seed):
+    x, x2, weight, weight2 = several([problem.x, problem.x, problem.weight, problem.weight], np.float32, seed)
+
+    def conv(x, weight):
+        return functional.conv(x, weight, **problem.keywords)
+
+    assert_exact(conv(2 * x - x2, weight), 2 * conv(x, weight) - conv(x2, weight))
+    assert_exact(conv(x, 2 * weight - weight2), 2 * conv(x, weight) - conv(x, weight2))
+
+
+@pytest.mark.parametrize(
+    ("x", "weight", "keywords"),
+    [
+        ((2, 5, 2), (3, 2, 3), {"stride": 2, "padding": 1}),
+        ((1, 4, 5, 4), (2, 3, 2, 2), {"padding": ((1, 0), (2, 1)), "dilation": (2, 1), "groups": 2}),
+        ((2, 4, 4, 3), (3, 3, 1, 3), {"padding": "same", "groups": 3}),
+        ((1, 3, 2, 3, 2), (2, 1, 2, 2, 2), {"stride": (1, 2, 1), "padding": (0, 1, 1)}),
+    ],
+)
+def test_gradients_against_finite_differences(isa, x, weight, keywords):
+    rng = np.random.default_rng(0)
+    x, weight, bias = rng.standard_normal(x), rng.standard_normal(weight), rng.standard_normal(weight[-1])
+    dy = rng.standard_normal(functional.conv(x, weight, **keywords).shape)
+    dx, dweight, dbias = functional.conv_backward(dy, x, weight, **keywords)
+    assert_gradient(dx, lambda x: functional.conv(x, weight, bias, **keywords), x, dy)
+    assert_gradient(dweight, lambda weight: functional.conv(x, weight, bias, **keywords), weight, dy)
+    assert_gradient(dbias, lambda bias: functional.conv(x, weight, bias, **keywords), bias, dy)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("groups", [1, 64])
+def test_rounding_stays_within_the_bound_of_a_sum(isa, dtype, groups):
+    # |error| <= (number of terms) * eps * sum |x| |w|, whatever the order of the sum (Higham 2002, section 3.1)
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((1, 9, 9, 64)), rng.standard_normal((3, 3, 64 // groups, 64))
+    x, weight = x.astype(dtype), weight.astype(dtype)
+    y = functional.conv(x, weight, groups=groups)
+    want = reference.conv(x.astype(np.longdouble), weight.astype(np.longdouble), groups=groups)
+    terms = 9 * 64 // groups
+    bound = terms * np.finfo(dtype).eps * reference.conv(abs(x), abs(weight), groups=groups)
+    assert np.all(abs(y - want) <= bound)
+
+
+@given(
+    problem=conv_problems(rank=2, smallest_batch=1), shift=st.tuples(st.integers(0, 3), st.integers(0, 3)), seed=SEEDS
+)
+def test_translation_equivariance(isa, problem, shift, seed):
+    x, weight = several([problem.x, problem.weight], np.float32, seed)
+    keywords = {**problem.keywords, "stride": 1, "padding": 3 * 3}  # the largest dilated kernel spans 10
+    down, right = shift
+    shifted = np.pad(x, ((0, 0), (down, 0), (right, 0), (0, 0)))
+    y = functional.conv(shifted, weight, **keywords)
+    assert_exact(y[:, down:, right:], functional.conv(x, weight, **keywords))
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@given(channels=st.sampled_from(EDGES), outputs=st.sampled_from(EDGES), pixels=st.integers(1, 20), seed=SEEDS)
+def test_a_1x1_convolution_is_a_matrix_product(isa, rank, channels, outputs, pixels, seed):
+    x, weight = several([(2, *(1,) * (rank - 1), pixels, channels), (channels, outputs)], np.float32, seed)
+    assert_exact(functional.conv(x, weight.reshape((1,) * rank + weight.shape)), x @ weight)
+
+
+@given(problem=conv_problems(), seed=SEEDS)
+def test_a_grouped_convolution_is_the_concatenation_of_its_parts(isa, problem, seed):
+    x, weight, bias = several([problem.x, problem.weight, problem.bias], np.float32, seed)
+    keywords = dict(problem.keywords)
+    groups = keywords.pop("groups")
+    whole_y = functional.conv(x, weight, bias, groups=groups, **keywords)
+    parts = [
+        functional.conv(x, weight, bias, **keywords)
+        for x, weight, bias in zip(*(np.split(array, groups, axis=-1) for array in (x, weight, bias)), strict=True)
+    ]
+    assert_exact(whole_y, np.concatenate(parts, axis=-1))
+
+
+@given(problem=conv_problems(), seed=SEEDS)
+def test_a_dilated_convolution_has_a_kernel_stuffed_with_zeros(isa, problem, seed):
+    x, weight = several([problem.x, problem.weight], np.float32, seed)
+    keywords = dict(problem.keywords)
+    rank = x.ndim - 2
+    dilation = tuple(int(d) for d in np.broadcast_to(keywords.pop("dilation"), rank))
+    spans = tuple((k - 1) * d + 1 for k, d in zip(weight.shape, dilation, strict=False))
+    stuffed = np.zeros((*spans, *weight.shape[rank:]), np.float32)
+    stuffed[tuple(slice(None, None, d) for d in dilation)] = weight
+    assert_exact(
+        functional.conv(x, weight, dilation=dilation, **keywords), functional.conv(x, stuffed, dilation=1, **keywords)
+    )
+
+
+@given(problem=conv_problems(smallest_batch=2), seed=SEEDS)
+def test_images_of_a_batch_do_not_see_each_other(isa, problem, seed):
+    x, weight, bias = several([problem.x, problem.weight, problem.bias], np.float32, seed)
+    y = functional.conv(x, weight, bias, **problem.keywords)
+    one_by_one = [functional.conv(image[None], weight, bias, **problem.keywords) for image in x]
+    assert_exact(y, np.concatenate(one_by_one))
+
+
+@given(problem=conv_problems(), seed=SEEDS)
+def test_a_lower_rank_is_a_higher_one_with_an_axis_of_one(isa, problem, seed):
+    x, weight = several([problem.x, problem.weight], np.float32, seed)
+    rank = x.ndim - 2
+    if rank == 3:
+        return
+    keywords = dict(problem.keywords)
+    for name in ("stride", "dilation"):
+        keywords[name] = (1, *np.broadcast_to(keywords[name], rank))
+    if not isinstance(keywords["padding"], str):
+        pairs = keywords["padding"]
+        if np.ndim(pairs) < 2:
+            pairs = [(before, before) for before in np.broadcast_to(pairs, rank)]
+        keywords["padding"] = ((0, 0), *pairs)
+    assert_exact(
+        functional.conv(x[:, None], weight[None], **keywords)[:, 0], functional.conv(x, weight, **problem.keywords)
+    )
+
+
+@settings(max_examples=12)
+@given(
+    rows=st.sampled_from([1, 13, 223, 225, 449, 897]),
+    terms=st.sampled_from([1, 255, 256, 257, 520]),
+    columns=st.sampled_from([1, 33, 511, 513]),
+)
+def test_sizes_around_the_packed_blocks(isa, threads, rows, terms, columns):
+    # blocks are 224 rows or 4 times that, 256 terms and 512 columns: fastconv/_kernels/product.pxi
+    x, weight = several([(1, rows, terms), (1, terms, columns)], np.float32)
+    dy = whole((1, rows, columns), np.float32, 3)
+    assert_exact(functional.conv(x, weight), x @ weight[0])
+    dx, dweight, dbias = functional.conv_backward(dy, x, weight)
+    assert_exact(dx, dy @ weight[0].T)
+    assert_exact(dweight, x[0].T @ dy[0][None])
+    assert_exact(dbias, dy.sum(axis=(0, 1)))
+
+
+def test_taps_and_channels_that_a_packed_block_cuts(isa):
+    # 3 * 3 * 90 = 810 terms: blocks of 203 end inside a row of taps and inside a pixel's channels
+    problem = Problem((2, 9, 11, 90), (3, 3, 90, 17), {"padding": ((2, 0), (1, 1)), "stride": (1, 2)})
+    x, weight, bias = several([problem.x, problem.weight, problem.bias], np.float32)
+    want = reference.conv(x, weight, bias, **problem.keywords)
+    assert_exact(functional.conv(x, weight, bias, **problem.keywords), want)
+    dy = whole(want.shape, np.float32, 3)
+    assert_all_exact(
+        functional.conv_backward(dy, x, weight, **problem.keywords),
+        reference.conv_backward(dy, x, weight, **problem.keywords),
+    )
+
+
+@pytest.mark.parametrize("wrt", [(), ("x",), ("weight",), ("bias",), ("bias", "x"), "weight", ["weight", "bias"]])
+def test_what_wrt_leaves_out_is_none(wrt):
+    x, weight = several([(1, 4, 4, 2), (3, 3, 2, 5)])
+    dy = whole((1, 2, 2, 5), seed=3)
+    every = dict(zip(("x", "weight", "bias"), functional.conv_backward(dy, x, weight), strict=True))
+    some = functional.conv_backward(dy, x, weight, wrt=wrt)
+    for (name, want), got in zip(every.items(), some, strict=True):
+        assert got is None if name not in wrt else np.array_equal(got, want)
+
+
+@pytest.mark.parametrize("stride", [2, 5])
+def test_pixels_that_no_window_sees_have_no_gradient(isa, threads, stride):
+    x, weight = several([(2, 11, 11, 3), (1, 1, 3, 2)])
+    dy = np.ones_like(functional.conv(x, weight, stride=stride))
+    dx, _, _ = functional.conv_backward(dy, x, weight, stride=stride)
+    seen = np.zeros(dx.shape, bool)
+    seen[:, ::stride, ::stride] = True
+    assert not dx[~seen].any()
+    assert dx[seen].any()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(("channels", "groups"), [(1, 1), (20, 1), (20, 20), (3, 3)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nan_and_infinity_propagate_to_the_windows_that_see_them(isa, value, channels, groups, dtype):
+    x = np.ones((1, 6, 7, channels), dtype)
+    weight = np.ones((3, 3, channels // groups, channels), dtype)
+    x[0, 2, 3, 0] = value
+    y = functional.conv(x, weight, padding=1, groups=groups)
+    seen = np.zeros(y.shape, bool)
+    seen[0, 1:4, 2:5, : channels // groups] = True
+    np.testing.assert_array_equal(y[seen], np.full(seen.sum(), value))
+    assert np.isfinite(y[~seen]).all()
+
+
+def test_nan_in_the_weight_and_in_dy_propagates(isa):
+    x, weight, dy = np.ones((1, 4, 4, 3)), np.ones((3, 3, 3, 5)), np.ones((1, 2, 2, 5))
+    weight[1, 1, 1, 2] = np.nan
+    y = functional.conv(x, weight)
+    assert np.isnan(y[..., 2]).all()
+    assert np.isfinite(np.delete(y, 2, axis=-1)).all()
+    dy[0, 0, 0, 4] = np.nan
+    dx, dweight, dbias = functional.conv_backward(dy, x, np.ones((3, 3, 3, 5)))
+    assert np.isnan(dx[0, :3, :3]).all()
+    assert np.isfinite(dx[0, 3]).all()
+    assert np.isnan(dweight[..., 4]).all()
+    assert np.isfinite(dweight[..., :4]).all()
+    np.testing.assert_array_equal(np.isnan(dbias), [False] * 4 + [True])
+
+
+@pytest.mark.parametrize("shape", [(1, 0, 4, 3), (2, 4, 0, 3), (0, 0, 0, 3)])
+def test_an_image_without_pixels_is_its_padding(isa, shape):
+    weight, bias = several([(3, 3, 3, 2), (2,)])
+    y = functional.conv(np.zeros(shape), weight, bias, padding=2)
+    np.testing.assert_array_equal(y, np.broadcast_to(bias, (shape[0], shape[1] + 2, shape[2] + 2, 2)))
+    dx, dweight, dbias = functional.conv_backward(np.ones_like(y), np.zeros(shape), weight, padding=2)
+    assert_exact(dx, np.zeros(shape))
+    assert_exact(dweight, np.zeros((3, 3, 3, 2)))
+    assert_exact(dbias, np.full(2, y.size / 2))
+
+
+@settings(max_examples=10)
+@given(far=st.integers(3, 50), channels=st.sampled_from([1, 64]), groups=st.booleans())
+def test_taps_however_far_outside_the_image_see_zeros(isa, far, channels, groups):
+    # near 2**50 no product of a position and the channels overflows yet; see the errors for what does
+    groups = channels if groups else 1
+    x, weight = several([(2, 3, 4, channels), (3, 3, channels // groups, 64)], np.float32)
+    keywords = {"dilation": 2**far, "padding": 2**far, "groups": groups}
+    centre = weight[1:2, 1:2]
+    y = functional.conv(x, weight, **keywords)
+    assert_exact(y, functional.conv(x, centre, groups=groups))
+    dx, dweight, _ = functional.conv_backward(y, x, weight, **keywords)
+    dx_centre, dweight_centre, _ = functional.conv_backward(y, x, centre, groups=groups)
+    assert_exact(dx, dx_centre)
+    assert_exact(dweight[1:2, 1:2], dweight_centre)
+    assert not np.delete(dweight.reshape(9, -1), 4, axis=0).any()
