@@ -6,6 +6,8 @@
 # those lanes are dropped.
 
 
+from libc.string cimport memcpy
+
 cdef extern from "<math.h>" nogil:
     const float INFINITY
 
@@ -54,24 +56,21 @@ cdef inline Py_ssize_t tap(const Pool *p, const Window *d, const Window *h, cons
 cdef inline vec load(const real *x, const real *end) noexcept nogil:
     """The vector at x, of which only what is before `end` may be read."""
     cdef real part[LANES]
-    cdef Py_ssize_t i
     if end - x >= LANES:
         return (<const vec *> x)[0]
-    for i in range(LANES):
-        part[i] = x[i] if x + i < end else 0
+    (<vec *> part)[0] = broadcast(0)
+    memcpy(part, x, (end - x) * sizeof(real))
     return (<vec *> part)[0]
 
 
 cdef inline void store(real *y, vec value, Py_ssize_t items) noexcept nogil:
     """Write the first `items` lanes."""
     cdef real part[LANES]
-    cdef Py_ssize_t i
     if items >= LANES:
         (<vec *> y)[0] = value
         return
     (<vec *> part)[0] = value
-    for i in range(items):
-        y[i] = part[i]
+    memcpy(y, part, items * sizeof(real))
 
 
 cdef inline void window_max(
@@ -179,60 +178,81 @@ def avg_pool_forward(
         pool_line(False, &p, source, end, to, task)
 
 
-cdef inline mask window_argmax(
-    const Pool *p, const real *x, const real *end, const Window *d, const Window *h, const Window *w
+cdef inline void window_argmax(
+    const int vecs, const Pool *p, const real *x, const real *end, const Window *d, const Window *h, const Window *w, mask *first
 ) noexcept nogil:
-    """For each lane the first maximum, as pixels from the first of the window."""
-    cdef vec best = broadcast(-INFINITY), value
-    cdef mask first = broadcast_lane(0), here
-    cdef Py_ssize_t i, j, k, step = w.step * p.channels, pixels
+    """For each lane where the first maximum is, in pixels from the first of the window."""
+    cdef vec best[POOL_VECS]
+    cdef vec value
+    cdef mask here
+    cdef Py_ssize_t i, j, k, v, step = w.step * p.channels, pixels
     cdef const real *at
+    for v in range(vecs):
+        best[v] = broadcast(-INFINITY)
+        first[v] = broadcast_lane(0)
     for i in range(d.taps):
         for j in range(h.taps):
             at = x + tap(p, d, h, w, i, j)
             pixels = (i * d.step * p.size_h + j * h.step) * p.size_w
             for k in range(w.taps):
-                value = load(at, end)
-                here = beats(value, best)
-                best = choose(here, value, best)
-                first = choose_lanes(here, broadcast_lane(<lane> pixels), first)
+                for v in range(vecs):
+                    value = load(at + v * LANES, end)
+                    here = beats(value, best[v])
+                    best[v] = choose(here, value, best[v])
+                    first[v] = choose_lanes(here, broadcast_lane(<lane> pixels), first[v])
                 at += step
                 pixels += w.step
-    return first
 
 
-cdef inline void add_to_maximum(
-    const Pool *p, const real *x, const real *end, const real *dy, real *dx, Py_ssize_t items,
+cdef inline void add_to_maxima(
+    const int vecs, const Pool *p, const real *x, const real *end, const real *dy, real *dx, Py_ssize_t items,
     const Window *d, const Window *h, const Window *w,
 ) noexcept nogil:
-    cdef lane first[LANES]
-    cdef Py_ssize_t c
+    cdef mask first[POOL_VECS]
+    cdef lane pixel[POOL_VECS * LANES]
+    cdef Py_ssize_t c, v
     if d.taps * h.taps * w.taps == 0:
         return
-    (<mask *> first)[0] = window_argmax(p, x, end, d, h, w)
+    window_argmax(vecs, p, x, end, d, h, w, first)
+    for v in range(vecs):
+        (<mask *> (pixel + v * LANES))[0] = first[v]
     dx += tap(p, d, h, w, 0, 0)
-    for c in range(min(items, <Py_ssize_t> LANES)):
-        dx[first[c] * p.channels + c] += dy[c]
+    for c in range(min(items, <Py_ssize_t> (vecs * LANES))):
+        dx[pixel[c] * p.channels + c] += dy[c]
 
 
 cdef inline void add_to_all(
-    const Pool *p, const real *dy, real *dx, Py_ssize_t items, const Window *d, const Window *h, const Window *w
+    const int vecs, const Pool *p, const real *dy, real *dx, Py_ssize_t items,
+    const Window *d, const Window *h, const Window *w,
 ) noexcept nogil:
-    cdef vec share = load(dy, dy + items) / broadcast(<real> (d.count * h.count * w.count))
+    cdef vec share[POOL_VECS]
     cdef real part[LANES]
-    cdef Py_ssize_t i, j, k, c, step = w.step * p.channels
+    cdef Py_ssize_t i, j, k, c, v, step = w.step * p.channels
     cdef real *at
-    (<vec *> part)[0] = share
+    for v in range(vecs):
+        share[v] = load(dy + v * LANES, dy + items) / broadcast(<real> (d.count * h.count * w.count))
+    (<vec *> part)[0] = share[0]
     for i in range(d.taps):
         for j in range(h.taps):
             at = dx + tap(p, d, h, w, i, j)
             for k in range(w.taps):
-                if items >= LANES:
-                    (<vec *> at)[0] = (<vec *> at)[0] + share
-                else:
+                if items >= vecs * LANES:
+                    for v in range(vecs):
+                        (<vec *> (at + v * LANES))[0] = (<vec *> (at + v * LANES))[0] + share[v]
+                else:  # one by one: a vector that overlaps the one before waits for it to reach memory
                     for c in range(items):
                         at[c] += part[c]
                 at += step
+
+
+cdef inline void add_back(
+    const int vecs, const bint maxima, const Pool *p, const real *x, const real *end, const real *dy, real *dx,
+    Py_ssize_t items, const Window *d, const Window *h, const Window *w,
+) noexcept nogil:
+    if maxima:
+        add_to_maxima(vecs, p, x, end, dy, dx, items, d, h, w)
+    else:
+        add_to_all(vecs, p, dy, dx, items, d, h, w)
 
 
 cdef void pool_image_backward(
@@ -248,11 +268,13 @@ cdef void pool_image_backward(
         for j in range(p.out_h):
             for k in range(p.out_w):
                 c = first
+                while c + POOL_VECS * LANES <= last:
+                    add_back(
+                        POOL_VECS, maxima, p, x + offset + c, end, dy + c, dx + c, last - c, p.d + i, p.h + j, p.w + k
+                    )
+                    c += POOL_VECS * LANES
                 while c < last:
-                    if maxima:
-                        add_to_maximum(p, x + offset + c, end, dy + c, dx + c, last - c, p.d + i, p.h + j, p.w + k)
-                    else:
-                        add_to_all(p, dy + c, dx + c, last - c, p.d + i, p.h + j, p.w + k)
+                    add_back(1, maxima, p, x + offset + c, end, dy + c, dx + c, last - c, p.d + i, p.h + j, p.w + k)
                     c += LANES
                 dy += p.channels
 
@@ -288,4 +310,4 @@ def avg_pool_backward(
     cdef const real *dy_first = &dy[0, 0, 0, 0, 0]
     cdef real *to = &dx[0, 0, 0, 0, 0]
     for task in prange(batch * ceil_div(p.channels, block), nogil=True, num_threads=threads):
-        pool_image_backward(False, &p, dy_first, NULL, NULL, to, block, task)
+        pool_image_backward(False, &p, dy_first, to, to, to, block, task)  # x is not read

@@ -39,10 +39,11 @@ static inline vec broadcast(real x) { return x - (vec){0}; }
 typedef __typeof__(_Generic((real)0, float: (int32_t)0, double: (int64_t)0)) lane;
 typedef lane mask __attribute__((vector_size(VEC_BYTES), aligned(sizeof(real)), may_alias));
 
+/* a where m holds, else b. */
 static inline vec choose(mask m, vec a, vec b) { return (vec)((m & (mask)a) | (~m & (mask)b)); }
 
 /* Whether b takes the place of the maximum a: it is larger, or the first NaN. */
-static inline mask beats(vec b, vec a) { return (mask)((b > a) | ((b != b) & (a == a))); }
+static inline mask beats(vec b, vec a) { return (mask)(~(b <= a) & (a == a)); }
 
 /* `choose` for integers. */
 static inline mask choose_lanes(mask m, mask a, mask b) { return (m & a) | (~m & b); }

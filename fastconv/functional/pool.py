@@ -6,6 +6,7 @@ Every kind of pooling comes down to windows along each axis (`fastconv.geometry.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,9 @@ from fastconv.functional._conv_plan import spatial3
 from fastconv.functional._pool_plan import PoolPlan, adaptive_plan, image_shape, pool_plan
 from fastconv.functional._validate import float_array, images, kernels_for, require_shape
 from fastconv.threads import threads_for
+
+#: The kernel of the gradient of a maximum numbers the pixels of an image in 32 bits.
+MOST_PIXELS = 2**31 - 1
 
 
 def max_pool(
@@ -99,7 +103,7 @@ def max_pool_backward(
     Raises
     ------
     TypeError, ValueError
-        As `max_pool`, and where dy has not the shape of the output.
+        As `max_pool`, where dy has not the shape of the output, and for images of 2**31 pixels or more.
 
     Examples
     --------
@@ -328,6 +332,8 @@ def _max(x: NDArray[Any], plan: PoolPlan) -> NDArray[Any]:
 
 def _max_backward(dy: ArrayLike, x: NDArray[Any], plan: PoolPlan) -> NDArray[Any]:
     dy = _output_gradient(dy, plan, x)
+    if prod(x.shape[1:-1]) > MOST_PIXELS:
+        raise ValueError(f"x must have at most {MOST_PIXELS} pixels for a gradient, got shape {x.shape}")
     dx = np.zeros(x.shape, x.dtype)
     if dy.size:
         threads = threads_for(2 * plan.reads)
