@@ -1,0 +1,71 @@
+"""Types of options: what argparse calls to read a word of the command line."""
+
+from __future__ import annotations
+
+import argparse
+import math
+
+
+def positive_integer(text: str) -> int:
+    """Return an integer of at least 1.
+
+    >>> positive_integer("64")
+    64
+    """
+    return _integer(text, 1)
+
+
+def seed(text: str) -> int:
+    """Return an integer of at least 0."""
+    return _integer(text, 0)
+
+
+def positive_number(text: str) -> float:
+    """Return a finite number above 0.
+
+    >>> positive_number("1e-3")
+    0.001
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not (math.isfinite(number) and number > 0):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return number
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """Return height and width in pixels from ``HxW``, or from one number for both.
+
+    >>> image_size("48x64"), image_size("32")
+    ((48, 64), (32, 32))
+    """
+    sizes = _sizes(text)
+    if len(sizes) == 1:
+        sizes *= 2
+    if len(sizes) != 2:
+        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH, as in 48x64, got {text!r}")
+    return sizes[0], sizes[1]
+
+
+def image_shape(text: str) -> tuple[int, int, int]:
+    """Return height, width and channels from ``HxWxC``.
+
+    >>> image_shape("28x28x1")
+    (28, 28, 1)
+    """
+    sizes = _sizes(text)
+    if len(sizes) != 3:
+        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTHxCHANNELS, as in 28x28x1, got {text!r}")
+    return sizes[0], sizes[1], sizes[2]
+
+
+def _sizes(text: str) -> list[int]:
+    return [_integer(part, 1) for part in text.lower().split("x")]
+
+
+def _integer(text: str, least: int) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) < least:
+        raise argparse.ArgumentTypeError(f"expected an integer of at least {least}, got {text!r}")
+    return int(text)
