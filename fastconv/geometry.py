@@ -23,7 +23,8 @@ Pairs = tuple[tuple[int, int], ...]
 MAX_ELEMENTS = sys.maxsize // 16
 
 
-def _integer(value: Any, name: str) -> int:
+def integer(value: Any, name: str) -> int:
+    """Return `value` as an int; raise `TypeError` for what is no integer, floats and booleans included."""
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     try:
@@ -42,12 +43,12 @@ def ntuple(value: Any, rank: int, name: str, *, minimum: int = 1) -> tuple[int, 
     >>> ntuple((1, 2), 2, "stride")
     (1, 2)
     """
-    if isinstance(value, (tuple, list, np.ndarray)):
-        result = tuple(_integer(item, name) for item in value)
+    if isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.ndim):
+        result = tuple(integer(item, name) for item in value)
         if len(result) != rank:
             raise ValueError(f"{name} must be one integer or {rank} of them (one for each spatial axis), got {value!r}")
     else:
-        result = (_integer(value, name),) * rank
+        result = (integer(value, name),) * rank
     if any(item < minimum for item in result):
         raise ValueError(f"{name} must be at least {minimum}, got {value!r}")
     if any(item > MAX_ELEMENTS for item in result):
@@ -215,12 +216,12 @@ def pool_output(
 class Windows(NamedTuple):
     """The pooling windows along one axis: window ``i`` reads ``first[i] + t * step`` for ``t < taps[i]``.
 
-    Only inputs that exist are in a window; `count[i]` is what the average divides by along this axis.
+    Only inputs that exist are in a window; `counts[i]` is what the average divides by along this axis.
     """
 
     first: np.ndarray
     taps: np.ndarray
-    count: np.ndarray
+    counts: np.ndarray
     step: int
 
 
@@ -237,7 +238,7 @@ def pool_windows(
     """Return the windows of a pooling along one axis of `size` inputs (all arrays int64, read-only).
 
     >>> w = pool_windows(5, 3, 2, (1, 1))
-    >>> w.first.tolist(), w.taps.tolist(), w.count.tolist()
+    >>> w.first.tolist(), w.taps.tolist(), w.counts.tolist()
     ([0, 1, 3], [2, 3, 2], [2, 3, 2])
     """
     before, after = padding
@@ -249,10 +250,10 @@ def pool_windows(
     first = np.where(taps > 0, start + low * dilation, 0)
     if count_include_pad:
         inside = -((start - size - after) // dilation)  # taps before the end of the padding
-        count = np.clip(inside, 1, kernel)
+        counts = np.clip(inside, 1, kernel)
     else:
-        count = np.maximum(taps, 1)
-    return _frozen(Windows(first, taps, count, dilation))
+        counts = np.maximum(taps, 1)
+    return _frozen(Windows(first, taps, counts, dilation))
 
 
 @lru_cache(maxsize=512)

@@ -23,7 +23,7 @@ class PoolPlan(NamedTuple):
 
 def image_shape(value: Any) -> tuple[int, ...]:
     """Return `input_shape` as integers; the pixels are checked with the windows."""
-    shape = flat_arguments(value)
+    shape = flat_arguments(value, "input_shape")
     if not isinstance(shape, tuple) or not 3 <= len(shape) <= 5:
         raise ValueError(f"input_shape must be (N, *spatial, C) with 1, 2 or 3 spatial axes, got {value!r}")
     shape = geometry.ntuple(shape, len(shape), "input_shape", minimum=0)
@@ -43,7 +43,8 @@ def pool_plan(
     count_include_pad: bool = False,
 ) -> PoolPlan:
     """Check shapes and arguments and return the plan; every error names the argument."""
-    arguments = (flat_arguments(argument) for argument in (kernel, stride, padding, dilation))
+    named = {"kernel_size": kernel, "stride": stride, "padding": padding, "dilation": dilation}
+    arguments = [flat_arguments(argument, name) for name, argument in named.items()]
     return _window_plan(shape, *arguments, bool(ceil_mode), bool(count_include_pad))
 
 
@@ -65,7 +66,7 @@ def _window_plan(
 
 def adaptive_plan(shape: tuple[int, ...], output_size: Any) -> PoolPlan:
     """Return the plan of `output_size` windows that cover the image."""
-    return _adaptive_plan(shape, flat_arguments(output_size))
+    return _adaptive_plan(shape, flat_arguments(output_size, "output_size"))
 
 
 @lru_cache(maxsize=1024, typed=True)
@@ -74,6 +75,16 @@ def _adaptive_plan(shape: tuple[int, ...], output_size: Any) -> PoolPlan:
     out = geometry.ntuple(output_size, len(size), "output_size")
     geometry.check_elements((shape[0], *out, shape[-1]), "the output")
     return _new_plan(shape, [geometry.adaptive_windows(n, many) for n, many in zip(size, out, strict=True)])
+
+
+@lru_cache(maxsize=1024)
+def repeat_plan(shape: tuple[int, ...], factors: tuple[int, ...]) -> PoolPlan:
+    """Return the plan of the pooling by sums whose output has `shape` and whose windows are blocks of `factors` pixels."""
+    windows = []
+    for n, factor in zip(shape[1:-1], factors, strict=True):
+        first = np.arange(n, dtype=np.int64) * factor
+        windows.append(geometry.Windows(first, np.full_like(first, factor), np.ones_like(first), 1))
+    return _new_plan(shape, windows)
 
 
 def _pixels(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -89,6 +100,6 @@ def _new_plan(shape: tuple[int, ...], windows: list[geometry.Windows]) -> PoolPl
     records = [np.ones((1, 4), np.int64) * (0, 1, 1, 1)] * (3 - len(windows))
     for axis in windows:
         step = np.full_like(axis.first, axis.step)
-        records.append(np.stack((axis.first, axis.taps, step, axis.count), axis=1))
+        records.append(np.stack((axis.first, axis.taps, step, axis.counts), axis=1))
     reads = prod(y_shape) * prod(int(axis.taps.max()) for axis in windows)
     return PoolPlan(y_shape, tuple(records), reads)

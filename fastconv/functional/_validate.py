@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv import _kernels
+from fastconv.geometry import integer
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -50,11 +51,10 @@ def require_shape(array: np.ndarray, shape: Sequence[int], name: str, what: str)
 
 def require_wrt(wrt: Any) -> tuple[str, ...]:
     """Return `wrt` as a tuple of some of ``"x"``, ``"weight"``, ``"bias"``; raise `ValueError` for anything else."""
-    names = (wrt,) if isinstance(wrt, str) else tuple(wrt)
-    for item in names:
-        if item not in ("x", "weight", "bias"):
-            raise ValueError(f'wrt must name some of "x", "weight" and "bias", got {wrt!r}')
-    return names
+    names = (wrt,) if isinstance(wrt, str) else wrt
+    if not isinstance(names, Collection) or any(item not in ("x", "weight", "bias") for item in names):
+        raise ValueError(f'wrt must name some of "x", "weight" and "bias", got {wrt!r}')
+    return tuple(names)
 
 
 def kernels_for(array: np.ndarray) -> ModuleType:
@@ -62,8 +62,11 @@ def kernels_for(array: np.ndarray) -> ModuleType:
     return _kernels.modules[array.dtype]
 
 
-def flat_arguments(value: Any) -> Any:
-    """Return lists and arrays of arguments as (nested) tuples, so that they can be the key of a cache."""
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return tuple(flat_arguments(item) for item in value)
-    return value
+def flat_arguments(value: Any, name: str) -> Any:
+    """Return an argument of integers, lists or arrays as (nested) tuples of int, so that it can be the key of a cache.
+
+    Strings and None stay. Raises `TypeError` for anything else: as keys 1, 1.0 and True are one.
+    """
+    if isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim):
+        return tuple(flat_arguments(item, name) for item in value)
+    return value if value is None or isinstance(value, str) else integer(value, name)

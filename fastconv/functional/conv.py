@@ -78,7 +78,12 @@ def conv(
     x = images(x, "x")
     weight = float_array(weight, "weight", like=x)
     plan = plans.conv_plan(
-        x.shape, weight.shape, flat_arguments(stride), flat_arguments(padding), flat_arguments(dilation), groups
+        x.shape,
+        weight.shape,
+        flat_arguments(stride, "stride"),
+        flat_arguments(padding, "padding"),
+        flat_arguments(dilation, "dilation"),
+        flat_arguments(groups, "groups"),
     )
     return plans.apply(plan, x, weight, _bias(bias, weight.shape[-1], x))
 
@@ -129,7 +134,12 @@ def conv_backward(
     weight, dy = float_array(weight, "weight", like=x), float_array(dy, "dy", like=x)
     wrt = require_wrt(wrt)
     plan = plans.conv_plan(
-        x.shape, weight.shape, flat_arguments(stride), flat_arguments(padding), flat_arguments(dilation), groups
+        x.shape,
+        weight.shape,
+        flat_arguments(stride, "stride"),
+        flat_arguments(padding, "padding"),
+        flat_arguments(dilation, "dilation"),
+        flat_arguments(groups, "groups"),
     )
     require_shape(dy, plan.y_shape, "dy", "the shape of the output")
     return (
@@ -248,9 +258,9 @@ def _transpose_plan(
     return plans.conv_transpose_plan(
         x.shape,
         weight.shape,
-        flat_arguments(stride),
-        flat_arguments(padding),
-        flat_arguments(output_padding),
-        flat_arguments(dilation),
-        groups,
+        flat_arguments(stride, "stride"),
+        flat_arguments(padding, "padding"),
+        flat_arguments(output_padding, "output_padding"),
+        flat_arguments(dilation, "dilation"),
+        flat_arguments(groups, "groups"),
     )

@@ -102,7 +102,7 @@ def locally_connected(
     """
     x = images(x, "x")
     weight = float_array(weight, "weight", like=x)
-    plan = _plan(x.shape, weight.shape, flat_arguments(stride), flat_arguments(padding))
+    plan = _plan(x.shape, weight.shape, flat_arguments(stride, "stride"), flat_arguments(padding, "padding"))
     if bias is not None:
         bias = float_array(bias, "bias", like=x)
         require_shape(bias, plan.y_shape[1:], "bias", "one value for each output")
@@ -156,7 +156,7 @@ def locally_connected_backward(
     x = images(x, "x")
     weight, dy = float_array(weight, "weight", like=x), float_array(dy, "dy", like=x)
     wrt = require_wrt(wrt)
-    plan = _plan(x.shape, weight.shape, flat_arguments(stride), flat_arguments(padding))
+    plan = _plan(x.shape, weight.shape, flat_arguments(stride, "stride"), flat_arguments(padding, "padding"))
     require_shape(dy, plan.y_shape, "dy", "the shape of the output")
     kernels, threads = kernels_for(x), threads_for(plan.multiply_adds)
     dx = dweight = None
