@@ -1,0 +1,342 @@
+"""A graph of layers that computes: the plan behind `Model`, forward and back.
+
+Symbols become numbered slots, nodes become steps in the order in which they were described. A pass keeps one array for each
+slot and lets go of it as soon as the last step that reads it has run; what the way back needs lives in the closures of the
+layers, and each of those is dropped as soon as it was used.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, ItemsView, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv.layers.base import Backward, Layer, connect, ensure_built, run, run_backward, shape_of
+from fastconv.layers.context import Context
+from fastconv.layers.symbol import Node, Shape, Symbol
+from fastconv.layers.tree import collect, walk
+
+#: The gradients of parameters, by the identity of their layer.
+Gradients = dict[int, dict[str, np.ndarray]]
+WayBack = Callable[[Sequence[Any]], tuple[list[Any], Gradients]]
+
+
+class Step(NamedTuple):
+    """One use of a layer: the slots it reads, the slots it writes, and the slots that nobody reads after it."""
+
+    layer: Layer
+    reads: tuple[int, ...]
+    writes: tuple[int, ...]
+    frees: tuple[int, ...]
+
+
+class Graph:
+    """The layers between some input symbols and some output symbols.
+
+    Slots ``0 .. len(inputs) - 1`` hold the inputs; `outputs` are the slots of the outputs. Raises `TypeError` for what is no
+    symbol, and `ValueError` for an input named twice, an input that no output needs, and an output that needs another input.
+    """
+
+    def __init__(self, inputs: Sequence[Symbol], outputs: Sequence[Symbol]) -> None:
+        _require_symbols(inputs, "inputs")
+        _require_symbols(outputs, "outputs")
+        if len({id(symbol) for symbol in inputs}) < len(inputs):
+            raise ValueError("the same symbol is given twice among the inputs of the model")
+        nodes = _needed_nodes(inputs, outputs)
+        slots = {id(symbol): slot for slot, symbol in enumerate(inputs)}
+        for node in nodes:
+            for symbol in node.outputs:
+                slots.setdefault(id(symbol), len(slots))
+        _require_used(inputs, nodes, outputs)
+        self.input_shapes = [symbol.shape for symbol in inputs]
+        self.input_names = [symbol.name for symbol in inputs]
+        self.outputs = tuple(slots[id(symbol)] for symbol in outputs)
+        self.slots = len(slots)
+        self.steps = self._steps(nodes, slots)
+        self.layers = _unique(step.layer for step in self.steps)
+        self._symbols: tuple[tuple[Symbol, ...], tuple[Symbol, ...]] | None = tuple(inputs), tuple(outputs)
+        self._plans: dict[bool, list[bool]] = {}
+
+    def _steps(self, nodes: list[Node], slots: dict[int, int]) -> list[Step]:
+        last: dict[int, int] = {}
+        for at, node in enumerate(nodes):
+            # a slot that nobody reads is free once it is written
+            last.update((slots[id(symbol)], at) for symbol in (*node.outputs, *node.inputs))
+        steps = []
+        for at, node in enumerate(nodes):
+            reads = tuple(slots[id(symbol)] for symbol in node.inputs)
+            writes = tuple(slots[id(symbol)] for symbol in node.outputs)
+            touched = dict.fromkeys((*reads, *writes))
+            frees = tuple(slot for slot in touched if last[slot] == at and slot not in self.outputs)
+            steps.append(Step(node.layer, reads, writes, frees))
+        return steps
+
+    def __getstate__(self) -> dict[str, Any]:
+        # symbols hold each other in one long chain, which copy and pickle would follow recursively
+        return {**self.__dict__, "_symbols": None}
+
+    @property
+    def symbols(self) -> tuple[tuple[Symbol, ...], tuple[Symbol, ...]]:
+        """The symbols of the inputs and of the outputs, to build further models on."""
+        if self._symbols is None:
+            inputs = [Symbol(shape, name=name) for shape, name in zip(self.input_shapes, self.input_names, strict=True)]
+            values: list[Any] = [*inputs, *[None] * (self.slots - len(inputs))]
+            for step in self.steps:
+                made = connect(step.layer, [values[slot] for slot in step.reads])
+                _store(values, step.writes, made)
+            self._symbols = tuple(inputs), tuple(values[slot] for slot in self.outputs)
+        return self._symbols
+
+    def config(self) -> dict[str, Any]:
+        """Return the graph as JSON values and layers; `from_config` reads it."""
+        number = {id(layer): i for i, layer in enumerate(self.layers)}
+        return {
+            "inputs": [list(shape) for shape in self.input_shapes],
+            "input_names": self.input_names,
+            "layers": self.layers,
+            "steps": [[number[id(step.layer)], list(step.reads)] for step in self.steps],
+            "outputs": list(self.outputs),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Graph:
+        """Return the graph that `config` described; `ValueError` where it describes none."""
+        missing = {"inputs", "layers", "steps", "outputs"} - set(config)
+        if missing:
+            raise ValueError(f"a model is described by inputs, layers, steps and outputs; missing {sorted(missing)}")
+        try:
+            names = config.get("input_names") or [None] * len(config["inputs"])
+            pairs = zip(config["inputs"], names, strict=True)
+            inputs = [Symbol(tuple(shape), name=name) for shape, name in pairs]
+            symbols = list(inputs)
+            for layer, reads in config["steps"]:
+                made = connect(_entry(config["layers"], layer), [_entry(symbols, slot) for slot in reads])
+                symbols.extend(made if isinstance(made, tuple) else (made,))
+            return cls(inputs, [_entry(symbols, slot) for slot in config["outputs"]])
+        except (TypeError, IndexError) as error:
+            raise ValueError(f"this describes no model: {error}") from error
+
+    def shapes(self, *input_shapes: Shape) -> list[Any]:
+        """Return the shape of every slot for inputs of these shapes, without the batch axis."""
+        shapes: list[Any] = [*input_shapes, *[None] * (self.slots - len(input_shapes))]
+        for step in self.steps:
+            _store(shapes, step.writes, shape_of(step.layer, [shapes[slot] for slot in step.reads]))
+        return shapes
+
+    def build(self, input_shapes: Sequence[Shape], rng: np.random.Generator) -> None:
+        """Build the layers that are not built yet; a shared layer by its first use, which the others must fit."""
+        shapes = self.shapes(*input_shapes)
+        met: dict[int, list[Shape]] = {}
+        for step in self.steps:
+            reads = [shapes[slot] for slot in step.reads]
+            if id(step.layer) not in met:
+                met[id(step.layer)] = reads
+                ensure_built(step.layer, reads, rng)
+            elif met[id(step.layer)] != reads and step.layer.params:
+                _require_shareable(step.layer, met[id(step.layer)], reads)
+        self._plans = {}
+
+    def forward(self, ctx: Context, xs: Sequence[np.ndarray]) -> tuple[list[Any], WayBack]:
+        """Return the outputs, and the way back: from the gradients of the outputs to those of inputs and parameters.
+
+        It returns a list with the gradient of each input (None where ``ctx.input_grad`` is false) and the gradients of the
+        parameters as ``{id of the layer: {name: array}}``. It can be used once.
+        """
+        flows = self._flows(ctx.input_grad)
+        wanted, unwanted = ctx.replace(input_grad=True), ctx.replace(input_grad=False)
+        values: list[Any] = [*xs, *[None] * (self.slots - len(xs))]
+        closures: list[Backward | None] = []
+        shapes: list[Any] = [None] * self.slots  # only of what may need a gradient made of zeros
+        for step in self.steps:
+            context = wanted if any(flows[slot] for slot in step.reads) else unwanted
+            y, backward = run(step.layer, context, [values[slot] for slot in step.reads])
+            if len(step.writes) > 1 and not (isinstance(y, tuple) and len(y) == len(step.writes)):
+                raise ValueError(
+                    f"forward of {step.layer.label} must return a tuple of its {len(step.writes)} outputs first"
+                )
+            _store(values, step.writes, y)
+            # nothing goes back through a step before which there is nothing to learn
+            keep = not ctx.inference and any(flows[slot] for slot in step.writes)
+            closures.append(backward if keep else None)
+            for slot in step.writes if len(step.writes) > 1 else ():
+                shapes[slot] = values[slot].shape, values[slot].dtype
+            del y, backward  # else the last layer's memory stays while the next one computes
+            for slot in step.frees:
+                values[slot] = None
+        outputs = [values[slot] for slot in self.outputs]
+        expected = [y.shape for y in outputs]
+
+        def way_back(dys: Sequence[Any]) -> tuple[list[Any], Gradients]:
+            if ctx.inference:
+                raise RuntimeError("this pass was for inference, which keeps nothing for the way back")
+            if len(closures) != len(self.steps):
+                raise RuntimeError("the way back was used already and its memory is free: run forward again")
+            _require_gradients(dys, expected)
+            return self._backward(flows, closures, shapes, dys)
+
+        return outputs, way_back
+
+    def _backward(
+        self, flows: list[bool], closures: list[Backward | None], shapes: list[Any], dys: Sequence[Any]
+    ) -> tuple[list[Any], Gradients]:
+        slots, params = _Sum(), _Sum()
+        for slot, dy in zip(self.outputs, dys, strict=True):
+            if dy is not None:
+                slots.add(slot, dy)
+        for step in reversed(self.steps):
+            backward = closures.pop()
+            dy = [slots.take(slot) for slot in step.writes]
+            if backward is None or all(part is None for part in dy):
+                continue
+            if len(dy) > 1:
+                dy = [
+                    np.zeros(*shapes[slot]) if part is None else part
+                    for part, slot in zip(dy, step.writes, strict=True)
+                ]
+            dx, gradients = run_backward(step.layer, backward, tuple(dy) if len(dy) > 1 else dy[0])
+            del backward, dy
+            for name, gradient in gradients.items():
+                params.add((id(step.layer), name), gradient)
+            for slot, part in zip(step.reads, _per_input(step, dx), strict=True):
+                if not flows[slot]:
+                    continue
+                if part is not None:
+                    slots.add(slot, part)
+                elif slot >= len(self.input_shapes):
+                    raise ValueError(
+                        f"backward of {step.layer.label} returned no gradient for its input, which is needed"
+                    )
+        by_layer: Gradients = {}
+        for (layer, name), gradient in params.items():
+            by_layer.setdefault(layer, {})[name] = gradient
+        return [slots.take(slot) if flows[slot] else None for slot in range(len(self.input_shapes))], by_layer
+
+    def _flows(self, input_grad: bool) -> list[bool]:
+        """Return for each slot whether anybody needs its gradient: parameters before it, or the caller."""
+        if input_grad not in self._plans:
+            flows = [input_grad] * len(self.input_shapes) + [False] * (self.slots - len(self.input_shapes))
+            for step in self.steps:
+                learns = any(inner.own("params") for _, inner in walk(step.layer))
+                if learns or any(flows[slot] for slot in step.reads):
+                    for slot in step.writes:
+                        flows[slot] = True
+            self._plans[input_grad] = flows
+        return self._plans[input_grad]
+
+
+class _Sum:
+    """Gradients that add up where a value is used several times, without changing an array that somebody else holds."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[Any, Any] = {}
+        self._ours: set[Any] = set()
+
+    def add(self, key: Any, gradient: Any) -> None:
+        if key not in self._arrays:
+            self._arrays[key] = gradient
+        elif key in self._ours:
+            self._arrays[key] += gradient
+        else:  # the layer that made this array may have given it to others too
+            self._arrays[key] = self._arrays[key] + gradient
+            self._ours.add(key)
+
+    def take(self, key: Any) -> Any:
+        return self._arrays.pop(key, None)
+
+    def items(self) -> ItemsView[Any, Any]:
+        return self._arrays.items()
+
+
+def _per_input(step: Step, dx: Any) -> tuple[Any, ...]:
+    if len(step.reads) == 1:
+        return (dx,)
+    if not isinstance(dx, tuple) or len(dx) != len(step.reads):
+        raise ValueError(
+            f"backward of {step.layer.label} must return one gradient for each of its {len(step.reads)} inputs, "
+            f"got {f'a tuple of {len(dx)}' if isinstance(dx, tuple) else type(dx).__name__}"
+        )
+    return dx
+
+
+def _store(values: list[Any], slots: tuple[int, ...], made: Any) -> None:
+    if len(slots) == 1:
+        values[slots[0]] = made
+    else:
+        for slot, value in zip(slots, made, strict=True):
+            values[slot] = value
+
+
+def _needed_nodes(inputs: Sequence[Symbol], outputs: Sequence[Symbol]) -> list[Node]:
+    """Return the nodes between inputs and outputs, each after those it needs."""
+    given = {id(symbol) for symbol in inputs}
+    nodes: dict[int, Node] = {}
+    waiting = list(outputs)
+    while waiting:
+        symbol = waiting.pop()
+        if id(symbol) in given:
+            continue
+        if symbol.node is None:
+            raise ValueError(f"an output of the model needs {symbol!r}, which is not among the inputs of the model")
+        if id(symbol.node) not in nodes:
+            nodes[id(symbol.node)] = symbol.node
+            waiting.extend(symbol.node.inputs)
+    return sorted(nodes.values(), key=lambda node: node.serial)
+
+
+def _require_symbols(symbols: Sequence[Any], what: str) -> None:
+    if not symbols:
+        raise ValueError(f"the {what} of a model must be at least one symbol, got none")
+    for symbol in symbols:
+        if not isinstance(symbol, Symbol):
+            raise TypeError(
+                f"the {what} of a model must be symbols, made by Input and by calling layers on them, got {symbol!r:.200}"
+            )
+
+
+def _require_used(inputs: Sequence[Symbol], nodes: Sequence[Node], outputs: Sequence[Symbol]) -> None:
+    used = {id(symbol) for symbol in outputs}
+    used.update(id(symbol) for node in nodes for symbol in node.inputs)
+    made = {id(symbol) for node in nodes for symbol in node.outputs}
+    for number, symbol in enumerate(inputs, start=1):
+        if id(symbol) not in used:
+            raise ValueError(f"input {number} of the model, {symbol!r}, is not connected to any output")
+        if id(symbol) in made:
+            raise ValueError(f"input {number} of the model, {symbol!r}, is made by a layer that is inside the model")
+
+
+def _require_gradients(dys: Sequence[Any], expected: Sequence[Shape]) -> None:
+    if len(dys) != len(expected):
+        raise ValueError(f"the way back takes one gradient for each of the {len(expected)} outputs, got {len(dys)}")
+    for number, (dy, shape) in enumerate(zip(dys, expected, strict=True), start=1):
+        if dy is not None and getattr(dy, "shape", None) != shape:
+            got = getattr(dy, "shape", type(dy).__name__)
+            raise ValueError(f"the gradient of output {number} must have the shape of the output, {shape}, got {got}")
+
+
+def _require_shareable(layer: Layer, first: Sequence[Shape], other: Sequence[Shape]) -> None:
+    """Raise `ValueError` unless inputs of the `other` shapes need the same parameters as the `first` ones."""
+    fresh = copy.deepcopy(layer)
+    for _, inner in walk(fresh):
+        inner.own("params").clear()
+        inner.own("buffers").clear()
+        inner._built = False
+    ensure_built(fresh, other, np.random.default_rng(0))
+    have, need = ({key: a.shape for key, a in collect(each, "params").items()} for each in (layer, fresh))
+    for key in have:
+        if have[key] != need.get(key):
+            raise ValueError(
+                f"{layer.label} is shared by inputs of shapes {first} and {other}, which need different parameters: "
+                f"{key!r} of shape {have[key]} and of {need.get(key)}"
+            )
+
+
+def _entry(items: Sequence[Any], index: Any) -> Any:
+    if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(items):
+        raise ValueError(f"{index!r} is no number of an earlier one of {len(items)}")
+    return items[index]
+
+
+def _unique(layers: Iterable[Layer]) -> list[Layer]:
+    return list({id(layer): layer for layer in layers}.values())

@@ -1,0 +1,324 @@
+"""The layer: parameters, and one function that returns its output and the way back.
+
+What a layer author writes is in the class docstring of `Layer`; the rest of this file is what the machinery above needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from fastconv.layers.config import bound_arguments, layers_in
+from fastconv.layers.context import Context
+from fastconv.layers.symbol import Node, Shape, Symbol, several
+from fastconv.layers.tree import collect, walk
+
+Backward = Callable[[Any], tuple[Any, dict[str, np.ndarray]]]
+Self = TypeVar("Self", bound="Layer")
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+class Layer:
+    """The base of every layer.
+
+    A subclass writes up to four methods. Shapes are without the batch axis, arrays are with it::
+
+        class Scale(Layer):
+            def __init__(self, *, start=1.0):            # the arguments are the config: JSON values, or layers
+                self.start = start
+
+            def build(self, shape, rng):                 # make the parameters, in float32
+                self.params["scale"] = np.full(shape[-1], self.start, np.float32)
+
+            def output_shape(self, shape):               # several outputs: a tuple of shapes
+                return shape
+
+            def forward(self, ctx, x):                   # several inputs: forward(self, ctx, a, b)
+                scale = self.params["scale"]
+                def backward(dy):
+                    axes = tuple(range(x.ndim - 1))
+                    return dy * scale, {"scale": (dy * x).sum(axis=axes)}
+                return x * scale, backward
+
+    ``backward(dy)`` returns the gradient of the input (a tuple for several inputs) and the gradient of every parameter.
+    A layer that holds others as arguments returns theirs under their path, ``"inner/weight"``.
+
+    Attributes
+    ----------
+    params : dict of arrays
+        What training changes.
+    buffers : dict of arrays
+        What is saved and not trained, such as running statistics.
+    config : dict
+        The arguments of the constructor by name, defaults included.
+    name : str or None
+        What the layer is called in a model. A model names the layers that have no name.
+    dtype : numpy.dtype
+        float32, until `astype` changes it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv.layers import Linear
+    >>> layer = Linear(3, initializer="ones")
+    >>> layer(np.array([[1.0, 2.0]], np.float32))
+    array([[3., 3., 3.]], dtype=float32)
+    >>> layer.config["features"], layer.params["weight"].shape
+    (3, (2, 3))
+    """
+
+    params: dict[str, np.ndarray]
+    buffers: dict[str, np.ndarray]
+    config: dict[str, Any]
+
+    _name: str | None = None
+    _dtype: np.dtype[Any] = FLOATS[0]
+    _built: bool = False
+
+    def __new__(cls: type[Self], *args: Any, **kwargs: Any) -> Self:
+        self = super().__new__(cls)
+        self._prepare(args, kwargs)
+        return self
+
+    def _prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.params = {}
+        self.buffers = {}
+        self.config = bound_arguments(type(self), args, kwargs, is_layer)
+
+    def __init__(self) -> None:
+        """Do nothing: a constructor may call it or not."""
+
+    @classmethod
+    def from_config(cls: type[Self], config: dict[str, Any]) -> Self:
+        """Return a new, unbuilt layer made with the arguments of `config`."""
+        return cls(**config)
+
+    # the three below are typed loosely, so that a subclass may name its inputs
+    def build(self, *shapes: Any, **keywords: Any) -> None:
+        """Make the parameters for inputs of `shapes`, drawing from the generator ``rng``; by default there are none."""
+
+    def output_shape(self, *shapes: Any, **keywords: Any) -> Any:
+        """Return the shape of the output for inputs of `shapes`, all without the batch axis."""
+        raise NotImplementedError(f"{type(self).__name__} must define output_shape(self, shape)")
+
+    def forward(self, ctx: Any, *xs: Any, **keywords: Any) -> tuple[Any, Backward]:
+        """Return ``(y, backward)`` for the input arrays `xs`."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward(self, ctx, x)")
+
+    def multiply_adds(self, *shapes: Shape) -> int:
+        """Return how many multiplications (each with its addition) one sample takes; 0 for what is no matrix product."""
+        return 0
+
+    def window(self, *shapes: Shape) -> Sequence[tuple[Any, Any]] | None:
+        """Return what one output sees of the input along each spatial axis, or None where it sees everything.
+
+        Each pair is (how many inputs it spans, how far the windows of neighbours are apart); the default is ``(1, 1)``.
+        """
+        return [(1, 1)] * (len(shapes[0]) - 1)
+
+    @property
+    def name(self) -> str | None:
+        """What the layer is called; letters, digits and ``_ - .``, not beginning with a dot or a dash."""
+        return self._name
+
+    @name.setter
+    def name(self, name: str | None) -> None:
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"the name of a layer must be a string, got {name!r}")
+        if name is not None and not (name.replace("-", "_").replace(".", "_").isidentifier() and name[0] not in "-."):
+            raise ValueError(
+                f"the name of a layer must be letters, digits and '_', '-' or '.', beginning with a letter, got {name!r}"
+            )
+        self._name = name
+
+    def named(self: Self, name: str) -> Self:
+        """Set the name and return the layer, for use inside a list of layers.
+
+        >>> from fastconv.layers import ReLU
+        >>> ReLU().named("bend").name
+        'bend'
+        """
+        self.name = name
+        return self
+
+    @property
+    def label(self) -> str:
+        """How messages call the layer."""
+        kind = type(self).__name__
+        return f"layer {self._name!r} ({kind})" if self._name else f"layer {kind}"
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the parameters, and of the arrays that a layer with parameters takes."""
+        return next((array.dtype for array in self.params.values()), self._dtype)
+
+    @property
+    def built(self) -> bool:
+        """Whether the parameters exist."""
+        return self._built or bool(self.params) or bool(self.buffers)
+
+    def children(self) -> list[tuple[str, Layer]]:
+        """Return the layers inside this one, each with its path: by default those among the arguments."""
+        return layers_in(self.config, "", is_layer)
+
+    def astype(self: Self, dtype: Any) -> Self:
+        """Cast the parameters and buffers (those that are no integers) to float32 or float64, and return the layer.
+
+        A layer that is not built yet will be built in that dtype.
+
+        >>> import numpy as np
+        >>> from fastconv.layers import Linear
+        >>> Linear(3).astype(np.float64)(np.ones((1, 2))).dtype
+        dtype('float64')
+        """
+        wanted = np.dtype(dtype)
+        if wanted not in FLOATS:
+            raise TypeError(f"a layer computes in float32 or float64, got dtype {wanted}")
+        for _, layer in walk(self):
+            layer._dtype = wanted
+            for arrays in layer.own("params"), layer.own("buffers"):
+                for key, array in arrays.items():
+                    if array.dtype.kind == "f":
+                        arrays[key] = array.astype(wanted, copy=False)
+        return self
+
+    def own(self, kind: str) -> dict[str, np.ndarray]:
+        """Return the arrays of `kind` ("params" or "buffers") that are this layer's itself, not those of layers inside."""
+        arrays: dict[str, np.ndarray] = getattr(self, kind)
+        return arrays
+
+    def __call__(self, *xs: Any) -> Any:
+        """Return the output: symbols for symbols, arrays for arrays.
+
+        On symbols it adds a node to the model that is being described. On arrays it computes in evaluation mode; a layer
+        that is not built yet builds itself for these arrays, with ``numpy.random.default_rng(0)``.
+        """
+        symbolic = [isinstance(x, Symbol) for x in xs]
+        if xs and all(symbolic):
+            return connect(self, xs)
+        for x in xs:
+            if not isinstance(x, np.ndarray):
+                raise TypeError(
+                    f"{self.label} takes arrays with a batch axis, or symbols made by Input, "
+                    f"got {', '.join(type(x).__name__ for x in xs)}"
+                )
+        ensure_built(self, [x.shape[1:] for x in xs], np.random.default_rng(0))
+        return run(self, Context(input_grad=False, inference=True), xs)[0]
+
+    def __repr__(self) -> str:
+        import inspect
+
+        init: Any = type(self).__init__
+        parameters = inspect.signature(init).parameters
+        given = (
+            f"{key}={value!r}"
+            for key, value in self.config.items()
+            if key in parameters and parameters[key].default != value
+        )
+        return f"{type(self).__name__}({', '.join(given)})"
+
+
+def is_layer(value: Any) -> bool:
+    """Return whether `value` is a layer."""
+    return isinstance(value, Layer)
+
+
+def connect(layer: Layer, inputs: Sequence[Symbol]) -> Any:
+    """Add a node to the graph that `inputs` belong to, and return its symbol (a tuple for several outputs)."""
+    shape = shape_of(layer, [x.shape for x in inputs])
+    node = Node(layer, inputs, shape if several(shape) else [shape])
+    return node.outputs if several(shape) else node.outputs[0]
+
+
+def shape_of(layer: Layer, shapes: Sequence[Shape]) -> Any:
+    """Return ``layer.output_shape(*shapes)``, checked to be a shape or a tuple of shapes; errors name the layer."""
+    try:
+        shape = layer.output_shape(*shapes)
+        return tuple(_shape(item) for item in shape) if several(shape) else _shape(shape)
+    except Exception as error:
+        _say_where(error, layer)
+        raise
+
+
+def _shape(shape: Any) -> Shape:
+    if not isinstance(shape, (tuple, list)) or not all(isinstance(n, (int, np.integer)) and n >= 1 for n in shape):
+        raise ValueError(f"output_shape must return a tuple of integers, each at least 1, got {shape!r}")
+    return tuple(int(n) for n in shape)
+
+
+def ensure_built(layer: Layer, shapes: Sequence[Shape], rng: np.random.Generator) -> None:
+    """Build a layer that is not built yet, and cast it to its dtype; errors name the layer."""
+    if layer.built:
+        return
+    try:
+        layer.build(*shapes, rng=rng)
+    except Exception as error:
+        _say_where(error, layer)
+        raise
+    layer._built = True
+    if layer._dtype != FLOATS[0]:
+        layer.astype(layer._dtype)
+
+
+def run(layer: Layer, ctx: Context, xs: Sequence[np.ndarray]) -> tuple[Any, Backward]:
+    """Return ``layer.forward(ctx, *xs)``, checked to be a pair; errors name the layer."""
+    params = layer.own("params")
+    if params:
+        dtype = next(iter(params.values())).dtype
+        for x in xs:
+            if x.dtype != dtype and x.dtype.kind == "f":
+                raise TypeError(
+                    f"{layer.label} is {dtype} and got an input of {x.dtype}: "
+                    f"cast one of them, with x.astype(numpy.{dtype}) or model.astype(numpy.{x.dtype})"
+                )
+    try:
+        result = layer.forward(ctx, *xs)
+    except Exception as error:
+        _say_where(error, layer)
+        raise
+    if not (isinstance(result, tuple) and len(result) == 2 and callable(result[1])):
+        raise TypeError(f"forward of {layer.label} must return (y, backward), got {_described(result)}")
+    return result
+
+
+def run_backward(layer: Layer, backward: Backward, dy: Any) -> tuple[Any, dict[str, np.ndarray]]:
+    """Return ``backward(dy)``, checked to have the gradient of every parameter; errors name the layer."""
+    try:
+        result = backward(dy)
+    except Exception as error:
+        _say_where(error, layer)
+        raise
+    if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
+        raise TypeError(
+            f"backward of {layer.label} must return the gradient of its input and a dict of parameter gradients, "
+            f"got {_described(result)}"
+        )
+    if result[1].keys() != layer.params.keys():
+        _check_gradients(layer, result[1])
+    return result
+
+
+def _check_gradients(layer: Layer, gradients: dict[str, np.ndarray]) -> None:
+    expected, got = set(collect(layer, "params")), set(gradients)
+    if expected != got:
+        raise ValueError(
+            f"backward of {layer.label} must return one gradient for each parameter: "
+            f"missing {sorted(expected - got)}, unknown {sorted(got - expected)}"
+        )
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"a tuple of {len(value)}: ({', '.join(type(item).__name__ for item in value)})"
+    return type(value).__name__
+
+
+def _say_where(error: Exception, layer: Layer) -> None:
+    """Put the layer in front of the message of `error`, which stays the same object, with its type and its traceback."""
+    if len(error.args) == 1 and isinstance(error.args[0], str):
+        error.args = (f"in {layer.label}: {error.args[0]}",)
+    elif hasattr(error, "add_note"):  # Python 3.11
+        error.add_note(f"in {layer.label}")

@@ -1,0 +1,72 @@
+"""What the built-in layers check about their arguments and inputs, with one wording everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastconv.geometry import ntuple
+
+_AXES = {1: "(N, L, C)", 2: "(N, H, W, C)", 3: "(N, D, H, W, C)"}
+
+
+def positive(value: Any, name: str) -> int:
+    """Return `value` as an integer of at least 1.
+
+    >>> positive(3, "channels")
+    3
+    """
+    if isinstance(value, (tuple, list, np.ndarray)):
+        raise TypeError(f"{name} must be one integer, got {value!r}")
+    return ntuple(value, 1, name)[0]
+
+
+def number(value: Any, name: str, *, low: float = float("-inf"), high: float = float("inf")) -> float:
+    """Return `value` as a float between `low` and `high` (both allowed)."""
+    if isinstance(value, (bool, str)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be between {low} and {high}, got {value!r}")
+    return float(value)
+
+
+def spatial_shape(shape: Sequence[int], rank: int | None = None) -> tuple[int, ...]:
+    """Return the spatial part of a shape without batch axis, ``(*spatial, C)``, of `rank` axes (1 to 3 for None).
+
+    >>> spatial_shape((28, 28, 3), 2)
+    (28, 28)
+    """
+    found = len(shape) - 1
+    if rank is None and not 1 <= found <= 3:
+        raise ValueError(f"x must have shape (N, *spatial, C) with 1, 2 or 3 spatial axes, got {with_batch(shape)}")
+    if rank is not None and found != rank:
+        raise ValueError(f"x must have shape {_AXES[rank]}, got {with_batch(shape)}")
+    return tuple(shape[:-1])
+
+
+def require_channels(x: np.ndarray, channels: int) -> None:
+    """Raise `ValueError` unless the last axis of `x` has as many entries as the parameters of the layer."""
+    if x.ndim < 2 or x.shape[-1] != channels:
+        raise ValueError(
+            f"x must have shape (N, ..., {channels}), the channels this layer was built for, got {x.shape}"
+        )
+
+
+def require_floats(*xs: np.ndarray) -> None:
+    """Raise `TypeError` unless all inputs are float32 or all float64."""
+    for x in xs:
+        if x.dtype not in (np.float32, np.float64):
+            raise TypeError(f"x must be a float32 or float64 array, got {x.dtype} of shape {x.shape}")
+    if len({x.dtype for x in xs}) > 1:
+        raise TypeError(f"the inputs must have one dtype, got {' and '.join(str(x.dtype) for x in xs)}")
+
+
+def with_batch(shape: Sequence[int]) -> str:
+    """Return a shape as messages write it.
+
+    >>> with_batch((28, 28, 1))
+    '(N, 28, 28, 1)'
+    """
+    return f"({', '.join(['N', *map(str, shape)])})"

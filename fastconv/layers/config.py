@@ -1,0 +1,182 @@
+"""A layer as JSON: its registered name, its own name, and the arguments it was made with.
+
+The arguments come from the signature of the constructor, so no layer writes them down a second time. They are JSON values or
+layers, never code: reading them back can run nothing but the constructor of a registered layer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastconv import registry
+
+if TYPE_CHECKING:
+    from fastconv.layers.base import Layer
+
+_RESERVED = ("layer", "same_as")
+
+
+def bound_arguments(
+    cls: type, args: tuple[Any, ...], kwargs: dict[str, Any], is_layer: Callable[[Any], bool]
+) -> dict[str, Any]:
+    """Return the constructor's arguments by name, defaults included, as JSON values and layers.
+
+    Raises `TypeError` for an argument that is neither, naming class, argument and value, and for a constructor with
+    ``*args`` or ``**kwargs``, whose arguments have no names to be saved under.
+    """
+    import inspect
+
+    init: Any = cls.__init__  # type: ignore[misc]
+    signature = inspect.signature(init)
+    for parameter in list(signature.parameters.values())[1:]:
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise TypeError(
+                f"the constructor of {cls.__name__} takes {str(parameter)!r}: spell its arguments out by name, "
+                f"because they are what a model saves"
+            )
+    try:
+        bound = signature.bind(None, *args, **kwargs)
+    except TypeError:  # Python's own message, from the call of the constructor that follows, says it better
+        return {}
+    bound.apply_defaults()
+    values = list(bound.arguments.items())[1:]
+    return {name: _json_value(value, f"{cls.__name__}: argument {name!r}", is_layer) for name, value in values}
+
+
+def _json_value(value: Any, what: str, is_layer: Callable[[Any], bool]) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, (bool, int, str)) or is_layer(value):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise TypeError(f"{what} must be finite, because JSON has no {value!r}")
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_json_value(item, what, is_layer) for item in value]
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str) or key in _RESERVED:
+                raise TypeError(f"{what} has the key {key!r}: keys are strings, other than {_RESERVED}")
+        return {key: _json_value(item, what, is_layer) for key, item in value.items()}
+    hint = " (an array: pass array.tolist())" if isinstance(value, np.ndarray) else ""
+    raise TypeError(
+        f"{what} must be made of JSON values (None, bool, int, float, str, list, dict) or layers, "
+        f"got {type(value).__name__} {value!r}{hint}"
+    )
+
+
+def layers_in(value: Any, path: str, is_layer: Callable[[Any], bool]) -> list[tuple[str, Any]]:
+    """Return the layers in a config and where they are: ``inner``, or ``branches/0`` in a list.
+
+    >>> layers_in({"inner": "A", "rates": [1, "B"]}, "", lambda value: isinstance(value, str))
+    [('inner', 'A'), ('rates/1', 'B')]
+    """
+    if is_layer(value):
+        return [(path, value)]
+    if isinstance(value, dict):
+        items: list[tuple[Any, Any]] = list(value.items())
+    elif isinstance(value, list):
+        items = list(enumerate(value))
+    else:
+        return []
+    prefix = f"{path}/" if path else ""
+    return [found for key, item in items for found in layers_in(item, f"{prefix}{key}", is_layer)]
+
+
+def to_spec(layer: Layer) -> dict[str, Any]:
+    """Return a layer, and all layers inside it, as JSON values: ``{"layer": ..., "name": ..., "config": {...}}``.
+
+    A layer that occurs twice is written once, so that its weights are still shared when it comes back.
+    Raises `ValueError` for a layer whose class has no registered name.
+
+    >>> from fastconv.layers import Conv2d
+    >>> spec = to_spec(Conv2d(8, 3).named("stem"))
+    >>> spec["layer"], spec["name"], spec["config"]["channels"]
+    ('Conv2d', 'stem', 8)
+    """
+    return _Encoder().encode(layer)
+
+
+class _Encoder:
+    def __init__(self) -> None:
+        self.numbers: dict[int, int] = {}
+
+    def encode(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self.encode(item) for item in value]
+        if isinstance(value, dict):
+            return {key: self.encode(item) for key, item in value.items()}
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        if id(value) in self.numbers:
+            return {"same_as": self.numbers[id(value)]}
+        self.numbers[id(value)] = len(self.numbers)
+        name = registry.layers.name_of(type(value))
+        if name is None:
+            kind = type(value)
+            raise ValueError(
+                f"{value.label} cannot be saved, because its class {kind.__module__}.{kind.__qualname__} is not registered: "
+                f"decorate it with @fastconv.layers.register('yourpackage.{kind.__name__}')"
+            )
+        return {"layer": name, "name": value.name, "config": self.encode(value.config)}
+
+
+def from_spec(spec: dict[str, Any]) -> Layer:
+    """Return the (unbuilt) layer that `to_spec` described; ``"name"`` and ``"config"`` may be missing.
+
+    Raises `LookupError` for a name that nobody offers, and `ValueError` or `TypeError`, naming the layer, for a description
+    or arguments that are wrong.
+
+    >>> from_spec({"layer": "MaxPool2d", "config": {"kernel_size": 3}})
+    MaxPool2d(kernel_size=3)
+    """
+    if not isinstance(spec, dict) or "layer" not in spec:
+        raise ValueError(f'a layer is described by {{"layer": name, "config": {{...}}}}, got {spec!r:.200}')
+    layer: Layer = _Decoder().decode(spec)
+    return layer
+
+
+class _Decoder:
+    def __init__(self) -> None:
+        self.layers: list[Any] = []
+
+    def decode(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self.decode(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if "layer" in value:
+            return self._layer(value)
+        if "same_as" in value:
+            return self._same(value["same_as"])
+        return {key: self.decode(item) for key, item in value.items()}
+
+    def _same(self, number: Any) -> Any:
+        if not isinstance(number, int) or not 0 <= number < len(self.layers) or self.layers[number] is None:
+            raise ValueError(f'"same_as" must be the number of an earlier layer, got {number!r}')
+        return self.layers[number]
+
+    def _layer(self, spec: dict[str, Any]) -> Any:
+        unknown = sorted(set(spec) - {"layer", "name", "config"})
+        if unknown:
+            raise ValueError(f'a layer is described by "layer", "name" and "config", got also {unknown}')
+        name, config = spec.get("name"), spec.get("config", {})
+        if not isinstance(config, dict):
+            raise ValueError(f'the "config" of a layer must be an object with its arguments, got {config!r:.200}')
+        cls: Any = registry.layers.get(spec["layer"])
+        number = len(self.layers)
+        self.layers.append(None)  # its number counts from here; what lies inside comes after
+        arguments = self.decode(config)
+        try:
+            layer = cls.from_config(arguments)
+            layer.name = name
+        except (TypeError, ValueError) as error:
+            called = f" {name!r}" if isinstance(name, str) else ""
+            raise type(error)(f"layer{called} ({spec['layer']}) cannot be made from its config: {error}") from error
+        self.layers[number] = layer
+        return layer

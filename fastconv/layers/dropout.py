@@ -1,0 +1,46 @@
+"""Dropout."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastconv.layers.base import Backward, Layer
+from fastconv.layers.checks import number, require_floats
+from fastconv.layers.context import Context
+from fastconv.layers.symbol import Shape
+from fastconv.registry import layers
+
+
+@layers.register("Dropout")
+class Dropout(Layer):
+    """In training, set each number to 0 with probability `rate` and divide the others by ``1 - rate``.
+
+    The expected value stays what it was, so evaluation does nothing: it returns its input itself. The random numbers come
+    from ``ctx.rng``. Source: Srivastava et al., Dropout, JMLR 2014, section 10.
+
+    >>> import numpy as np
+    >>> from fastconv.layers import Context
+    >>> x = np.ones((1, 6), np.float32)
+    >>> y, backward = Dropout(0.5).forward(Context(training=True, rng=np.random.default_rng(3)), x)
+    >>> y
+    array([[2., 0., 0., 0., 0., 2.]], dtype=float32)
+    >>> Dropout(0.5)(x)
+    array([[1., 1., 1., 1., 1., 1.]], dtype=float32)
+    """
+
+    def __init__(self, rate: float = 0.5) -> None:
+        self.rate = number(rate, "rate", low=0.0, high=1.0)
+        if self.rate == 1.0:
+            raise ValueError("rate must be below 1, because something must be left, got 1")
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return shape
+
+    def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
+        require_floats(x)
+        if not ctx.training or self.rate == 0.0:
+            return x, lambda dy: (dy, {})
+        # float32 numbers for float64 inputs too: the same seed drops the same in both
+        kept = ctx.rng.random(x.shape, dtype=np.float32) >= self.rate
+        factor = x.dtype.type(1 / (1 - self.rate))
+        return x * kept * factor, lambda dy: (dy * kept * factor, {})

@@ -1,0 +1,187 @@
+"""Layers that move numbers and change none: flatten, reshape, pad, upsample, and coordinates as channels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastconv import functional as F
+from fastconv.geometry import ntuple, padding_pairs
+from fastconv.layers.base import Backward, Layer
+from fastconv.layers.checks import require_floats, spatial_shape
+from fastconv.layers.context import Context
+from fastconv.layers.symbol import Shape
+from fastconv.registry import layers
+
+
+@layers.register("Flatten")
+class Flatten(Layer):
+    """All numbers of a sample in one row: ``(N, ...)`` to ``(N, product)``. The output may share the input's memory.
+
+    >>> import numpy as np
+    >>> Flatten()(np.zeros((2, 4, 4, 3))).shape
+    (2, 48)
+    """
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return (math.prod(shape),)
+
+    def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
+        return _reshaped(x, self.output_shape(x.shape[1:]))
+
+    def window(self, *shapes: Shape) -> None:
+        return None
+
+
+@layers.register("Reshape")
+class Reshape(Layer):
+    """The same numbers in another shape, row-major: ``(N, ...)`` to ``(N, *shape)``. The output may share the input's memory.
+
+    One entry of `shape` may be -1: what remains.
+
+    >>> import numpy as np
+    >>> Reshape((7, 7, -1))(np.zeros((2, 490))).shape
+    (2, 7, 7, 10)
+    """
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        if not isinstance(shape, (tuple, list)):
+            raise TypeError(f"shape must be a tuple of integers, without the batch, got {shape!r}")
+        self.shape = ntuple(tuple(shape), len(shape), "shape", minimum=-1)
+        if 0 in self.shape or self.shape.count(-1) > 1:
+            raise ValueError(f"shape must have entries of at least 1, and at most one -1, got {shape!r}")
+
+    def output_shape(self, shape: Shape) -> Shape:
+        total, known = math.prod(shape), math.prod(n for n in self.shape if n != -1)
+        if total % known or (-1 not in self.shape and total != known):
+            raise ValueError(f"an input of shape (N, {', '.join(map(str, shape))}) cannot be reshaped to {self.shape}")
+        return tuple(total // known if n == -1 else n for n in self.shape)
+
+    def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
+        return _reshaped(x, self.output_shape(x.shape[1:]))
+
+    def window(self, *shapes: Shape) -> None:
+        return None
+
+
+def _reshaped(x: np.ndarray, shape: Shape) -> tuple[np.ndarray, Backward]:
+    require_floats(x)
+    before = x.shape
+    return x.reshape(len(x), *shape), lambda dy: (dy.reshape(before), {})
+
+
+@layers.register("ZeroPad")
+class ZeroPad(Layer):
+    """Zeros around the image: ``(N, *spatial, C)``, `padding` pixels (an int, one or a pair (before, after) for each axis).
+
+    >>> import numpy as np
+    >>> ZeroPad(((0, 1), (2, 2)))(np.zeros((1, 8, 8, 3))).shape
+    (1, 9, 12, 3)
+    """
+
+    def __init__(self, padding: Any = 1) -> None:
+        if isinstance(padding, str):
+            raise TypeError(f"padding must be an integer or a tuple, got {padding!r}")
+        rank = len(padding) if isinstance(padding, (tuple, list)) else 1
+        padding_pairs(padding, *[(1,) * rank] * 4)
+        self.padding = padding
+
+    def _pairs(self, shape: Shape) -> tuple[tuple[int, int], ...]:
+        size = spatial_shape(shape)
+        ones = (1,) * len(size)
+        return padding_pairs(self.padding, size, ones, ones, ones)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        pairs = self._pairs(shape)
+        return (*(n + before + after for n, (before, after) in zip(shape, pairs, strict=False)), shape[-1])
+
+    def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
+        require_floats(x)
+        pairs = self._pairs(x.shape[1:])
+        inside = (slice(None), *(slice(a, n + a) for n, (a, _) in zip(x.shape[1:-1], pairs, strict=True)))
+        return np.pad(x, ((0, 0), *pairs, (0, 0))), lambda dy: (dy[inside], {})
+
+
+@layers.register("Upsample")
+class Upsample(Layer):
+    """Make each spatial axis `scale` times as long: ``(N, *spatial, C)`` to ``(N, *(spatial * scale), C)``.
+
+    Parameters
+    ----------
+    scale : int or tuple of int
+    mode : "nearest" or "bilinear"
+        Repeat pixels, or draw straight lines between their centres along every axis (the outermost stay as they are).
+
+    See Also
+    --------
+    fastconv.functional.upsample : the same as a function, with the formula.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Upsample(2, mode="bilinear")(np.array([[[0.0], [4.0]]]))[0, :, 0]
+    array([0., 1., 3., 4.])
+    """
+
+    def __init__(self, scale: Any = 2, *, mode: str = "nearest") -> None:
+        ntuple(scale, len(scale) if isinstance(scale, (tuple, list)) else 1, "scale")
+        if mode not in ("nearest", "bilinear"):
+            raise ValueError(f'mode must be "nearest" or "bilinear", got {mode!r}')
+        self.scale = scale
+        self.mode = mode
+
+    def output_shape(self, shape: Shape) -> Shape:
+        size = spatial_shape(shape)
+        scale = ntuple(self.scale, len(size), "scale")
+        return (*(n * s for n, s in zip(size, scale, strict=True)), shape[-1])
+
+    def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
+        shape = x.shape
+        spatial_shape(shape[1:])
+        y = F.upsample(x, self.scale, mode=self.mode)
+        return y, lambda dy: (F.upsample_backward(dy, shape, self.scale, mode=self.mode), {})
+
+    def window(self, *shapes: Shape) -> list[tuple[Any, Any]]:
+        from fractions import Fraction
+
+        span = 1 if self.mode == "nearest" else 2
+        return [(span, Fraction(1, s)) for s in ntuple(self.scale, len(shapes[0]) - 1, "scale")]
+
+
+@layers.register("AddCoords")
+class AddCoords(Layer):
+    """Append the position of each pixel as channels, from -1 to 1 along each axis: a convolution then knows where it is.
+
+    ``(N, *spatial, C)`` to ``(N, *spatial, C + rank)``, one channel for each spatial axis, in the order of the axes; `radius`
+    appends the distance from the centre too. Source: Liu et al., An intriguing failing of convolutional neural networks and
+    the CoordConv solution, NeurIPS 2018, section 3.
+
+    >>> import numpy as np
+    >>> AddCoords()(np.zeros((1, 3, 5, 1)))[0, 1, :, 1:]
+    array([[ 0. , -1. ],
+           [ 0. , -0.5],
+           [ 0. ,  0. ],
+           [ 0. ,  0.5],
+           [ 0. ,  1. ]])
+    """
+
+    def __init__(self, *, radius: bool = False) -> None:
+        self.radius = bool(radius)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return (*shape[:-1], shape[-1] + len(spatial_shape(shape)) + self.radius)
+
+    def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
+        require_floats(x)
+        size, channels = spatial_shape(x.shape[1:]), x.shape[-1]
+        axes = (np.linspace(-1, 1, n, dtype=x.dtype) if n > 1 else np.zeros(1, x.dtype) for n in size)
+        coordinates = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)  # (*spatial, rank)
+        y = np.empty((len(x), *self.output_shape(x.shape[1:])), x.dtype)
+        y[..., :channels] = x
+        y[..., channels : channels + len(size)] = coordinates
+        if self.radius:
+            y[..., -1] = np.sqrt(np.square(coordinates).sum(axis=-1))
+        return y, lambda dy: (dy[..., :channels], {})
