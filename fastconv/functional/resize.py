@@ -1,0 +1,161 @@
+"""Upsampling: a larger image, by repeating pixels or by drawing straight lines between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastconv import geometry
+from fastconv.functional._conv_plan import spatial3
+from fastconv.functional._pool_plan import image_shape, repeat_plan
+from fastconv.functional._validate import float_array, images, kernels_for, require_shape
+from fastconv.threads import threads_for
+
+MODES = ("nearest", "bilinear")
+
+
+def upsample(x: ArrayLike, scale: Any, *, mode: str = "nearest") -> NDArray[Any]:
+    """Make each spatial axis `scale` times longer.
+
+    "nearest" repeats pixels: ``y[n, p, q, c] = x[n, p // scale, q // scale, c]``. "bilinear" interpolates linearly along every
+    axis: output p lies at ``(p + 0.5) / scale - 0.5`` in the input (pixels have their centres at halves), between two
+    pixels whose weights are one minus the distance; beyond the first and the last centre the value is that of the edge.
+
+    Parameters
+    ----------
+    x : array (N, *spatial, C), float32 or float64
+        One, two or three spatial axes; any memory order; not changed.
+    scale : int or one int for each spatial axis, at least 1
+    mode : "nearest" or "bilinear"
+
+    Returns
+    -------
+    array (N, *(spatial * scale), C), dtype of x
+
+    Raises
+    ------
+    TypeError
+        For dtypes other than float32 and float64; for a scale that is no integer.
+    ValueError
+        For a wrong rank, a scale below 1, another mode, an output too large to exist.
+
+    Notes
+    -----
+    Repeating is the way back of pooling by sums, and its way back is that pooling: they run on the kernels of `avg_pool`.
+
+    See Also
+    --------
+    upsample_backward : its gradient. fastconv.functional.conv_transpose : upsampling with learned weights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.array([0.0, 4.0]).reshape(1, 2, 1)
+    >>> upsample(x, 2)[0, :, 0], upsample(x, 2, mode="bilinear")[0, :, 0]
+    (array([0., 0., 4., 4.]), array([0., 1., 3., 4.]))
+    """
+    x = images(x, "x")
+    factors, shape = _output_shape(x.shape, scale, mode)
+    if x.size == 0 or mode == "nearest":
+        y = np.zeros(shape, x.dtype)
+        if x.size:
+            plan = repeat_plan(x.shape, factors)
+            kernels_for(x).avg_pool_backward(spatial3(x), spatial3(y), *plan.axes, threads_for(y.size))
+        return y
+    for axis, factor in enumerate(factors, start=1):
+        x = _stretch(x, axis, factor)
+    return x
+
+
+def upsample_backward(dy: ArrayLike, input_shape: Sequence[int], scale: Any, *, mode: str = "nearest") -> NDArray[Any]:
+    """Return the gradient of `upsample`: each pixel sums dy over the outputs that it is in, times its weight there.
+
+    Parameters
+    ----------
+    dy : array (N, *(spatial * scale), C), float32 or float64
+    input_shape : shape of x, (N, *spatial, C)
+    scale, mode
+        As given to `upsample`.
+
+    Returns
+    -------
+    array of `input_shape`, dtype of dy
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `upsample`, and where dy has not the shape of the output.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> upsample_backward(np.array([1.0, 10.0, 100.0, 1000.0]).reshape(1, 4, 1), (1, 2, 1), 2)[0, :, 0]
+    array([  11., 1100.])
+    """
+    shape = image_shape(input_shape)
+    factors, output = _output_shape(shape, scale, mode)
+    dy = float_array(dy, "dy")
+    require_shape(dy, output, "dy", "the shape of the output")
+    if dy.size == 0 or mode == "nearest":
+        dx = np.empty(shape, dy.dtype)
+        if dy.size:
+            plan = repeat_plan(shape, factors)
+            kernels_for(dy).avg_pool_forward(spatial3(dy), spatial3(dx), *plan.axes, threads_for(dy.size))
+        return dx
+    for axis, factor in enumerate(factors, start=1):
+        dy = _stretch_backward(dy, axis, factor)
+    return dy
+
+
+def _output_shape(shape: tuple[int, ...], scale: Any, mode: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Check the arguments; return the factor of each axis and the shape of the output."""
+    if mode not in MODES:
+        raise ValueError(f'mode must be "nearest" or "bilinear", got {mode!r}')
+    factors = geometry.ntuple(scale, len(shape) - 2, "scale")
+    out = (shape[0], *(n * factor for n, factor in zip(shape[1:-1], factors, strict=True)), shape[-1])
+    geometry.check_elements(out, "the output")
+    return factors, out
+
+
+def _phases(factor: int) -> Iterator[tuple[int, float, slice, slice, int]]:
+    """Yield for each output k of a pixel: k, the weight of the neighbour, and which pixels have which neighbour.
+
+    Pixel ``i`` of ``here`` takes its share from ``i`` of ``there``; the pixel at ``edge`` has no neighbour but itself.
+    """
+    for k in range(factor):
+        offset = (k + 0.5) / factor - 0.5
+        if offset < 0:
+            yield k, -offset, slice(1, None), slice(None, -1), 0
+        else:
+            yield k, offset, slice(None, -1), slice(1, None), -1
+
+
+def _stretch(x: NDArray[Any], axis: int, factor: int) -> NDArray[Any]:
+    shape = x.shape
+    x = x.reshape(prod(shape[:axis]), shape[axis], -1)
+    y = np.empty((*x.shape[:2], factor, x.shape[2]), x.dtype)  # (before, size, factor, after)
+    for k, weight, here, there, edge in _phases(factor):
+        np.multiply(x, 1 - weight, out=y[:, :, k])
+        if weight:
+            share = x * weight
+            y[:, here, k] += share[:, there]
+            y[:, edge, k] += share[:, edge]
+    return y.reshape(*shape[:axis], -1, *shape[axis + 1 :])
+
+
+def _stretch_backward(dy: NDArray[Any], axis: int, factor: int) -> NDArray[Any]:
+    shape = dy.shape
+    size = shape[axis] // factor
+    dy = dy.reshape(prod(shape[:axis]), size, factor, -1)
+    dx = np.zeros((dy.shape[0], size, dy.shape[3]), dy.dtype)
+    for k, weight, here, there, edge in _phases(factor):
+        share = dy[:, :, k] * weight
+        dx += dy[:, :, k]
+        dx -= share
+        dx[:, there] += share[:, here]
+        dx[:, edge] += share[:, edge]
+    return dx.reshape(*shape[:axis], size, *shape[axis + 1 :])
