@@ -16,16 +16,17 @@ FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def float_array(value: Any, name: str, *, like: np.ndarray | None = None, like_name: str = "x") -> NDArray[Any]:
-    """Return `value` as a C contiguous float32 or float64 array, copied only where its memory order is another.
+    """Return `value` as a C contiguous float32 or float64 array, copied only where its order in memory is another.
 
     Raises `TypeError` for another dtype (naming `name`) and, given an array `like`, for a dtype that differs from its.
     """
     array = np.asarray(value)
-    if array.dtype not in FLOATS:
+    dtype = array.dtype.newbyteorder("=")
+    if dtype not in FLOATS:
         raise TypeError(f"{name} must be a float32 or float64 array, got {array.dtype} of shape {array.shape}")
-    if like is not None and array.dtype != like.dtype:
+    if like is not None and dtype != like.dtype:
         raise TypeError(f"{name} must have the dtype of {like_name}, {like.dtype}, got {array.dtype}")
-    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")) if array.ndim else array
+    return np.ascontiguousarray(array, dtype=dtype) if array.ndim else array.astype(dtype, copy=False)
 
 
 def images(value: Any, name: str, *, like: np.ndarray | None = None, like_name: str = "x") -> NDArray[Any]:
