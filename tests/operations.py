@@ -1,0 +1,155 @@
+"""Every operation of fastconv.functional, there and back, on arrays large enough for four threads: one table for many tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from inspect import signature
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv import _kernels, functional
+
+Arrays = tuple[np.ndarray, ...]
+
+
+class Operation(NamedTuple):
+    """Arrays of `shapes` go through `function` and, as its own gradient, back through its ``_backward``."""
+
+    label: str
+    function: str
+    shapes: list[tuple[int, ...]]
+    call: Callable[..., Arrays]
+
+    def arrays(self, dtype: Any, seed: int = 0) -> Arrays:
+        """Return random arrays of the operation's shapes."""
+        rng = np.random.default_rng(seed)
+        return tuple(rng.standard_normal(shape).astype(dtype) for shape in self.shapes)
+
+    def run(self, arrays: Arrays) -> Arrays:
+        """Return the output and the gradients."""
+        return tuple(np.asarray(array) for array in self.call(*arrays))
+
+
+def _weighted(label: str, function: str, shapes: list[tuple[int, ...]], **keywords: Any) -> Operation:
+    """An operation on (x, weight, bias)."""
+
+    def call(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> Arrays:
+        y = getattr(functional, function)(x, weight, bias, **keywords)
+        return (y, *getattr(functional, f"{function}_backward")(y, x, weight, **keywords))
+
+    return Operation(f"{function}: {label}", function, shapes, call)
+
+
+def _of_x(
+    label: str, function: str, *arguments: Any, shape: tuple[int, ...] = (2, 50, 52, 40), **keywords: Any
+) -> Operation:
+    """An operation on x whose way back takes dy and x."""
+
+    def call(x: np.ndarray) -> Arrays:
+        y = getattr(functional, function)(x, *arguments, **keywords)
+        return y, getattr(functional, f"{function}_backward")(y, x, *arguments, **keywords)
+
+    return Operation(f"{function}: {label}", function, [shape], call)
+
+
+def _of_shape(
+    label: str, function: str, *arguments: Any, shape: tuple[int, ...] = (2, 50, 52, 40), **keywords: Any
+) -> Operation:
+    """An operation on x whose way back takes dy and the shape of x."""
+
+    def call(x: np.ndarray) -> Arrays:
+        y = getattr(functional, function)(x, *arguments, **keywords)
+        return y, getattr(functional, f"{function}_backward")(y, x.shape, *arguments, **keywords)
+
+    return Operation(f"{function}: {label}", function, [shape], call)
+
+
+def _of_y(function: str) -> Operation:
+    """An operation on x whose way back takes dy and y."""
+
+    def call(x: np.ndarray) -> Arrays:
+        y = getattr(functional, function)(x)
+        return y, getattr(functional, f"{function}_backward")(x, y)
+
+    return Operation(function, function, [(40, 5203)], call)
+
+
+def _batch_norm(x: np.ndarray, scale: np.ndarray, bias: np.ndarray) -> Arrays:
+    y, mean, var = functional.batch_norm(x, scale, bias)
+    evaluated, _, _ = functional.batch_norm(x, scale, bias, mean=mean, var=var)
+    return y, evaluated, mean, var, *functional.batch_norm_backward(y, x, scale, mean, var)
+
+
+def _cross_entropy(logits: np.ndarray) -> Arrays:
+    labels = np.arange(len(logits)) % logits.shape[1]
+    return functional.cross_entropy(logits, labels), functional.cross_entropy_backward(logits, labels)
+
+
+ACTIVATIONS = (
+    "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "hard_swish", "hard_sigmoid", "sigmoid", "tanh", "softplus",
+)  # fmt: skip
+
+OPERATIONS = [
+    _weighted("3x3", "conv", [(2, 53, 55, 20), (3, 3, 20, 40), (40,)], padding=1),
+    _weighted("one input channel", "conv", [(2, 40, 41, 1), (5, 5, 1, 20), (20,)], padding="same"),
+    _weighted("strided, dilated, grouped", "conv", [(2, 41, 40, 24), (3, 2, 8, 36), (36,)], stride=2, dilation=2, groups=3),
+    _weighted("1x1", "conv", [(2, 19, 21, 70), (1, 1, 70, 90), (90,)]),
+    _weighted("few pixels, many channels", "conv", [(1, 4, 4, 130), (3, 3, 130, 520), (520,)], padding=1),
+    _weighted("rank 1", "conv", [(3, 801, 17), (5, 17, 33), (33,)], stride=2, padding=((3, 1),)),
+    _weighted("rank 3", "conv", [(1, 9, 11, 10, 12), (3, 3, 3, 12, 20), (20,)], padding=1),
+    _weighted("depthwise", "conv", [(2, 41, 40, 39), (3, 3, 1, 39), (39,)], stride=(1, 2), padding=1, groups=39),
+    _weighted("depthwise, three channels", "conv", [(2, 90, 90, 3), (5, 5, 1, 3), (3,)], padding=2, groups=3),
+    _weighted("stride 2", "conv_transpose", [(2, 17, 18, 30), (4, 4, 25, 30), (25,)], stride=2, padding=1),
+    _weighted("groups", "conv_transpose", [(2, 301, 24), (3, 10, 24), (20,)], stride=3, output_padding=1, groups=2),
+    _weighted("depthwise", "conv_transpose", [(2, 30, 31, 20), (3, 3, 1, 20), (20,)], stride=2, groups=20),
+    _weighted("", "linear", [(301, 111), (111, 95), (95,)]),
+    _weighted("one row", "linear", [(1, 1111), (1111, 795), (795,)]),
+    _weighted("", "locally_connected", [(5, 12, 13, 9), (12, 13, 3, 3, 9, 20), (12, 13, 20)], padding="same"),
+    _of_x("3x3", "max_pool", 3, stride=2, padding=1),
+    _of_x("overlapping, dilated", "max_pool", (2, 3), stride=1, dilation=2),
+    _of_x("rank 1", "max_pool", 5, stride=2, ceil_mode=True, shape=(3, 2003, 40)),
+    _of_shape("2x2", "avg_pool", 2),
+    _of_shape("overlapping, padding counted", "avg_pool", 5, stride=2, padding=2, count_include_pad=True),
+    _of_shape("rank 3", "avg_pool", (1, 2, 3), stride=1, shape=(1, 20, 21, 22, 30)),
+    _of_x("", "adaptive_max_pool", (7, 9)),
+    _of_shape("", "adaptive_avg_pool", (7, 9)),
+    _of_shape("global", "adaptive_avg_pool", 1),
+    _of_shape("nearest", "upsample", 2),
+    _of_shape("bilinear", "upsample", (2, 3), mode="bilinear"),
+    Operation("batch_norm", "batch_norm", [(2, 50, 52, 40), (40,), (40,)], _batch_norm),
+    *(_of_x("", name) for name in ACTIVATIONS),
+    _of_y("softmax"),
+    _of_y("log_softmax"),
+    Operation("cross_entropy", "cross_entropy", [(4003, 53)], _cross_entropy),
+]  # fmt: skip
+
+
+class _Recorder:
+    """A kernel module that writes down each call: the kernel's name and its threads (1 for what takes no threads)."""
+
+    def __init__(self, module: Any, calls: list[tuple[str, int]]) -> None:
+        self.module, self.calls = module, calls
+
+    def __getattr__(self, name: str) -> Any:
+        kernel = getattr(self.module, name)
+        threaded = "threads" in signature(kernel).parameters
+
+        def call(*arguments: Any) -> Any:
+            self.calls.append((name, arguments[-1] if threaded else 1))
+            return kernel(*arguments)
+
+        return call
+
+
+@contextmanager
+def recorded() -> Iterator[list[tuple[str, int]]]:
+    """Write down every kernel that runs in the ``with`` block, with the number of its threads."""
+    before, calls = dict(_kernels.modules), []
+    for dtype, module in before.items():
+        _kernels.modules[dtype] = _Recorder(module, calls)
+    try:
+        yield calls
+    finally:
+        _kernels.modules.update(before)
