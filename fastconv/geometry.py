@@ -23,14 +23,26 @@ Pairs = tuple[tuple[int, int], ...]
 MAX_ELEMENTS = sys.maxsize // 16
 
 
-def integer(value: Any, name: str) -> int:
+def integer(value: Any, name: str, expected: str = "an integer or a tuple of integers") -> int:
     """Return `value` as an int; raise `TypeError` for what is no integer, floats and booleans included."""
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     try:
         return operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} must be an integer or a tuple of integers, got {value!r}") from None
+        raise TypeError(f"{name} must be {expected}, got {value!r}") from None
+
+
+def positive(value: Any, name: str) -> int:
+    """Return `value` as an int; raise `TypeError` for what is no integer and `ValueError` for one below 1.
+
+    >>> positive(3, "groups")
+    3
+    """
+    number = integer(value, name, "an integer")
+    if number < 1:
+        raise ValueError(f"{name} must be at least 1, got {value!r}")
+    return number
 
 
 def ntuple(value: Any, rank: int, name: str, *, minimum: int = 1) -> tuple[int, ...]:

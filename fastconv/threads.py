@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from fastconv import _kernels
-from fastconv.geometry import ntuple
+from fastconv.geometry import positive
 
 #: Multiply-adds (or elements moved, times some) below which starting threads costs more than it saves.
 WORTH_A_THREAD = 50_000
@@ -43,7 +43,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _checked(n: object) -> int:
-    (count,) = ntuple(n, 1, "the number of threads")
+    count = positive(n, "the number of threads")
     if count > MOST_THREADS:
         raise ValueError(f"the number of threads must be at most {MOST_THREADS}, got {n!r}")
     return count
@@ -114,7 +114,7 @@ def _environment_threads() -> tuple[int, str] | None:
         text = os.environ.get(name, "").split(",")[0].strip()
         if not text:
             continue
-        if text.isdigit() and 1 <= int(text) <= MOST_THREADS:
+        if text.isdecimal() and 1 <= int(text) <= MOST_THREADS:
             return int(text), f"the environment variable {name}"
         if name == "FASTCONV_NUM_THREADS":
             raise ValueError(f"FASTCONV_NUM_THREADS must be an integer from 1 to {MOST_THREADS}, got {text!r}")

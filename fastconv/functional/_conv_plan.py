@@ -40,10 +40,10 @@ class ConvPlan(NamedTuple):
 
 @lru_cache(maxsize=1024, typed=True)
 def conv_plan(
-    x_shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: Any, padding: Any, dilation: Any, groups: Any
+    x_shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: Any, padding: Any, dilation: Any, groups: int
 ) -> ConvPlan:
     """Check shapes and arguments and return the plan; every error names the argument."""
-    size, kernel, stride, dilation, groups = _check(x_shape, weight_shape, stride, dilation, groups)
+    size, kernel, stride, dilation = _check(x_shape, weight_shape, stride, dilation, groups)
     pairs = geometry.padding_pairs(padding, size, kernel, stride, dilation)
     out = geometry.conv_output(size, kernel, stride, pairs, dilation)
     return _plan(x_shape, weight_shape, (x_shape[0], *out, weight_shape[-1]), stride, pairs, dilation, groups)
@@ -57,12 +57,11 @@ def conv_transpose_plan(
     padding: Any,
     output_padding: Any,
     dilation: Any,
-    groups: Any,
+    groups: int,
 ) -> ConvPlan:
     """Return the plan of the convolution whose adjoint takes an array of `x_shape`: x is its output."""
     rank = len(x_shape) - 2
     _check_weight_rank(weight_shape, rank)
-    (groups,) = geometry.ntuple(groups, 1, "groups")
     if weight_shape[-1] != x_shape[-1]:
         raise ValueError(
             f"weight must have shape (*kernel, O // groups, C) with C = {x_shape[-1]}, the channels of x, "
@@ -94,13 +93,12 @@ def _check_weight_rank(weight_shape: tuple[int, ...], rank: int) -> None:
 
 
 def _check(
-    x_shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: Any, dilation: Any, groups: Any
-) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...], int]:
+    x_shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: Any, dilation: Any, groups: int
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     rank, channels = len(x_shape) - 2, x_shape[-1]
     _check_weight_rank(weight_shape, rank)
     stride = geometry.ntuple(stride, rank, "stride")
     dilation = geometry.ntuple(dilation, rank, "dilation")
-    (groups,) = geometry.ntuple(groups, 1, "groups")
     if channels % groups or weight_shape[-1] % groups:
         raise ValueError(
             f"groups must divide the channels of x, {channels}, and of weight's last axis, {weight_shape[-1]}, got {groups}"
@@ -110,7 +108,7 @@ def _check(
             f"weight must have shape (*kernel, C // groups, O) with C // groups = {channels // groups} "
             f"(x has {channels} channels, groups is {groups}), got {weight_shape}"
         )
-    return x_shape[1:-1], weight_shape[:rank], stride, dilation, groups
+    return x_shape[1:-1], weight_shape[:rank], stride, dilation
 
 
 def _plan(

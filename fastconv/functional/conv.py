@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastconv.functional import _conv_plan as plans
 from fastconv.functional._validate import flat_arguments, float_array, images, require_shape, require_wrt
+from fastconv.geometry import positive
 
 Gradients = tuple[NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None]
 
@@ -83,7 +84,7 @@ def conv(
         flat_arguments(stride, "stride"),
         flat_arguments(padding, "padding"),
         flat_arguments(dilation, "dilation"),
-        flat_arguments(groups, "groups"),
+        positive(groups, "groups"),
     )
     return plans.apply(plan, x, weight, _bias(bias, weight.shape[-1], x))
 
@@ -139,7 +140,7 @@ def conv_backward(
         flat_arguments(stride, "stride"),
         flat_arguments(padding, "padding"),
         flat_arguments(dilation, "dilation"),
-        flat_arguments(groups, "groups"),
+        positive(groups, "groups"),
     )
     require_shape(dy, plan.y_shape, "dy", "the shape of the output")
     return (
@@ -262,5 +263,5 @@ def _transpose_plan(
         flat_arguments(padding, "padding"),
         flat_arguments(output_padding, "output_padding"),
         flat_arguments(dilation, "dilation"),
-        flat_arguments(groups, "groups"),
+        positive(groups, "groups"),
     )

@@ -77,9 +77,11 @@ KEYWORDS = [
     ("padding", 2**62, ValueError, f"padding is too large: got {2**62}"),
     ("groups", 0, ValueError, "groups must be at least 1, got 0"),
     ("groups", -1, ValueError, "groups must be at least 1, got -1"),
-    ("groups", 2.0, TypeError, r"groups must be an integer or a tuple of integers, got 2\.0"),
+    ("groups", 2.0, TypeError, r"groups must be an integer, got 2\.0"),
+    ("groups", (2,), TypeError, r"groups must be an integer, got \(2,\)"),
+    ("groups", {}, TypeError, "groups must be an integer, got {}"),
     ("groups", True, TypeError, "groups must be an integer, got True"),
-    ("groups", "2", TypeError, "groups must be an integer or a tuple of integers, got '2'"),
+    ("groups", "2", TypeError, "groups must be an integer, got '2'"),
 ]  # fmt: skip
 
 
