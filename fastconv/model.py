@@ -108,13 +108,12 @@ class Model(Layer):
         return self.graph.symbols[1]
 
     @property
-    def input_shapes(self) -> tuple[Shape, ...] | None:
+    def input_shapes(self) -> tuple[Shape, ...]:
         """The shapes of the inputs, without the batch axis, that the model was built for, or will be if nothing is said.
 
-        None for a `Sequential` that has met no input yet.
+        Empty for a `Sequential` that has met no input yet.
         """
-        shapes = self._built_for or (self._graph and self._graph.input_shapes)
-        return tuple(shapes) if shapes else None
+        return tuple(self._built_for or (self._graph.input_shapes if self._graph else ()))
 
     # typed loosely as in Layer: here both are computed, and live in the layers inside
     @property
@@ -168,7 +167,7 @@ class Model(Layer):
         rng = np.random.default_rng(0) if rng is None else rng
         if not isinstance(rng, np.random.Generator):
             raise TypeError(f"rng must be a numpy.random.Generator, as made by numpy.random.default_rng, got {rng!r}")
-        given = [input_shape_of(shape) for shape in shapes] or list(self.input_shapes or ())
+        given = [input_shape_of(shape) for shape in shapes] or list(self.input_shapes)
         if not given:
             raise ValueError(
                 f"{self.label} does not know its input: give the shape, as in build((28, 28, 1)), or input_shape="

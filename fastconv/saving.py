@@ -84,7 +84,7 @@ def save_model(
     state = optimizer.state_dict() if hasattr(optimizer, "state_dict") else optimizer
     metadata = {
         "model": to_spec(model),
-        "input_shapes": [list(shape) for shape in model.input_shapes or ()],
+        "input_shapes": [list(shape) for shape in model.input_shapes],
         "dtype": str(model.dtype),
         "rng": model.rng_state,
         "optimizer": _without_arrays(state, "@optimizer", tensors),
@@ -144,6 +144,15 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     if tensors:
         raise ModelFileError(f"{os.fspath(path)}: has arrays that the model does not: {_some(tensors)}")
     return Checkpoint(model, optimizer, extra)
+
+
+def read_extra(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the `extra` of a model file without making its model; raises what `load` raises."""
+    tensors, metadata = load(path)
+    try:
+        return dict(_with_arrays(metadata.get("extra", {}), tensors))
+    except (TypeError, ValueError) as error:
+        raise ModelFileError(f"{os.fspath(path)}: {error}") from error
 
 
 def _restored(tensors: dict[str, np.ndarray], metadata: dict[str, Any]) -> Model:

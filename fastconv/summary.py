@@ -119,7 +119,7 @@ def summarise(model: Model) -> Summary:
     """
     params, buffers = model.params, model.buffers
     shapes = model.input_shapes
-    if shapes is None:
+    if not shapes:
         raise ValueError(
             f"{model.label} does not know its input yet: call it, build((28, 28, 1)), or give input_shape="
         )

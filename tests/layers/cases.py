@@ -1,0 +1,164 @@
+"""One table of layers for the tests: every registered layer, made with which arguments, for inputs of which shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv import layers as L
+from fastconv.layers import Context, Layer
+from fastconv.model import Input, Model, Sequential
+
+
+class Case(NamedTuple):
+    make: Callable[[], Layer]
+    shapes: tuple[tuple[int, ...], ...]
+    takes_any_rank: bool = False
+
+
+def case(make: Callable[[], Layer], *shapes: tuple[int, ...], any_rank: bool = False) -> Case:
+    return Case(make, shapes, any_rank)
+
+
+def _residual() -> Model:
+    x = Input((4, 4, 2))
+    y = L.Conv2d(2, 3, padding=1)(x)
+    return Model(x, L.Add()(x, L.Tanh()(y)))
+
+
+def _two_in_two_out() -> Model:
+    a, b = Input((3, 2)), Input((3, 2))
+    shared = L.Linear(2)
+    y = L.Multiply()(shared(a), shared(b))
+    return Model([a, b], [y, L.Tanh()(a)])
+
+
+IMAGE = (4, 5, 2)
+
+CASES: dict[str, list[Case]] = {
+    "Conv1d": [case(lambda: L.Conv1d(3, 3, padding="same"), (5, 2)), case(lambda: L.Conv1d(4, 2, groups=2), (4, 4))],
+    "Conv2d": [
+        case(lambda: L.Conv2d(3, 3), IMAGE),
+        case(lambda: L.Conv2d(4, (3, 2), stride=2, padding=((1, 0), (0, 1)), dilation=(1, 2), groups=2), IMAGE),
+        case(lambda: L.Conv2d(2, 1, bias=False), IMAGE),
+    ],
+    "Conv3d": [case(lambda: L.Conv3d(2, 2, padding=1, stride=(1, 2, 1)), (2, 3, 2, 1))],
+    "ConvTranspose1d": [case(lambda: L.ConvTranspose1d(3, 3, stride=2, output_padding=1), (4, 2))],
+    "ConvTranspose2d": [
+        case(lambda: L.ConvTranspose2d(3, 3, stride=2, padding="same"), (3, 2, 2)),
+        case(lambda: L.ConvTranspose2d(4, 2, groups=2, bias=False), (3, 2, 2)),
+    ],
+    "ConvTranspose3d": [case(lambda: L.ConvTranspose3d(1, 2, stride=2), (2, 1, 2, 2))],
+    "DepthwiseConv2d": [
+        case(lambda: L.DepthwiseConv2d(3, 2, padding=1), IMAGE),
+        case(lambda: L.DepthwiseConv2d(2, stride=2, bias=False), IMAGE),
+    ],
+    "SeparableConv2d": [
+        case(lambda: L.SeparableConv2d(3, 3, multiplier=2, padding="same"), IMAGE),
+        case(lambda: L.SeparableConv2d(3, 2, bias=False), IMAGE),
+    ],
+    "LocallyConnected1d": [case(lambda: L.LocallyConnected1d(3, 2, padding=1), (4, 2))],
+    "LocallyConnected2d": [
+        case(lambda: L.LocallyConnected2d(2, 2, stride=2), IMAGE),
+        case(lambda: L.LocallyConnected2d(2, (1, 2), bias=False), IMAGE),
+    ],
+    "MaxPool1d": [case(lambda: L.MaxPool1d(3, 1, padding=1), (5, 2))],
+    "MaxPool2d": [case(lambda: L.MaxPool2d(), IMAGE), case(lambda: L.MaxPool2d((2, 3), 1, dilation=(2, 1)), IMAGE)],
+    "MaxPool3d": [case(lambda: L.MaxPool3d(2, ceil_mode=True), (3, 2, 3, 2))],
+    "AvgPool1d": [case(lambda: L.AvgPool1d(3, 2, padding=1, count_include_pad=True), (5, 2))],
+    "AvgPool2d": [case(lambda: L.AvgPool2d(), IMAGE), case(lambda: L.AvgPool2d(3, 2, padding="same"), IMAGE)],
+    "AvgPool3d": [case(lambda: L.AvgPool3d(2, ceil_mode=True), (3, 2, 3, 2))],
+    "AdaptiveAvgPool1d": [case(lambda: L.AdaptiveAvgPool1d(2), (5, 2))],
+    "AdaptiveAvgPool2d": [case(lambda: L.AdaptiveAvgPool2d((3, 2)), IMAGE)],
+    "AdaptiveAvgPool3d": [case(lambda: L.AdaptiveAvgPool3d(2), (3, 2, 3, 2))],
+    "AdaptiveMaxPool1d": [case(lambda: L.AdaptiveMaxPool1d(2), (5, 2))],
+    "AdaptiveMaxPool2d": [case(lambda: L.AdaptiveMaxPool2d((3, 2)), IMAGE)],
+    "AdaptiveMaxPool3d": [case(lambda: L.AdaptiveMaxPool3d(2), (3, 2, 3, 2))],
+    "GlobalAvgPool": [case(lambda: L.GlobalAvgPool(), IMAGE), case(lambda: L.GlobalAvgPool(keepdims=True), (3, 2))],
+    "GlobalMaxPool": [case(lambda: L.GlobalMaxPool(), IMAGE), case(lambda: L.GlobalMaxPool(keepdims=True), (3, 2))],
+    "Linear": [
+        case(lambda: L.Linear(3), (4,), any_rank=True),
+        case(lambda: L.Linear(2, bias=False), IMAGE, any_rank=True),
+    ],
+    "Flatten": [case(lambda: L.Flatten(), IMAGE, any_rank=True)],
+    "Reshape": [
+        case(lambda: L.Reshape((2, -1)), IMAGE, any_rank=True),
+        case(lambda: L.Reshape([6]), (3, 2), any_rank=True),
+    ],
+    "Dropout": [case(lambda: L.Dropout(0.3), IMAGE, any_rank=True)],
+    "BatchNorm": [
+        case(lambda: L.BatchNorm(), IMAGE, any_rank=True),
+        case(lambda: L.BatchNorm(momentum=0.5, eps=0.1), (3,), any_rank=True),
+    ],
+    "LayerNorm": [case(lambda: L.LayerNorm(), (3, 4), any_rank=True)],
+    "GroupNorm": [case(lambda: L.GroupNorm(2), (3, 2, 4))],
+    "ReLU": [case(lambda: L.ReLU(), IMAGE, any_rank=True)],
+    "LeakyReLU": [case(lambda: L.LeakyReLU(0.2), IMAGE, any_rank=True)],
+    "PReLU": [case(lambda: L.PReLU(), IMAGE, any_rank=True)],
+    "ELU": [case(lambda: L.ELU(0.5), IMAGE, any_rank=True)],
+    "SELU": [case(lambda: L.SELU(), IMAGE, any_rank=True)],
+    "GELU": [case(lambda: L.GELU(), IMAGE, any_rank=True), case(lambda: L.GELU(approximate=True), (4,), any_rank=True)],
+    "SiLU": [case(lambda: L.SiLU(), IMAGE, any_rank=True)],
+    "HardSwish": [case(lambda: L.HardSwish(), IMAGE, any_rank=True)],
+    "HardSigmoid": [case(lambda: L.HardSigmoid(), IMAGE, any_rank=True)],
+    "Sigmoid": [case(lambda: L.Sigmoid(), IMAGE, any_rank=True)],
+    "Tanh": [case(lambda: L.Tanh(), IMAGE, any_rank=True)],
+    "Softmax": [case(lambda: L.Softmax(), (3, 4), any_rank=True)],
+    "Softplus": [case(lambda: L.Softplus(), IMAGE, any_rank=True)],
+    "Add": [
+        case(lambda: L.Add(), IMAGE, IMAGE, IMAGE, any_rank=True),
+        case(lambda: L.Add(), (1, 1, 2), IMAGE, any_rank=True),
+        case(lambda: L.Add(), (3,), any_rank=True),
+    ],
+    "Multiply": [
+        case(lambda: L.Multiply(), IMAGE, IMAGE, IMAGE, any_rank=True),
+        case(lambda: L.Multiply(), IMAGE, (1, 1, 2)),
+        case(lambda: L.Multiply(), (3,), any_rank=True),
+    ],
+    "Concat": [case(lambda: L.Concat(), (3, 2), (3, 1), (3, 3)), case(lambda: L.Concat(1), (2, 2), (1, 2))],
+    "Upsample": [
+        case(lambda: L.Upsample((2, 3)), (2, 3, 2)),
+        case(lambda: L.Upsample(2, mode="bilinear"), (3, 2)),
+    ],
+    "ZeroPad": [case(lambda: L.ZeroPad(), IMAGE), case(lambda: L.ZeroPad(((0, 2),)), (3, 2))],
+    "AddCoords": [case(lambda: L.AddCoords(radius=True), IMAGE), case(lambda: L.AddCoords(), (3, 1))],
+    "Model": [case(_residual, (4, 4, 2)), case(_two_in_two_out, (3, 2), (3, 2))],
+    "Sequential": [case(lambda: Sequential([L.Conv1d(2, 2), L.Tanh(), L.Linear(3)], input_shape=(4, 2)), (4, 2))],
+}
+
+ALL = [(name, each) for name, cases in CASES.items() for each in cases]
+IDS = [f"{name}-{number}" for name, cases in CASES.items() for number in range(len(cases))]
+
+
+def inputs(case: Case, batch: int = 2, dtype: Any = np.float64, seed: int = 0) -> list[np.ndarray]:
+    """Return random inputs, none of them near a kink and no two equal."""
+    rng = np.random.default_rng(seed)
+    xs = []
+    for shape in case.shapes:
+        size = int(np.prod((batch, *shape)))
+        values = (np.arange(size) + 0.5 - size // 2) * (8.0 / max(size, 1))  # from -4 to 4
+        xs.append(rng.permutation(values).reshape(batch, *shape).astype(dtype))
+    return xs
+
+
+def built(case: Case, dtype: Any = np.float64) -> Layer:
+    """Return the layer, built with random parameters of every kind: none stays at 0 or 1, where errors hide."""
+    layer = case.make()
+    layer.astype(dtype)
+    rng = np.random.default_rng(1)
+    layer.build(*case.shapes, rng=rng)
+    layer.astype(dtype)
+    for kind in ("params", "buffers"):
+        for array in getattr(layer, kind).values():
+            array[...] = rng.uniform(0.3, 1.2, array.shape)
+    return layer
+
+
+def context(training: bool = True, **options: Any) -> Context:
+    return Context(training, np.random.default_rng(7), **options)
+
+
+def as_tuple(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
