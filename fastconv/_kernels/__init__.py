@@ -2,18 +2,20 @@
 
 Where is what:
 
-=================  ====================================================================================================
-``simd.h``         what C must say: the SIMD type of the instruction set being compiled, the size of its register tile
-``simd.pxi``       the same for Cython; scratch memory
-``tile.pxi``       the register tile, where every multiply-add of a convolution or a linear layer happens
-``window.pxi``     windows of an array packed as rows of a matrix, a block at a time
-``product.pxi``    blocks of an implicit matrix product, and of the gradient of its right operand
-``conv.pxi``       convolution forward, adjoint (gradient of the input, transposed convolution), gradient of the weight
-``local.pxi``      locally connected layers: the same product with weights of its own at each position
-``depthwise.pxi``  one channel at a time: vectors run along the channels, no product
-``pool.pxi``       maxima and averages over windows, and their ways back
-``elementwise.pxi``  activations and normalization
-=================  ====================================================================================================
+===================  =================================================================================================
+``simd.h``           what C must say: the SIMD type of the instruction set being compiled, the size of its register tile
+``simd.pxi``         the same for Cython; scratch memory
+``vector.pxi``       vectors that are not whole; exp, log and erfc of vectors
+``tile.pxi``         the register tile, where every multiply-add of a convolution or a linear layer happens
+``window.pxi``       windows of an array packed as rows of a matrix, a block at a time
+``product.pxi``      blocks of an implicit matrix product, and of the gradient of its right operand
+``conv.pxi``         convolution forward, adjoint (gradient of the input, transposed convolution), gradient of the weight
+``local.pxi``        locally connected layers: the same product with weights of its own at each position
+``depthwise.pxi``    one channel at a time: vectors run along the channels, no product
+``pool.pxi``         maxima and averages over windows, and their ways back
+``elementwise.pxi``  activations
+``norm.pxi``         sums for each channel, and the normalization that they decide
+===================  =================================================================================================
 
 ``kernels.pxi`` includes them all, and ``_<isa>_<dtype>.pyx`` is a stub that includes ``kernels.pxi``: ``setup.py`` compiles
 each stub with the flags of its instruction set. Importing this package asks the processor what it offers and imports the
@@ -28,16 +30,19 @@ from __future__ import annotations
 import os
 from importlib import import_module
 from importlib.util import find_spec
-from types import ModuleType
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from fastconv._kernels import _cpu
 
+if TYPE_CHECKING:
+    from fastconv._kernels.protocol import Kernels
+
 #: Every instruction set that has variants, the plainest first.
 ISAS = ("baseline", "avx2", "avx512")
 
-_SUFFIXES = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
+_SUFFIXES: dict[np.dtype, str] = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
 
 
 def built_isas() -> list[str]:
@@ -56,6 +61,10 @@ def choose_isa(wanted: str | None, built: list[str], offered: list[str]) -> str:
     Raises `ImportError` where `wanted` is not one of them.
     """
     usable = [isa for isa in built if isa in offered]
+    if not usable:
+        raise ImportError(
+            "this installation of fastconv has no kernels: install it again, from a wheel or with a C compiler"
+        )
     if not wanted:
         return usable[-1]
     if wanted not in ISAS:
@@ -66,16 +75,16 @@ def choose_isa(wanted: str | None, built: list[str], offered: list[str]) -> str:
     return wanted
 
 
-def load(isa: str) -> dict[np.dtype, ModuleType]:
+def load(isa: str) -> dict[np.dtype, Kernels]:
     """Import the kernels of one instruction set: dtype to module."""
-    return {dtype: import_module(f"{__name__}._{isa}_{suffix}") for dtype, suffix in _SUFFIXES.items()}
+    return {dtype: cast("Kernels", import_module(f"{__name__}._{isa}_{suffix}")) for dtype, suffix in _SUFFIXES.items()}
 
 
 #: The instruction set in use.
 isa: str = choose_isa(os.environ.get("FASTCONV_ISA"), built_isas(), offered_isas())
 
 #: The modules in use, by dtype.
-modules: dict[np.dtype, ModuleType] = load(isa)
+modules: dict[np.dtype, Kernels] = load(isa)
 
 #: Whether the kernels were built with OpenMP; without it every call runs on one thread.
 has_openmp: bool = modules[np.dtype(np.float32)].describe()["openmp"]

@@ -35,7 +35,7 @@ class ConvPlan(NamedTuple):
     multiply_adds: int
     algorithm: str
     axes: NDArray[np.int64]  # (3, 10): geometry.Axis of the forward product
-    phases: tuple[NDArray[np.int64], ...]  # per axis (phases, 10): geometry.Axis of the adjoint
+    phases: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]  # per axis (phases, 10), of the adjoint
 
 
 @lru_cache(maxsize=1024, typed=True)
@@ -132,10 +132,10 @@ def _plan(
         )
     ]
     axes = np.array([geometry.forward_axis(*a) for a in arguments], np.int64)
-    phases = tuple(np.array(geometry.adjoint_axes(*a), np.int64).reshape(-1, 10) for a in arguments)
+    d, h, w = (np.array(geometry.adjoint_axes(*a), np.int64).reshape(-1, 10) for a in arguments)
     multiply_adds = math.prod(y_shape) * math.prod(weight_shape[:-1])
     return ConvPlan(
-        x_shape, weight_shape, y_shape, groups, multiply_adds, choose_algorithm(weight_shape, groups), axes, phases
+        x_shape, weight_shape, y_shape, groups, multiply_adds, choose_algorithm(weight_shape, groups), axes, (d, h, w)
     )
 
 

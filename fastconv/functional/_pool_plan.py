@@ -17,7 +17,7 @@ class PoolPlan(NamedTuple):
     """A pooling of arrays of one shape: the shape of its output, and the windows as the kernels take them."""
 
     y_shape: tuple[int, ...]
-    axes: tuple[NDArray[np.int64], ...]  # three of (outputs, 4): first, taps, step, count
+    axes: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]  # each (outputs, 4): first, taps, step, count
     reads: int
 
 
@@ -79,9 +79,8 @@ def _adaptive_plan(shape: tuple[int, ...], output_size: Any) -> PoolPlan:
 
 @lru_cache(maxsize=1024)
 def repeat_plan(shape: tuple[int, ...], factors: tuple[int, ...]) -> PoolPlan:
-    """Return the plan of the pooling by sums whose output has `shape` and whose windows are blocks of `factors` pixels."""
-    windows = []
-    for n, factor in zip(shape[1:-1], factors, strict=True):
+    """Return the plan of the pooling by sums whose output has `shape` and whose windows are blocks of `factors`
+    pixels.""" windows = [] for n, factor in zip(shape[1:-1], factors, strict=True):
         first = np.arange(n, dtype=np.int64) * factor
         windows.append(geometry.Windows(first, np.full_like(first, factor), np.ones_like(first), 1))
     return _new_plan(shape, windows)
@@ -102,4 +101,5 @@ def _new_plan(shape: tuple[int, ...], windows: list[geometry.Windows]) -> PoolPl
         step = np.full_like(axis.first, axis.step)
         records.append(np.stack((axis.first, axis.taps, step, axis.counts), axis=1))
     reads = prod(y_shape) * prod(int(axis.taps.max()) for axis in windows)
-    return PoolPlan(y_shape, tuple(records), reads)
+    d, h, w = records
+    return PoolPlan(y_shape, (d, h, w), reads)

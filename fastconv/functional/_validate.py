@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastconv import _kernels
 from fastconv.geometry import integer
+
+if TYPE_CHECKING:
+    from fastconv._kernels.protocol import Kernels
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -58,7 +60,7 @@ def require_wrt(wrt: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
-def kernels_for(array: np.ndarray) -> ModuleType:
+def kernels_for(array: np.ndarray) -> Kernels:
     """Return the kernel module for an array's dtype."""
     return _kernels.modules[array.dtype]
 

@@ -28,7 +28,7 @@ class _LocalPlan(NamedTuple):
     y_shape: tuple[int, ...]
     weight3: tuple[int, ...]  # (D' * H' * W', T, R, S, C, O)
     axes: NDArray[np.int64]
-    phases: tuple[NDArray[np.int64], ...]
+    phases: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
     multiply_adds: int
 
 
@@ -57,13 +57,14 @@ def _plan(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: Any, 
         (n, p, k, s, before, 1)
         for n, p, k, s, (before, _) in zip(x_shape[1:-1], out, kernel, stride, pairs, strict=True)
     ]
+    d, h, w = (np.array(geometry.adjoint_axes(*a), np.int64) for a in arguments)
     y_shape = (x_shape[0], *out, outputs)
     geometry.check_elements(y_shape, "the output")
     return _LocalPlan(
         y_shape,
         (math.prod(out), *(1,) * (3 - rank), *kernel, channels, outputs),
         np.array([geometry.forward_axis(*a) for a in arguments], np.int64),
-        tuple(np.array(geometry.adjoint_axes(*a), np.int64) for a in arguments),
+        (d, h, w),
         x_shape[0] * math.prod(weight_shape),
     )
 

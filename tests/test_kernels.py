@@ -1,0 +1,171 @@
+"""The variants of the kernels: all are there, each is what it says, each runs, and the choice among them is clear."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from operations import OPERATIONS, recorded
+
+import fastconv
+from fastconv import _kernels, functional
+from fastconv._kernels.protocol import Kernels
+
+VECTOR_BYTES = {"baseline": 16, "avx2": 32, "avx512": 64}
+SOURCES = Path(fastconv._kernels.__file__).parent
+
+
+def kernels_of(module):
+    """Return the public functions of a kernel module: name to names of parameters."""
+    functions = {name: value for name, value in vars(module).items() if callable(value) and not name.startswith("_")}
+    return {name: list(inspect.signature(function).parameters) for name, function in functions.items()}
+
+
+def test_every_variant_is_built():
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    assert _kernels.built_isas() == (list(_kernels.ISAS) if x86 else ["baseline"])
+    assert _kernels.offered_isas()[0] == "baseline"
+    assert set(_kernels.offered_isas()) <= set(_kernels.ISAS)
+
+
+@pytest.mark.skipif(not list(SOURCES.glob("_*_f32.pyx")), reason="an installed package has no sources of kernels")
+def test_every_variant_has_its_stub():
+    stubs = {path.stem for path in SOURCES.glob("_*_f??.pyx")}
+    assert stubs == {f"_{isa}_{dtype}" for isa in _kernels.ISAS for dtype in ("f32", "f64")}
+    assert {path.read_text() for path in SOURCES.glob("_*_f??.pyx")} == {'include "kernels.pxi"\n'}
+
+
+def test_a_variant_is_what_its_name_says(isa):
+    for dtype, module in _kernels.modules.items():
+        assert module.__name__ == f"fastconv._kernels._{isa}_f{8 * dtype.itemsize}"
+        described = module.describe()
+        assert described["vector_bytes"] == VECTOR_BYTES[isa]
+        rows, columns = described["tile"]
+        assert columns * dtype.itemsize == 2 * VECTOR_BYTES[isa]
+        assert rows >= 2
+        assert described["openmp"] == _kernels.has_openmp
+
+
+def test_every_variant_has_the_kernels_of_the_protocol(isa):
+    methods = {
+        name: [parameter for parameter in inspect.signature(method).parameters if parameter != "self"]
+        for name, method in vars(Kernels).items()
+        if inspect.isfunction(method) and not name.startswith("_")
+    }
+    for module in _kernels.modules.values():
+        assert kernels_of(module) == methods
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_kernel_of_every_variant_runs(isa, dtype):
+    ran = set()
+    for operation in OPERATIONS:
+        with recorded() as calls:
+            operation.run(operation.arrays(dtype))
+        ran |= {name for name, _ in calls}
+    assert ran == set(kernels_of(_kernels.modules[np.dtype(dtype)])) - {"describe"}
+
+
+def test_kernels_say_what_they_compute(isa):
+    module = _kernels.modules[np.dtype(np.float32)]
+    for name in kernels_of(module):
+        assert getattr(module, name).__doc__, name
+
+
+@pytest.mark.parametrize(
+    ("wanted", "built", "offered", "chosen"),
+    [
+        (None, ["baseline", "avx2", "avx512"], ["baseline", "avx2", "avx512"], "avx512"),
+        ("", ["baseline", "avx2", "avx512"], ["baseline", "avx2"], "avx2"),
+        (None, ["baseline"], ["baseline", "avx2"], "baseline"),
+        ("baseline", ["baseline", "avx2"], ["baseline", "avx2"], "baseline"),
+        ("avx2", ["baseline", "avx2", "avx512"], ["baseline", "avx2", "avx512"], "avx2"),
+    ],
+)
+def test_the_best_usable_one_is_chosen_or_the_one_wanted(wanted, built, offered, chosen):
+    assert _kernels.choose_isa(wanted, built, offered) == chosen
+
+
+@pytest.mark.parametrize(
+    ("wanted", "built", "offered", "message"),
+    [
+        ("avx", ["baseline"], ["baseline"], "FASTCONV_ISA must be one of baseline, avx2, avx512, got 'avx'"),
+        ("AVX2", ["baseline", "avx2"], ["baseline", "avx2"], "FASTCONV_ISA must be one of .*got 'AVX2'"),
+        (
+            "avx512", ["baseline", "avx2", "avx512"], ["baseline", "avx2"],
+            "FASTCONV_ISA=avx512: this processor does not offer it; usable here: baseline, avx2",
+        ),
+        (
+            "avx2", ["baseline"], ["baseline", "avx2"],
+            "FASTCONV_ISA=avx2: this installation has no kernels for it; usable here: baseline",
+        ),
+        (None, [], ["baseline"], "this installation of fastconv has no kernels: install it again"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_chosen_is_said_clearly(wanted, built, offered, message):
+    with pytest.raises(ImportError, match=message):
+        _kernels.choose_isa(wanted, built, offered)
+
+
+def run(isa, code):
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "FASTCONV_ISA": isa},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_environment_forces_an_instruction_set(isa):
+    code = (
+        "import sys, numpy as np, fastconv\n"
+        "from fastconv.functional import linear\n"
+        "y = linear(np.ones((3, 4)), np.ones((4, 5)))\n"
+        "assert (y == 4).all()\n"
+        "modules = [name for name in sys.modules if name.endswith(('_f32', '_f64'))]\n"
+        "print(fastconv._kernels.isa, *sorted(modules))"
+    )
+    done = run(isa, code)
+    assert not done.stderr
+    assert done.stdout.split() == [isa, f"fastconv._kernels._{isa}_f32", f"fastconv._kernels._{isa}_f64"]
+
+
+def test_an_unknown_instruction_set_fails_at_import():
+    done = run("sse9", "import fastconv")
+    assert done.returncode == 1
+    assert re.search("ImportError: FASTCONV_ISA must be one of baseline, avx2, avx512, got 'sse9'", done.stderr)
+
+
+def test_an_instruction_set_that_the_processor_lacks_fails_at_import():
+    code = (
+        # stands in for an older processor: the compiled module that asks it is replaced before fastconv is imported
+        "import sys, types\n"
+        "older = types.ModuleType('fastconv._kernels._cpu')\n"
+        "older.offered_isas = lambda: ['baseline']\n"
+        "sys.modules['fastconv._kernels._cpu'] = older\n"
+        "import fastconv\n"
+        "print(fastconv._kernels.isa)"
+    )
+    done = run("avx512", code)
+    assert done.returncode == 1
+    assert re.search(r"ImportError: FASTCONV_ISA=avx512: this .*; usable here: baseline\n", done.stderr)
+    done = run("", code)
+    assert done.stdout.strip() == "baseline"
+
+
+def test_use_switches_and_refuses(isa):
+    assert _kernels.isa == isa
+    with pytest.raises(ImportError, match="FASTCONV_ISA must be one of"):
+        _kernels.use("neon")
+    assert _kernels.isa == isa
+    y = functional.linear(np.ones((2, 3), np.float32), np.ones((3, 2), np.float32))
+    np.testing.assert_array_equal(y, np.full((2, 2), 3))
