@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import os
 import platform
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from operations import OPERATIONS, recorded
+from programs import run_program
 
 import fastconv
 from fastconv import _kernels, functional
@@ -114,17 +112,6 @@ def test_what_cannot_be_chosen_is_said_clearly(wanted, built, offered, message):
         _kernels.choose_isa(wanted, built, offered)
 
 
-def run(isa, code):
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "FASTCONV_ISA": isa},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 def test_the_environment_forces_an_instruction_set(isa):
     code = (
         "import sys, numpy as np, fastconv\n"
@@ -134,13 +121,12 @@ def test_the_environment_forces_an_instruction_set(isa):
         "modules = [name for name in sys.modules if name.endswith(('_f32', '_f64'))]\n"
         "print(fastconv._kernels.isa, *sorted(modules))"
     )
-    done = run(isa, code)
-    assert not done.stderr
+    done = run_program(code, FASTCONV_ISA=isa)
     assert done.stdout.split() == [isa, f"fastconv._kernels._{isa}_f32", f"fastconv._kernels._{isa}_f64"]
 
 
 def test_an_unknown_instruction_set_fails_at_import():
-    done = run("sse9", "import fastconv")
+    done = run_program("import fastconv", FASTCONV_ISA="sse9", check=False)
     assert done.returncode == 1
     assert re.search("ImportError: FASTCONV_ISA must be one of baseline, avx2, avx512, got 'sse9'", done.stderr)
 
@@ -155,10 +141,10 @@ def test_an_instruction_set_that_the_processor_lacks_fails_at_import():
         "import fastconv\n"
         "print(fastconv._kernels.isa)"
     )
-    done = run("avx512", code)
+    done = run_program(code, FASTCONV_ISA="avx512", check=False)
     assert done.returncode == 1
     assert re.search(r"ImportError: FASTCONV_ISA=avx512: this .*; usable here: baseline\n", done.stderr)
-    done = run("", code)
+    done = run_program(code)
     assert done.stdout.strip() == "baseline"
 
 

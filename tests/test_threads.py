@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
 
 import numpy as np
 import pytest
 from operations import OPERATIONS, recorded
+from programs import run_program
 
 import fastconv
 from fastconv import _kernels, threads
@@ -202,11 +201,7 @@ def test_affinity_counts_the_processors_this_process_may_run_on():
 
 def run(code, **environment):
     """Run a program in a new process and return what it prints."""
-    env = {name: value for name, value in os.environ.items() if name not in ("FASTCONV_NUM_THREADS", "OMP_NUM_THREADS")}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={**env, **environment}, capture_output=True, text=True, timeout=60, check=True
-    )
-    return done.stdout.strip()
+    return run_program(code, **environment).stdout.strip()
 
 
 @needs_openmp
