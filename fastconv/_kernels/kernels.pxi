@@ -1,5 +1,6 @@
 # The source of every kernel module: the stubs _<isa>_<dtype>.pyx hold this include alone and differ in their compiler flags.
 include "simd.pxi"
+include "vector.pxi"
 include "tile.pxi"
 include "window.pxi"
 include "product.pxi"
@@ -7,3 +8,5 @@ include "conv.pxi"
 include "local.pxi"
 include "depthwise.pxi"
 include "pool.pxi"
+include "elementwise.pxi"
+include "norm.pxi"

@@ -6,18 +6,8 @@
 # those lanes are dropped.
 
 
-from libc.string cimport memcpy
-
 cdef extern from "<math.h>" nogil:
     const float INFINITY
-
-cdef extern from "simd.h":
-    ctypedef int lane
-    ctypedef int mask
-    vec choose(mask m, vec a, vec b) nogil
-    mask choose_lanes(mask m, mask a, mask b) nogil
-    mask beats(vec b, vec a) nogil
-    mask broadcast_lane(lane i) nogil
 
 
 cdef enum:
@@ -51,26 +41,6 @@ cdef Pool new_pool(
 cdef inline Py_ssize_t tap(const Pool *p, const Window *d, const Window *h, const Window *w, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
     """Where in an image the taps along w begin, for tap i along d and j along h."""
     return (((d.first + i * d.step) * p.size_h + h.first + j * h.step) * p.size_w + w.first) * p.channels
-
-
-cdef inline vec load(const real *x, const real *end) noexcept nogil:
-    """The vector at x, of which only what is before `end` may be read."""
-    cdef real part[LANES]
-    if end - x >= LANES:
-        return (<const vec *> x)[0]
-    (<vec *> part)[0] = broadcast(0)
-    memcpy(part, x, (end - x) * sizeof(real))
-    return (<vec *> part)[0]
-
-
-cdef inline void store(real *y, vec value, Py_ssize_t items) noexcept nogil:
-    """Write the first `items` lanes."""
-    cdef real part[LANES]
-    if items >= LANES:
-        (<vec *> y)[0] = value
-        return
-    (<vec *> part)[0] = value
-    memcpy(y, part, items * sizeof(real))
 
 
 cdef inline void window_max(
@@ -279,7 +249,7 @@ cdef void pool_image_backward(
                 dy += p.channels
 
 
-cdef inline Py_ssize_t backward_block(Py_ssize_t batch, Py_ssize_t channels, int threads) noexcept nogil:
+cdef inline Py_ssize_t backward_channels(Py_ssize_t batch, Py_ssize_t channels, int threads) noexcept nogil:
     """Channels of a task such that every thread has some: all of them where the batch is large enough."""
     cdef Py_ssize_t blocks = 1 if batch >= 4 * threads else ceil_div(2 * threads, batch)
     return min(channels, max(round_up(ceil_div(channels, blocks), LANES), <Py_ssize_t> LANES))
@@ -291,7 +261,7 @@ def max_pool_backward(
 ):
     """dx (zeros on entry) at the first maximum (or NaN) of window p += dy[n, p, c]. A window spans less than 2**31 pixels."""
     cdef Pool p = new_pool(d, h, w, x.shape[1], x.shape[2], x.shape[3], x.shape[4])
-    cdef Py_ssize_t task, batch = x.shape[0], block = backward_block(batch, p.channels, threads)
+    cdef Py_ssize_t task, batch = x.shape[0], block = backward_channels(batch, p.channels, threads)
     cdef const real *dy_first = &dy[0, 0, 0, 0, 0]
     cdef const real *x_first = &x[0, 0, 0, 0, 0]
     cdef const real *x_end = x_first + batch * p.size_d * p.size_h * p.size_w * p.channels
@@ -306,7 +276,7 @@ def avg_pool_backward(
 ):
     """dx (zeros on entry) at every pixel of window p += dy[n, p, c] / count of p."""
     cdef Pool p = new_pool(d, h, w, dx.shape[1], dx.shape[2], dx.shape[3], dx.shape[4])
-    cdef Py_ssize_t task, batch = dx.shape[0], block = backward_block(batch, p.channels, threads)
+    cdef Py_ssize_t task, batch = dx.shape[0], block = backward_channels(batch, p.channels, threads)
     cdef const real *dy_first = &dy[0, 0, 0, 0, 0]
     cdef real *to = &dx[0, 0, 0, 0, 0]
     for task in prange(batch * ceil_div(p.channels, block), nogil=True, num_threads=threads):

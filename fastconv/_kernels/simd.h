@@ -42,6 +42,8 @@ typedef lane mask __attribute__((vector_size(VEC_BYTES), aligned(sizeof(real)), 
 /* a where m holds, else b. */
 static inline vec choose(mask m, vec a, vec b) { return (vec)((m & (mask)a) | (~m & (mask)b)); }
 
+static inline mask above(vec a, vec b) { return (mask)(a > b); }
+
 /* Whether b takes the place of the maximum a: it is larger, or the first NaN. */
 static inline mask beats(vec b, vec a) { return (mask)(~(b <= a) & (a == a)); }
 
@@ -49,6 +51,15 @@ static inline mask beats(vec b, vec a) { return (mask)(~(b <= a) & (a == a)); }
 static inline mask choose_lanes(mask m, mask a, mask b) { return (m & a) | (~m & b); }
 
 static inline mask broadcast_lane(lane i) { return i - (mask){0}; }
+
+/* Adding ROUNDER and taking it away again rounds to whole numbers: it leaves no bits for a fraction. */
+#define ROUNDER ((real)(sizeof(real) == 4 ? 0x1.8p23 : 0x1.8p52))
+
+/* 2**n of whole n for which that is a normal number: n, found in the low bits of n + ROUNDER, becomes the exponent. */
+static inline vec power_of_two(vec n) {
+    mask exponent = (mask)(n + ROUNDER) - (mask)broadcast(ROUNDER) + (lane)(sizeof(real) == 4 ? 127 : 1023);
+    return (vec)(exponent << (lane)(sizeof(real) == 4 ? 23 : 52));
+}
 
 #ifdef _OPENMP
 #include <omp.h>

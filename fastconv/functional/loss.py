@@ -152,9 +152,9 @@ def log_softmax_backward(dy: ArrayLike, y: ArrayLike, *, axis: int = -1) -> NDAr
 def cross_entropy(logits: ArrayLike, labels: ArrayLike, *, label_smoothing: float = 0.0) -> np.floating[Any]:
     """Return the mean over all predictions of minus the logarithm of the probability that the right class got.
 
-    ``loss = -mean_n sum_k target[n, k] * log_softmax(logits)[n, k]``. The target of an integer label is 1 at the label and 0
-    elsewhere; smoothing by s mixes every target with the uniform one, ``(1 - s) * target + s / classes`` (Szegedy et al., CVPR
-    2016, section 7). The loss of no predictions is 0.
+    ``loss = -mean_n sum_k target[n, k] * log_softmax(logits)[n, k]``. The target of an integer label is 1 at the
+    label and 0 elsewhere; smoothing by s mixes every target with the uniform one, ``(1 - s) * target + s /
+    classes`` (Szegedy et al., CVPR 2016, section 7). The loss of no predictions is 0.
 
     Parameters
     ----------

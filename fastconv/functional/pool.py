@@ -32,9 +32,9 @@ def max_pool(
 ) -> NDArray[Any]:
     """Return the largest value of each window.
 
-    ``y[n, p, q, c] = max_{r, s} x[n, p * stride + r * dilation - before, ..., c]`` over the pixels that exist: padding adds
-    windows but no values. A NaN in a window makes its result NaN; a window without a pixel (possible with dilation) gives
-    -inf.
+    ``y[n, p, q, c] = max_{r, s} x[n, p * stride + r * dilation - before, ..., c]`` over the pixels that exist:
+    padding adds windows but no values. A NaN in a window makes its result NaN; a window without a pixel (possible
+    with dilation) gives -inf.
 
     Parameters
     ----------
@@ -50,8 +50,8 @@ def max_pool(
 
     Returns
     -------
-    array (N, *output, C), dtype of x, with ``output = (size + before + after - dilation * (kernel - 1) - 1) // stride + 1``,
-    or the quotient rounded up
+    array (N, *output, C), dtype of x
+        ``output = (size + before + after - dilation * (kernel - 1) - 1) // stride + 1``, or the quotient rounded up.
 
     Raises
     ------
@@ -87,7 +87,8 @@ def max_pool_backward(
 ) -> NDArray[Any]:
     """Return the gradient of `max_pool`: each window hands ``dy[n, p, q, c]`` to its largest pixel.
 
-    Of equal pixels the first in row-major order takes all of it; a NaN is larger than any number, and the first NaN takes it.
+    Of equal pixels the first in row-major order takes all of it; a NaN is larger than any number, and the first NaN
+    takes it.
 
     Parameters
     ----------
@@ -127,8 +128,8 @@ def avg_pool(
 ) -> NDArray[Any]:
     """Return the mean of each window.
 
-    ``y[n, p, q, c] = 1 / count[p, q] * sum_{r, s} x[n, p * stride + r - before, ..., c]``, where count is the number of pixels
-    in the window that exist, or, with `count_include_pad`, the pixels and the padding in it.
+    ``y[n, p, q, c] = 1 / count[p, q] * sum_{r, s} x[n, p * stride + r - before, ..., c]``, where count is the
+    number of pixels in the window that exist, or, with `count_include_pad`, the pixels and the padding in it.
 
     Parameters
     ----------
@@ -174,7 +175,7 @@ def avg_pool_backward(
     ceil_mode: bool = False,
     count_include_pad: bool = False,
 ) -> NDArray[Any]:
-    """Return the gradient of `avg_pool`: each window hands ``dy[n, p, q, c] / count[p, q]`` to every one of its pixels.
+    """Return the gradient of `avg_pool`: each window hands ``dy[n, p, q, c] / count[p, q]`` to all of its pixels.
 
     Parameters
     ----------
@@ -205,7 +206,8 @@ def avg_pool_backward(
 def adaptive_max_pool(x: ArrayLike, output_size: Any) -> NDArray[Any]:
     """Return the largest values of `output_size` windows that cover the image, whatever its size.
 
-    Output ``i`` of ``P`` along an axis of ``H`` pixels sees those from ``floor(i * H / P)`` up to ``ceil((i + 1) * H / P)``.
+    Output ``i`` of ``P`` along an axis of ``H`` pixels sees those from ``floor(i * H / P)`` up to ``ceil((i + 1) *
+    H / P)``.
 
     Parameters
     ----------

@@ -21,9 +21,10 @@ MODES = ("nearest", "bilinear")
 def upsample(x: ArrayLike, scale: Any, *, mode: str = "nearest") -> NDArray[Any]:
     """Make each spatial axis `scale` times longer.
 
-    "nearest" repeats pixels: ``y[n, p, q, c] = x[n, p // scale, q // scale, c]``. "bilinear" interpolates linearly along every
-    axis: output p lies at ``(p + 0.5) / scale - 0.5`` in the input (pixels have their centres at halves), between two
-    pixels whose weights are one minus the distance; beyond the first and the last centre the value is that of the edge.
+    "nearest" repeats pixels: ``y[n, p, q, c] = x[n, p // scale, q // scale, c]``. "bilinear" interpolates linearly
+    along every axis: output p lies at ``(p + 0.5) / scale - 0.5`` in the input (pixels have their centres at
+    halves), between two pixels whose weights are one minus the distance; beyond the first and the last centre the
+    value is that of the edge.
 
     Parameters
     ----------
@@ -45,7 +46,8 @@ def upsample(x: ArrayLike, scale: Any, *, mode: str = "nearest") -> NDArray[Any]
 
     Notes
     -----
-    Repeating is the way back of pooling by sums, and its way back is that pooling: they run on the kernels of `avg_pool`.
+    Repeating is the way back of pooling by sums, and its way back is that pooling: they run on the kernels of
+    `avg_pool`.
 
     See Also
     --------

@@ -1,0 +1,378 @@
+"""Normalization: subtract a mean, divide by a standard deviation, scale and shift by learned numbers of each channel.
+
+What the mean is taken over, for images ``(N, H, W, C)``: `batch_norm` over N, H and W; `group_norm` over H, W and
+the channels of a group; `layer_norm` over C.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastconv import geometry
+from fastconv.functional._channels import affine, affine_backward, moments, one_set, one_set_each, products
+from fastconv.functional._validate import float_array, images, require_shape
+
+Gradients = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
+
+
+def batch_norm(
+    x: ArrayLike,
+    scale: ArrayLike,
+    bias: ArrayLike,
+    *,
+    mean: ArrayLike | None = None,
+    var: ArrayLike | None = None,
+    eps: float = 1e-5,
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Normalize each channel over the batch and over all pixels.
+
+    ``y[..., c] = (x[..., c] - mean[c]) / sqrt(var[c] + eps) * scale[c] + bias[c]`` (Ioffe and Szegedy, ICML 2015,
+    algorithm 1). Without `mean` and `var` they are those of this batch, over all axes but the last; the variance
+    divides by the number of values. In evaluation the caller gives running statistics.
+
+    Parameters
+    ----------
+    x : array (..., C), float32 or float64
+        At least one value for each channel where the statistics are the batch's own.
+    scale, bias : array (C,), dtype of x
+    mean, var : array (C,), dtype of x; both or neither
+    eps : float, at least 0; keeps channels without variance finite
+
+    Returns
+    -------
+    y (shape of x), mean (C,), var (C,), all of the dtype of x
+
+    Raises
+    ------
+    TypeError
+        For dtypes other than float32 and float64, or that differ.
+    ValueError
+        For shapes that do not match, one of mean and var without the other, no values to average.
+
+    See Also
+    --------
+    batch_norm_backward : its gradients.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y, mean, var = batch_norm(np.array([[1.0], [3.0]]), np.ones(1), np.zeros(1), eps=0.0)
+    >>> y[:, 0], mean, var
+    (array([-1.,  1.]), array([2.]), array([1.]))
+    """
+    x = _array(x)
+    scale, bias = _channels(x, scale=scale, bias=bias)
+    eps = _epsilon(eps)
+    layout = one_set(x)
+    if mean is not None and var is not None:
+        statistics = _channels(x, mean=mean, var=var)
+    elif mean is not None or var is not None:
+        raise ValueError(f"mean and var must be given both or not at all, got mean={mean!r} and var={var!r}")
+    elif x.size == 0:
+        raise ValueError(f"x must have at least one value for each channel to average, got shape {x.shape}")
+    else:
+        statistics = [each[0].astype(x.dtype) for each in moments(x, layout)]
+    mean, var = statistics
+    factor = scale / np.sqrt(var + np.float64(eps))
+    return affine(x, layout, mean, factor, bias), mean, var
+
+
+def batch_norm_backward(
+    dy: ArrayLike,
+    x: ArrayLike,
+    scale: ArrayLike,
+    mean: ArrayLike,
+    var: ArrayLike,
+    *,
+    eps: float = 1e-5,
+    batch_statistics: bool = True,
+) -> Gradients:
+    """Return the gradients of `batch_norm` with respect to x, scale and bias.
+
+    With ``z = (x - mean) / sqrt(var + eps)``: ``dbias = sum dy``, ``dscale = sum dy * z`` and ``dx = scale /
+    sqrt(var + eps) * (dy - mean(dy) - z * mean(dy * z))``, sums and means over all axes but the last. With given
+    statistics, through which no gradient flows, ``dx = scale / sqrt(var + eps) * dy``.
+
+    Parameters
+    ----------
+    dy : array, shape and dtype of x
+    x, scale, eps
+        As given to `batch_norm`.
+    mean, var : array (C,), as `batch_norm` returned them
+    batch_statistics : bool
+        Whether they are the statistics of x itself.
+
+    Returns
+    -------
+    dx (shape of x), dscale (C,), dbias (C,)
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `batch_norm`, and where dy has not the shape of x.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.array([[0.0], [1.0], [5.0]])
+    >>> dx, dscale, dbias = batch_norm_backward(np.ones((3, 1)), x, np.ones(1), x.mean(axis=0), x.var(axis=0))
+    >>> bool(abs(dx).max() < 1e-12), dbias  # adding one number to the whole batch changes nothing
+    (True, array([3.]))
+    """
+    x = _array(x)
+    scale, mean, var = _channels(x, scale=scale, mean=mean, var=var)
+    dy = _output_gradient(dy, x)
+    inverse = 1 / np.sqrt(var + np.float64(_epsilon(eps)))
+    layout = one_set(x)
+    total, product = (sums[0] for sums in products(dy, x, layout, mean))
+    factor, shift = np.zeros_like(total), np.zeros_like(total)
+    if batch_statistics:
+        factor, shift = _through_statistics(scale * total, scale * product, inverse, layout.pixels)
+    dx = affine_backward(dy, x, layout, mean, factor, shift, scale * inverse)
+    return dx, (product * inverse).astype(x.dtype), total.astype(x.dtype)
+
+
+def group_norm(x: ArrayLike, groups: int, scale: ArrayLike, bias: ArrayLike, *, eps: float = 1e-5) -> NDArray[Any]:
+    """Normalize each image over all its pixels and the channels of a group.
+
+    ``y[n, p, c] = (x[n, p, c] - mean[n, g]) / sqrt(var[n, g] + eps) * scale[c] + bias[c]``, g being the group of c:
+    neighbouring channels, C / groups of them (Wu and He, ECCV 2018, section 3). One group for each channel is
+    instance normalization.
+
+    Parameters
+    ----------
+    x : array (N, *spatial, C), float32 or float64
+        One, two or three spatial axes, at least one pixel.
+    groups : int that divides C
+    scale, bias : array (C,), dtype of x
+    eps : float, at least 0
+
+    Returns
+    -------
+    array, shape and dtype of x
+
+    Raises
+    ------
+    TypeError
+        For dtypes other than float32 and float64, or that differ; for groups that are no integer.
+    ValueError
+        For a wrong rank, no pixels, shapes that do not match, groups that do not divide the channels.
+
+    See Also
+    --------
+    group_norm_backward : its gradients.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> group_norm(np.array([[[1.0, 10.0], [3.0, 30.0]]]), 2, np.ones(2), np.zeros(2), eps=0.0)
+    array([[[-1., -1.],
+            [ 1.,  1.]]])
+    """
+    x, groups = _grouped(x, groups)
+    scale, bias = _channels(x, scale=scale, bias=bias)
+    mean, inverse = _group_statistics(x, groups, _epsilon(eps))
+    return affine(x, one_set_each(x), mean, scale * inverse, np.broadcast_to(bias, mean.shape))
+
+
+def group_norm_backward(dy: ArrayLike, x: ArrayLike, groups: int, scale: ArrayLike, *, eps: float = 1e-5) -> Gradients:
+    """Return the gradients of `group_norm` with respect to x, scale and bias.
+
+    As those of `batch_norm_backward`, with means over the pixels of an image and the channels of a group.
+
+    Parameters
+    ----------
+    dy : array, shape and dtype of x
+    x, groups, scale, eps
+        As given to `group_norm`.
+
+    Returns
+    -------
+    dx (shape of x), dscale (C,), dbias (C,)
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `group_norm`, and where dy has not the shape of x.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.array([[[1.0, 10.0], [3.0, 30.0]]])
+    >>> group_norm_backward(np.ones((1, 2, 2)), x, 2, np.ones(2), eps=0.0)[2]
+    array([2., 2.])
+    """
+    x, groups = _grouped(x, groups)
+    (scale,) = _channels(x, scale=scale)
+    dy = _output_gradient(dy, x)
+    mean, inverse = _group_statistics(x, groups, _epsilon(eps))
+    layout = one_set_each(x)
+    total, product = products(dy, x, layout, mean)  # (N, C)
+    along_shift, along_stretch = (_over_groups(scale * each, groups, np.sum) for each in (total, product))
+    factor, shift = _through_statistics(along_shift, along_stretch, inverse, layout.pixels * (x.shape[-1] // groups))
+    dx = affine_backward(dy, x, layout, mean, factor, shift, scale * inverse)
+    return dx, (product * inverse).sum(axis=0).astype(x.dtype), total.sum(axis=0).astype(x.dtype)
+
+
+def layer_norm(x: ArrayLike, scale: ArrayLike, bias: ArrayLike, *, eps: float = 1e-5) -> NDArray[Any]:
+    """Normalize over the last axis: each pixel by the mean and the variance of its own channels.
+
+    ``y[..., c] = (x[..., c] - mean[...]) / sqrt(var[...] + eps) * scale[c] + bias[c]`` (Ba, Kiros and Hinton 2016,
+    section 3).
+
+    Parameters
+    ----------
+    x : array (..., C), float32 or float64
+    scale, bias : array (C,), dtype of x
+    eps : float, at least 0
+
+    Returns
+    -------
+    array, shape and dtype of x
+
+    Raises
+    ------
+    TypeError
+        For dtypes other than float32 and float64, or that differ.
+    ValueError
+        For shapes that do not match.
+
+    See Also
+    --------
+    layer_norm_backward : its gradients.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer_norm(np.array([[1.0, 3.0], [10.0, 30.0]]), np.ones(2), np.zeros(2), eps=0.0)
+    array([[-1.,  1.],
+           [-1.,  1.]])
+    """
+    x = _array(x)
+    scale, bias = _channels(x, scale=scale, bias=bias)
+    y, _ = _normalized_rows(x, _epsilon(eps))
+    y *= scale
+    y += bias
+    return y
+
+
+def layer_norm_backward(dy: ArrayLike, x: ArrayLike, scale: ArrayLike, *, eps: float = 1e-5) -> Gradients:
+    """Return the gradients of `layer_norm` with respect to x, scale and bias.
+
+    As those of `batch_norm_backward`, with means over the channels of a pixel.
+
+    Parameters
+    ----------
+    dy : array, shape and dtype of x
+    x, scale, eps
+        As given to `layer_norm`.
+
+    Returns
+    -------
+    dx (shape of x), dscale (C,), dbias (C,)
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `layer_norm`, and where dy has not the shape of x.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer_norm_backward(np.ones((2, 2)), np.array([[1.0, 3.0], [10.0, 30.0]]), np.ones(2), eps=0.0)[2]
+    array([2., 2.])
+    """
+    x = _array(x)
+    (scale,) = _channels(x, scale=scale)
+    dy = _output_gradient(dy, x)
+    normalized, inverse = _normalized_rows(x, _epsilon(eps))
+    pixels = (-1, x.shape[-1])
+    dbias = dy.reshape(pixels).sum(axis=0)
+    dscale = np.einsum("pc,pc->c", dy.reshape(pixels), normalized.reshape(pixels))
+    dx = dy * scale
+    stretch = np.einsum("...c,...c->...", dx, normalized)[..., None] / x.shape[-1]
+    dx -= dx.mean(axis=-1, keepdims=True)
+    dx -= normalized * stretch
+    dx *= inverse
+    return dx, dscale, dbias
+
+
+def _through_statistics(
+    total: NDArray[Any], product: NDArray[Any], inverse: NDArray[Any], count: int
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return what the gradient through mean and variance multiplies ``x - mean`` by, and what it adds.
+
+    The result does not change when x is shifted or stretched, so the gradient loses its components along both.
+    """
+    count = max(count, 1)
+    return -(inverse**3) * product / count, -inverse * total / count
+
+
+def _group_statistics(x: NDArray[Any], groups: int, eps: float) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return mean and 1 / standard deviation of each image and channel, (N, C): those of its group."""
+    means, variances = moments(x, one_set_each(x))
+    mean = _over_groups(means, groups, np.mean)
+    var = _over_groups(variances + (means - mean) ** 2, groups, np.mean)
+    return mean.astype(x.dtype), 1 / np.sqrt(var + eps)
+
+
+def _over_groups(values: NDArray[Any], groups: int, reduce: Callable[..., Any]) -> NDArray[Any]:
+    """Reduce (N, C) over the channels of each group, and give every channel the result of its group."""
+    grouped = values.reshape(len(values), groups, values.shape[1] // groups)
+    return np.broadcast_to(reduce(grouped, axis=2, keepdims=True), grouped.shape).reshape(values.shape)
+
+
+def _normalized_rows(x: NDArray[Any], eps: float) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return x with each row (the last axis) normalized, and 1 / standard deviation of each."""
+    centred = x - x.mean(axis=-1, keepdims=True)
+    var = np.einsum("...c,...c->...", centred, centred)[..., None] / x.shape[-1]
+    inverse = 1 / np.sqrt(var + x.dtype.type(eps))
+    centred *= inverse
+    return centred, inverse
+
+
+def _array(x: ArrayLike) -> NDArray[Any]:
+    array = float_array(x, "x")
+    if array.ndim == 0 or array.shape[-1] == 0:
+        raise ValueError(f"x must have shape (..., C), at least one channel, got shape {array.shape}")
+    return array
+
+
+def _grouped(x: ArrayLike, groups: Any) -> tuple[NDArray[Any], int]:
+    array = images(x, "x")
+    if 0 in array.shape[1:]:
+        raise ValueError(f"x must have at least one pixel, got shape {array.shape}")
+    (groups,) = geometry.ntuple(groups, 1, "groups")
+    if array.shape[-1] % groups:
+        raise ValueError(f"groups must divide the channels of x, {array.shape[-1]}, got {groups}")
+    return array, groups
+
+
+def _channels(x: NDArray[Any], **arrays: ArrayLike) -> list[NDArray[Any]]:
+    """Check arrays that have one value for each channel of x."""
+    checked = []
+    for name, value in arrays.items():
+        array = float_array(value, name, like=x)
+        require_shape(array, x.shape[-1:], name, "one value for each channel of x")
+        checked.append(array)
+    return checked
+
+
+def _epsilon(eps: Any) -> float:
+    if not isinstance(eps, Real):
+        raise TypeError(f"eps must be a real number, got {eps!r}")
+    number = float(eps)
+    if not number >= 0:
+        raise ValueError(f"eps must be at least 0, got {eps!r}")
+    return number
+
+
+def _output_gradient(dy: ArrayLike, x: NDArray[Any]) -> NDArray[Any]:
+    array = float_array(dy, "dy", like=x)
+    require_shape(array, x.shape, "dy", "the shape of x")
+    return array
