@@ -225,9 +225,10 @@ class Model(Layer):
         that no gradient reaches has one of zeros. The way back can be used once: it drops what it has used.
         """
         shapes = [x.shape[1:] for x in xs]
+        self._connect(shapes)
+        self._require_inputs(shapes, [x.shape for x in xs])
         if not self._built:
             self.build(*shapes)
-        self._require_inputs(shapes, [x.shape for x in xs])
         dtype = self.dtype
         for x in xs:
             if x.dtype != dtype and x.dtype.kind == "f":
