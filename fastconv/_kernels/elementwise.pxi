@@ -17,11 +17,13 @@ cdef enum:
     SOFTPLUS
     PORTION = 4096  # elements of a task
 
-#: The numbers by which `activation_forward` and `activation_backward` know the functions.
-ACTIVATIONS = {
-    "relu": RELU, "leaky_relu": LEAKY_RELU, "elu": ELU, "gelu": GELU, "gelu_tanh": GELU_TANH, "silu": SILU,
-    "hard_swish": HARD_SWISH, "hard_sigmoid": HARD_SIGMOID, "sigmoid": SIGMOID, "tanh": TANH, "softplus": SOFTPLUS,
-}
+
+def activation_numbers():
+    """The numbers by which `activation_forward` and `activation_backward` know the functions."""
+    return {
+        "relu": RELU, "leaky_relu": LEAKY_RELU, "elu": ELU, "gelu": GELU, "gelu_tanh": GELU_TANH, "silu": SILU,
+        "hard_swish": HARD_SWISH, "hard_sigmoid": HARD_SIGMOID, "sigmoid": SIGMOID, "tanh": TANH, "softplus": SOFTPLUS,
+    }
 
 
 cdef inline vec at_least(vec x, real low) noexcept nogil:

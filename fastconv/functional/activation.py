@@ -351,7 +351,7 @@ def _forward(name: str, x: ArrayLike, cost: int, a: float = 0.0, b: float = 0.0)
     if array.size:
         kernels = kernels_for(array)
         threads = threads_for(cost * array.size)
-        kernels.activation_forward(array.reshape(-1), y.reshape(-1), kernels.ACTIVATIONS[name], a, b, threads)
+        kernels.activation_forward(array.reshape(-1), y.reshape(-1), kernels.activation_numbers()[name], a, b, threads)
     return y
 
 
@@ -366,7 +366,7 @@ def _backward(name: str, dy: ArrayLike, x: ArrayLike, cost: int, a: float = 0.0,
             gradient.reshape(-1),
             array.reshape(-1),
             dx.reshape(-1),
-            kernels.ACTIVATIONS[name],
+            kernels.activation_numbers()[name],
             a,
             b,
             threads_for(cost * array.size),
