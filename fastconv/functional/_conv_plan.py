@@ -21,6 +21,9 @@ from fastconv.threads import threads_for
 #: A weight gradient is cut into so many blocks at least, whatever the number of threads: partial sums are added in order.
 ENOUGH_BLOCKS = 16
 
+#: Bytes that all the partial sums of a depthwise weight gradient may take; a larger kernel is cut into fewer.
+MOST_PARTIAL = 4 * 2**20
+
 #: Rows of one partial sum of a bias gradient.
 SUM_ROWS = 1024
 
@@ -209,7 +212,8 @@ def weight_gradient(plan: ConvPlan, x: NDArray[Any], dy: NDArray[Any]) -> NDArra
     shape = (1,) * (5 - len(plan.weight_shape)) + plan.weight_shape
     if plan.algorithm == "depthwise":
         lines = math.prod(plan.y_shape[:-2])  # (N, *spatial but the last)
-        partial = np.empty((min(lines, ENOUGH_BLOCKS), *shape), x.dtype)
+        fitting = MOST_PARTIAL // (math.prod(shape) * x.itemsize)
+        partial = np.empty((max(1, min(lines, fitting, ENOUGH_BLOCKS)), *shape), x.dtype)
         kernels.depthwise_backward_weight(spatial3(x), spatial3(dy), partial, plan.axes, threads)
     else:
         chunks = kernels.gradient_chunks(

@@ -1,0 +1,76 @@
+"""Scratch memory is bounded: at most 8 MB a thread beyond the arrays that a call returns, however large the image."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import pytest
+from programs import run_program
+
+pytestmark = pytest.mark.skipif(
+    not (sys.platform == "linux" and os.access("/proc/self/clear_refs", os.W_OK)),
+    reason="the peak of a process's memory can be reset on Linux alone",
+)
+
+PROGRAM = """
+import json
+import numpy as np
+import fastconv
+from fastconv import functional
+
+def status(name):
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024
+
+def scratch(function, *arguments, **keywords):
+    # how much the process grows at its peak, less what is returned
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+    before = status("VmRSS")
+    results = getattr(functional, function)(*arguments, **keywords)
+    peak = status("VmHWM")
+    results = results if isinstance(results, tuple) else (results,)
+    grown[f"{{function}} {{keywords}}"] = peak - before - sum(array.nbytes for array in results)
+
+def ones(*shape):
+    return np.ones(shape, np.{dtype})
+
+fastconv.set_num_threads({threads})
+functional.linear(ones(512, 512), ones(512, 512))  # starts the threads
+grown = {{}}
+
+x, weight = ones(1, 700, 500, 16), ones(3, 3, 16, 16)  # the windows as a matrix would be nine times x: 200 MB in float32
+scratch("conv", x, weight, padding=1)
+scratch("conv", x, weight, stride=2, dilation=3)
+scratch("conv_backward", x, x, weight, padding=1)
+scratch("conv_transpose", x, ones(2, 2, 4, 16), stride=2)
+depthwise = ones(5, 5, 1, 16)
+scratch("conv", x, depthwise, padding=2, groups=16)
+scratch("conv_backward", x, x, depthwise, padding=2, groups=16)
+scratch("max_pool", x, 3, stride=1, padding=1)
+scratch("max_pool_backward", x, x, 3, stride=1, padding=1)
+scratch("avg_pool", x, 3, stride=1, padding=1)
+scratch("avg_pool_backward", x, x.shape, 3, stride=1, padding=1)
+
+x, weight = ones(4, 60, 65, 8), ones(60, 65, 3, 3, 8, 8)
+scratch("locally_connected", x, weight, padding=1)
+scratch("locally_connected_backward", x, x, weight, padding=1)
+
+x, weight = ones(300, 3000), ones(3000, 3000)
+scratch("linear", x, weight)
+scratch("linear_backward", x, x, weight)
+
+x, weight = ones(1, 20, 20, 512), ones(31, 31, 1, 512)  # a large weight: sums of parts of the image are as large each
+scratch("conv_backward", x, x, weight, padding=15, groups=512)
+print(json.dumps(grown))
+"""
+
+
+@pytest.mark.parametrize(("threads", "dtype"), [(1, "float32"), (2, "float32"), (2, "float64")])
+def test_scratch_is_at_most_8_mb_a_thread(threads, dtype):
+    # every larger block is mapped on its own and given back, so that none is taken from what a call before left behind
+    done = run_program(PROGRAM.format(threads=threads, dtype=dtype), MALLOC_MMAP_THRESHOLD_="65536")
+    too_much = {call: grown for call, grown in json.loads(done.stdout).items() if grown > threads * 8 * 2**20}
+    assert not too_much
