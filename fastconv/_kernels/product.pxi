@@ -9,7 +9,8 @@
 
 
 cdef enum:
-    ROWS = 224 // TILE_M * TILE_M   # rows packed at a time: ROWS x DEPTH_LD stays in the second-level cache
+    ROWS = 224 // TILE_M * TILE_M   # rows packed at a time for a gradient: ROWS x DEPTH_LD stays in the second-level cache
+    STRIP = 14 // TILE_M * TILE_M   # rows packed at a time for a product: STRIP x DEPTH stays in the first
     BLOCK = 4                       # so many times ROWS are a block: packed panels serve them all
     COLUMNS = 512                   # columns of a block: COLUMNS x DEPTH too
     TRANSPOSE_K = 64                # a transposed panel is written this many rows at a time, to stay in the first level
@@ -112,6 +113,11 @@ cdef void pack_columns(
         k_first = k_end
 
 
+cdef inline Py_ssize_t strip_rows(Py_ssize_t depth) noexcept nogil:
+    """How many rows a product packs at a time: a strip and its panel stay in the first-level cache."""
+    return min(DEPTH // max(depth, 1), ROWS // STRIP) * STRIP
+
+
 cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratch) noexcept nogil:
     """Compute block number `block` of the grid."""
     cdef Py_ssize_t row_first = block % g.row_blocks * g.rows, col_first = block // g.row_blocks * g.cols
@@ -122,12 +128,13 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
     cdef real *start = panels + g.cols // TILE_N * panel
     cdef Py_ssize_t offsets[DEPTH]
     cdef Py_ssize_t out[ROWS]
-    cdef Py_ssize_t k, depth, m, rows, i, j, width
+    cdef Py_ssize_t k, depth, m, rows, i, j, width, strip
     for j in range(g.cols):
         start[j] = p.bias[col_first + j] if p.bias and j < cols else 0
     k = 0
     while True:
         depth = min(step, total - k)
+        strip = strip_rows(depth)
         if depth:  # a window may have no tap at all: what is left is the bias
             weight_offsets(p, k, depth, offsets)
         if p.b_col == 1:
@@ -136,7 +143,7 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
             pack_columns(p.b + col_first * p.b_col, p.b_col, offsets, depth, cols, panels, panel)
         m = row_first
         while m < row_end:
-            rows = min(<Py_ssize_t> ROWS, row_end - m)
+            rows = min(strip, row_end - m)
             if depth:
                 pack_windows(p, m, rows, k, k + depth, windows)
             row_outputs(p, m, rows, out)

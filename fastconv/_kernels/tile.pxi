@@ -6,7 +6,7 @@
 
 cdef enum:
     DEPTH = 256      # columns of the packed left operand: a panel of the right one then fits the first-level cache
-    DEPTH_LD = 264   # elements between its rows: no power of two, whose rows would share a set of the cache
+    DEPTH_LD = 272   # elements between its rows: whole cache lines, but no power of two, whose rows would share a set
 
 
 cdef inline void accumulate(
