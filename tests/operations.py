@@ -82,6 +82,16 @@ def _batch_norm(x: np.ndarray, scale: np.ndarray, bias: np.ndarray) -> Arrays:
     return y, evaluated, mean, var, *functional.batch_norm_backward(y, x, scale, mean, var)
 
 
+def _group_norm(x: np.ndarray, scale: np.ndarray, bias: np.ndarray) -> Arrays:
+    y = functional.group_norm(x, 8, scale, bias)
+    return y, *functional.group_norm_backward(y, x, 8, scale)
+
+
+def _layer_norm(x: np.ndarray, scale: np.ndarray, bias: np.ndarray) -> Arrays:
+    y = functional.layer_norm(x, scale, bias)
+    return y, *functional.layer_norm_backward(y, x, scale)
+
+
 def _cross_entropy(logits: np.ndarray) -> Arrays:
     labels = np.arange(len(logits)) % logits.shape[1]
     return functional.cross_entropy(logits, labels), functional.cross_entropy_backward(logits, labels)
@@ -119,6 +129,9 @@ OPERATIONS = [
     _of_shape("nearest", "upsample", 2),
     _of_shape("bilinear", "upsample", (2, 3), mode="bilinear"),
     Operation("batch_norm", "batch_norm", [(2, 50, 52, 40), (40,), (40,)], _batch_norm),
+    Operation("group_norm", "group_norm", [(5, 50, 52, 40), (40,), (40,)], _group_norm),
+    Operation("layer_norm", "layer_norm", [(2, 50, 52, 40), (40,), (40,)], _layer_norm),
+    _of_x("approximate", "gelu", approximate=True),
     *(_of_x("", name) for name in ACTIVATIONS),
     _of_y("softmax"),
     _of_y("log_softmax"),
@@ -127,9 +140,9 @@ OPERATIONS = [
 
 
 class _Recorder:
-    """A kernel module that writes down each call: the kernel's name and its threads (1 for what takes no threads)."""
+    """A kernel module that writes down each call: the kernel's name and its threads (None for what takes no threads)."""
 
-    def __init__(self, module: Any, calls: list[tuple[str, int]]) -> None:
+    def __init__(self, module: Any, calls: list[tuple[str, int | None]]) -> None:
         self.module, self.calls = module, calls
 
     def __getattr__(self, name: str) -> Any:
@@ -137,14 +150,14 @@ class _Recorder:
         threaded = "threads" in signature(kernel).parameters
 
         def call(*arguments: Any) -> Any:
-            self.calls.append((name, arguments[-1] if threaded else 1))
+            self.calls.append((name, arguments[-1] if threaded else None))
             return kernel(*arguments)
 
         return call
 
 
 @contextmanager
-def recorded() -> Iterator[list[tuple[str, int]]]:
+def recorded() -> Iterator[list[tuple[str, int | None]]]:
     """Write down every kernel that runs in the ``with`` block, with the number of its threads."""
     before, calls = dict(_kernels.modules), []
     for dtype, module in before.items():

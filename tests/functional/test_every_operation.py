@@ -33,7 +33,8 @@ def test_the_same_bits_for_any_number_of_threads(isa, operation, dtype):
     for threads in (2, 3, 4):
         with fastconv.num_threads(threads), recorded() as calls:
             got = operation.run(arrays)
-        assert max(most for _, most in calls) == threads, "too small to be split"
+        given = {n for _, n in calls if n is not None}  # none where NumPy does the work
+        assert not given or max(given) == threads, "too small to be split"
         assert same_bits(got, want), f"{threads} threads"
 
 
