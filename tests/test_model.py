@@ -164,7 +164,7 @@ def test_another_size_of_image() -> None:
         (
             lambda x: Model(x, Linear(2)(x))(Input((4,))),
             ValueError,
-            r"takes input 1 with shape \(N, 3\) .* got \(N, 4\)",
+            r"^the model takes input 1 with shape \(N, 3\) .* got \(N, 4\)",
         ),
     ],
 )

@@ -319,6 +319,8 @@ def _described(value: Any) -> str:
 def _say_where(error: Exception, layer: Layer) -> None:
     """Put the layer in front of the message of `error`, which stays the same object, with its type and its traceback."""
     if len(error.args) == 1 and isinstance(error.args[0], str):
+        if error.args[0].startswith(layer.label):  # a model has said so itself
+            return
         error.args = (f"in {layer.label}: {error.args[0]}",)
     elif hasattr(error, "add_note"):  # Python 3.11
         error.add_note(f"in {layer.label}")

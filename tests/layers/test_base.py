@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,16 @@ def test_the_design_example_works_as_it_stands() -> None:
     dx, gradients = backward(np.ones_like(y))
     np.testing.assert_array_equal(dx, np.full_like(X, 2))
     np.testing.assert_array_equal(gradients["scale"], X.sum(axis=(0, 1)))
+
+
+def test_a_dataclass_may_be_a_layer() -> None:
+    @dataclass
+    class Gain(Scale):
+        start: float = 3.0
+
+    layer = Gain()
+    assert layer.config == {"start": 3.0}
+    np.testing.assert_array_equal(Sequential([layer, Gain(1.0)])(X), X * 3)
 
 
 def test_a_built_layer_keeps_its_parameters() -> None:
