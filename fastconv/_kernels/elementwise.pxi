@@ -17,13 +17,10 @@ cdef enum:
     SOFTPLUS
     PORTION = 4096  # elements of a task
 
-
-def activation_numbers():
-    """The numbers by which `activation_forward` and `activation_backward` know the functions."""
-    return {
-        "relu": RELU, "leaky_relu": LEAKY_RELU, "elu": ELU, "gelu": GELU, "gelu_tanh": GELU_TANH, "silu": SILU,
-        "hard_swish": HARD_SWISH, "hard_sigmoid": HARD_SIGMOID, "sigmoid": SIGMOID, "tanh": TANH, "softplus": SOFTPLUS,
-    }
+ACTIVATIONS = {
+    "relu": RELU, "leaky_relu": LEAKY_RELU, "elu": ELU, "gelu": GELU, "gelu_tanh": GELU_TANH, "silu": SILU,
+    "hard_swish": HARD_SWISH, "hard_sigmoid": HARD_SIGMOID, "sigmoid": SIGMOID, "tanh": TANH, "softplus": SOFTPLUS,
+}
 
 
 cdef inline vec at_least(vec x, real low) noexcept nogil:
@@ -131,8 +128,9 @@ cdef void backward_portion(
         i += LANES
 
 
-def activation_forward(const real[::1] x, real[::1] y, int kind, real a, real b, int threads):
-    """y[i] = f(x[i]) for the function `kind` with parameters a and b."""
+def activation_forward(const real[::1] x, real[::1] y, str name, real a, real b, int threads):
+    """y[i] = f(x[i]) for the function `name` with parameters a and b."""
+    cdef int kind = ACTIVATIONS[name]
     cdef Py_ssize_t block, items = x.shape[0]
     cdef const real *source = &x[0]
     cdef real *to = &y[0]
@@ -140,8 +138,9 @@ def activation_forward(const real[::1] x, real[::1] y, int kind, real a, real b,
         forward_portion(kind, source + block * PORTION, to + block * PORTION, min(items - block * PORTION, <Py_ssize_t> PORTION), a, b)
 
 
-def activation_backward(const real[::1] dy, const real[::1] x, real[::1] dx, int kind, real a, real b, int threads):
-    """dx[i] = dy[i] * f'(x[i])."""
+def activation_backward(const real[::1] dy, const real[::1] x, real[::1] dx, str name, real a, real b, int threads):
+    """dx[i] = dy[i] * f'(x[i]) for the function `name` with parameters a and b."""
+    cdef int kind = ACTIVATIONS[name]
     cdef Py_ssize_t block, items = x.shape[0]
     cdef const real *source = &x[0]
     cdef const real *gradient = &dy[0]

@@ -349,9 +349,8 @@ def _forward(name: str, x: ArrayLike, cost: int, a: float = 0.0, b: float = 0.0)
     array = float_array(x, "x")
     y = np.empty_like(array)
     if array.size:
-        kernels = kernels_for(array)
         threads = threads_for(cost * array.size)
-        kernels.activation_forward(array.reshape(-1), y.reshape(-1), kernels.activation_numbers()[name], a, b, threads)
+        kernels_for(array).activation_forward(array.reshape(-1), y.reshape(-1), name, a, b, threads)
     return y
 
 
@@ -361,14 +360,6 @@ def _backward(name: str, dy: ArrayLike, x: ArrayLike, cost: int, a: float = 0.0,
     require_shape(gradient, array.shape, "dy", "the shape of x")
     dx = np.empty_like(array)
     if array.size:
-        kernels = kernels_for(array)
-        kernels.activation_backward(
-            gradient.reshape(-1),
-            array.reshape(-1),
-            dx.reshape(-1),
-            kernels.activation_numbers()[name],
-            a,
-            b,
-            threads_for(cost * array.size),
-        )
+        flat = (each.reshape(-1) for each in (gradient, array, dx))
+        kernels_for(array).activation_backward(*flat, name, a, b, threads_for(cost * array.size))
     return dx
