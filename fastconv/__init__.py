@@ -1,7 +1,76 @@
-"""Convolutional neural networks on the CPU."""
+"""Convolutional neural networks on the CPU: fast kernels, layers that anybody can add to, training, and a command line.
+
+>>> import numpy as np
+>>> import fastconv
+>>> model = fastconv.Sequential([fastconv.layers.Conv2d(8, 3), fastconv.layers.GlobalAvgPool()])
+>>> model(np.zeros((2, 28, 28, 1), np.float32)).shape
+(2, 8)
+
+Importing fastconv loads the kernels alone; the rest is imported when it is first named.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from fastconv.threads import get_num_threads, num_threads, set_num_threads
+from fastconv.version import __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from fastconv import data, functional, geometry, layers, networks, reference, training
+    from fastconv.config import show_config
+    from fastconv.model import Input, Model, Sequential, load_model
+    from fastconv.training import SGD, Adam, AdamW, RMSprop
 
-__all__ = ["get_num_threads", "num_threads", "set_num_threads"]
+#: Public name -> the module that has it, imported when the name is first asked for.
+_HOMES = {
+    "Adam": "training",
+    "AdamW": "training",
+    "Input": "model",
+    "Model": "model",
+    "RMSprop": "training",
+    "SGD": "training",
+    "Sequential": "model",
+    "load_model": "model",
+    "show_config": "config",
+}
+
+_MODULES = ("data", "functional", "geometry", "layers", "networks", "reference", "training")
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Input",
+    "Model",
+    "RMSprop",
+    "Sequential",
+    "__version__",
+    "data",
+    "functional",
+    "geometry",
+    "get_num_threads",
+    "layers",
+    "load_model",
+    "networks",
+    "num_threads",
+    "reference",
+    "set_num_threads",
+    "show_config",
+    "training",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"fastconv.{name}")
+    if name in _HOMES:
+        value = getattr(import_module(f"fastconv.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'fastconv' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

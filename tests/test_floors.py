@@ -13,6 +13,8 @@ PACKAGE = Path(fastconv.__file__).parent
 
 FLOORS = {
     "_kernels": 0,
+    "version": 0,
+    "config": 1,
     "geometry": 1,
     "reference": 1,
     "registry": 1,
