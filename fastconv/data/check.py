@@ -1,0 +1,87 @@
+"""Bad data is named: which sample, which value, what was expected. Run once, before the first batch is made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+#: Bytes that the check for NaN looks at together: small enough for the cache, large enough for NumPy.
+_BLOCK = 1 << 20
+
+
+class DataError(ValueError):
+    """Samples or a data file that cannot be used; the message names the index or the file."""
+
+
+def check_fraction(value: Any, name: str) -> float:
+    """Return `value` as a float between 0 and 1, both exclusive; raise `ValueError` for anything else."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < 1:
+        raise ValueError(f"{name} must be a number between 0 and 1, got {value!r}")
+    return float(value)
+
+
+def check_finite(x: np.ndarray, name: str = "x") -> None:
+    """Raise `DataError` that names the first sample of `x` (N, ...) with NaN or infinity; integers pass unread.
+
+    >>> check_finite(np.array([[0.0, 1.0], [2.0, np.nan]]))
+    Traceback (most recent call last):
+        ...
+    fastconv.data.check.DataError: x[1] holds nan at position (1,); every value must be finite
+    """
+    if x.dtype.kind != "f" or x.size == 0:
+        return
+    step = max(1, _BLOCK * len(x) // x.nbytes)
+    for start in range(0, len(x), step):
+        finite = np.isfinite(x[start : start + step])
+        if not finite.all():
+            first = tuple(int(i) for i in np.argwhere(~finite)[0])
+            value = x[start : start + step][first]
+            raise DataError(
+                f"{name}[{start + first[0]}] holds {value} at position {first[1:]}; every value must be finite"
+            )
+
+
+def check_labels(y: np.ndarray, classes: int, name: str = "y") -> None:
+    """Raise `DataError` that names the first label of the integer array `y` (N, ...) outside ``0 .. classes - 1``.
+
+    >>> check_labels(np.array([0, 2, 10]), 10)
+    Traceback (most recent call last):
+        ...
+    fastconv.data.check.DataError: y[2] is label 10; with 10 classes the labels are 0 to 9
+    """
+    if y.size == 0 or (y.min() >= 0 and y.max() < classes):
+        return
+    first = tuple(int(i) for i in np.argwhere((y < 0) | (y >= classes))[0])
+    index = ", ".join(map(str, first))
+    raise DataError(f"{name}[{index}] is label {y[first]}; with {classes} classes the labels are 0 to {classes - 1}")
+
+
+def check_probabilities(y: np.ndarray, name: str = "y") -> None:
+    """Raise `DataError` that names the first row of `y` (N, ..., classes) with a negative entry or a sum other than 1."""
+    totals = y.sum(axis=-1, dtype=np.float64)
+    bad = (y.min(axis=-1, initial=0) < 0) | ~(np.abs(totals - 1) <= 1e-3)
+    if bad.any():
+        first = tuple(int(i) for i in np.argwhere(bad)[0])
+        index = ", ".join(map(str, first))
+        raise DataError(
+            f"{name}[{index}] must be probabilities (none negative, sum 1), "
+            f"got a sum of {totals[first]:.6g} and a smallest entry of {y[first].min():.6g}"
+        )
+
+
+def check_lengths(x: tuple[Any, ...], y: tuple[Any, ...], names: tuple[str, str] = ("x", "y")) -> int:
+    """Return the number of samples that all arrays of `x` and `y` have; raise `DataError` where they differ."""
+    arrays = [(names[0], i, len(x), item) for i, item in enumerate(x)] + [
+        (names[1], i, len(y), item) for i, item in enumerate(y)
+    ]
+    lengths = []
+    for name, index, count, item in arrays:
+        label = name if count == 1 else f"{name}[{index}]"
+        if not hasattr(item, "shape") or len(item.shape) == 0:
+            raise TypeError(f"{label} must be an array with one sample for each index, got {type(item).__name__}")
+        lengths.append((label, len(item)))
+    if len({length for _, length in lengths}) > 1:
+        counted = ", ".join(f"{label} has {length}" for label, length in lengths)
+        raise DataError(f"all arrays must have the same number of samples; {counted}")
+    return lengths[0][1]
