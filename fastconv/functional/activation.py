@@ -360,6 +360,6 @@ def _backward(name: str, dy: ArrayLike, x: ArrayLike, cost: int, a: float = 0.0,
     require_shape(gradient, array.shape, "dy", "the shape of x")
     dx = np.empty_like(array)
     if array.size:
-        flat = (each.reshape(-1) for each in (gradient, array, dx))
-        kernels_for(array).activation_backward(*flat, name, a, b, threads_for(cost * array.size))
+        flat_dy, flat_x, flat_dx = gradient.reshape(-1), array.reshape(-1), dx.reshape(-1)
+        kernels_for(array).activation_backward(flat_dy, flat_x, flat_dx, name, a, b, threads_for(cost * array.size))
     return dx
