@@ -52,7 +52,8 @@ def _axis(draw: st.DrawFn, outputs: list[int], most_dilation: int = 3) -> _AxisP
     """Draw an axis from its output: the kernel always fits, and up to stride - 1 pixels are left over."""
     kernel, stride = draw(st.integers(1, 4)), draw(st.integers(1, 4))
     dilation = draw(st.integers(1, most_dilation))
-    padding = (draw(st.integers(0, 3)), draw(st.integers(0, 3)))
+    before = draw(st.integers(0, 3))
+    padding = (before, before if draw(st.booleans()) else draw(st.integers(0, 3)))
     out, rest = draw(st.sampled_from(outputs)), draw(st.integers(0, stride - 1))
     size = (out - 1) * stride + (kernel - 1) * dilation + 1 + rest - sum(padding)
     return _AxisProblem(max(size, 1), kernel, stride, dilation, padding)
