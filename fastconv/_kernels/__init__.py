@@ -15,6 +15,8 @@ Where is what:
 ``pool.pxi``         maxima and averages over windows, and their ways back
 ``elementwise.pxi``  activations
 ``norm.pxi``         sums for each channel, and the normalization that they decide
+``rows.pxi``         each row of a matrix by itself: layer normalization, softmax
+``lines.pxi``        weighted sums of lines: resampling along an axis
 ===================  =================================================================================================
 
 ``kernels.pxi`` includes them all, and ``_<isa>_<dtype>.pyx`` is a stub that includes ``kernels.pxi``: ``setup.py`` compiles

@@ -41,6 +41,12 @@ cdef inline vec sigmoid(vec x) noexcept nogil:
     return negative(x, power, broadcast(1)) / (power + broadcast(1))
 
 
+cdef inline vec two_sigmoids(vec x, vec *of_minus_x) noexcept nogil:
+    cdef vec power = exp_negative(-magnitude(x)), one = broadcast(1), whole = one / (power + one), part = power * whole
+    of_minus_x[0] = negative(x, whole, part)
+    return negative(x, part, whole)
+
+
 cdef inline vec normal_cdf(vec x) noexcept nogil:
     cdef vec tail = normal_tail(magnitude(x))
     return negative(x, tail, broadcast(1) - tail)
@@ -81,7 +87,7 @@ cdef inline vec forward_one(int kind, vec x, real a, real b) noexcept nogil:
 
 
 cdef inline vec backward_one(int kind, vec dy, vec x, real a, real b) noexcept nogil:
-    cdef vec zero = broadcast(0), one = broadcast(1), part, inner
+    cdef vec zero = broadcast(0), one = broadcast(1), part, s, rest   # s: sigmoid, rest: 1 - s, with all its digits
     if kind == RELU:
         return choose(above(x, zero), dy, zero)
     if kind == LEAKY_RELU:
@@ -94,21 +100,22 @@ cdef inline vec backward_one(int kind, vec dy, vec x, real a, real b) noexcept n
         return dy * (normal_cdf(x) + x * part)
     if kind == GELU_TANH:
         x = at_most(at_least(x, -100), 100)
-        inner = gelu_inner(x)
         part = (x * x * <real> 0.134145 + one) * <real> 1.59576912160573071176
-        return dy * (sigmoid(inner) + x * part * sigmoid(inner) * sigmoid(-inner))
+        s = two_sigmoids(gelu_inner(x), &rest)
+        return dy * s * (x * part * rest + one)
     if kind == SILU:
-        return dy * sigmoid(x) * (at_most(at_least(x, -1000), 1000) * sigmoid(-x) + one)
+        s = two_sigmoids(x, &rest)
+        return dy * s * (at_most(at_least(x, -1000), 1000) * rest + one)
     if kind == HARD_SWISH:
         part = choose(above(broadcast(3), x), x / broadcast(3) + broadcast(<real> 0.5), one)
         return dy * choose(above(x, broadcast(-3)), part, zero)
     if kind == HARD_SIGMOID:
         return choose(above(broadcast(3), magnitude(x)), dy / broadcast(6), zero)
     if kind == SIGMOID:
-        return dy * sigmoid(x) * sigmoid(-x)
+        return dy * two_sigmoids(x, &rest) * rest
     if kind == TANH:
-        x = at_most(at_least(x, -1000), 1000) * <real> 2
-        return dy * <real> 4 * sigmoid(x) * sigmoid(-x)
+        s = two_sigmoids(at_most(at_least(x, -1000), 1000) * <real> 2, &rest)
+        return dy * s * rest * <real> 4
     return dy * sigmoid(x)
 
 

@@ -77,16 +77,6 @@ def _adaptive_plan(shape: tuple[int, ...], output_size: Any) -> PoolPlan:
     return _new_plan(shape, [geometry.adaptive_windows(n, many) for n, many in zip(size, out, strict=True)])
 
 
-@lru_cache(maxsize=1024)
-def repeat_plan(shape: tuple[int, ...], factors: tuple[int, ...]) -> PoolPlan:
-    """Return the plan of the pooling by sums whose output has `shape` and whose windows are `factors` pixels large."""
-    windows = []
-    for n, factor in zip(shape[1:-1], factors, strict=True):
-        first = np.arange(n, dtype=np.int64) * factor
-        windows.append(geometry.Windows(first, np.full_like(first, factor), np.ones_like(first), 1))
-    return _new_plan(shape, windows)
-
-
 def _pixels(shape: tuple[int, ...]) -> tuple[int, ...]:
     if 0 in shape[1:-1]:
         raise ValueError(f"x must have at least one pixel along each spatial axis, got shape {shape}")

@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastconv.functional._validate import float_array, require_shape
+from fastconv.functional._validate import float_array, kernels_for, require_shape
+from fastconv.threads import threads_for
+
+#: What an exponential costs in multiply-adds, about.
+EXP_COST = 20
 
 
 def softmax(x: ArrayLike, *, axis: int = -1) -> NDArray[Any]:
@@ -43,11 +47,7 @@ def softmax(x: ArrayLike, *, axis: int = -1) -> NDArray[Any]:
     >>> softmax(np.array([0.0, np.log(3.0)]))
     array([0.25, 0.75])
     """
-    x, axis = _scores(x, axis)
-    y = _shifted(x, axis)
-    np.exp(y, out=y)
-    y /= y.sum(axis=axis, keepdims=True)
-    return y
+    return _rows(x, axis, logarithm=False)
 
 
 def softmax_backward(dy: ArrayLike, y: ArrayLike, *, axis: int = -1) -> NDArray[Any]:
@@ -75,12 +75,7 @@ def softmax_backward(dy: ArrayLike, y: ArrayLike, *, axis: int = -1) -> NDArray[
     >>> softmax_backward(np.array([1.0, 0.0]), np.array([0.25, 0.75]))
     array([ 0.1875, -0.1875])
     """
-    y, axis = _scores(y, axis, "y")
-    dy = _like(dy, y)
-    dx = dy * y
-    total = dx.sum(axis=axis, keepdims=True)
-    dx -= y * total
-    return dx
+    return _rows_backward(dy, y, axis, logarithm=False)
 
 
 def log_softmax(x: ArrayLike, *, axis: int = -1) -> NDArray[Any]:
@@ -110,10 +105,7 @@ def log_softmax(x: ArrayLike, *, axis: int = -1) -> NDArray[Any]:
     >>> log_softmax(np.array([0.0, 1000.0]))
     array([-1000.,     0.])
     """
-    x, axis = _scores(x, axis)
-    y = _shifted(x, axis)
-    y -= np.log(np.exp(y).sum(axis=axis, keepdims=True))
-    return y
+    return _rows(x, axis, logarithm=True)
 
 
 def log_softmax_backward(dy: ArrayLike, y: ArrayLike, *, axis: int = -1) -> NDArray[Any]:
@@ -141,12 +133,7 @@ def log_softmax_backward(dy: ArrayLike, y: ArrayLike, *, axis: int = -1) -> NDAr
     >>> log_softmax_backward(np.array([1.0, 0.0]), np.log([0.25, 0.75]))
     array([ 0.75, -0.75])
     """
-    y, axis = _scores(y, axis, "y")
-    dy = _like(dy, y)
-    dx = np.exp(y)
-    dx *= -dy.sum(axis=axis, keepdims=True)
-    dx += dy
-    return dx
+    return _rows_backward(dy, y, axis, logarithm=True)
 
 
 def cross_entropy(logits: ArrayLike, labels: ArrayLike, *, label_smoothing: float = 0.0) -> np.floating[Any]:
@@ -255,16 +242,38 @@ def _scores(x: ArrayLike, axis: Any, name: str = "x") -> tuple[NDArray[Any], int
     return array, axis
 
 
-def _like(dy: ArrayLike, y: NDArray[Any]) -> NDArray[Any]:
-    array = float_array(dy, "dy", like=y, like_name="y")
-    require_shape(array, y.shape, "dy", "the shape of y")
-    return array
+def _rows(x: ArrayLike, axis: Any, *, logarithm: bool) -> NDArray[Any]:
+    """Return the softmax along `axis`, or its logarithm; the kernels take the last axis."""
+    scores, axis = _scores(x, axis)
+    rows = _last(scores, axis)
+    y = np.empty_like(rows)
+    if rows.size:
+        kernels_for(rows).softmax_forward(rows, y, logarithm, threads_for(EXP_COST * rows.size))
+    return _back(y, scores.shape, axis)
 
 
-def _shifted(x: NDArray[Any], axis: int) -> NDArray[Any]:
-    """Return x minus its largest value; scores that are all -inf, or +inf, give NaN without a warning."""
-    with np.errstate(invalid="ignore"):
-        return x - x.max(axis=axis, keepdims=True)
+def _rows_backward(dy: ArrayLike, y: ArrayLike, axis: Any, *, logarithm: bool) -> NDArray[Any]:
+    array, axis = _scores(y, axis, "y")
+    gradient = float_array(dy, "dy", like=array, like_name="y")
+    require_shape(gradient, array.shape, "dy", "the shape of y")
+    rows = _last(array, axis)
+    dx = np.empty_like(rows)
+    if rows.size:
+        threads = threads_for(EXP_COST * rows.size)
+        kernels_for(rows).softmax_backward(_last(gradient, axis), rows, dx, logarithm, threads)
+    return _back(dx, array.shape, axis)
+
+
+def _last(array: NDArray[Any], axis: int) -> NDArray[Any]:
+    """Return the array as contiguous rows along `axis`."""
+    return np.ascontiguousarray(np.moveaxis(array, axis, -1)).reshape(-1, array.shape[axis])
+
+
+def _back(rows: NDArray[Any], shape: tuple[int, ...], axis: int) -> NDArray[Any]:
+    """Undo `_last` for an array of `shape`."""
+    moved = [*shape]
+    moved.append(moved.pop(axis))
+    return np.ascontiguousarray(np.moveaxis(rows.reshape(moved), -1, axis))
 
 
 def _check(logits: ArrayLike, labels: ArrayLike, label_smoothing: float) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -14,10 +14,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastconv import geometry
-from fastconv.functional._channels import affine, affine_backward, moments, one_set, one_set_each, products
-from fastconv.functional._validate import float_array, images, require_shape
+from fastconv.functional._channels import CHUNKS, affine, affine_backward, moments, one_set, one_set_each, products
+from fastconv.functional._validate import float_array, images, kernels_for, require_shape
+from fastconv.threads import threads_for
 
 Gradients = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
+
+#: Multiply-adds for each number of a row that is normalized by itself, about.
+ROW_COST = 4
+
+#: Rows of one partial sum of a gradient, at least.
+SUM_ROWS = 64
 
 
 def batch_norm(
@@ -255,9 +262,12 @@ def layer_norm(x: ArrayLike, scale: ArrayLike, bias: ArrayLike, *, eps: float = 
     """
     x = _array(x)
     scale, bias = _channels(x, scale=scale, bias=bias)
-    y, _ = _normalized_rows(x, _epsilon(eps))
-    y *= scale
-    y += bias
+    eps = _epsilon(eps)
+    y = np.empty_like(x)
+    if x.size:
+        rows = (-1, x.shape[-1])
+        threads = threads_for(ROW_COST * x.size)
+        kernels_for(x).layer_norm_forward(x.reshape(rows), scale, bias, y.reshape(rows), eps, threads)
     return y
 
 
@@ -290,15 +300,16 @@ def layer_norm_backward(dy: ArrayLike, x: ArrayLike, scale: ArrayLike, *, eps: f
     x = _array(x)
     (scale,) = _channels(x, scale=scale)
     dy = _output_gradient(dy, x)
-    normalized, inverse = _normalized_rows(x, _epsilon(eps))
-    pixels = (-1, x.shape[-1])
-    dbias = dy.reshape(pixels).sum(axis=0)
-    dscale = np.einsum("pc,pc->c", dy.reshape(pixels), normalized.reshape(pixels))
-    dx = dy * scale
-    stretch = np.einsum("...c,...c->...", dx, normalized)[..., None] / x.shape[-1]
-    dx -= dx.mean(axis=-1, keepdims=True)
-    dx -= normalized * stretch
-    dx *= inverse
+    eps = _epsilon(eps)
+    rows = (x.size // x.shape[-1], x.shape[-1])
+    dx = np.empty_like(x)
+    partial = np.zeros((min(-(-rows[0] // SUM_ROWS), CHUNKS), 2, rows[1]))
+    if x.size:
+        threads = threads_for(2 * ROW_COST * x.size)
+        kernels_for(x).layer_norm_backward(
+            dy.reshape(rows), x.reshape(rows), scale, dx.reshape(rows), partial, eps, threads
+        )
+    dscale, dbias = partial.sum(axis=0).astype(x.dtype)
     return dx, dscale, dbias
 
 
@@ -325,15 +336,6 @@ def _over_groups(values: NDArray[Any], groups: int, reduce: Callable[..., Any]) 
     """Reduce (N, C) over the channels of each group, and give every channel the result of its group."""
     grouped = values.reshape(len(values), groups, values.shape[1] // groups)
     return np.broadcast_to(reduce(grouped, axis=2, keepdims=True), grouped.shape).reshape(values.shape)
-
-
-def _normalized_rows(x: NDArray[Any], eps: float) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return x with each row (the last axis) normalized, and 1 / standard deviation of each."""
-    centred = x - x.mean(axis=-1, keepdims=True)
-    var = np.einsum("...c,...c->...", centred, centred)[..., None] / x.shape[-1]
-    inverse = 1 / np.sqrt(var + x.dtype.type(eps))
-    centred *= inverse
-    return centred, inverse
 
 
 def _array(x: ArrayLike) -> NDArray[Any]:

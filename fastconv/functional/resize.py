@@ -1,17 +1,20 @@
-"""Upsampling: a larger image, by repeating pixels or by drawing straight lines between them."""
+"""Upsampling: a larger image, by repeating pixels or by drawing straight lines between them.
+
+Along one axis it is a sparse matrix of weights, and the way back is its transpose; several axes take one after the other.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastconv import geometry
-from fastconv.functional._conv_plan import spatial3
-from fastconv.functional._pool_plan import image_shape, repeat_plan
+from fastconv.functional._pool_plan import image_shape
 from fastconv.functional._validate import float_array, images, kernels_for, require_shape
 from fastconv.threads import threads_for
 
@@ -44,11 +47,6 @@ def upsample(x: ArrayLike, scale: Any, *, mode: str = "nearest") -> NDArray[Any]
     ValueError
         For a wrong rank, a scale below 1, another mode, an output too large to exist.
 
-    Notes
-    -----
-    Repeating is the way back of pooling by sums, and its way back is that pooling: they run on the kernels of
-    `avg_pool`.
-
     See Also
     --------
     upsample_backward : its gradient. fastconv.functional.conv_transpose : upsampling with learned weights.
@@ -62,14 +60,11 @@ def upsample(x: ArrayLike, scale: Any, *, mode: str = "nearest") -> NDArray[Any]
     """
     x = images(x, "x")
     factors, shape = _output_shape(x.shape, scale, mode)
-    if x.size == 0 or mode == "nearest":
-        y = np.zeros(shape, x.dtype)
-        if x.size:
-            plan = repeat_plan(x.shape, factors)
-            kernels_for(x).avg_pool_backward(spatial3(x), spatial3(y), *plan.axes, threads_for(y.size))
-        return y
-    for axis, factor in enumerate(factors, start=1):
-        x = _stretch(x, axis, factor)
+    if x.size == 0:
+        return np.zeros(shape, x.dtype)
+    # the last axis first: the others then run over longer lines
+    for axis in reversed(range(len(factors))):
+        x = _resample(x, axis + 1, interpolation(x.shape[axis + 1], factors[axis], mode, x.dtype)[0])
     return x
 
 
@@ -102,14 +97,10 @@ def upsample_backward(dy: ArrayLike, input_shape: Sequence[int], scale: Any, *, 
     factors, output = _output_shape(shape, scale, mode)
     dy = float_array(dy, "dy")
     require_shape(dy, output, "dy", "the shape of the output")
-    if dy.size == 0 or mode == "nearest":
-        dx = np.empty(shape, dy.dtype)
-        if dy.size:
-            plan = repeat_plan(shape, factors)
-            kernels_for(dy).avg_pool_forward(spatial3(dy), spatial3(dx), *plan.axes, threads_for(dy.size))
-        return dx
+    if dy.size == 0:
+        return np.zeros(shape, dy.dtype)
     for axis, factor in enumerate(factors, start=1):
-        dy = _stretch_backward(dy, axis, factor)
+        dy = _resample(dy, axis, interpolation(shape[axis], factor, mode, dy.dtype)[1])
     return dy
 
 
@@ -123,41 +114,40 @@ def _output_shape(shape: tuple[int, ...], scale: Any, mode: str) -> tuple[tuple[
     return factors, out
 
 
-def _phases(factor: int) -> Iterator[tuple[int, float, slice, slice, int]]:
-    """Yield for each output k of a pixel: k, the weight of the neighbour, and which pixels have which neighbour.
+class Weights(NamedTuple):
+    """A sparse matrix: row p is ``weights[k]`` at column ``lines[k]`` for ``begin[p] <= k < begin[p + 1]``."""
 
-    Pixel ``i`` of ``here`` takes its share from ``i`` of ``there``; the pixel at ``edge`` has no neighbour but itself.
-    """
-    for k in range(factor):
-        offset = (k + 0.5) / factor - 0.5
-        if offset < 0:
-            yield k, -offset, slice(1, None), slice(None, -1), 0
-        else:
-            yield k, offset, slice(None, -1), slice(1, None), -1
+    begin: NDArray[np.int64]
+    lines: NDArray[np.int64]
+    weights: NDArray[Any]
 
 
-def _stretch(x: NDArray[Any], axis: int, factor: int) -> NDArray[Any]:
-    shape = x.shape
-    x = x.reshape(prod(shape[:axis]), shape[axis], -1)
-    y = np.empty((*x.shape[:2], factor, x.shape[2]), x.dtype)  # (before, size, factor, after)
-    for k, weight, here, there, edge in _phases(factor):
-        np.multiply(x, 1 - weight, out=y[:, :, k])
-        if weight:
-            share = x * weight
-            y[:, here, k] += share[:, there]
-            y[:, edge, k] += share[:, edge]
-    return y.reshape(*shape[:axis], -1, *shape[axis + 1 :])
+@lru_cache(maxsize=256)
+def interpolation(size: int, factor: int, mode: str, dtype: np.dtype[Any]) -> tuple[Weights, Weights]:
+    """Return the matrix (size * factor, size) that stretches one axis, and its transpose."""
+    outputs = np.arange(size * factor)
+    if mode == "nearest":
+        left, share = outputs // factor, np.zeros(len(outputs))
+    else:
+        place = np.clip((outputs + 0.5) / factor - 0.5, 0, size - 1)
+        left = place.astype(np.int64)
+        share = place - left
+    right = share > 0
+    rows = np.concatenate((outputs, outputs[right]))
+    columns = np.concatenate((left, left[right] + 1))
+    values = np.concatenate((1 - share, share[right])).astype(dtype)
+    return _sparse(rows, columns, values, len(outputs)), _sparse(columns, rows, values, size)
 
 
-def _stretch_backward(dy: NDArray[Any], axis: int, factor: int) -> NDArray[Any]:
-    shape = dy.shape
-    size = shape[axis] // factor
-    dy = dy.reshape(prod(shape[:axis]), size, factor, -1)
-    dx = np.zeros((dy.shape[0], size, dy.shape[3]), dy.dtype)
-    for k, weight, here, there, edge in _phases(factor):
-        share = dy[:, :, k] * weight
-        dx += dy[:, :, k]
-        dx -= share
-        dx[:, there] += share[:, here]
-        dx[:, edge] += share[:, edge]
-    return dx.reshape(*shape[:axis], size, *shape[axis + 1 :])
+def _sparse(rows: NDArray[Any], columns: NDArray[Any], values: NDArray[Any], count: int) -> Weights:
+    order = np.argsort(rows, kind="stable")
+    begin = np.concatenate(([0], np.cumsum(np.bincount(rows, minlength=count))))
+    return Weights(begin, columns[order], values[order])
+
+
+def _resample(x: NDArray[Any], axis: int, weights: Weights) -> NDArray[Any]:
+    before, after = x.shape[:axis], x.shape[axis + 1 :]
+    y = np.empty((prod(before), len(weights.begin) - 1, prod(after)), x.dtype)
+    threads = threads_for(len(weights.lines) * y.shape[0] * y.shape[2])
+    kernels_for(x).weighted_lines(x.reshape(y.shape[0], x.shape[axis], y.shape[2]), y, *weights, threads)
+    return y.reshape(*before, y.shape[1], *after)
