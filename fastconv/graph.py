@@ -148,7 +148,7 @@ class Graph:
         wanted, unwanted = ctx.replace(input_grad=True), ctx.replace(input_grad=False)
         values: list[Any] = [*xs, *[None] * (self.slots - len(xs))]
         closures: list[Backward | None] = []
-        shapes: list[Any] = [None] * self.slots  # only of what may need a gradient made of zeros
+        shapes = [getattr(value, "shape", None) for value in values]  # kept when the arrays are gone
         for step in self.steps:
             context = wanted if any(flows[slot] for slot in step.reads) else unwanted
             y, backward = run(step.layer, context, [values[slot] for slot in step.reads])
@@ -160,20 +160,19 @@ class Graph:
             # nothing goes back through a step before which there is nothing to learn
             keep = not ctx.inference and any(flows[slot] for slot in step.writes)
             closures.append(backward if keep else None)
-            for slot in step.writes if len(step.writes) > 1 else ():
-                shapes[slot] = values[slot].shape, values[slot].dtype
+            for slot in step.writes:
+                shapes[slot] = values[slot].shape
             del y, backward  # else the last layer's memory stays while the next one computes
             for slot in step.frees:
                 values[slot] = None
         outputs = [values[slot] for slot in self.outputs]
-        expected = [y.shape for y in outputs]
 
         def way_back(dys: Sequence[Any]) -> tuple[list[Any], Gradients]:
             if ctx.inference:
                 raise RuntimeError("this pass was for inference, which keeps nothing for the way back")
             if len(closures) != len(self.steps):
                 raise RuntimeError("the way back was used already and its memory is free: run forward again")
-            _require_gradients(dys, expected)
+            _require_gradients(dys, [shapes[slot] for slot in self.outputs])
             return self._backward(flows, closures, shapes, dys)
 
         return outputs, way_back
@@ -191,9 +190,10 @@ class Graph:
             if backward is None or all(part is None for part in dy):
                 continue
             if len(dy) > 1:
+                dtype = next(part.dtype for part in dy if part is not None)
                 dy = [
-                    np.zeros(*shapes[slot]) if part is None else part
-                    for part, slot in zip(dy, step.writes, strict=True)
+                    np.zeros(shapes[at], dtype) if part is None else part
+                    for part, at in zip(dy, step.writes, strict=True)
                 ]
             dx, gradients = run_backward(step.layer, backward, tuple(dy) if len(dy) > 1 else dy[0])
             del backward, dy
@@ -203,6 +203,7 @@ class Graph:
                 if not flows[slot]:
                     continue
                 if part is not None:
+                    _require_shape(step.layer, part, shapes[slot])
                     slots.add(slot, part)
                 elif slot >= len(self.input_shapes):
                     raise ValueError(
@@ -304,6 +305,12 @@ def _require_used(inputs: Sequence[Symbol], nodes: Sequence[Node], outputs: Sequ
             raise ValueError(f"input {number} of the model, {symbol!r}, is not connected to any output")
         if id(symbol) in made:
             raise ValueError(f"input {number} of the model, {symbol!r}, is made by a layer that is inside the model")
+
+
+def _require_shape(layer: Layer, gradient: np.ndarray, shape: Shape) -> None:
+    if getattr(gradient, "shape", None) != shape:
+        got = getattr(gradient, "shape", type(gradient).__name__)
+        raise ValueError(f"backward of {layer.label} must return a gradient of shape {shape}, its input's, got {got}")
 
 
 def _require_gradients(dys: Sequence[Any], expected: Sequence[Shape]) -> None:

@@ -311,6 +311,20 @@ def test_a_missing_gradient_of_an_input_is_an_error_where_it_is_needed() -> None
         backward(y)
 
 
+@pytest.mark.parametrize("result", [np.ones(3), np.ones((1, 2)), 1.0])
+def test_the_gradient_of_an_input_has_its_shape(result: Any) -> None:
+    class Odd(Spy):
+        def forward(self, ctx, x):
+            return x, lambda dy: (result, {})
+
+    y, backward = Sequential([Linear(3), Odd().named("odd")]).forward(Context(True), np.ones((1, 3), np.float32))
+    got = r"\(" if isinstance(result, np.ndarray) else "float"
+    with pytest.raises(
+        ValueError, match=rf"backward of layer 'odd' \(Odd\) .* of shape \(1, 3\), its input's, got {got}"
+    ):
+        backward(y)
+
+
 @pytest.mark.parametrize(
     ("result", "message"),
     [

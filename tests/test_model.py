@@ -12,6 +12,7 @@ import pytest
 from fastconv.layers import (
     Add,
     BatchNorm,
+    Concat,
     Context,
     Conv2d,
     Dropout,
@@ -270,6 +271,43 @@ class Tower(Sequential):
 
     def __init__(self, width, *, depth=2):
         super().__init__([Linear(width) for _ in range(depth)])
+
+
+@register("testmodel.Branches")
+class Branches(Model):
+    """A graph with a constructor of its own."""
+
+    def __init__(self, size, width):
+        x = Input((size,))
+        super().__init__(x, Concat()(Linear(width)(x), x))
+
+
+def test_a_graph_with_a_constructor_of_its_own() -> None:
+    model = Branches(3, 2)
+    assert model.config == {"size": 3, "width": 2}
+    again = from_spec(to_spec(model))
+    assert again.params.keys() == model.params.keys()
+
+
+def test_training_is_called_with_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+    from types import SimpleNamespace
+
+    import fastconv
+
+    def record(name: str) -> Any:
+        return lambda *args, **options: (name, args, options)
+
+    names = ("fit", "evaluate", "predict", "value_and_grad")
+    fake = SimpleNamespace(**{name: record(name) for name in names})
+    monkeypatch.setattr(fastconv, "training", fake, raising=False)
+    monkeypatch.setitem(sys.modules, "fastconv.training", fake)
+    model = Sequential([ReLU()])
+    assert model.fit("x", "y", epochs=2) == ("fit", (model, "x", "y"), {"epochs": 2})
+    assert model.fit("x") == ("fit", (model, "x", None), {})
+    assert model.evaluate("x", "y", batch_size=3) == ("evaluate", (model, "x", "y"), {"batch_size": 3})
+    assert model.predict("x", batch_size=3) == ("predict", (model, "x"), {"batch_size": 3})
+    assert model.value_and_grad("loss", "x", "y") == ("value_and_grad", (model, "loss", "x", "y"), {})
 
 
 def test_a_subclass_is_described_by_its_own_arguments() -> None:

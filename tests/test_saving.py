@@ -356,6 +356,12 @@ def test_a_file_that_does_not_fit_says_exactly_how(file: Path, change: Any, mess
         load_model(file)
 
 
+def test_extras_that_are_none(file: Path) -> None:
+    rewritten(file, _no_extra)
+    with pytest.raises(ModelFileError, match=r"model.safetensors: lacks an array that its description names"):
+        read_extra(file)
+
+
 def test_a_file_can_run_no_code(file: Path) -> None:
     def change(tensors: dict[str, np.ndarray], metadata: Any) -> None:
         metadata["model"]["config"]["layers"][0]["layer"] = "os.system"

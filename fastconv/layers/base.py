@@ -281,6 +281,11 @@ def run(layer: Layer, ctx: Context, xs: Sequence[np.ndarray]) -> tuple[Any, Back
         raise
     if not (isinstance(result, tuple) and len(result) == 2 and callable(result[1])):
         raise TypeError(f"forward of {layer.label} must return (y, backward), got {_described(result)}")
+    y = result[0]
+    if not isinstance(y, np.ndarray) and not (isinstance(y, tuple) and all(isinstance(part, np.ndarray) for part in y)):
+        raise TypeError(
+            f"forward of {layer.label} must return an array first, or a tuple of arrays, got {_described(y)}"
+        )
     return result
 
 
@@ -296,18 +301,25 @@ def run_backward(layer: Layer, backward: Backward, dy: Any) -> tuple[Any, dict[s
             f"backward of {layer.label} must return the gradient of its input and a dict of parameter gradients, "
             f"got {_described(result)}"
         )
-    if result[1].keys() != layer.params.keys():
-        _check_gradients(layer, result[1])
+    _check_gradients(layer, result[1])
     return result
 
 
 def _check_gradients(layer: Layer, gradients: dict[str, np.ndarray]) -> None:
-    expected, got = set(collect(layer, "params")), set(gradients)
-    if expected != got:
+    params = layer.own("params")
+    if gradients.keys() != params.keys():
+        params = collect(layer, "params")  # with those of the layers inside
+    if gradients.keys() != params.keys():
         raise ValueError(
             f"backward of {layer.label} must return one gradient for each parameter: "
-            f"missing {sorted(expected - got)}, unknown {sorted(got - expected)}"
+            f"missing {sorted(set(params) - set(gradients))}, unknown {sorted(set(gradients) - set(params))}"
         )
+    for name, param in params.items():
+        if gradients[name].shape != param.shape:
+            raise ValueError(
+                f"backward of {layer.label} must return a gradient of shape {param.shape} for its parameter {name!r}, "
+                f"got {gradients[name].shape}"
+            )
 
 
 def _described(value: Any) -> str:

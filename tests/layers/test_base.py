@@ -232,6 +232,8 @@ def test_an_error_without_a_message_of_its_own_passes_through() -> None:
         (X, r"forward of layer Odd must return \(y, backward\), got ndarray"),
         ((X, X, X), r"got a tuple of 3: \(ndarray, ndarray, ndarray\)"),
         ((X, X), r"got a tuple of 2"),
+        ((1.0, len), r"forward of layer Odd must return an array first, or a tuple of arrays, got float"),
+        (((X, 1), len), r"must return an array first, or a tuple of arrays, got a tuple of 2: \(ndarray, int\)"),
     ],
 )
 def test_forward_must_return_a_pair(result: Any, message: str) -> None:
@@ -250,6 +252,7 @@ def test_forward_must_return_a_pair(result: Any, message: str) -> None:
         ((X, None), TypeError, "got a tuple of 2: .ndarray, NoneType."),
         ((X, {}), ValueError, r"one gradient for each parameter: missing \['scale'\], unknown \[\]"),
         ((X, {"scale": X, "sclae": X}), ValueError, r"missing \[\], unknown \['sclae'\]"),
+        ((X, {"scale": X}), ValueError, r"gradient of shape \(3,\) for its parameter 'scale', got \(2, 2, 3\)"),
     ],
 )
 def test_backward_must_return_what_it_promised(result: Any, error: type[Exception], message: str) -> None:
@@ -260,6 +263,16 @@ def test_backward_must_return_what_it_promised(result: Any, error: type[Exceptio
     model = Sequential([Odd().named("odd")])
     y, backward = model.forward(Context(training=True), X)
     with pytest.raises(error, match=message):
+        backward(y)
+
+
+def test_an_error_on_the_way_back_names_the_layer() -> None:
+    class Broken(Scale):
+        def forward(self, ctx, x):
+            return x, lambda dy: 1 / 0
+
+    y, backward = Sequential([Broken()]).forward(Context(), X)
+    with pytest.raises(ZeroDivisionError, match=r"in layer 'broken_1' \(Broken\): division by zero"):
         backward(y)
 
 
