@@ -148,7 +148,7 @@ class Graph:
         wanted, unwanted = ctx.replace(input_grad=True), ctx.replace(input_grad=False)
         values: list[Any] = [*xs, *[None] * (self.slots - len(xs))]
         closures: list[Backward | None] = []
-        shapes = [getattr(value, "shape", None) for value in values]  # kept when the arrays are gone
+        shapes: list[Any] = [getattr(value, "shape", None) for value in values]  # kept when the arrays are gone
         for step in self.steps:
             context = wanted if any(flows[slot] for slot in step.reads) else unwanted
             y, backward = run(step.layer, context, [values[slot] for slot in step.reads])
