@@ -77,6 +77,7 @@ class Layer:
     _name: str | None = None
     _dtype: np.dtype[Any] = FLOATS[0]
     _built: bool = False
+    _inner: list[tuple[str, Layer]]
 
     def __new__(cls: type[Self], *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
@@ -87,6 +88,7 @@ class Layer:
         self.params = {}
         self.buffers = {}
         self.config = bound_arguments(type(self), args, kwargs, is_layer)
+        self._inner = layers_in(self.config, "", is_layer)
 
     def __init__(self) -> None:
         """Do nothing: a constructor may call it or not."""
@@ -162,7 +164,7 @@ class Layer:
 
     def children(self) -> list[tuple[str, Layer]]:
         """Return the layers inside this one, each with its path: by default those among the arguments."""
-        return layers_in(self.config, "", is_layer)
+        return self._inner
 
     def astype(self: Self, dtype: Any) -> Self:
         """Cast the parameters and buffers (those that are no integers) to float32 or float64, and return the layer.
