@@ -44,7 +44,8 @@ cdef inline Py_ssize_t depth_step(Py_ssize_t depth) noexcept nogil:
 
 
 cdef inline Py_ssize_t product_scratch(const Product *p, Grid g) noexcept nogil:
-    cdef Py_ssize_t panels = g.cols // TILE_N * panel_items(depth_step(product_depth(p)))
+    """Enough for `p` and for every product of less depth, whose even cut may have larger parts."""
+    cdef Py_ssize_t panels = g.cols // TILE_N * panel_items(min(round_up(max(product_depth(p), 1), 8), <Py_ssize_t> DEPTH))
     return own_lines(min(g.rows, <Py_ssize_t> ROWS) * DEPTH_LD + panels + g.cols)
 
 
