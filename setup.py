@@ -61,7 +61,7 @@ class BuildKernels(build_ext):
     """`build_ext` that asks the compiler what it can do, and says what to install where there is none."""
 
     def build_extensions(self) -> None:
-        compiler = list(getattr(self.compiler, "compiler", None) or ["cc"])[:1]
+        compiler = list(getattr(self.compiler, "compiler", None) or ["cc"])
         if not compiles(compiler, []):
             sys.exit(
                 f"fastconv needs a C compiler to build its kernels, and {compiler[0]!r} does not work here. "
