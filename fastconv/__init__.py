@@ -20,7 +20,8 @@ from fastconv.version import __version__
 if TYPE_CHECKING:
     from fastconv import data, functional, geometry, layers, networks, reference, training
     from fastconv.config import show_config
-    from fastconv.model import Input, Model, Sequential, load_model
+    from fastconv.model import Input, Model, Sequential
+    from fastconv.saving import load_model
     from fastconv.training import SGD, Adam, AdamW, RMSprop
 
 #: Public name -> the module that has it, imported when the name is first asked for.
@@ -32,7 +33,7 @@ _HOMES = {
     "RMSprop": "training",
     "SGD": "training",
     "Sequential": "model",
-    "load_model": "model",
+    "load_model": "saving",
     "show_config": "config",
 }
 
