@@ -12,6 +12,7 @@ cdef extern from "<math.h>" nogil:
 
 cdef enum:
     POOL_CHANNELS = 128   # channels of a task: enough to stream, few enough that one image makes several tasks
+    POOL_TAPS = 128       # of a line, that are summed apart
     POOL_VECS = 4         # vectors of a pixel reduced together: their lines are neighbours in memory
 
 
@@ -64,8 +65,8 @@ cdef inline void window_max(
 cdef inline void window_mean(
     const int vecs, const Pool *p, const real *x, const real *end, const Window *d, const Window *h, const Window *w, vec *mean
 ) noexcept nogil:
-    """Lines are summed apart: the rounding error grows with the window's sides, not with its area."""
-    cdef Py_ssize_t i, j, k, v, step = w.step * p.channels
+    """Parts of lines are summed apart: the rounding error grows with a window's sides, not with its area."""
+    cdef Py_ssize_t i, j, k, v, part, step = w.step * p.channels
     cdef const real *at
     cdef vec line[POOL_VECS]
     cdef vec count = broadcast(<real> (d.count * h.count * w.count))
@@ -74,14 +75,17 @@ cdef inline void window_mean(
     for i in range(d.taps):
         for j in range(h.taps):
             at = x + tap(p, d, h, w, i, j)
-            for v in range(vecs):
-                line[v] = broadcast(0)
-            for k in range(w.taps):
+            part = 0
+            while part < w.taps:
                 for v in range(vecs):
-                    line[v] = line[v] + load(at + v * LANES, end)
-                at += step
-            for v in range(vecs):
-                mean[v] = mean[v] + line[v]
+                    line[v] = broadcast(0)
+                for k in range(min(w.taps - part, <Py_ssize_t> POOL_TAPS)):
+                    for v in range(vecs):
+                        line[v] = line[v] + load(at + v * LANES, end)
+                    at += step
+                for v in range(vecs):
+                    mean[v] = mean[v] + line[v]
+                part += POOL_TAPS
     for v in range(vecs):
         mean[v] = mean[v] / count
 

@@ -1,0 +1,196 @@
+"""Pooling: equal to the reference for every kind of window, and what maxima and means must be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from exact import assert_exact, dot, whole
+from gradients import assert_gradient
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pools import adaptive_pools, pools, spread, with_nan
+from problems import DTYPES, SEEDS
+
+from fastconv import functional, reference
+
+
+@settings(max_examples=20)
+@given(pool=pools(dilated=True), dtype=DTYPES, seed=SEEDS, holes=st.booleans())
+def test_max_pool_equals_the_reference(isa, threads, pool, dtype, seed, holes):
+    x = whole(pool.shape, dtype, seed)  # many ties
+    x = with_nan(x, seed) if holes else x
+    y = reference.max_pool(x, pool.kernel, **pool.most)
+    assert_exact(functional.max_pool(x, pool.kernel, **pool.most), y, dtype)
+    dy = whole(y.shape, dtype, seed + 1)
+    got = functional.max_pool_backward(dy, x, pool.kernel, **pool.most)
+    assert_exact(got, reference.max_pool_backward(dy, x, pool.kernel, **pool.most), dtype)
+
+
+@settings(max_examples=20)
+@given(pool=pools(), dtype=DTYPES, seed=SEEDS)
+def test_avg_pool_equals_the_reference(isa, threads, pool, dtype, seed):
+    x = whole(pool.shape, dtype, seed)
+    y = reference.avg_pool(x, pool.kernel, **pool.mean)
+    assert_exact(functional.avg_pool(x, pool.kernel, **pool.mean), y, dtype)
+    dy = 36 * whole(y.shape, dtype, seed + 1)  # a multiple of most numbers of pixels
+    got = functional.avg_pool_backward(dy, x.shape, pool.kernel, **pool.mean)
+    np.testing.assert_allclose(
+        got, reference.avg_pool_backward(dy, x.shape, pool.kernel, **pool.mean), rtol=1e-6, atol=1e-4
+    )
+    assert got.dtype == dtype
+
+
+@settings(max_examples=15)
+@given(pool=adaptive_pools(), dtype=DTYPES, seed=SEEDS)
+def test_adaptive_pools_equal_the_reference(isa, threads, pool, dtype, seed):
+    shape, output = pool
+    x = whole(shape, dtype, seed)
+    y = reference.adaptive_max_pool(x, output)
+    dy = 36 * whole(y.shape, dtype, seed + 1)
+    assert_exact(functional.adaptive_max_pool(x, output), y, dtype)
+    want = reference.adaptive_max_pool_backward(dy, x, output)
+    assert_exact(functional.adaptive_max_pool_backward(dy, x, output), want, dtype)
+    assert_exact(functional.adaptive_avg_pool(x, output), reference.adaptive_avg_pool(x, output), dtype)
+    got = functional.adaptive_avg_pool_backward(dy, shape, output)
+    np.testing.assert_allclose(got, reference.adaptive_avg_pool_backward(dy, shape, output), rtol=1e-6, atol=1e-4)
+
+
+@given(pool=pools(), seed=SEEDS)
+def test_the_way_back_of_a_mean_is_its_adjoint(pool, seed):
+    x = np.random.default_rng(seed).standard_normal(pool.shape)
+    y = functional.avg_pool(x, pool.kernel, **pool.mean)
+    dy = np.random.default_rng(seed + 1).standard_normal(y.shape)
+    dx = functional.avg_pool_backward(dy, x.shape, pool.kernel, **pool.mean)
+    assert dot(dy, y) == pytest.approx(dot(dx, x), rel=1e-9, abs=1e-9)
+
+
+@settings(max_examples=15)
+@given(pool=pools(dilated=True))
+def test_gradients_against_finite_differences(pool):
+    shape = (min(pool.shape[0], 1), *pool.shape[1:-1], min(pool.shape[-1], 2))
+    x = spread(shape)
+    dy = np.random.default_rng(1).standard_normal(functional.max_pool(x, pool.kernel, **pool.most).shape)
+    dx = functional.max_pool_backward(dy, x, pool.kernel, **pool.most)
+    some = np.where(np.isfinite(functional.max_pool(x, pool.kernel, **pool.most)), dy, 0)
+
+    def pooled(x):
+        y = functional.max_pool(x, pool.kernel, **pool.most)
+        return np.where(np.isfinite(y), y, 0)
+
+    assert_gradient(dx, pooled, x, some)
+
+
+@given(pool=pools(dilated=True), seed=SEEDS)
+def test_max_pool_commutes_with_monotone_maps(pool, seed):
+    x = np.random.default_rng(seed).standard_normal(pool.shape)
+    for monotone in (np.sinh, np.cbrt, lambda x: 2 * x - 7):  # each leaves -inf, of a window without a pixel
+        pooled = monotone(functional.max_pool(x, pool.kernel, **pool.most))
+        np.testing.assert_array_equal(functional.max_pool(monotone(x), pool.kernel, **pool.most), pooled)
+
+
+@given(pool=pools(dilated=True), seed=SEEDS)
+def test_maxima_of_maxima_along_each_axis(pool, seed):
+    x = whole(pool.shape, np.float32, seed)
+    want = functional.max_pool(x, pool.kernel, **pool.most)
+    stride = pool.keywords["stride"]
+    stride = pool.kernel if stride is None else np.broadcast_to(stride, len(pool.kernel))
+    y = x
+    for axis, (k, s, pair, d) in enumerate(
+        zip(pool.kernel, stride, pool.keywords["padding"], pool.dilation, strict=True), 1
+    ):
+        lines = np.moveaxis(y, axis, -1)
+        flat = lines.reshape(-1, lines.shape[-1], 1)
+        some = functional.max_pool(
+            flat, k, stride=int(s), padding=(pair,), dilation=d, ceil_mode=pool.keywords["ceil_mode"]
+        )
+        y = np.moveaxis(some.reshape(*lines.shape[:-1], -1) if flat.size else lines[..., : some.shape[1]], -1, axis)
+    if x.size:
+        np.testing.assert_array_equal(y, want)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_one_output_is_the_maximum_and_the_mean_of_the_image(isa, rank):
+    x = whole((2, *(5, 4, 3)[:rank], 37))
+    axes = tuple(range(1, rank + 1))
+    assert_exact(functional.adaptive_max_pool(x, 1), x.max(axis=axes, keepdims=True))
+    assert_exact(functional.adaptive_avg_pool(x, 1), x.mean(axis=axes, keepdims=True))
+
+
+@pytest.mark.parametrize("channels", [1, 16, 70])
+def test_lower_ranks_are_axes_of_one_pixel(isa, channels):
+    x = whole((2, 7, channels))
+    y = functional.max_pool(x, 3, stride=2, padding=1)
+    assert_exact(functional.max_pool(x[:, None], (1, 3), stride=(1, 2), padding=(0, 1)), y[:, None])
+    assert_exact(functional.max_pool(x[:, :, None, None], (3, 1, 1), stride=2, padding=(1, 0, 0)), y[:, :, None, None])
+
+
+@pytest.mark.parametrize("channels", [1, 17, 64])
+def test_of_equal_pixels_the_first_in_row_major_order_takes_the_gradient(isa, channels):
+    x = np.zeros((1, 4, 4, channels), np.float32)
+    dx = functional.max_pool_backward(np.ones((1, 2, 2, channels), np.float32), x, 2)
+    want = np.zeros_like(x)
+    want[:, ::2, ::2] = 1
+    np.testing.assert_array_equal(dx, want)
+
+
+@pytest.mark.parametrize("channels", [1, 17, 64])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_nan_is_the_maximum_and_the_first_takes_the_gradient(isa, channels, dtype):
+    x = np.full((1, 2, 3, channels), np.inf, dtype)
+    x[:, 0, 2] = x[:, 1, 0] = np.nan
+    assert np.isnan(functional.max_pool(x, (2, 3))).all()
+    dx = functional.max_pool_backward(np.ones((1, 1, 1, channels), dtype), x, (2, 3))
+    want = np.zeros_like(x)
+    want[:, 0, 2] = 1
+    np.testing.assert_array_equal(dx, want)
+
+
+def test_infinities(isa):
+    x = np.full((1, 3, 20), -np.inf)
+    keywords = {"stride": 2, "padding": 1}
+    np.testing.assert_array_equal(functional.max_pool(x, 3, **keywords), x[:, :2])
+    dx = functional.max_pool_backward(np.ones((1, 2, 20)), x, 3, **keywords)
+    np.testing.assert_array_equal(dx[0, :, 0], [1, 1, 0])  # never a pixel of the padding
+
+
+def test_a_window_without_a_pixel(isa):
+    x = np.ones((1, 2, 20))
+    keywords = {"padding": 1, "dilation": 3}  # one tap before the first pixel, one after the last
+    assert (functional.max_pool(x, 2, **keywords) == -np.inf).all()
+    assert not functional.max_pool_backward(np.ones((1, 1, 20)), x, 2, **keywords).any()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [(300, 300), (90_000,)])
+def test_the_mean_of_a_large_window_is_accurate(isa, size, dtype):
+    x = np.random.default_rng(0).random((1, *size, 1)).astype(dtype)
+    y = functional.adaptive_avg_pool(x, 1)
+    np.testing.assert_allclose(y.item(), x.mean(dtype=np.float64), rtol=20 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("channels", [3, 64])
+def test_any_memory_order_and_read_only_arrays_which_stay_as_they_are(channels):
+    x = whole((2, 6, 7, channels))
+    y, dy = functional.max_pool(x, 2), whole((2, 3, 3, channels), seed=1)
+    dx, share = functional.max_pool_backward(dy, x, 2), functional.avg_pool_backward(dy, x.shape, 2)
+    for order in (np.asfortranarray, lambda a: np.repeat(a, 2, axis=0)[::2], lambda a: a[:, ::-1].copy()[:, ::-1]):
+        other, other_dy = order(x), order(dy)
+        other.flags.writeable = other_dy.flags.writeable = False
+        assert_exact(functional.max_pool(other, 2), y)
+        assert_exact(functional.max_pool_backward(other_dy, other, 2), dx)
+        assert_exact(functional.avg_pool(other, 2), functional.avg_pool(x, 2))
+        assert_exact(functional.avg_pool_backward(other_dy, other.shape, 2), share)
+        np.testing.assert_array_equal(other, x)
+        np.testing.assert_array_equal(other_dy, dy)
+        assert functional.max_pool(other, 1) is not other
+
+
+def test_arguments_as_lists_arrays_and_numpy_integers():
+    x = whole((1, 6, 7, 3))
+    want = functional.max_pool(x, (2, 3), stride=(1, 2), padding=((1, 0), (0, 2)), dilation=(2, 1))
+    got = functional.max_pool(x, np.array([2, 3]), stride=[1, np.int32(2)], padding=[[1, 0], (0, 2)], dilation=[2, 1])
+    assert_exact(got, want)
+    assert_exact(functional.avg_pool(x.tolist(), 2), functional.avg_pool(x, 2))
+    assert_exact(functional.adaptive_avg_pool(x, [2, 3]), functional.adaptive_avg_pool(x, (2, 3)))
+    y = functional.avg_pool(x, 2)
+    assert_exact(functional.avg_pool_backward(y, list(x.shape), 2), functional.avg_pool_backward(y, x.shape, 2))
