@@ -4,14 +4,14 @@
 loaders                 return a `Dataset`, ``(x_train, y_train), (x_test, y_test), classes``: `load` for any path,
                         `load_npz`, `load_idx_folder`, `load_image_folder`, and `load_fashion_mnist_subset`, which is
                         inside the package
-batches                 `Batches`: shuffle, gather, scale, augment off the main thread
-augmentations           `Flip`, `Shift`, `Crop`, `Rotate`, `Erase`, `Mixup`, `Compose`; each image's variation depends on
+batches                 `Batches`: shuffle, gather, scale, augment off the main thread augmentations           `Flip`,
+`Shift`, `Crop`, `Rotate`, `Erase`, `Mixup`, `Compose`; each image's variation depends on
                         the seed, the epoch and its index alone
 larger than memory      `ImageFolder`, or a ``numpy.memmap``
 ======================  ====================================================================================
 
-Images are ``(N, *spatial, C)``; uint8 stays uint8 until a batch is made of it, as floats between 0 and 1. Bad data raises
-`DataError`, which names the index or the file.
+Images are ``(N, *spatial, C)``; uint8 stays uint8 until a batch is made of it, as floats between 0 and 1. Bad data
+raises `DataError`, which names the index or the file.
 """
 
 from fastconv.data.augment import Compose, Crop, Erase, Flip, Mixup, Rotate, Shift

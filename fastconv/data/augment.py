@@ -1,7 +1,8 @@
 """Augmentation: small objects that vary the images of a batch, each in its own way.
 
-An augmentation is called with the float images of a batch ``(n, *spatial, C)``, their targets, and the `Draws` of the batch; it
-returns images and targets. It may write into the images, which are its own. Anything that can be called like this will do:
+An augmentation is called with the float images of a batch ``(n, *spatial, C)``, their targets, and the `Draws` of the
+batch; it returns images and targets. It may write into the images, which are its own. Anything that can be called like
+this will do:
 
 >>> def darker(images, targets, draws):
 ...     images *= draws.uniform(0.5, 1.0)[:, None, None, None]
@@ -46,7 +47,9 @@ class Compose:
         return images, targets
 
     def __repr__(self) -> str:
-        return f"Compose([{', '.join(map(repr, self.augmentations))}])"
+        # a function's repr is its address, which is another one in every process
+        names = [getattr(item, "__qualname__", None) or repr(item) for item in self.augmentations]
+        return f"Compose([{', '.join(names)}])"
 
 
 @dataclass(frozen=True)
@@ -95,8 +98,8 @@ class Shift:
 class Crop:
     """Cut a window of `size` pixels out of an image at a random place, after `padding` pixels of `fill` on every side.
 
-    `size` and `padding` are integers, or one for each spatial axis. Where the size is not that of the images, the model sees
-    smaller or larger images in training than in evaluation, which takes a network that ends in a global pooling.
+    `size` and `padding` are integers, or one for each spatial axis. Where the size is not that of the images, the model
+    sees smaller or larger images in training than in evaluation, which takes a network that ends in a global pooling.
     """
 
     size: int | tuple[int, ...]
@@ -113,7 +116,7 @@ class Crop:
 
 @dataclass(frozen=True)
 class Rotate:
-    """Turn a two-dimensional image about its centre by up to `degrees` either way, bilinearly; the corners become `fill`."""
+    """Turn a two-dimensional image about its centre by up to `degrees` either way, bilinearly; corners become `fill`."""
 
     degrees: float
     fill: float = 0.0
@@ -148,8 +151,8 @@ class Rotate:
 class Erase:
     """Fill a random rectangle of an image with `fill`, with `probability`.
 
-    `area` is the range of the rectangle's share of the image, `ratio` that of its height over its width; a rectangle that is
-    too high or too wide is cut. Source: Zhong et al., Random erasing data augmentation, AAAI 2020.
+    `area` is the range of the rectangle's share of the image, `ratio` that of its height over its width; a rectangle
+    that is too high or too wide is cut. Source: Zhong et al., Random erasing data augmentation, AAAI 2020.
     """
 
     probability: float = 0.5
@@ -186,9 +189,9 @@ class Erase:
 class Mixup:
     """Blend every image and its target with another one of the batch: ``share * a + (1 - share) * b``.
 
-    `share` is drawn for each image from ``Beta(alpha, alpha)``. Targets become probabilities, so integer labels need `classes`,
-    how many there are; the loss must take probabilities, as cross entropy does. What an image is blended with depends on the
-    batch. Source: Zhang et al., mixup: beyond empirical risk minimization, ICLR 2018.
+    `share` is drawn for each image from ``Beta(alpha, alpha)``. Targets become probabilities, so integer labels need
+    `classes`, how many there are; the loss must take probabilities, as cross entropy does. What an image is blended
+    with depends on the batch. Source: Zhang et al., mixup: beyond empirical risk minimization, ICLR 2018.
     """
 
     alpha: float = 0.2

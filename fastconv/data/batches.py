@@ -19,17 +19,18 @@ Batch = tuple[Any, Any]
 
 
 class Batches:
-    """Arrays of samples, as batches ``(x, y)``, in an order and with augmentations that depend on the seed and the epoch alone.
+    """Arrays of samples, as batches ``(x, y)``, in an order and with augmentations that depend on the seed and the
+    epoch alone.
 
     Parameters
     ----------
     x : array (N, ...), `ImageFolder`, or a tuple of them
-        uint8 is scaled from 0 .. 255 to 0 .. 1 when a batch is made; floats are cast to `dtype`. Anything with ``shape``,
-        ``dtype``, a length and rows by integer arrays will do, a ``numpy.memmap`` too. With a tuple (a model of several inputs)
-        the x of a batch is a tuple.
+        uint8 is scaled from 0 .. 255 to 0 .. 1 when a batch is made; floats are cast to `dtype`. Anything with
+        ``shape``, ``dtype``, a length and rows by integer arrays will do, a ``numpy.memmap`` too. With a tuple (a model
+        of several inputs) the x of a batch is a tuple.
     y : array (N, ...) or a tuple of them, optional
-        Integers stay what they are, floats are cast to `dtype`. Without y, the y of a batch is None. For an `ImageFolder` its
-        labels, if y is left out.
+        Integers stay what they are, floats are cast to `dtype`. Without y, the y of a batch is None. For an
+        `ImageFolder` its labels, if y is left out.
     batch_size : int
         The last batch of an epoch has what is left.
     shuffle : bool
@@ -39,8 +40,8 @@ class Batches:
         See `fastconv.data.augment`; with one x only.
     dtype : float32 or float64
     prefetch : int
-        How many batches a background thread prepares ahead where there is more to do than to gather rows: augmentations,
-        image files to decode. 0 does everything in the calling thread. The batches are the same.
+        How many batches a background thread prepares ahead where there is more to do than to gather rows:
+        augmentations, image files to decode. 0 does everything in the calling thread. The batches are the same.
 
     Raises
     ------
@@ -137,6 +138,17 @@ class Batches:
                 x, y = self.augment(own, y, Draws(self.seed, number, indices))
             yield x, y
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides which batches come, as JSON values; the data themselves are only counted."""
+        return {
+            "samples": self.samples,
+            "batch_size": self.batch_size,
+            "shuffle": self.shuffle,
+            "seed": self.seed,
+            "augment": repr(self.augment),
+        }
+
     def __repr__(self) -> str:
         return (
             f"Batches({self.samples} samples, batch_size={self.batch_size}, shuffle={self.shuffle}, seed={self.seed})"
@@ -144,7 +156,8 @@ class Batches:
 
 
 def as_floats(x: np.ndarray, dtype: Any) -> np.ndarray:
-    """Return `x` as floats of `dtype`: uint8 scaled from 0 .. 255 to 0 .. 1, floats as they are, uncopied where they can be.
+    """Return `x` as floats of `dtype`: uint8 scaled from 0 .. 255 to 0 .. 1, floats as they are, uncopied where they
+    can be.
 
     >>> as_floats(np.array([0, 51, 255], np.uint8), np.float64)
     array([0. , 0.2, 1. ])
@@ -156,7 +169,7 @@ def as_floats(x: np.ndarray, dtype: Any) -> np.ndarray:
 
 
 def named(name: str, arrays: Any) -> list[tuple[str, Any]]:
-    """Return the arrays of `x` or `y` with the names that messages call them by: ``x``, or ``x[0]``, ``x[1]`` of a tuple."""
+    """Return the arrays of `x` or `y` with their names in messages: ``x``, or ``x[0]``, ``x[1]`` of a tuple."""
     if isinstance(arrays, tuple):
         return [(f"{name}[{i}]", array) for i, array in enumerate(arrays)]
     return [] if arrays is None else [(name, arrays)]

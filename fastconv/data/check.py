@@ -58,7 +58,7 @@ def check_labels(y: np.ndarray, classes: int, name: str = "y") -> None:
 
 
 def check_probabilities(y: np.ndarray, name: str = "y") -> None:
-    """Raise `DataError` that names the first row of `y` (N, ..., classes) with a negative entry or a sum other than 1."""
+    """Raise `DataError` that names the first row of `y` (N, ..., classes) with an entry below 0 or a sum other than 1."""
     totals = y.sum(axis=-1, dtype=np.float64)
     bad = (y.min(axis=-1, initial=0) < 0) | ~(np.abs(totals - 1) <= 1e-3)
     if bad.any():

@@ -10,11 +10,13 @@ from fastconv.data.check import check_fraction
 
 
 class Dataset(NamedTuple):
-    """Training part, test part and the names of the classes; unpacks as ``(x_train, y_train), (x_test, y_test), classes``.
+    """Training part, test part and the names of the classes; unpacks as ``(x_train, y_train), (x_test, y_test),
+    classes``.
 
     Images are ``(N, *spatial, C)``, labels int64 ``(N,)``: indices into `classes`.
 
-    >>> train, test, classes = Dataset((np.zeros((3, 2)), np.arange(3)), (np.zeros((1, 2)), np.arange(1)), ("a", "b", "c"))
+    >>> data = Dataset((np.zeros((3, 2)), np.arange(3)), (np.zeros((1, 2)), np.arange(1)), ("a", "b", "c"))
+    >>> train, test, classes = data
     >>> len(train[0]), len(test[0]), classes[2]
     (3, 1, 'c')
     """
@@ -27,8 +29,8 @@ class Dataset(NamedTuple):
 def split(y: np.ndarray, *, fraction: float = 0.2, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Return the indices ``(rest, part)`` of a random part with `fraction` of every class of the labels `y`.
 
-    `y` holds integer labels (N,). Every class that has two samples or more is in both; both index arrays are sorted, int64.
-    The same seed gives the same split. Raises `ValueError` for a fraction outside 0 .. 1 (both exclusive).
+    `y` holds integer labels (N,). Every class that has two samples or more is in both; both index arrays are sorted,
+    int64. The same seed gives the same split. Raises `ValueError` for a fraction outside 0 .. 1 (both exclusive).
 
     >>> rest, part = split(np.array([0, 0, 0, 0, 1, 1]), fraction=0.25)
     >>> len(rest), len(part)

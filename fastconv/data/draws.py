@@ -12,8 +12,9 @@ class Draws:
     """The random numbers of one batch of samples: every method returns an array (n,) with one number for each sample.
 
     The numbers of a sample are a function of `seed`, `epoch` and its index alone, so an image is varied in the same way
-    whatever the batch size, the order or the thread. Each sample has a stream of its own of the SplitMix64 generator (Steele,
-    Lea and Flood, Fast splittable pseudorandom number generators, OOPSLA 2014), whose start is hashed from the three.
+    whatever the batch size, the order or the thread. Each sample has a stream of its own of the SplitMix64 generator
+    (Steele, Lea and Flood, Fast splittable pseudorandom number generators, OOPSLA 2014), whose start is hashed from the
+    three.
 
     Parameters
     ----------

@@ -11,8 +11,8 @@ from fastconv.data.idx import load_idx_folder
 def load_fashion_mnist_subset() -> Dataset:
     """Return a subset of Fashion-MNIST: 200 training and 50 test images of each of 10 kinds of clothes.
 
-    Images are uint8 ``(N, 28, 28, 1)``, 0 is the background; labels int64 ``(N,)``. The classes come mixed, in the order of
-    the full set.
+    Images are uint8 ``(N, 28, 28, 1)``, 0 is the background; labels int64 ``(N,)``. The classes come mixed, in the
+    order of the full set.
 
     Source: Xiao, Rasul, Vollgraf, Fashion-MNIST: a novel image dataset for benchmarking machine learning algorithms,
     arXiv:1708.07747. Copyright (c) 2017 Zalando SE, MIT licence: see ``NOTICE.txt`` beside the files.

@@ -25,20 +25,21 @@ _TEST_NAMES = ("test", "val", "valid", "validation")
 
 
 class ImageFolder:
-    """The images in a folder with one folder per class, decoded when they are asked for: an array that stays on the disk.
+    """The images in a folder with one folder per class, decoded when they are asked for: an array that stays on the
+    disk.
 
     Indexing like an array's first axis gives uint8 images: ``images[3]`` is ``(H, W, C)``, ``images[2:5]`` and
-    ``images[[7, 1]]`` are ``(n, H, W, C)``, ``numpy.asarray(images)`` is all of them. `Batches` and ``model.fit`` take it
-    for x, and decode in the background.
+    ``images[[7, 1]]`` are ``(n, H, W, C)``, ``numpy.asarray(images)`` is all of them. `Batches` and ``model.fit`` take
+    it for x, and decode in the background.
 
     Parameters
     ----------
     folder : path
-        Its sub-folders are the classes, sorted by name; image files may lie in deeper folders. Hidden files, and files whose
-        names do not end like an image's, are passed over.
+        Its sub-folders are the classes, sorted by name; image files may lie in deeper folders. Hidden files, and files
+        whose names do not end like an image's, are passed over.
     size : int or (int, int), optional
-        ``(height, width)`` in pixels that every image is resized to (bilinear, antialiased, its proportions not kept). Without
-        it all images must have the size of the first one.
+        ``(height, width)`` in pixels that every image is resized to (bilinear, antialiased, its proportions not kept).
+        Without it all images must have the size of the first one.
     mode : "RGB" or "L"
         Three channels, or one (grey).
     classes : sequence of str, optional
@@ -56,8 +57,8 @@ class ImageFolder:
     ImportError
         Where Pillow is not installed.
     FileNotFoundError, DataError
-        Where there is no such folder, no class, or a class without images; when decoding, an image that is damaged, cut short
-        or of another size: the message names the file.
+        Where there is no such folder, no class, or a class without images; when decoding, an image that is damaged, cut
+        short or of another size: the message names the file.
     """
 
     dtype = np.dtype(np.uint8)
@@ -122,8 +123,8 @@ class ImageFolder:
         if image.shape != self.shape[1:]:
             height, width = self.shape[1:3]
             raise DataError(
-                f"{self.paths[index]} is {image.shape[0]} x {image.shape[1]} pixels, the first image {height} x {width}: "
-                "give a size, and all images will be resized to it"
+                f"{self.paths[index]} is {image.shape[0]} x {image.shape[1]} pixels, "
+                f"the first image {height} x {width}: give a size, and all images will be resized to it"
             )
         return image
 
@@ -167,9 +168,9 @@ def load_image_folder(
 ) -> Dataset:
     """Return the decoded images of a folder with one folder per class, as uint8 ``(N, H, W, C)``.
 
-    A folder that holds ``train`` and ``test`` (or ``val``, ``valid``, ``validation``), each with the folders of the classes, is
-    taken as it is; of any other `test_fraction` of every class is held out (see `split`). Arguments and errors are those of
-    `ImageFolder`, which is the way for images that do not fit into memory.
+    A folder that holds ``train`` and ``test`` (or ``val``, ``valid``, ``validation``), each with the folders of the
+    classes, is taken as it is; of any other `test_fraction` of every class is held out (see `split`). Arguments and
+    errors are those of `ImageFolder`, which is the way for images that do not fit into memory.
     """
     folder = Path(folder)
     test = next((folder / name for name in _TEST_NAMES if (folder / name).is_dir()), None)

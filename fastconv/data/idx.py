@@ -1,7 +1,8 @@
 """IDX files, the format of MNIST and Fashion-MNIST, plain or compressed with gzip.
 
-A file is a header in big-endian order (two zero bytes, a code for the type, the number of axes, then one 32-bit size for each
-axis) and the array in C order. Source of the format: LeCun, Cortes and Burges, The MNIST database of handwritten digits.
+A file is a header in big-endian order (two zero bytes, a code for the type, the number of axes, then one 32-bit size
+for each axis) and the array in C order. Source of the format: LeCun, Cortes and Burges, The MNIST database of
+handwritten digits.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ _PARTS = {"train": "train", "test": "t10k"}
 def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     """Return the array of an IDX file; a name that ends in ``.gz`` is decompressed on the way.
 
-    The header is believed only as far as the file bears it out: no memory is taken for what the file does not hold. Raises
-    `DataError` that names the file where it is no IDX file, is shorter or longer than its header says, or is damaged.
+    The header is believed only as far as the file bears it out: no memory is taken for what the file does not hold.
+    Raises `DataError` that names the file where it is no IDX file, is shorter or longer than its header says, or is
+    damaged.
     """
     path = Path(path)
     try:
@@ -51,7 +53,8 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def write_idx(path: str | os.PathLike[str], array: np.ndarray) -> None:
-    """Write `array` as an IDX file, compressed with gzip where the name ends in ``.gz``; the same array gives the same bytes.
+    """Write `array` as an IDX file, compressed with gzip where the name ends in ``.gz``; the same array gives the same
+    bytes.
 
     Raises `TypeError` for a dtype that the format does not have (it has uint8, int8, int16, int32, float32, float64).
 
@@ -89,7 +92,8 @@ def load_idx_folder(folder: str | os.PathLike[str]) -> Dataset:
             )
         if labels.dtype.kind not in "ui" or labels.shape != images.shape[:1]:
             raise DataError(
-                f"{labels_path} must hold one integer for each of the {len(images)} images, got {labels.dtype} {labels.shape}"
+                f"{labels_path} must hold one integer for each of the {len(images)} images, "
+                f"got {labels.dtype} {labels.shape}"
             )
         if labels.size and labels.min() < 0:
             raise DataError(f"{labels_path}: label {int(np.argmin(labels))} is {labels.min()}; labels start at 0")

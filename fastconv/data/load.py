@@ -20,10 +20,12 @@ def load(
     test_fraction: float = 0.2,
     seed: int = 0,
 ) -> Dataset:
-    """Return the data set at `path`: an ``.npz`` file, a folder of IDX files, or a folder with one folder of images per class.
+    """Return the data set at `path`: an ``.npz`` file, a folder of IDX files, or a folder with one folder of images per
+    class.
 
-    `size` and `mode` are for image files (see `load_image_folder`); `test_fraction` of every class is held out, by `seed`,
-    where the source has no test part. Raises `FileNotFoundError` where there is nothing, and what the three loaders raise.
+    `size` and `mode` are for image files (see `load_image_folder`); `test_fraction` of every class is held out, by
+    `seed`, where the source has no test part. Raises `FileNotFoundError` where there is nothing, and what the three
+    loaders raise.
 
     See Also
     --------

@@ -18,10 +18,10 @@ _WANTED = "x_train and y_train, with x_test and y_test or without; or x and y"
 def load_npz(path: str | os.PathLike[str], *, test_fraction: float = 0.2, seed: int = 0) -> Dataset:
     """Return the data set of an ``.npz`` file.
 
-    Its arrays are ``x_train``, ``y_train``, ``x_test``, ``y_test`` as Keras names them, or ``x`` and ``y``; where it has no
-    test part, `test_fraction` of every class is held out (see `split`). ``classes``, an array of strings, may name the classes.
-    Images are uint8 or floats, ``(N, H, W)`` or ``(N, H, W, C)``, and come as ``(N, H, W, C)``, floats as float32; labels are
-    integers from 0, ``(N,)`` or ``(N, 1)``, and come as int64 ``(N,)``.
+    Its arrays are ``x_train``, ``y_train``, ``x_test``, ``y_test`` as Keras names them, or ``x`` and ``y``; where it
+    has no test part, `test_fraction` of every class is held out (see `split`). ``classes``, an array of strings, may
+    name the classes. Images are uint8 or floats, ``(N, H, W)`` or ``(N, H, W, C)``, and come as ``(N, H, W, C)``,
+    floats as float32; labels are integers from 0, ``(N,)`` or ``(N, 1)``, and come as int64 ``(N,)``.
 
     Nothing is unpickled. Raises `FileNotFoundError`, or `DataError` that names the file, the array and the index.
     """

@@ -15,8 +15,9 @@ T = TypeVar("T")
 class Prefetch(Generic[T]):
     """Iterate over `source` on a background thread that is up to `depth` items ahead; the items come in the same order.
 
-    An exception in `source` is raised here, the very object, in the place of the item that it prevented. `close`, the end of a
-    ``with`` block, the last item, or dropping the iterator ends the thread, after the item that it is working on.
+    An exception in `source` is raised here, the very object, in the place of the item that it prevented. `close`, the
+    end of a ``with`` block, the last item, or dropping the iterator ends the thread, after the item that it is working
+    on.
 
     >>> with Prefetch(iter("abc"), depth=2) as letters:
     ...     list(letters)

@@ -1,0 +1,75 @@
+"""Losses and optimizers by name: registries like that of the layers, and what a wrong name is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastconv.registry import Registry
+
+losses = Registry("loss", "fastconv.losses")
+optimizers = Registry("optimizer", "fastconv.optimizers")
+
+
+def resolve(registry: Registry, value: Any, base: type) -> Any:
+    """Return `value` if it is an object of the class `base`, or the object, with default arguments, that it names.
+
+    Raises `ValueError` for an unknown name, with the names that are known, and `TypeError` for anything else.
+    """
+    if isinstance(value, base):
+        return value
+    if isinstance(value, str):
+        try:
+            return registry.get(value)()
+        except LookupError:
+            known = ", ".join(entry.name for entry in registry.entries())
+            raise ValueError(f"there is no {registry.kind} named {value!r}; there are: {known}") from None
+    hint = ": call it, to make one" if isinstance(value, type) else ""
+    raise TypeError(
+        f"{registry.kind} must be a name or an object of fastconv.training.{base.__name__}, got {value!r}{hint}"
+    )
+
+
+class Described:
+    """Shows itself as the call that made it; every argument of the constructor is an attribute of its name.
+
+    >>> class Point(Described):
+    ...     def __init__(self, x, *, y=0):
+    ...         self.x, self.y = x, y
+    >>> Point(1)
+    Point(x=1, y=0)
+    """
+
+    def __repr__(self) -> str:
+        import inspect
+
+        init: Any = type(self).__init__
+        names = list(inspect.signature(init).parameters)[1:]
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+
+
+def positive(value: Any, name: str) -> float:
+    """Return `value` as a float; raise `ValueError` unless it is a finite number greater than 0."""
+    return _number(value, name, 0 < _real(value) < float("inf"), "greater than 0")
+
+
+def at_least_zero(value: Any, name: str) -> float:
+    """Return `value` as a float; raise `ValueError` unless it is a finite number, at least 0."""
+    return _number(value, name, 0 <= _real(value) < float("inf"), "at least 0")
+
+
+def share(value: Any, name: str) -> float:
+    """Return `value` as a float; raise `ValueError` unless it is a number from 0 to 1, 1 excluded."""
+    return _number(value, name, 0 <= _real(value) < 1, "at least 0 and below 1")
+
+
+def _real(value: Any) -> float:
+    try:
+        return float("nan") if isinstance(value, (bool, str)) else float(value)
+    except (TypeError, ValueError):
+        return float("nan")
+
+
+def _number(value: Any, name: str, good: bool, expected: str) -> float:
+    if not good:
+        raise ValueError(f"{name} must be a number {expected}, got {value!r}")
+    return float(value)
