@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,6 +59,13 @@ def require_wrt(wrt: Any) -> tuple[str, ...]:
     if not isinstance(names, Collection) or any(item not in ("x", "weight", "bias") for item in names):
         raise ValueError(f'wrt must name some of "x", "weight" and "bias", got {wrt!r}')
     return tuple(names)
+
+
+def real_number(value: Any, name: str) -> float:
+    """Return `value` as a float; raise `TypeError` for what is no real number."""
+    if not isinstance(value, Real):
+        raise TypeError(f"{name} must be a real number, got {value!r}")
+    return float(value)
 
 
 def kernels_for(array: np.ndarray) -> Kernels:

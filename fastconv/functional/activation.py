@@ -8,13 +8,12 @@ overflows on the way; NaN stays NaN.
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastconv.functional._validate import float_array, kernels_for, require_shape
+from fastconv.functional._validate import float_array, kernels_for, real_number, require_shape
 from fastconv.threads import threads_for
 
 #: What one number costs in multiply-adds, about: a comparison, or a dozen terms of a series.
@@ -66,7 +65,7 @@ def leaky_relu(x: ArrayLike, *, slope: float = 0.01) -> NDArray[Any]:
     >>> leaky_relu(np.array([-2.0, 3.0]), slope=0.5)
     array([-1.,  3.])
     """
-    return _forward("leaky_relu", x, CHEAP, _number(slope, "slope"))
+    return _forward("leaky_relu", x, CHEAP, real_number(slope, "slope"))
 
 
 def leaky_relu_backward(dy: ArrayLike, x: ArrayLike, *, slope: float = 0.01) -> NDArray[Any]:
@@ -78,7 +77,7 @@ def leaky_relu_backward(dy: ArrayLike, x: ArrayLike, *, slope: float = 0.01) -> 
     >>> leaky_relu_backward(np.ones(2), np.array([-2.0, 3.0]), slope=0.5)
     array([0.5, 1. ])
     """
-    return _backward("leaky_relu", dy, x, CHEAP, _number(slope, "slope"))
+    return _backward("leaky_relu", dy, x, CHEAP, real_number(slope, "slope"))
 
 
 def elu(x: ArrayLike, *, alpha: float = 1.0) -> NDArray[Any]:
@@ -94,7 +93,7 @@ def elu(x: ArrayLike, *, alpha: float = 1.0) -> NDArray[Any]:
     >>> elu(np.array([-1.0, 3.0])).round(3)
     array([-0.632,  3.   ])
     """
-    return _forward("elu", x, DEAR, _number(alpha, "alpha"), 1.0)
+    return _forward("elu", x, DEAR, real_number(alpha, "alpha"), 1.0)
 
 
 def elu_backward(dy: ArrayLike, x: ArrayLike, *, alpha: float = 1.0) -> NDArray[Any]:
@@ -106,7 +105,7 @@ def elu_backward(dy: ArrayLike, x: ArrayLike, *, alpha: float = 1.0) -> NDArray[
     >>> elu_backward(np.ones(2), np.array([0.0, 3.0]), alpha=0.5)
     array([0.5, 1. ])
     """
-    return _backward("elu", dy, x, DEAR, _number(alpha, "alpha"), 1.0)
+    return _backward("elu", dy, x, DEAR, real_number(alpha, "alpha"), 1.0)
 
 
 def selu(x: ArrayLike) -> NDArray[Any]:
@@ -336,12 +335,6 @@ def softplus_backward(dy: ArrayLike, x: ArrayLike) -> NDArray[Any]:
     array([0.5])
     """
     return _backward("softplus", dy, x, DEAR)
-
-
-def _number(value: Any, name: str) -> float:
-    if not isinstance(value, Real):
-        raise TypeError(f"{name} must be a real number, got {value!r}")
-    return float(value)
 
 
 def _forward(name: str, x: ArrayLike, cost: int, a: float = 0.0, b: float = 0.0) -> NDArray[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastconv.functional._validate import float_array, kernels_for, require_shape
+from fastconv.functional._validate import float_array, kernels_for, real_number, require_shape
 from fastconv.threads import threads_for
 
 #: What an exponential costs in multiply-adds, about.
@@ -280,7 +280,7 @@ def _check(logits: ArrayLike, labels: ArrayLike, label_smoothing: float) -> tupl
     scores = float_array(logits, "logits")
     if scores.ndim < 2 or scores.shape[-1] == 0:
         raise ValueError(f"logits must have shape (N, ..., classes), at least one class, got {scores.shape}")
-    if not 0 <= label_smoothing <= 1:
+    if not 0 <= real_number(label_smoothing, "label_smoothing") <= 1:
         raise ValueError(f"label_smoothing must be from 0 to 1, got {label_smoothing!r}")
     target = np.asarray(labels)
     if np.issubdtype(target.dtype, np.integer):

@@ -7,7 +7,6 @@ the channels of a group; `layer_norm` over C.
 from __future__ import annotations
 
 from collections.abc import Callable
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastconv import geometry
 from fastconv.functional._channels import CHUNKS, affine, affine_backward, moments, one_set, one_set_each, products
-from fastconv.functional._validate import float_array, images, kernels_for, require_shape
+from fastconv.functional._validate import float_array, images, kernels_for, real_number, require_shape
 from fastconv.threads import threads_for
 
 Gradients = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
@@ -366,9 +365,7 @@ def _channels(x: NDArray[Any], **arrays: ArrayLike) -> list[NDArray[Any]]:
 
 
 def _epsilon(eps: Any) -> float:
-    if not isinstance(eps, Real):
-        raise TypeError(f"eps must be a real number, got {eps!r}")
-    number = float(eps)
+    number = real_number(eps, "eps")
     if not number >= 0:
         raise ValueError(f"eps must be at least 0, got {eps!r}")
     return number
