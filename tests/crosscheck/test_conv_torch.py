@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is an optional test group")
 
 def to_torch(image):
     """(N, *spatial, C) to (N, C, *spatial), with a gradient to come."""
-    return torch.tensor(np.moveaxis(image, -1, 1), requires_grad=True)
+    return torch.tensor(np.ascontiguousarray(np.moveaxis(image, -1, 1)), requires_grad=True)
 
 
 def from_torch(image):
@@ -24,7 +24,7 @@ def from_torch(image):
 
 def weight_to_torch(weight):
     """(*kernel, A, B) to (B, A, *kernel): both for a convolution's weight and for that of a transposed one."""
-    return torch.tensor(np.moveaxis(weight, (-1, -2), (0, 1)), requires_grad=True)
+    return torch.tensor(np.ascontiguousarray(np.moveaxis(weight, (-1, -2), (0, 1))), requires_grad=True)
 
 
 def weight_from_torch(weight):

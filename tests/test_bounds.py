@@ -1,0 +1,118 @@
+"""No kernel reads or writes beyond an array: each lies against a page that must not be touched.
+
+What a kernel allocates and what it writes lie between marks that the memory debugger of the C library checks.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from programs import run_program
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forbids pages and checks allocations the way of Linux")
+
+PRELUDE = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import faulthandler
+faulthandler.enable()
+
+import numpy as np
+import fastconv
+import fastconv.threads
+from fastconv import _kernels, functional
+from operations import OPERATIONS
+from problems import EDGES
+
+fastconv.threads.WORTH_A_THREAD = 1
+"""
+
+GUARDED = """
+import ctypes, mmap
+
+libc = ctypes.CDLL(None, use_errno=True)
+kept = []
+
+def guarded(array, at_end):
+    # a copy whose last (or first) byte is the neighbour of a forbidden page
+    page = mmap.PAGESIZE
+    pages = -(-array.nbytes // page) + 1
+    memory = mmap.mmap(-1, pages * page)
+    kept.append(memory)
+    where = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    forbidden, start = (where + (pages - 1) * page, (pages - 1) * page - array.nbytes) if at_end else (where, page)
+    copy = np.frombuffer(memory, array.dtype, array.size, start).reshape(array.shape)
+    copy[...] = array
+    assert libc.mprotect(ctypes.c_void_p(forbidden), ctypes.c_size_t(page), 0) == 0
+    return copy
+"""
+
+EVERYTHING = """
+def every_kernel(arrays_of, dtype):
+    for operation in OPERATIONS:
+        operation.run(tuple(arrays_of(array) for array in operation.arrays(dtype)))
+    rng = np.random.default_rng(0)
+
+    def new(*shape):
+        return arrays_of(rng.standard_normal(shape).astype(dtype))
+
+    for channels in EDGES:
+        for outputs in (1, EDGES[-1] - channels + 1):
+            x, weight = new(2, 4, 3, channels), new(3, 2, channels, outputs)
+            y = arrays_of(functional.conv(x, weight, padding=1, stride=(1, 2)))
+            functional.conv_backward(y, x, weight, padding=1, stride=(1, 2))
+            weight = new(3, 2, outputs, channels)
+            y = arrays_of(functional.conv_transpose(x, weight, stride=2))
+            functional.conv_transpose_backward(y, x, weight, stride=2)
+            weight = new(2, 2, 3, 2, channels, outputs)
+            y = arrays_of(functional.locally_connected(x, weight))
+            functional.locally_connected_backward(y, x, weight)
+        x, weight = new(2, 4, 3, channels), new(3, 2, 1, channels)
+        y = arrays_of(functional.conv(x, weight, padding=1, groups=channels))
+        functional.conv_backward(y, x, weight, padding=1, groups=channels)
+        for pool in ("max_pool", "avg_pool"):
+            y = arrays_of(getattr(functional, pool)(x, 2, stride=1, padding=1))
+            getattr(functional, pool + "_backward")(y, x if pool == "max_pool" else x.shape, 2, stride=1, padding=1)
+        functional.relu_backward(x, x)
+        functional.batch_norm_backward(x, x, new(channels), new(channels), abs(new(channels)))
+    # shorter products at the border of an image are cut into larger parts than those inside
+    x, weight = new(2, 5, 4, 4, 16), new(2, 3, 3, 4, 4, 4, 16, 13)
+    y = functional.locally_connected(x, weight, stride=(3, 1, 1), padding=((2, 2), (1, 1), (1, 1)))
+    functional.locally_connected_backward(y, x, weight, stride=(3, 1, 1), padding=((2, 2), (1, 1), (1, 1)))
+"""
+
+
+@pytest.mark.parametrize("at_end", [True, False])
+def test_no_kernel_touches_what_lies_beside_its_inputs(isa, at_end):
+    run_program(
+        PRELUDE + GUARDED + EVERYTHING + f"for dtype in (np.float32, np.float64):\n"
+        f"    for threads in (1, 3):\n"
+        f"        with fastconv.num_threads(threads):\n"
+        f"            every_kernel(lambda array: guarded(array, {at_end}), dtype)\n"
+        f"            kept.clear()\n",
+        FASTCONV_ISA=isa,
+    )
+
+
+def memory_debugger():
+    """Return what makes the C library check its allocations, or None where it cannot."""
+    library = "libc_malloc_debug.so.0"
+    probe = subprocess.run(["/bin/true"], env={"LD_PRELOAD": library}, capture_output=True, check=False)
+    return None if probe.stderr or probe.returncode else {"LD_PRELOAD": library, "MALLOC_CHECK_": "3"}
+
+
+def test_no_kernel_writes_beyond_its_outputs_and_scratch(isa):
+    checks = memory_debugger()
+    if checks is None:
+        pytest.skip("the C library has no memory debugger")
+    run_program(
+        PRELUDE + EVERYTHING + "for dtype in (np.float32, np.float64):\n"
+        "    for threads in (1, 3):\n"
+        "        with fastconv.num_threads(threads):\n"
+        "            every_kernel(lambda array: array, dtype)\n",
+        FASTCONV_ISA=isa,
+        **checks,
+    )
