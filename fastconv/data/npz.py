@@ -47,8 +47,10 @@ def load_npz(path: str | os.PathLike[str], *, test_fraction: float = 0.2, seed: 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not hasattr(file, "files"):
+        # opened here, because numpy.load leaves a damaged file open
+        with path.open("rb") as stream:
+            file = np.load(stream, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
                 raise DataError(f"{path} holds a single array; an .npz file must hold {_WANTED}")
             return {name: file[name] for name in file.files}
     except DataError:

@@ -1,0 +1,87 @@
+"""The command line: ``fastconv train``, ``predict``, ``evaluate``, ``summary``, ``layers``, ``info``.
+
+One file a command, each with ``add_parser`` and ``run``; what a command needs is imported when it runs, so that
+``fastconv --help`` is instant. Beside them: `plots` draws, `runs` is the folder that a training run writes, `datasets`
+finds out what ``--data`` points at, `pictures` turns image files into arrays.
+
+`main` returns the exit code: 0, 1 with one line on standard error, 2 for wrong usage, 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+COMMANDS = ("train", "predict", "evaluate", "summary", "layers", "info")
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+#: What bad input, a full disk or a missing extra raise. Anything else is a bug of ours and keeps its traceback.
+EXPECTED = (OSError, ValueError, TypeError, LookupError, ImportError, MemoryError)
+
+TRACEBACK = "FASTCONV_TRACEBACK"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (without the program's name; by default that of the process) and return its exit code.
+
+    Nothing is raised for bad input, which is one line on standard error; with ``FASTCONV_TRACEBACK=1`` in the environment
+    the exception comes through instead.
+
+    >>> from fastconv.cli import main
+    >>> main(["no-such-command"])
+    2
+    """
+    try:
+        options = make_parser().parse_args(argv)
+        return _run(options)
+    except SystemExit as stop:  # argparse has printed its help or what is wrong
+        return stop.code if isinstance(stop.code, int) else USAGE
+
+
+def _run(options: argparse.Namespace) -> int:
+    try:
+        code: int = options.run(options)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print(f"fastconv {options.command}: stopped", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # whoever read our output has closed it: what Python would still flush at exit goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except EXPECTED as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        print(f"fastconv {options.command}: error: {in_one_line(error)}", file=sys.stderr)
+        return FAILED
+    return code
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    from fastconv import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="fastconv",
+        description="Convolutional neural networks on the CPU.",
+        epilog="'fastconv train' alone trains a network on photographs of clothes in seconds. "
+        f"Set {TRACEBACK}=1 to see where an error came from.",
+    )
+    parser.add_argument("--version", action="version", version=f"fastconv {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        import_module(f"fastconv.cli.{name}").add_parser(commands)
+    return parser
+
+
+def in_one_line(error: BaseException) -> str:
+    """Return what an exception says, in one line; system errors as ``path: reason``."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+    if isinstance(error, MemoryError):
+        return f"not enough memory. {error}".strip()
+    return " ".join(str(error).split()) or type(error).__name__

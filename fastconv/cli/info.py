@@ -1,0 +1,19 @@
+"""``fastconv info``: the version, the instruction set, OpenMP and the threads in use, and why."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser("info", help="version, instruction set, threads and why", description=__doc__)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the configuration."""
+    import fastconv
+
+    fastconv.show_config()
+    return 0

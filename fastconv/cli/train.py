@@ -1,0 +1,232 @@
+"""``fastconv train``: train a network on images, and write the model, its history and pictures into a folder."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from fastconv.cli.options import image_size, positive_integer, positive_number, seed
+from fastconv.cli.recipe import AUGMENTATIONS, DEFAULTS, LEARNING_RATES, SCHEDULES
+
+if TYPE_CHECKING:
+    from fastconv.cli.datasets import Data
+    from fastconv.cli.models import Classifier
+    from fastconv.cli.runs import Run
+    from fastconv.training import History
+
+Say = Callable[[str], None]
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "train",
+        help="train a network; without options on the images inside the package",
+        description="Train a network on images and write the model, its history and pictures into a folder. Without options: "
+        "the default network on 2,000 photographs of clothes that are inside the package.",
+    )
+    # no defaults here: a resumed run must tell what was said from what was not; DEFAULTS has them
+    what = parser.add_argument_group("what to train")
+    what.add_argument(
+        "--data", metavar="PATH", help="a folder of images per class, a folder of IDX files, or an .npz file"
+    )
+    what.add_argument(
+        "--image-size", type=image_size, metavar="HxW", help="resize the images of a folder to these pixels"
+    )
+    what.add_argument("--gray", action="store_const", const=True, help="read the images of a folder in gray")
+    what.add_argument(
+        "--model", metavar="NAME", help="cnn-small (the default), another built-in network, or a JSON file"
+    )
+    how = parser.add_argument_group("how")
+    how.add_argument(
+        "--epochs", type=positive_integer, metavar="N", help="times that every training image is seen (10)"
+    )
+    how.add_argument("--batch-size", type=positive_integer, metavar="N", help="images in one step (64)")
+    how.add_argument("--optimizer", choices=sorted(LEARNING_RATES), help="(adam)")
+    how.add_argument(
+        "--learning-rate", type=positive_number, metavar="RATE", help="the highest one (what suits the optimizer)"
+    )
+    how.add_argument("--schedule", choices=SCHEDULES, help="how the learning rate changes (one-cycle)")
+    how.add_argument(
+        "--augment", nargs="+", choices=AUGMENTATIONS, metavar="HOW", help=f"any of {', '.join(AUGMENTATIONS)}"
+    )
+    how.add_argument("--seed", type=seed, metavar="N", help="the same seed gives the same weights (0)")
+    how.add_argument("--threads", type=positive_integer, metavar="N", help="they do not change the result")
+    where = parser.add_argument_group("where")
+    where.add_argument("--out", metavar="FOLDER", help="the folder to write (one named after the time, in runs/)")
+    where.add_argument("--force", action="store_true", help="write over the run in a folder that is not empty")
+    where.add_argument(
+        "--resume",
+        nargs="?",
+        const="",
+        metavar="FOLDER",
+        help="go on with the run in this folder, in --out, or with the newest in runs/, from its last whole epoch",
+    )
+    where.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    parser.set_defaults(run=run, usage=parser.error)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train, test, write everything, and print where it is."""
+    import fastconv
+    from fastconv.cli import INTERRUPTED, OK, plots
+    from fastconv.cli.datasets import load_data
+    from fastconv.cli.models import Classifier, make_model
+    from fastconv.cli.runs import new_run
+    from fastconv.cli.tables import plural
+
+    say: Say = _nothing if options.quiet else print
+    earlier, recipe = _recipe(options)
+    pictures = plots.available()
+    if not pictures:
+        say("This run will draw no pictures, for which matplotlib is missing: pip install 'fastconv[plot]'\n")
+    with ExitStack() as stack:
+        if options.threads is not None:
+            stack.enter_context(fastconv.num_threads(options.threads))
+        size = recipe["image_size"] and tuple(recipe["image_size"])
+        data = load_data(recipe["data"], size=size, gray=recipe["gray"])
+        _require_same_data(recipe, data)
+        model = make_model(recipe["model"], data.input_shape, len(data.classes))
+        classifier = Classifier(model, data.classes, data.white)
+        folder = earlier or new_run(options.out, force=options.force)
+        folder.write_options(recipe)
+        _introduce(say, data, recipe, classifier, folder)
+        history = _fit(classifier, data, recipe, folder, resume=earlier is not None, quiet=options.quiet)
+        if len(history):
+            _finish(say, classifier, data, history, folder, pictures)
+    if history.stopped:
+        kept = plural(len(history), "epoch")
+        raise ValueError(f"{history.stopped}; {kept} kept in {folder.folder}; a lower --learning-rate may help")
+    if not history.interrupted:
+        return OK
+    if len(history):
+        print(f"fastconv train: stopped; go on with: fastconv train --resume {folder.folder}", file=sys.stderr)
+    else:
+        print("fastconv train: stopped before the first epoch was over; nothing was learned", file=sys.stderr)
+    return INTERRUPTED
+
+
+def _nothing(text: str) -> None:
+    """Say nothing."""
+
+
+def _recipe(options: argparse.Namespace) -> tuple[Run | None, dict[str, Any]]:
+    """Return the run to continue, if any, and the options that decide the result: said, those of that run, or the defaults."""
+    from pathlib import Path
+
+    from fastconv.cli.runs import find_run
+
+    said = {name: getattr(options, name) for name in DEFAULTS if getattr(options, name) is not None}
+    if options.resume is None:
+        if said.get("data") is not None:
+            said["data"] = str(Path(said["data"]).absolute())
+        return None, DEFAULTS | said
+    if options.resume and options.out and Path(options.resume) != Path(options.out):
+        options.usage(
+            f"--resume {options.resume} and --out {options.out} name two folders: a run goes on where it began"
+        )
+    if options.force:
+        options.usage("--force writes over a run and --resume goes on with it: choose one")
+    changed = sorted(set(said) - {"epochs"})
+    if changed:
+        names = ", ".join("--" + name.replace("_", "-") for name in changed)
+        options.usage(
+            f"--resume goes on with the options of its run; {names} cannot be given (--epochs and --threads can)"
+        )
+    earlier = find_run(options.resume or options.out)
+    recipe = earlier.read_options()
+    missing = sorted(set(DEFAULTS) - set(recipe))
+    if missing:
+        raise ValueError(
+            f"{earlier.options} lacks {', '.join(missing)}: it is not from this version of `fastconv train`"
+        )
+    return earlier, recipe | said
+
+
+def _require_same_data(recipe: dict[str, Any], data: Data) -> None:
+    """Note the checksum of the data in a new recipe; raise `ValueError` where that of a resumed one is another."""
+    checksum = data.fingerprint()
+    if recipe.setdefault("data_checksum", checksum) != checksum:
+        raise ValueError(f"{data.source} has changed since the run began: it cannot go on with other images")
+
+
+def _introduce(say: Say, data: Data, recipe: dict[str, Any], classifier: Classifier, folder: Run) -> None:
+    from fastconv.cli.tables import plural
+    from fastconv.threads import explain_threads
+
+    threads, why = explain_threads()
+    height, width, channels = data.input_shape
+    count = sum(array.size for array in classifier.model.params.values())
+    say(f"data     {data.source}")
+    say(
+        f"         {len(data.train[0]):,} training and {plural(len(data.test[0]), 'test image')}, "
+        f"{height} x {width} x {channels}, {len(data.classes)} classes"
+    )
+    say(f"network  {recipe['model']}, {count:,} parameters")
+    say(f"threads  {threads} ({why})")
+    say(f"folder   {folder.folder}\n")
+
+
+def _fit(
+    classifier: Classifier, data: Data, recipe: dict[str, Any], folder: Run, *, resume: bool, quiet: bool
+) -> History:
+    """Train, and write the model, a checkpoint and the history after every epoch."""
+    import numpy as np
+
+    from fastconv import training
+    from fastconv.cli.recipe import make_augmentations, make_optimizer
+
+    class SaveModel(training.Callback):
+        """Writes the model with the names of its classes: what `fastconv predict` reads, whenever the run may end."""
+
+        def on_snapshot(self, run: training.Run) -> None:
+            run.model.save(folder.model, extra=classifier.extra())
+
+    classifier.model.build(rng=np.random.default_rng(recipe["seed"]))
+    # numbers that overflow are reported once, in words, by TerminateOnNaN
+    with np.errstate(over="ignore", invalid="ignore"):
+        return training.fit(
+            classifier.model,
+            *data.train,
+            epochs=recipe["epochs"],
+            batch_size=recipe["batch_size"],
+            optimizer=make_optimizer(recipe),
+            augment=make_augmentations(recipe["augment"], data),
+            validation_data=data.test,
+            callbacks=[
+                training.TerminateOnNaN(),
+                SaveModel(),
+                training.ModelCheckpoint(folder.checkpoint),
+                training.CSVLogger(folder.history),
+            ],
+            seed=recipe["seed"],
+            verbose=not quiet,
+            resume=folder.checkpoint if resume else None,
+        )
+
+
+def _finish(say: Say, classifier: Classifier, data: Data, history: History, folder: Run, pictures: bool) -> None:
+    """Test the network, draw, and say where everything is."""
+    import numpy as np
+
+    from fastconv.cli import plots
+    from fastconv.cli.models import probabilities
+    from fastconv.cli.report import confusion
+    from fastconv.data import as_floats
+
+    x, y = data.test
+    chances = probabilities(classifier.model, x)
+    counts = confusion(y, chances.argmax(axis=1), len(data.classes))
+    if pictures:
+        plots.learning_curves(
+            {name: history[name] for name in ("loss", "accuracy", "val_loss", "val_accuracy")}, folder.learning_curves
+        )
+        plots.confusion_matrix(counts, data.classes, folder.confusion_matrix)
+        plots.prediction_sheet(as_floats(x, np.float32) / data.white, y, chances, data.classes, folder.predictions)
+    say(f"\ntest accuracy  {counts.trace() / len(y):.2%} of {len(y):,} images\n")
+    for what, path in folder.files():
+        if path.is_file():
+            say(f"{what:<18}{path}")
