@@ -260,3 +260,18 @@ def test_taps_however_far_outside_the_image_see_zeros(isa, far, channels, groups
     assert_exact(dx, dx_centre)
     assert_exact(dweight[1:2, 1:2], dweight_centre)
     assert not np.delete(dweight.reshape(9, -1), 4, axis=0).any()
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("batch", [0, 1])
+@pytest.mark.parametrize("channels", [1, 3, 33])
+def test_one_pixel(isa, threads, rank, batch, channels):
+    x, weight, bias = several([(batch, *(1,) * rank, channels), (*(1,) * rank, channels, 5), (5,)], np.float32)
+    y = functional.conv(x, weight, bias)
+    assert_exact(y, x @ weight.reshape(channels, 5) + bias)
+    large = np.zeros((*(3,) * rank, channels, 5), np.float32)  # of a larger kernel the centre alone meets the pixel
+    large[(1,) * rank] = weight[(0,) * rank]
+    assert_exact(functional.conv(x, large, bias, padding="same"), y)
+    dx, dweight, _ = functional.conv_backward(y, x, large, padding=1)
+    assert_exact(dx, y @ weight.reshape(channels, 5).T)
+    assert not np.delete(dweight.reshape(3**rank, -1), 3**rank // 2, axis=0).any()

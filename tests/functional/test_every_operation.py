@@ -112,3 +112,18 @@ def test_results_are_new_arrays(operation):
         assert result.flags.c_contiguous
         assert result.flags.writeable
         assert not any(np.shares_memory(result, array) for array in arrays)
+
+
+@every
+@pytest.mark.parametrize("batch", [0, 1])
+def test_a_batch_of_none_and_of_one(isa, operation, batch):
+    if batch == 0 and operation.function in ("batch_norm", "cross_entropy"):
+        pytest.skip("nothing has no mean")
+    x, *others = operation.arrays(np.float32)
+    y, *gradients = operation.run((x[:batch], *others))
+    if y.ndim:
+        assert len(y) == batch
+    shapes = [x[:batch].shape, *(array.shape for array in others)]
+    assert [gradient.shape for gradient in gradients[-len(shapes) :]] == shapes
+    if batch == 0:
+        assert not any(gradient.any() for gradient in gradients)
