@@ -75,6 +75,28 @@ cdef void row_outputs(const Product *p, Py_ssize_t first, Py_ssize_t count, Py_s
                     n += 1
 
 
+cdef inline void pack_line(
+    const Product *p, const real *line, Py_ssize_t w, Py_ssize_t count, Py_ssize_t tw, Py_ssize_t into, Py_ssize_t length,
+    real *packed,
+) noexcept nogil:
+    """One run of `count` neighbouring windows of an input line: elements into .. into + length - 1, zero outside the line."""
+    cdef Py_ssize_t iw = w * p.w.stride + p.w.origin + tw * p.w.dilation, low, high, i
+    cdef const real *source
+    for i in range(count):
+        source = line + iw * p.a_ld + into
+        if iw >= 0 and (p.w.size - iw) * p.depth - into >= length:
+            copy(packed, source, length)
+        else:
+            low = min(max(-iw * p.depth - into, <Py_ssize_t> 0), length)
+            high = max(min((p.w.size - iw) * p.depth - into, length), low)
+            zero(packed, low)
+            if high > low:
+                copy(packed + low, source + low, high - low)
+            zero(packed + high, length - high)
+        iw += p.w.stride
+        packed += DEPTH_LD
+
+
 cdef void pack_windows(
     const Product *p, Py_ssize_t first, Py_ssize_t count, Py_ssize_t k_first, Py_ssize_t k_end, real *packed,
 ) noexcept nogil:
@@ -85,33 +107,28 @@ cdef void pack_windows(
     cdef Py_ssize_t run_first = k_first // run, into_first = k_first - run_first * run
     cdef Py_ssize_t tw_first = run_first % steps_w, th_first = run_first // steps_w % p.h.taps
     cdef Py_ssize_t td_first = run_first // steps_w // p.h.taps
-    cdef Py_ssize_t i, k, tw, th, td, into, length, iz, ih, iw, low, high
+    cdef Py_ssize_t i = 0, j, k, tw, th, td, into, length, iz, ih, segment
     cdef Py_ssize_t w = first % p.w.rows, t = first // p.w.rows, h, d, n
-    cdef const real *source
     cdef real *to
     h = t % p.h.rows
     t //= p.h.rows
     d = t % p.d.rows
     n = t // p.d.rows
-    for i in range(count):
-        to = packed + i * DEPTH_LD
+    while i < count:
+        segment = min(p.w.rows - w, count - i)  # windows that lie side by side: they read the same lines
         k, into, tw, th, td = k_first, into_first, tw_first, th_first, td_first
         while k < k_end:
             length = min(run - into, k_end - k)
+            to = packed + i * DEPTH_LD + k - k_first
             iz = d * p.d.stride + p.d.origin + td * p.d.dilation
             ih = h * p.h.stride + p.h.origin + th * p.h.dilation
-            iw = w * p.w.stride + p.w.origin + tw * p.w.dilation
-            low = high = 0  # the part of the run that is inside the input, as offsets from `into`
             if 0 <= iz < p.d.size and 0 <= ih < p.h.size:
-                low = min(max(-iw * p.depth - into, <Py_ssize_t> 0), length)
-                high = max(min((p.w.size - iw) * p.depth - into, length), low)
-            if high - low < length:
-                zero(to, low)
-                zero(to + high, length - high)
-            if high > low:
-                source = p.a + (((n * p.d.size + iz) * p.h.size + ih) * p.w.size + iw) * p.a_ld + into
-                copy(to + low, source + low, high - low)
-            to += length
+                pack_line(
+                    p, p.a + ((n * p.d.size + iz) * p.h.size + ih) * p.w.size * p.a_ld, w, segment, tw, into, length, to
+                )
+            else:
+                for j in range(segment):
+                    zero(to + j * DEPTH_LD, length)
             k += length
             into = 0
             tw += 1
@@ -121,13 +138,12 @@ cdef void pack_windows(
                 if th == p.h.taps:
                     th = 0
                     td += 1
-        w += 1
-        if w == p.w.rows:
-            w = 0
-            h += 1
-            if h == p.h.rows:
-                h = 0
-                d += 1
-                if d == p.d.rows:
-                    d = 0
-                    n += 1
+        i += segment
+        w = 0
+        h += 1
+        if h == p.h.rows:
+            h = 0
+            d += 1
+            if d == p.d.rows:
+                d = 0
+                n += 1
