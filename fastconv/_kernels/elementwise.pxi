@@ -135,7 +135,7 @@ cdef void backward_portion(
         i += LANES
 
 
-def activation_forward(const real[::1] x, real[::1] y, str name, real a, real b, int threads):
+def activation_forward(const real[::1] x, real[::1] y, str name, double a, double b, int threads):
     """y[i] = f(x[i]) for the function `name` with parameters a and b."""
     cdef int kind = ACTIVATIONS[name]
     cdef Py_ssize_t block, items = x.shape[0]
@@ -145,7 +145,7 @@ def activation_forward(const real[::1] x, real[::1] y, str name, real a, real b,
         forward_portion(kind, source + block * PORTION, to + block * PORTION, min(items - block * PORTION, <Py_ssize_t> PORTION), a, b)
 
 
-def activation_backward(const real[::1] dy, const real[::1] x, real[::1] dx, str name, real a, real b, int threads):
+def activation_backward(const real[::1] dy, const real[::1] x, real[::1] dx, str name, double a, double b, int threads):
     """dx[i] = dy[i] * f'(x[i]) for the function `name` with parameters a and b."""
     cdef int kind = ACTIVATIONS[name]
     cdef Py_ssize_t block, items = x.shape[0]

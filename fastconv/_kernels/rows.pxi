@@ -36,7 +36,7 @@ cdef inline real maximum_of(vec x) noexcept nogil:
     return most
 
 
-cdef inline void row_statistics(const real *x, Py_ssize_t items, real eps, real *mean, real *inverse) noexcept nogil:
+cdef inline void row_statistics(const real *x, Py_ssize_t items, double eps, real *mean, real *inverse) noexcept nogil:
     """The mean of a row and 1 / sqrt(variance + eps)."""
     cdef vec total = broadcast(0), part
     cdef Py_ssize_t i = 0
@@ -52,11 +52,11 @@ cdef inline void row_statistics(const real *x, Py_ssize_t items, real eps, real 
             part = choose(first_lanes(items - i), part, broadcast(0))
         total = total + part * part
         i += LANES
-    inverse[0] = <real> (1 / sqrt(<double> (sum_of(total) / items) + <double> eps))
+    inverse[0] = <real> (1 / sqrt(<double> (sum_of(total) / items) + eps))
 
 
 cdef void layer_norm_row(
-    const real *x, const real *scale, const real *bias, real *y, Py_ssize_t items, real eps
+    const real *x, const real *scale, const real *bias, real *y, Py_ssize_t items, double eps
 ) noexcept nogil:
     cdef real mean, inverse
     cdef Py_ssize_t i
@@ -66,7 +66,7 @@ cdef void layer_norm_row(
 
 
 cdef void layer_norm_backward_row(
-    const real *dy, const real *x, const real *scale, real *dx, double *dscale, double *dbias, Py_ssize_t items, real eps
+    const real *dy, const real *x, const real *scale, real *dx, double *dscale, double *dbias, Py_ssize_t items, double eps
 ) noexcept nogil:
     cdef real mean, inverse, shift, stretch
     cdef vec part, shifts = broadcast(0), stretches = broadcast(0)
@@ -90,7 +90,7 @@ cdef inline Py_ssize_t rows_of_task(Py_ssize_t items) noexcept nogil:
 
 
 cdef void layer_norm_rows(
-    const real *x, const real *scale, const real *bias, real *y, Py_ssize_t rows, Py_ssize_t items, real eps
+    const real *x, const real *scale, const real *bias, real *y, Py_ssize_t rows, Py_ssize_t items, double eps
 ) noexcept nogil:
     cdef Py_ssize_t row
     for row in range(rows):
@@ -98,7 +98,7 @@ cdef void layer_norm_rows(
 
 
 def layer_norm_forward(
-    const real[:, ::1] x, const real[::1] scale, const real[::1] bias, real[:, ::1] y, real eps, int threads
+    const real[:, ::1] x, const real[::1] scale, const real[::1] bias, real[:, ::1] y, double eps, int threads
 ):
     """y[m, c] = (x[m, c] - mean[m]) / sqrt(var[m] + eps) * scale[c] + bias[c]."""
     cdef Py_ssize_t task, rows = x.shape[0], items = x.shape[1], some = rows_of_task(items)
@@ -113,7 +113,7 @@ def layer_norm_forward(
 
 
 cdef void layer_norm_backward_rows(
-    const real *dy, const real *x, const real *scale, real *dx, double *sums, Py_ssize_t rows, Py_ssize_t items, real eps
+    const real *dy, const real *x, const real *scale, real *dx, double *sums, Py_ssize_t rows, Py_ssize_t items, double eps
 ) noexcept nogil:
     cdef Py_ssize_t row, i
     for i in range(2 * items):
@@ -126,7 +126,7 @@ cdef void layer_norm_backward_rows(
 
 def layer_norm_backward(
     const real[:, ::1] dy, const real[:, ::1] x, const real[::1] scale, real[:, ::1] dx, double[:, :, ::1] partial,
-    real eps, int threads,
+    double eps, int threads,
 ):
     """dx, and partial[i] = the gradients of scale and bias from part i of as many even parts of the rows as it has."""
     cdef Py_ssize_t task, rows = x.shape[0], items = x.shape[1], some = ceil_div(rows, partial.shape[0])

@@ -141,6 +141,15 @@ def test_invariant_to_the_scale_and_the_shift_of_x():
     np.testing.assert_allclose(functional.batch_norm(4 * x - 100, scale, bias, eps=0.0)[0], want, rtol=1e-9)
 
 
+def test_eps_and_parameters_keep_double_precision(isa):
+    x, one, zero = np.array([[1.0, 2.0, 4.0]]), np.ones(3), np.zeros(3)
+    for eps in (0.1, 1e-3):
+        want = (x - x.mean()) / np.sqrt(x.var() + eps)
+        np.testing.assert_allclose(functional.layer_norm(x, one, zero, eps=eps), want, rtol=1e-14)
+        np.testing.assert_allclose(functional.group_norm(x[None], 1, one, zero, eps=eps)[0], want, rtol=1e-14)
+        np.testing.assert_allclose(functional.batch_norm(x.T, one[:1], zero[:1], eps=eps)[0].T, want, rtol=1e-14)
+
+
 def test_an_empty_batch():
     x, scale = np.ones((0, 3, 2)), np.ones(2)
     y, mean, _ = functional.batch_norm(x, scale, scale, mean=scale, var=scale)
