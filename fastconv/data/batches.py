@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from fastconv.data.augment import Augmentation, Compose
-from fastconv.data.check import check_finite, check_lengths
+from fastconv.data.check import check_finite, check_lengths, whole
 from fastconv.data.draws import Draws
 from fastconv.data.prefetch import Prefetch
-from fastconv.geometry import ntuple
 
 Batch = tuple[Any, Any]
 
@@ -74,9 +73,9 @@ class Batches:
         self.x = _arrays(x)
         self.y = _arrays(y)
         self.samples = check_lengths(_tuple(self.x), _tuple(self.y))
-        (self.batch_size,) = ntuple(batch_size, 1, "batch_size")
-        (self.seed,) = ntuple(seed, 1, "seed", minimum=0)
-        (self.prefetch,) = ntuple(prefetch, 1, "prefetch", minimum=0)
+        self.batch_size = whole(batch_size, "batch_size", minimum=1)
+        self.seed = whole(seed, "seed")
+        self.prefetch = whole(prefetch, "prefetch")
         self.shuffle = bool(shuffle)
         self.augment = augment if isinstance(augment, Compose) else Compose([augment] if callable(augment) else augment)
         self.dtype = np.dtype(dtype)
@@ -112,7 +111,7 @@ class Batches:
         ...     sum(len(x) for x, y in batches)
         4
         """
-        (number,) = ntuple(number, 1, "the number of the epoch", minimum=0)
+        number = whole(number, "the number of the epoch")
         batches = self._batches(number)
         gathers_only = not self.augment.augmentations and all(isinstance(x, np.ndarray) for x in _tuple(self.x))
         if self.prefetch == 0 or gathers_only:

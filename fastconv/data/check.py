@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.geometry import integer
+
 #: Bytes that the check for NaN looks at together: small enough for the cache, large enough for NumPy.
 _BLOCK = 1 << 20
 
@@ -19,6 +21,14 @@ def check_fraction(value: Any, name: str) -> float:
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < 1:
         raise ValueError(f"{name} must be a number between 0 and 1, got {value!r}")
     return float(value)
+
+
+def whole(value: Any, name: str, *, minimum: int = 0) -> int:
+    """Return `value` as an int; raise `TypeError` for what is no integer and `ValueError` for one below `minimum`."""
+    number = integer(value, name, "an integer")
+    if number < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {value!r}")
+    return number
 
 
 def check_finite(x: np.ndarray, name: str = "x") -> None:

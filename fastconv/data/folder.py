@@ -73,6 +73,7 @@ class ImageFolder:
     ) -> None:
         if mode not in _CHANNELS:
             raise ValueError(f'mode must be "RGB" or "L" (grey), got {mode!r}')
+        self._size = None if size is None else ntuple(size, 2, "size")
         _pillow()
         folder = Path(folder)
         if not folder.is_dir():
@@ -94,7 +95,6 @@ class ImageFolder:
             self.paths += images
             labels += [label] * len(images)
         self.labels = np.array(labels, np.int64)
-        self._size = None if size is None else ntuple(size, 2, "size")
         height, width = self._size or self._decode(0).shape[:2]
         self.shape = (len(self.paths), height, width, _CHANNELS[mode])
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.geometry import ntuple
+from fastconv.data.check import whole
 from fastconv.training.callback import Callback
 from fastconv.training.run import Run
 from fastconv.training.schedules import Schedule
@@ -43,7 +43,7 @@ class EarlyStopping(Callback):
         restore_best_weights: bool = False,
     ) -> None:
         self.monitor = monitor
-        (self.patience,) = ntuple(patience, 1, "patience")
+        self.patience = whole(patience, "patience", minimum=1)
         self.mode = mode
         self.min_delta = min_delta
         self.restore_best_weights = restore_best_weights

@@ -11,7 +11,7 @@ import numpy as np
 
 from fastconv.data.augment import Augmentation
 from fastconv.data.batches import named
-from fastconv.geometry import ntuple
+from fastconv.data.check import whole
 from fastconv.model import Model
 from fastconv.training.callback import Callback
 from fastconv.training.checkpoint import ModelCheckpoint, read_checkpoint, return_to, take_snapshot
@@ -111,8 +111,8 @@ def fit(
     >>> history["loss"][-1] < history["loss"][0]
     True
     """
-    (epochs,) = ntuple(epochs, 1, "epochs")
-    (seed,) = ntuple(seed, 1, "seed", minimum=0)
+    epochs = whole(epochs, "epochs", minimum=1)
+    seed = whole(seed, "seed")
     if not isinstance(model, Model):
         raise TypeError(f"model must be a fastconv model, got {type(model).__name__}: put a layer into a Sequential")
     loss, optimizer = get_loss(loss), get_optimizer(optimizer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from typing import Any, TextIO
@@ -84,11 +85,14 @@ class Progress(Callback):
 def _bar(file: TextIO, steps: int, title: str) -> Any:
     from tqdm import tqdm  # type: ignore[import-untyped]
 
+    # asked for here, because tqdm shows nothing on a terminal that calls itself 0 rows high (a container's may)
+    columns, rows = shutil.get_terminal_size()
     return tqdm(
         total=steps,
         desc=title,
         file=file,
-        dynamic_ncols=True,
+        ncols=columns,
+        nrows=rows,
         bar_format="{desc}: {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
     )
 

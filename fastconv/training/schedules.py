@@ -14,6 +14,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from fastconv.data.check import whole
 from fastconv.training.names import Described, at_least_zero, positive, share
 from fastconv.training.watch import Watch
 
@@ -160,7 +161,7 @@ class ReduceOnPlateau(Schedule):
         self.monitor = monitor
         self.mode = mode
         self.factor = share(factor, "factor")
-        self.patience = patience
+        self.patience = whole(patience, "patience")
         self.threshold = at_least_zero(threshold, "threshold")
         self.minimum = at_least_zero(minimum, "minimum")
         self._watch = Watch(monitor, mode, self.threshold)
