@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from fastconv.functional._validate import kernels_for
 from fastconv.threads import threads_for
@@ -48,11 +48,12 @@ def one_set_each(x: NDArray[Any]) -> Layout:
 
 def moments(x: NDArray[Any], layout: Layout) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return mean and (biased) variance of each set and channel: two float64 arrays (sets, C)."""
-    origin = x.reshape(-1, layout.channels)[0] if x.size else np.zeros(layout.channels, x.dtype)
+    flat = x.reshape(-1)
+    origin = flat[: layout.channels] if x.size else np.zeros(layout.channels, x.dtype)
     partial = _partial(x, layout)
     if x.size:
-        shift = np.tile(origin, layout.repeat)
-        kernels_for(x).channel_moments(x.reshape(-1), shift, partial, layout.chunk, threads_for(2 * x.size))
+        shift = _tables(x, layout, origin)[0, 0]
+        kernels_for(x).channel_moments(flat, shift, partial, layout.chunk, threads_for(2 * x.size))
     first, second = _added(partial, layout) / max(layout.pixels, 1)
     return first + origin, np.maximum(second - first**2, 0)
 
@@ -73,7 +74,9 @@ def products(
     return total, product
 
 
-def affine(x: NDArray[Any], layout: Layout, mean: ArrayLike, factor: ArrayLike, shift: ArrayLike) -> NDArray[Any]:
+def affine(
+    x: NDArray[Any], layout: Layout, mean: NDArray[Any], factor: NDArray[Any], shift: NDArray[Any]
+) -> NDArray[Any]:
     """Return ``(x - mean) * factor + shift``; the three are (C,) or (sets, C)."""
     y = np.empty_like(x)
     if x.size:
@@ -86,10 +89,10 @@ def affine_backward(
     dy: NDArray[Any],
     x: NDArray[Any],
     layout: Layout,
-    mean: ArrayLike,
-    factor: ArrayLike,
-    shift: ArrayLike,
-    share: ArrayLike,
+    mean: NDArray[Any],
+    factor: NDArray[Any],
+    shift: NDArray[Any],
+    share: NDArray[Any],
 ) -> NDArray[Any]:
     """Return ``dy * share + (x - mean) * factor + shift``; the four are (C,) or (sets, C)."""
     dx = np.empty_like(x)
@@ -112,8 +115,9 @@ def _added(partial: NDArray[np.float64], layout: Layout) -> NDArray[np.float64]:
     return parts.sum(axis=(1, 3)).swapaxes(0, 1)
 
 
-def _tables(x: NDArray[Any], layout: Layout, *rows: ArrayLike) -> NDArray[Any]:
-    """Return (sets, rows, line): one row for each of `rows`, repeated for the pixels of a line, in the dtype of x."""
-    shape = (layout.sets, layout.channels)
-    table = np.stack([np.broadcast_to(row, shape) for row in rows], axis=1)
-    return np.tile(table, layout.repeat).astype(x.dtype)
+def _tables(x: NDArray[Any], layout: Layout, *rows: NDArray[Any]) -> NDArray[Any]:
+    """Return (sets, rows, line): each of `rows`, (C,) or (sets, C), once for every pixel of a line, in the dtype of x."""
+    table = np.empty((layout.sets, len(rows), layout.repeat, layout.channels), x.dtype)
+    for i, row in enumerate(rows):
+        table[:, i] = row if row.ndim == 1 else row[:, None]
+    return table.reshape(layout.sets, len(rows), -1)

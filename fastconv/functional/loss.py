@@ -266,11 +266,15 @@ def _rows_backward(dy: ArrayLike, y: ArrayLike, axis: Any, *, logarithm: bool) -
 
 def _last(array: NDArray[Any], axis: int) -> NDArray[Any]:
     """Return the array as contiguous rows along `axis`."""
-    return np.ascontiguousarray(np.moveaxis(array, axis, -1)).reshape(-1, array.shape[axis])
+    if axis not in (-1, array.ndim - 1):
+        array = np.ascontiguousarray(np.moveaxis(array, axis, -1))
+    return array.reshape(-1, array.shape[-1])
 
 
 def _back(rows: NDArray[Any], shape: tuple[int, ...], axis: int) -> NDArray[Any]:
     """Undo `_last` for an array of `shape`."""
+    if axis in (-1, len(shape) - 1):
+        return rows.reshape(shape)
     moved = [*shape]
     moved.append(moved.pop(axis))
     return np.ascontiguousarray(np.moveaxis(rows.reshape(moved), -1, axis))

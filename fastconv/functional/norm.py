@@ -183,7 +183,7 @@ def group_norm(x: ArrayLike, groups: int, scale: ArrayLike, bias: ArrayLike, *, 
     x, groups = _grouped(x, groups)
     scale, bias = _channels(x, scale=scale, bias=bias)
     mean, inverse = _group_statistics(x, groups, _epsilon(eps))
-    return affine(x, one_set_each(x), mean, scale * inverse, np.broadcast_to(bias, mean.shape))
+    return affine(x, one_set_each(x), mean, scale * inverse, bias)
 
 
 def group_norm_backward(dy: ArrayLike, x: ArrayLike, groups: int, scale: ArrayLike, *, eps: float = 1e-5) -> Gradients:
