@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from inspect import signature
 from typing import Any, NamedTuple
 
@@ -22,14 +23,22 @@ class Operation(NamedTuple):
     shapes: list[tuple[int, ...]]
     call: Callable[..., Arrays]
 
-    def arrays(self, dtype: Any, seed: int = 0) -> Arrays:
-        """Return random arrays of the operation's shapes."""
-        rng = np.random.default_rng(seed)
-        return tuple(rng.standard_normal(shape).astype(dtype) for shape in self.shapes)
+    def arrays(self, dtype: Any) -> Arrays:
+        """Return random arrays of the operation's shapes, read-only: all tests share them."""
+        return _random(tuple(self.shapes), np.dtype(dtype))
 
     def run(self, arrays: Arrays) -> Arrays:
         """Return the output and the gradients."""
         return tuple(np.asarray(array) for array in self.call(*arrays))
+
+
+@cache
+def _random(shapes: tuple[tuple[int, ...], ...], dtype: np.dtype) -> Arrays:
+    rng = np.random.default_rng(0)
+    arrays = tuple(rng.standard_normal(shape).astype(dtype) for shape in shapes)
+    for array in arrays:
+        array.flags.writeable = False
+    return arrays
 
 
 def _weighted(label: str, function: str, shapes: list[tuple[int, ...]], **keywords: Any) -> Operation:

@@ -77,28 +77,20 @@ def unaligned(array):
     return buffer
 
 
-def read_only(array):
-    """Return an equal array that must not be written to."""
-    array = array.copy()
-    array.flags.writeable = False
-    return array
-
-
 MEMORY = {
     "Fortran order": np.asfortranarray,
     "strided": strided,
     "other byte order": lambda array: array.astype(array.dtype.newbyteorder()),
     "unaligned": unaligned,
-    "read-only": read_only,
+    "writable": np.copy,
     "subclass": lambda array: array.view(type("Picture", (np.ndarray,), {})),
 }
 
 
 @every
 @pytest.mark.parametrize("kind", MEMORY)
-@dtypes
-def test_the_same_bits_however_arrays_lie_in_memory(operation, kind, dtype):
-    arrays = operation.arrays(dtype)
+def test_the_same_bits_however_arrays_lie_in_memory(operation, kind):
+    arrays = operation.arrays(np.float32)  # read-only, in C order
     other = tuple(MEMORY[kind](array) for array in arrays)
     assert same_bits(operation.run(other), operation.run(arrays))
     for array, before in zip(other, arrays, strict=True):  # inputs are never changed
