@@ -23,16 +23,24 @@ cdef extern from *:
         1, 1, 1. / 2, 1. / 6, 1. / 24, 1. / 120, 1. / 720, 1. / 5040, 1. / 40320, 1. / 362880, 1. / 3628800,
         1. / 39916800, 1. / 479001600, 1. / 6227020800,
     };
-    /* Chebyshev coefficients of log(erfc(z) / t) + z^2 over t = 2 / (2 + z) from 0 to 1, computed with 40 digits. */
-    static const real ERFC[25] = {
-        -0.651326859890854717, 0.64196979235649026, 0.0194764732041858363, -0.00956151478680863164,
-        -0.000946595344482036866, 0.000366839497852761452, 4.25233248069077716e-5, -2.02785781125342432e-5,
-        -1.62429000464702551e-6, 1.3036558355805232e-6, 1.56264417220661432e-8, -8.52380959149265425e-8,
-        6.5290544390988515e-9, 5.05934349555146894e-9, -9.91364156493033087e-10, -2.27365122293183586e-10,
-        9.6467911020155268e-11, 2.39403808303911474e-12, -6.8860275264975534e-12, 8.94487927309072572e-13,
-        3.13092139934295808e-13, -1.12708223613672524e-13, 3.81090525518923184e-16, 7.10609761360923701e-15,
-        -1.52302820145710432e-15,
+    /* log(erfc(z) / t) + z^2 as a polynomial in s = 2 t - 1, t = 2 / (2 + z): the Chebyshev series over all z >= 0, computed
+     * with 50 digits, cut after the terms that each precision needs. */
+    static const real ERFC_SINGLE[13] = {
+        -0.671794085151721428, 0.672643154774542991, 0.0473434175210675004, -0.0468936405599626198,
+        -0.00987453491829137547, 0.00880882536938599399, 0.00177066611862967102, -0.00228876523859300607,
+        -0.000182782141716012667, 0.000573766372005047083, -0.0000321137723121254783,
+        -0.0000872838102168847795, 0.0000133715034912744479,
     };
+    static const real ERFC_DOUBLE[25] = {
+        -0.671794084056692145, 0.672643223977658332, 0.0473433068418635223, -0.0468956102313289175,
+        -0.00987268936409922162, 0.00882493856131232504, 0.00175893350740280315, -0.002345812552995894,
+        -0.000146246287421284064, 0.000673679135256886311, -0.0000937389476766729489,
+        -0.000174304129869259373, 0.0000714181043342230076, 0.0000317469354232723578,
+        -0.0000302378405400713708, 1.39893704776110525e-7, 8.66253539747553871e-6, -2.96348423095969912e-6,
+        -1.40944599143353104e-6, 1.28339491535619885e-6, -4.14685375466364141e-8, -2.89562656743552424e-7,
+        7.74557240875851218e-8, 2.98051336451516771e-8, -1.27760865549686768e-8,
+    };
+    #define ERFC(k) (sizeof(real) == 4 ? ERFC_SINGLE[(k) % 13] : ERFC_DOUBLE[k])
     #define LOG2E ((real)1.44269504088896341)
     /* log 2 in two parts; the first has few enough bits that its products with whole numbers are exact */
     #define LOG2_HIGH ((real)(sizeof(real) == 4 ? 0.693359375 : 6.93147180369123816490e-01))
@@ -43,7 +51,7 @@ cdef extern from *:
     const int LOG_TERMS
     const int ERFC_TERMS
     const real EXP[14]
-    const real ERFC[25]
+    real ERFC(Py_ssize_t k) nogil
     const real LOG2E
     const real LOG2_HIGH
     const real LOG2_LOW
@@ -113,12 +121,9 @@ cdef inline vec normal_tail(vec x) noexcept nogil:
 
     The form is that of Press et al., Numerical Recipes, 3rd edition, section 6.2.2; the coefficients were computed anew.
     """
-    cdef vec z = x * <real> 0.707106781186547524401, t = broadcast(2) / (z + broadcast(2))
-    cdef vec s = t * <real> 4 - broadcast(2), series = broadcast(0), last = broadcast(0), next
+    cdef vec t = broadcast(2) / (x * <real> 0.707106781186547524401 + broadcast(2)), s = t * <real> 2 - broadcast(1)
+    cdef vec series = broadcast(ERFC(ERFC_TERMS - 1))
     cdef Py_ssize_t k
-    for k in range(ERFC_TERMS - 1, 0, -1):   # Clenshaw's recurrence
-        next = s * series - last + broadcast(ERFC[k])
-        last = series
-        series = next
-    series = s * series * <real> 0.5 - last + broadcast(ERFC[0])
+    for k in range(ERFC_TERMS - 2, -1, -1):
+        series = series * s + broadcast(ERFC(k))
     return t * exp_negative(series - x * x * <real> 0.5) * <real> 0.5
