@@ -182,7 +182,7 @@ def _arrays(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(_arrays(item) for item in value)
     # what is no array but can be asked for rows, such as a folder of images, is left where it is
-    lazy = hasattr(value, "shape") and hasattr(value, "dtype") and hasattr(value, "__getitem__")
+    lazy = hasattr(value, "shape") and isinstance(getattr(value, "dtype", None), np.dtype)
     return value if value is None or lazy else np.asarray(value)
 
 

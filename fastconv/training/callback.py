@@ -36,7 +36,11 @@ class Callback(Described):
         """After an epoch and its validation; `run.logs` holds its results and may be added to."""
 
     def on_snapshot(self, run: Run) -> None:
-        """After every callback has seen the end of an epoch; `run.snapshot` holds what a resumed run needs."""
+        """After every callback has seen the end of an epoch: the place to write files; `run.snapshot` is what to resume
+        from.
+
+        Where Ctrl-C interrupts this, it is called once more for the same epoch.
+        """
 
     def on_train_end(self, run: Run) -> None:
         """After the last epoch, and also after an interruption or an exception."""

@@ -70,6 +70,7 @@ class ModelCheckpoint(Callback):
     def on_snapshot(self, run: Run) -> None:
         if self._better:
             numbered = re.sub(r"\{epoch[^{}]*\}", lambda found: found[0].format(epoch=run.epoch), str(self.path))
+            Path(numbered).parent.mkdir(parents=True, exist_ok=True)
             save_checkpoint(run, numbered)
 
     def state_dict(self) -> dict[str, Any]:

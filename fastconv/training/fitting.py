@@ -150,6 +150,8 @@ def fit(
         history.interrupted = True
         if run.snapshot:
             return_to(run.snapshot, run, everyone)
+        if not run.published:  # the interruption came while the results of a whole epoch were being written
+            _publish(run, everyone)
     finally:
         history.stopped = run.stopped
         for callback in everyone:
@@ -179,8 +181,14 @@ def _run_epochs(
         for callback in callbacks:
             callback.on_epoch_end(run)
         run.snapshot = take_snapshot(run, callbacks, settings)
-        for callback in callbacks:
-            callback.on_snapshot(run)
+        _publish(run, callbacks)
+
+
+def _publish(run: Run, callbacks: Sequence[Callback]) -> None:
+    run.published = False
+    for callback in callbacks:
+        callback.on_snapshot(run)
+    run.published = True
 
 
 def _run_batches(run: Run, batches: Any, callbacks: Sequence[Callback], rng: np.random.Generator) -> None:

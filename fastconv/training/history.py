@@ -108,4 +108,5 @@ class CSVLogger(Callback):
         writer.writeheader()
         for epoch, row in enumerate(history.rows, start=1):
             writer.writerow({"epoch": epoch, **row})
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(self.path, text.getvalue().encode())

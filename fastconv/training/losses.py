@@ -30,6 +30,9 @@ class Loss(Described):
     With ``@fastconv.training.register_loss("acme.MyLoss")`` it can be asked for by name.
     """
 
+    #: Whether predictions and targets are tuples, of a model with several outputs.
+    several_outputs = False
+
     def __call__(self, prediction: Any, target: Any) -> tuple[Any, Way]:
         """Return the mean loss over the batch, a scalar, and ``backward(dvalue=1.0)``, which returns dprediction."""
         raise NotImplementedError(f"{type(self).__name__} must define __call__(prediction, target)")
@@ -77,8 +80,9 @@ class CrossEntropy(Loss):
         array, classes = np.asarray(target), output_shape[-1]
         if array.dtype.kind in "iu":
             if array.ndim != len(output_shape):
+                hint = f": of one-hot rows, take {name}.argmax(-1)" if array.shape[1:] == tuple(output_shape) else ""
                 raise DataError(
-                    f"{name} must be integer labels of shape {_with_batch(output_shape[:-1])}, got shape {array.shape}"
+                    f"{name} must be integer labels of shape {_with_batch(output_shape[:-1])}, got shape {array.shape}{hint}"
                 )
             check_labels(array, classes, name)
             return
@@ -165,6 +169,8 @@ class LossPerOutput(Loss):
 
     Predictions, targets and gradients are tuples. Metrics carry the number of their output, ``accuracy[0]``.
     """
+
+    several_outputs = True
 
     def __init__(self, losses: Sequence[Any]) -> None:
         self.losses = tuple(get_loss(loss) for loss in losses)

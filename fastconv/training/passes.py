@@ -47,8 +47,9 @@ def value_and_grad(
     >>> value_and_grad(model, "cross_entropy", x, y)[0] < before
     True
     """
-    xs = _inputs(model, x)
-    value, grads, _ = forward_backward(model, get_loss(loss), xs, _targets(model, y), rng=rng, training=training)
+    loss, xs = get_loss(loss), _inputs(model, x)
+    check_outputs(model, loss)
+    value, grads, _ = forward_backward(model, loss, xs, _targets(model, y), rng=rng, training=training)
     return value, grads
 
 
@@ -172,8 +173,17 @@ def as_batches(model: Model, x: Any, y: Any, *, name: str = "x", **options: Any)
     return batches
 
 
+def check_outputs(model: Model, loss: Loss) -> None:
+    """Raise `ValueError` where a model has several outputs and the loss is for one."""
+    if model.built and len(model.outputs) > 1 and not loss.several_outputs:
+        raise ValueError(
+            f"the model has {len(model.outputs)} outputs, so loss must be a tuple with one for each, got {loss!r}"
+        )
+
+
 def check_targets(model: Model, loss: Loss, batches: Any, name: str = "y") -> None:
     """Raise `DataError` that names the first target that the model's predictions cannot have, before any training."""
+    check_outputs(model, loss)
     if isinstance(batches, Batches) and model.built:
         loss.check(batches.y, model.output_shape(*model.input_shapes), name)
 

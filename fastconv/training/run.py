@@ -50,6 +50,7 @@ class Run:
         self.snapshot: dict[str, Any] = {}
         self.stopped: str | None = None
         self.abandoned = False
+        self.published = True
 
     def stop(self, reason: str) -> None:
         """End training after this epoch; the history will say why."""
