@@ -72,6 +72,11 @@ def make_model(name: str, input_shape: Shape, classes: int) -> Model:
     from fastconv import networks
 
     if not name.endswith(".json"):
+        if name not in networks.names():
+            raise ValueError(
+                f"there is no built-in network {name!r}; there are: {', '.join(networks.names())}; "
+                "or give a file that ends in .json"
+            )
         return networks.create(name, input_shape, classes)
     model = read_model_json(Path(name), input_shape)
     try:

@@ -38,7 +38,7 @@ def _read_array(path: Path, shape: Shape) -> np.ndarray:
     try:
         array = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is no .npy file of a plain array: {error}") from error
+        raise ValueError(f"{path} is no .npy file of a plain array") from error
     if not isinstance(array, np.ndarray) or (array.dtype != np.uint8 and array.dtype.kind != "f"):
         raise ValueError(
             f"{path} must hold one array of uint8 or floats, got {getattr(array, 'dtype', type(array).__name__)}"

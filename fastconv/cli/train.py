@@ -86,6 +86,7 @@ def run(options: argparse.Namespace) -> int:
     with ExitStack() as stack:
         if options.threads is not None:
             stack.enter_context(fastconv.num_threads(options.threads))
+        fastconv.get_num_threads()  # an environment variable that is no number fails here, before a folder is made
         size = recipe["image_size"] and tuple(recipe["image_size"])
         data = load_data(recipe["data"], size=size, gray=recipe["gray"])
         _require_same_data(recipe, data)

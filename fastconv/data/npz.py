@@ -58,7 +58,8 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise DataError(f"{path} is damaged or cut short: {error}") from error
     except ValueError as error:
-        raise DataError(f"{path} is no .npz file of plain arrays: {error}") from error
+        # without NumPy's words, which recommend to unpickle it
+        raise DataError(f"{path} is no .npz file of plain arrays") from error
 
 
 def _samples(path: Path, arrays: dict[str, np.ndarray], x_name: str, y_name: str) -> tuple[np.ndarray, np.ndarray]:

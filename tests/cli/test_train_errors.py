@@ -163,6 +163,15 @@ def test_diverging_training_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert said.count("\n") == 1 and "the loss became" in said and "a lower --learning-rate may help" in said, said
 
 
+def test_threads_that_are_no_number(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("FASTCONV_NUM_THREADS", "many")
+    monkeypatch.setattr("fastconv.threads._default", None)
+    monkeypatch.setattr("fastconv.threads._chosen", None)
+    write_npz(Path("data.npz"))
+    said = refused(capsys, "--data", "data.npz", "--model", "net.json")
+    assert "FASTCONV_NUM_THREADS must be an integer" in said
+
+
 def test_out_is_a_file(capsys: pytest.CaptureFixture[str]) -> None:
     write_npz(Path("data.npz"))
     Path("out").write_text("")
