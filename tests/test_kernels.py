@@ -155,3 +155,22 @@ def test_use_switches_and_refuses(isa):
     assert _kernels.isa == isa
     y = functional.linear(np.ones((2, 3), np.float32), np.ones((3, 2), np.float32))
     np.testing.assert_array_equal(y, np.full((2, 2), 3))
+
+
+def test_idle_threads_go_to_sleep_soon_and_the_environment_stays_as_it_was(monkeypatch):
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    with _kernels.short_waits():
+        assert int(os.environ["GOMP_SPINCOUNT"]) < 100_000  # what GNU's runtime takes by default is 300,000
+    assert "GOMP_SPINCOUNT" not in os.environ
+
+
+@pytest.mark.parametrize("name, value", [("OMP_WAIT_POLICY", "active"), ("GOMP_SPINCOUNT", "7")])
+def test_how_threads_wait_is_the_users_choice(monkeypatch, name, value):
+    for other in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, value)
+    before = dict(os.environ)
+    with _kernels.short_waits():
+        assert dict(os.environ) == before
+    assert dict(os.environ) == before

@@ -30,6 +30,8 @@ without the GIL, and gives the same bits for any number of threads.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, cast
@@ -82,11 +84,31 @@ def load(isa: str) -> dict[np.dtype, Kernels]:
     return {dtype: cast("Kernels", import_module(f"{__name__}._{isa}_{suffix}")) for dtype, suffix in _SUFFIXES.items()}
 
 
+@contextmanager
+def short_waits() -> Iterator[None]:
+    """Let an OpenMP runtime that is loaded meanwhile put its idle threads to sleep soon, unless the user said how it waits.
+
+    GNU's spins for milliseconds after each loop and takes the processor from whoever has work: on two busy cores training
+    took five times as long. It reads its settings from the environment once, when it is loaded; the environment is left as
+    it was.
+    """
+    if any(name in os.environ for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")):
+        yield
+        return
+    os.environ["GOMP_SPINCOUNT"] = "2000"  # some ten microseconds, the gap between two kernels
+    try:
+        yield
+    finally:
+        del os.environ["GOMP_SPINCOUNT"]
+
+
 #: The instruction set in use.
 isa: str = choose_isa(os.environ.get("FASTCONV_ISA"), built_isas(), offered_isas())
 
 #: The modules in use, by dtype.
-modules: dict[np.dtype, Kernels] = load(isa)
+modules: dict[np.dtype, Kernels]
+with short_waits():
+    modules = load(isa)
 
 #: Whether the kernels were built with OpenMP; without it every call runs on one thread.
 has_openmp: bool = modules[np.dtype(np.float32)].describe()["openmp"]
