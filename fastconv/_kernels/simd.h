@@ -44,6 +44,11 @@ static inline vec choose(mask m, vec a, vec b) { return (vec)((m & (mask)a) | (~
 
 static inline mask above(vec a, vec b) { return (mask)(a > b); }
 
+/* a where m holds, else 0. */
+static inline vec where(mask m, vec a) { return (vec)(m & (mask)a); }
+
+static inline mask same_bits(vec a, vec b) { return (mask)((mask)a == (mask)b); }
+
 /* Whether b takes the place of the maximum a: it is larger, or the first NaN. */
 static inline mask beats(vec b, vec a) { return (mask)(~(b <= a) & (a == a)); }
 
