@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +71,3 @@ def write_folder(root: Path, count: int = 18, *, channels: int = 3, size: int = 
 def environment(**changes: str) -> dict[str, str]:
     """Return the environment of a process of its own that imports the package that these tests import."""
     return os.environ | {"PYTHONPATH": str(Path(fastconv.__file__).parents[1])} | changes
-
-
-def run_alone(*argv: str, cwd: Path, **changes: str) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m fastconv`` in a process of its own."""
-    command = [sys.executable, "-m", "fastconv", *argv]
-    return subprocess.run(command, cwd=cwd, env=environment(**changes), capture_output=True, text=True, timeout=300)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+from programs import run_program
 
 from fastconv import layers
 from fastconv.layers import Layer, PluginLoadError, from_spec
@@ -230,7 +230,5 @@ def test_importing_fastconv_reads_no_metadata_and_imports_no_plugin(folder: Fold
         layers.get("acme.Twice")
         assert "acme_one" in sys.modules
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = run_program(textwrap.dedent(program))
     assert (done.returncode, done.stdout, done.stderr) == (0, "imported acme_one\n", "")

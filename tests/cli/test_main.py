@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from cli_problems import environment
+from programs import run_program
 
 import fastconv
 from fastconv import cli
@@ -96,16 +98,13 @@ def test_control_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     assert "stopped" in capsys.readouterr().err
 
 
-def test_a_reader_that_goes_away_is_no_error() -> None:
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
+    command = [sys.executable, "-m", "fastconv", "layers"]
     try:
         result = subprocess.run(
-            [sys.executable, "-m", "fastconv", "layers"],
-            stdout=writer,
-            stderr=subprocess.PIPE,
-            env=environment(),
-            timeout=60,
+            command, cwd=tmp_path, env=environment(), stdout=writer, stderr=subprocess.PIPE, timeout=60
         )
     finally:
         os.close(writer)
@@ -114,9 +113,11 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    code = (
-        "import sys; from fastconv.cli import main; main(['--help'])\n"
-        "print([name for name in ('matplotlib', 'PIL', 'tqdm', 'safetensors', 'fastconv.training') if name in sys.modules])"
+    result = run_program(
+        "import sys\n"
+        "from fastconv.cli import main\n"
+        "main(['--help'])\n"
+        "heavy = ('matplotlib', 'PIL', 'tqdm', 'safetensors', 'fastconv.training')\n"
+        "print([name for name in heavy if name in sys.modules])\n"
     )
-    result = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
     assert result.stdout.endswith("[]\n")

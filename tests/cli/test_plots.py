@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from programs import run_program
 
 from fastconv.cli import plots
 
@@ -53,22 +54,15 @@ def test_prediction_sheet(tmp_path: Path, n: int, channels: int, share_right: fl
     assert 800 < width < 3000 and 150 < height < 3000
 
 
-def test_no_window_system_and_no_pyplot_is_touched(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
-    code = (
-        "import sys; from fastconv.cli import plots\n"
+def test_no_window_system_and_no_pyplot_is_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND"):
+        monkeypatch.delenv(name, raising=False)
+    run_program(
+        "import sys\n"
+        "from fastconv.cli import plots\n"
         f"plots.learning_curves({{'loss': [1.0]}}, {str(tmp_path / 'x.png')!r})\n"
-        "assert 'matplotlib.pyplot' not in sys.modules"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, env=_without_display())
-
-
-def _without_display() -> dict[str, str]:
-    import os
-
-    return {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND")}
 
 
 def test_without_matplotlib_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

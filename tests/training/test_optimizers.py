@@ -229,7 +229,7 @@ def test_by_name() -> None:
     for name, kind in {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop}.items():
         assert type(get_optimizer(name)) is kind
     assert fastconv.SGD is SGD and fastconv.AdamW is AdamW
-    with pytest.raises(ValueError, match="there is no optimizer named 'lion'; there are: adam, adamw, rmsprop, sgd"):
+    with pytest.raises(ValueError, match=r"there is no optimizer named 'lion'; there are: adam, adamw, .*sgd"):
         get_optimizer("lion")
     with pytest.raises(TypeError, match=r"optimizer must be a name or an object .*: call it, to make one"):
         get_optimizer(SGD)
