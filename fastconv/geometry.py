@@ -307,6 +307,11 @@ class Axis(NamedTuple):
     out_step: int
 
 
+def records(axes: Sequence[Axis]) -> np.ndarray:
+    """Return axes as the kernels take them: int64, (len(axes), 10)."""
+    return np.array(axes, np.int64).reshape(-1, len(Axis._fields))
+
+
 def forward_axis(size: int, out: int, kernel: int, stride: int, before: int, dilation: int) -> Axis:
     """Return the axis of a convolution: every output, every tap."""
     return Axis(size, out, kernel, stride, -before, dilation, 0, 1, 0, 1)
@@ -318,22 +323,23 @@ def adjoint_axes(size: int, out: int, kernel: int, stride: int, before: int, dil
     The convolution reads `size` inputs and writes `out` outputs; its adjoint reads the `out` and writes the `size`.
     Input ``h`` gets ``sum_r dy[p] * weight[r]`` over the taps with ``p * stride = h + before - r * dilation``. All the
     ``h`` with the same ``(h + before) % stride`` use the same taps, so each phase is a convolution with stride 1.
+    Phases that no tap reaches are left out: their inputs get nothing.
 
     >>> [axis.taps for axis in adjoint_axes(8, 4, 3, 2, 1, 1)]
     [1, 2]
     """
     common = math.gcd(stride, dilation)
     step = stride // common
-    lowest = {r * dilation % stride: r for r in range(min(kernel, step))}
     axes = []
-    for first in range(min(stride, size)):
+    for first, low in sorted(((r * dilation - before) % stride, r) for r in range(min(kernel, step))):
+        if first >= size:
+            break
         # the taps of this phase run from `low` in steps of stride / common; p falls by dilation / common at each
-        low = lowest.get((first + before) % stride, kernel)
         many = len(range(low, kernel, step))
         last = low + (many - 1) * step
-        origin = (first + before - last * dilation) // stride if many else 0
+        origin = (first + before - last * dilation) // stride
         rows = len(range(first, size, stride))
-        axes.append(Axis(out, rows, many, 1, origin, dilation // common, last if many else 0, -step, first, stride))
+        axes.append(Axis(out, rows, many, 1, origin, dilation // common, last, -step, first, stride))
     return tuple(axes)
 
 

@@ -39,6 +39,7 @@ class ConvPlan(NamedTuple):
     algorithm: str
     axes: NDArray[np.int64]  # (3, 10): geometry.Axis of the forward product
     phases: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]  # per axis (phases, 10), of the adjoint
+    reached: bool  # whether the phases write every pixel of x
 
 
 @lru_cache(maxsize=1024, typed=True)
@@ -134,11 +135,19 @@ def _plan(
             x_shape[1:-1], y_shape[1:-1], weight_shape[:rank], stride, pairs, dilation, strict=True
         )
     ]
-    axes = np.array([geometry.forward_axis(*a) for a in arguments], np.int64)
-    d, h, w = (np.array(geometry.adjoint_axes(*a), np.int64).reshape(-1, 10) for a in arguments)
-    multiply_adds = math.prod(y_shape) * math.prod(weight_shape[:-1])
+    axes = geometry.records([geometry.forward_axis(*a) for a in arguments])
+    d, h, w = (geometry.adjoint_axes(*a) for a in arguments)
+    reached = all(sum(axis.rows for axis in each) == a[0] for each, a in zip((d, h, w), arguments, strict=True))
     return ConvPlan(
-        x_shape, weight_shape, y_shape, groups, multiply_adds, choose_algorithm(weight_shape, groups), axes, (d, h, w)
+        x_shape,
+        weight_shape,
+        y_shape,
+        groups,
+        math.prod(y_shape) * math.prod(weight_shape[:-1]),
+        choose_algorithm(weight_shape, groups),
+        axes,
+        (geometry.records(d), geometry.records(h), geometry.records(w)),
+        reached,
     )
 
 
@@ -162,7 +171,7 @@ def weight3(weight: NDArray[Any]) -> NDArray[Any]:
     return weight.reshape((1,) * (5 - weight.ndim) + weight.shape)
 
 
-def _without_elements(shape: tuple[int, ...], bias: NDArray[Any] | None, dtype: Any) -> NDArray[Any]:
+def _without_products(shape: tuple[int, ...], bias: NDArray[Any] | None, dtype: Any) -> NDArray[Any]:
     y = np.zeros(shape, dtype)
     if bias is not None:
         y += bias
@@ -172,7 +181,7 @@ def _without_elements(shape: tuple[int, ...], bias: NDArray[Any] | None, dtype: 
 def apply(plan: ConvPlan, x: NDArray[Any], weight: NDArray[Any], bias: NDArray[Any] | None) -> NDArray[Any]:
     """Return the convolution of x (plan.x_shape): an array of plan.y_shape."""
     if 0 in plan.x_shape or 0 in plan.y_shape:
-        return _without_elements(plan.y_shape, bias, x.dtype)
+        return _without_products(plan.y_shape, bias, x.dtype)
     y = np.empty(plan.y_shape, x.dtype)
     kernels, threads = kernels_for(x), threads_for(plan.multiply_adds)
     if plan.algorithm == "depthwise":
@@ -185,8 +194,8 @@ def apply(plan: ConvPlan, x: NDArray[Any], weight: NDArray[Any], bias: NDArray[A
 def adjoint(plan: ConvPlan, dy: NDArray[Any], weight: NDArray[Any], bias: NDArray[Any] | None) -> NDArray[Any]:
     """Return the adjoint of the convolution at dy (plan.y_shape): an array of plan.x_shape."""
     if 0 in plan.x_shape or 0 in plan.y_shape:
-        return _without_elements(plan.x_shape, bias, dy.dtype)
-    dx = np.empty(plan.x_shape, dy.dtype)
+        return _without_products(plan.x_shape, bias, dy.dtype)
+    dx = np.empty(plan.x_shape, dy.dtype) if plan.reached else _without_products(plan.x_shape, bias, dy.dtype)
     kernels, threads = kernels_for(dy), threads_for(plan.multiply_adds)
     if plan.algorithm == "depthwise":
         for d in plan.phases[0]:

@@ -57,13 +57,13 @@ def _plan(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: Any, 
         (n, p, k, s, before, 1)
         for n, p, k, s, (before, _) in zip(x_shape[1:-1], out, kernel, stride, pairs, strict=True)
     ]
-    d, h, w = (np.array(geometry.adjoint_axes(*a), np.int64) for a in arguments)
+    d, h, w = (geometry.records(geometry.adjoint_axes(*a)) for a in arguments)
     y_shape = (x_shape[0], *out, outputs)
     geometry.check_elements(y_shape, "the output")
     return _LocalPlan(
         y_shape,
         (math.prod(out), *(1,) * (3 - rank), *kernel, channels, outputs),
-        np.array([geometry.forward_axis(*a) for a in arguments], np.int64),
+        geometry.records([geometry.forward_axis(*a) for a in arguments]),
         (d, h, w),
         x_shape[0] * math.prod(weight_shape),
     )
@@ -163,7 +163,7 @@ def locally_connected_backward(
     dx = dweight = None
     if "x" in wrt:
         dx = np.zeros(x.shape, x.dtype)
-        if x.size:
+        if x.size and all(map(len, plan.phases)):
             kernels.local_backward_input(
                 spatial3(dy), weight.reshape(plan.weight3), spatial3(dx), *plan.phases, threads
             )

@@ -106,6 +106,17 @@ def test_where_no_tap_falls_the_bias_is_left(isa, threads, groups):
     assert_exact(y, want)
 
 
+def test_a_stride_as_long_as_the_image_takes_no_longer():
+    x, weight, bias = several([(1, 2, 1), (1, 1, 1), (1,)])
+    stride = 2_000_000  # one phase for each pixel of it would take seconds
+    y = functional.conv_transpose(x, weight, bias, stride=stride)
+    assert_exact(y[0, [0, stride]], functional.conv_transpose(x, weight, bias)[0])
+    assert (y[0, 1:stride] == bias).all()
+    dx, _, _ = functional.conv_backward(x, y, weight, stride=stride)
+    assert_exact(dx[0, [0, stride]], functional.conv_transpose(x, weight)[0])
+    assert not dx[0, 1:stride].any()
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize(("channels", "groups"), [(3, 1), (20, 20)])
 def test_nan_and_infinity_propagate_to_the_window_they_are_stamped_on(isa, value, channels, groups):

@@ -108,6 +108,16 @@ def test_nan_propagates_to_the_windows_that_see_it(isa):
     np.testing.assert_array_equal(np.argwhere(np.isinf(y)), [[0, 3, 1]])
 
 
+def test_an_image_that_no_window_sees_has_no_gradient(isa):
+    # stride 2 and padding 1: the two windows of the first axis lie on the padding, before and after the one pixel
+    x, weight = several([(3, 1, 4, 2), (2, 2, 1, 1, 2, 5)])
+    keywords = {"stride": 2, "padding": ((1, 1), (0, 0))}
+    assert not functional.locally_connected(x, weight, **keywords).any()
+    dx, dweight, _ = functional.locally_connected_backward(whole((3, 2, 2, 5)), x, weight, **keywords)
+    assert not dx.any()
+    assert not dweight.any()
+
+
 def test_what_wrt_leaves_out_is_none():
     x, weight, dy = several([(2, 4, 3), (2, 3, 3, 5), (2, 2, 5)])
     dx, dweight, dbias = functional.locally_connected_backward(dy, x, weight, wrt=("x",))
