@@ -3,7 +3,7 @@
 All of them take arrays of any shape, float32 or float64 (`TypeError` for any other dtype), which they do not
 change, and return an array of the shape and dtype of x. Every ``_backward(dy, x)`` returns dy times the derivative
 at x; dy has the shape and the dtype of x (`ValueError`, `TypeError` where it has not). However large x is, nothing
-overflows on the way; NaN stays NaN.
+overflows on the way; NaN stays NaN, but a derivative of straight lines takes it for -inf.
 """
 
 from __future__ import annotations

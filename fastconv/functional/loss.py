@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastconv.functional._validate import float_array, kernels_for, real_number, require_shape
+from fastconv.geometry import integer
 from fastconv.threads import threads_for
 
 #: What an exponential costs in multiply-adds, about.
@@ -176,10 +176,10 @@ def cross_entropy(logits: ArrayLike, labels: ArrayLike, *, label_smoothing: floa
         return logits.dtype.type(0)
     logs = log_softmax(logits)
     right = 1 - label_smoothing
-    if np.issubdtype(labels.dtype, np.integer):
+    total = 0.0  # where the target is 0 the term is 0, even if the logarithm is -inf
+    if right and np.issubdtype(labels.dtype, np.integer):
         total = right * np.take_along_axis(logs, labels[..., None], axis=-1).sum(dtype=np.float64)
-    else:
-        # where the target is 0 the term is 0, even if the logarithm is -inf
+    elif right:
         total = right * np.multiply(labels, logs, out=np.zeros_like(logs), where=labels != 0).sum(dtype=np.float64)
     if label_smoothing:
         total += label_smoothing / logits.shape[-1] * logs.sum(dtype=np.float64)
@@ -231,10 +231,7 @@ def cross_entropy_backward(logits: ArrayLike, labels: ArrayLike, *, label_smooth
 
 def _scores(x: ArrayLike, axis: Any, name: str = "x") -> tuple[NDArray[Any], int]:
     array = float_array(x, name)
-    try:
-        axis = operator.index(axis)
-    except TypeError:
-        raise TypeError(f"axis must be an integer, got {axis!r}") from None
+    axis = integer(axis, "axis", "an integer")
     if not -array.ndim <= axis < array.ndim:
         raise ValueError(f"axis must be one of the {array.ndim} axes of {name}, got {axis}")
     if array.shape[axis] == 0:

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastconv import geometry
 from fastconv.functional._channels import CHUNKS, affine, affine_backward, moments, one_set, one_set_each, products
 from fastconv.functional._validate import float_array, images, kernels_for, real_number, require_shape
+from fastconv.geometry import positive
 from fastconv.threads import threads_for
 
 Gradients = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
@@ -348,7 +348,7 @@ def _grouped(x: ArrayLike, groups: Any) -> tuple[NDArray[Any], int]:
     array = images(x, "x")
     if 0 in array.shape[1:]:
         raise ValueError(f"x must have at least one pixel, got shape {array.shape}")
-    (groups,) = geometry.ntuple(groups, 1, "groups")
+    groups = positive(groups, "groups")
     if array.shape[-1] % groups:
         raise ValueError(f"groups must divide the channels of x, {array.shape[-1]}, got {groups}")
     return array, groups

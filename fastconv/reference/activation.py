@@ -232,7 +232,7 @@ def hard_swish_backward(dy: np.ndarray, x: np.ndarray) -> np.ndarray:
     >>> hard_swish_backward(np.array([1.0, 1, 1]), np.array([-4.0, 0, 4]))
     array([0. , 0.5, 1. ])
     """
-    slope = np.where(x <= -3, 0, np.where(x < 3, x / 3 + 0.5, 1))
+    slope = np.where(x > -3, np.where(x < 3, x / 3 + 0.5, 1), 0)
     return (dy * slope).astype(x.dtype)
 
 

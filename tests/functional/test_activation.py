@@ -124,6 +124,9 @@ def test_every_number_there_is(isa, name, keywords, dtype):
     with np.errstate(over="ignore"):
         np.testing.assert_allclose(y, want.astype(dtype), rtol=1e-5 if dtype == np.float32 else 1e-12, atol=1e-35)
     assert np.isfinite(dx[~np.isnan(x)]).all()
+    nan = np.full(2, np.nan, dtype)
+    want = getattr(reference, f"{name}_backward")(np.ones_like(nan), nan, **keywords)
+    np.testing.assert_allclose(dx[np.isnan(x)], want)
 
 
 @pytest.mark.parametrize("name", ["relu", "leaky_relu", "elu", "selu", "softplus", "sigmoid", "tanh", "hard_sigmoid"])

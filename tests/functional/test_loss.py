@@ -119,6 +119,7 @@ def test_cross_entropy_of_certain_and_of_impossible_predictions():
     assert functional.cross_entropy(logits, np.array([2])) == np.inf
     assert functional.cross_entropy(logits, np.array([[1.0, 0, 0]])) == 0
     np.testing.assert_array_equal(functional.cross_entropy_backward(logits, np.array([2])), [[1, 0, -1]])
+    assert functional.cross_entropy(logits, np.array([2]), label_smoothing=1.0) == np.inf  # of all classes alike
 
 
 def test_no_predictions_cost_nothing():
@@ -163,6 +164,7 @@ Z, L = np.ones((4, 3)), np.array([0, 1, 2, 0])
         (lambda: functional.softmax(np.float64(1)), ValueError, "axis must be one of the 0 axes of x, got -1"),
         (lambda: functional.softmax(Z, axis=2), ValueError, "axis must be one of the 2 axes of x, got 2"),
         (lambda: functional.softmax(Z, axis=1.0), TypeError, r"axis must be an integer, got 1\.0"),
+        (lambda: functional.softmax(Z, axis=True), TypeError, "axis must be an integer, got True"),
         (lambda: functional.softmax(Z[:, :0]), ValueError, r"at least one element along axis -1, got shape \(4, 0\)"),
         (lambda: functional.log_softmax(Z, axis=-3), ValueError, "axis must be one of the 2 axes of x, got -3"),
         (lambda: functional.softmax_backward(Z[:1], Z), ValueError, r"dy must have shape \(4, 3\) \(the shape of y\), got"),

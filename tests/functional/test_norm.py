@@ -218,6 +218,7 @@ X, C = np.ones((2, 5, 6)), np.ones(6)
         (lambda: functional.group_norm(X, 4, C, C), ValueError, "groups must divide the channels of x, 6, got 4"),
         (lambda: functional.group_norm(X, 0, C, C), ValueError, "groups must be at least 1, got 0"),
         (lambda: functional.group_norm(X, 2.0, C, C), TypeError, r"groups must be an integer"),
+        (lambda: functional.group_norm(X, (2,), C, C), TypeError, r"groups must be an integer, got \(2,\)"),
         (lambda: functional.group_norm(X[0], 2, C, C), ValueError, r"x must have shape \(N, \*spatial, C\)"),
         (lambda: functional.group_norm(X[:, :0], 2, C, C), ValueError, r"x must have at least one pixel, got"),
         (lambda: functional.group_norm(X, 2, C[:3], C), ValueError, r"scale must have shape \(6,\)"),
