@@ -12,7 +12,6 @@ import math
 import operator
 import sys
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -237,7 +236,6 @@ class Windows(NamedTuple):
     step: int
 
 
-@lru_cache(maxsize=512)
 def pool_windows(
     size: int,
     kernel: int,
@@ -247,7 +245,7 @@ def pool_windows(
     ceil_mode: bool = False,
     count_include_pad: bool = False,
 ) -> Windows:
-    """Return the windows of a pooling along one axis of `size` inputs (all arrays int64, read-only).
+    """Return the windows of a pooling along one axis of `size` inputs (all arrays int64).
 
     >>> w = pool_windows(5, 3, 2, (1, 1))
     >>> w.first.tolist(), w.taps.tolist(), w.counts.tolist()
@@ -265,10 +263,9 @@ def pool_windows(
         counts = np.clip(inside, 1, kernel)
     else:
         counts = np.maximum(taps, 1)
-    return _frozen(Windows(first, taps, counts, dilation))
+    return Windows(first, taps, counts, dilation)
 
 
-@lru_cache(maxsize=512)
 def adaptive_windows(size: int, out: int) -> Windows:
     """Return `out` windows that cover `size` inputs: ``floor(i * size / out)`` to ``ceil((i + 1) * size / out)``.
 
@@ -279,13 +276,7 @@ def adaptive_windows(size: int, out: int) -> Windows:
     i = np.arange(out, dtype=np.int64)
     first = i * size // out
     taps = -(-(i + 1) * size // out) - first
-    return _frozen(Windows(first, taps, taps.copy(), 1))
-
-
-def _frozen(windows: Windows) -> Windows:
-    for array in windows[:3]:
-        array.flags.writeable = False
-    return windows
+    return Windows(first, taps, taps, 1)
 
 
 class Axis(NamedTuple):
@@ -346,13 +337,15 @@ def adjoint_axes(size: int, out: int, kernel: int, stride: int, before: int, dil
 def check_elements(shape: Sequence[int], name: str) -> int:
     """Return the number of elements of `shape`; raise `ValueError` where it is more than an array can have.
 
+    NumPy makes no array of no elements either if its other axes have too many.
+
     >>> check_elements((2, 3, 4), "x")
     24
     """
-    total = math.prod(shape)
-    if total > MAX_ELEMENTS:
-        raise ValueError(f"{name} would have shape {tuple(shape)}: {total} elements are more than {MAX_ELEMENTS}")
-    return total
+    most = math.prod(n for n in shape if n)
+    if most > MAX_ELEMENTS:
+        raise ValueError(f"{name} would have shape {tuple(shape)}: {most} elements are more than {MAX_ELEMENTS}")
+    return 0 if 0 in shape else most
 
 
 class ReceptiveField(NamedTuple):

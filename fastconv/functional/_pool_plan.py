@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv import geometry
-from fastconv.functional._validate import flat_arguments
+from fastconv.functional._validate import flat_arguments, unless_long
 
 
 class PoolPlan(NamedTuple):
@@ -45,10 +45,11 @@ def pool_plan(
     """Check shapes and arguments and return the plan; every error names the argument."""
     named = {"kernel_size": kernel, "stride": stride, "padding": padding, "dilation": dilation}
     arguments = [flat_arguments(argument, name) for name, argument in named.items()]
-    return _window_plan(shape, *arguments, bool(ceil_mode), bool(count_include_pad))
+    make = unless_long(_window_plan, max(shape[1:-1]))
+    return make(shape, *arguments, bool(ceil_mode), bool(count_include_pad))
 
 
-@lru_cache(maxsize=1024, typed=True)
+@lru_cache(maxsize=256, typed=True)
 def _window_plan(
     shape: tuple[int, ...], kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool, count_pad: bool
 ) -> PoolPlan:
@@ -57,6 +58,7 @@ def _window_plan(
     kernel = geometry.ntuple(kernel, rank, "kernel_size")
     stride = kernel if stride is None else geometry.ntuple(stride, rank, "stride")
     dilation = geometry.ntuple(dilation, rank, "dilation")
+    geometry.check_elements(kernel, "the window of kernel_size")  # an average divides by its pixels
     pairs = geometry.padding_pairs(padding, size, kernel, stride, dilation)
     out = geometry.pool_output(size, kernel, stride, pairs, dilation, ceil_mode)
     geometry.check_elements((shape[0], *out, shape[-1]), "the output")
@@ -66,13 +68,13 @@ def _window_plan(
 
 def adaptive_plan(shape: tuple[int, ...], output_size: Any) -> PoolPlan:
     """Return the plan of `output_size` windows that cover the image."""
-    return _adaptive_plan(shape, flat_arguments(output_size, "output_size"))
+    out = geometry.ntuple(output_size, len(shape) - 2, "output_size")
+    return unless_long(_adaptive_plan, max(out))(shape, out)
 
 
-@lru_cache(maxsize=1024, typed=True)
-def _adaptive_plan(shape: tuple[int, ...], output_size: Any) -> PoolPlan:
+@lru_cache(maxsize=256)
+def _adaptive_plan(shape: tuple[int, ...], out: tuple[int, ...]) -> PoolPlan:
     size = _pixels(shape)
-    out = geometry.ntuple(output_size, len(size), "output_size")
     geometry.check_elements((shape[0], *out, shape[-1]), "the output")
     return _new_plan(shape, [geometry.adaptive_windows(n, many) for n, many in zip(size, out, strict=True)])
 

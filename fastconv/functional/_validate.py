@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +15,25 @@ from fastconv.geometry import integer
 if TYPE_CHECKING:
     from fastconv._kernels.protocol import Kernels
 
+Made = TypeVar("Made")
+
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+#: What is computed for a longer axis is computed at each call.
+LONGEST_KEPT = 4096
 
 
 def float_array(value: Any, name: str, *, like: np.ndarray | None = None, like_name: str = "x") -> NDArray[Any]:
     """Return `value` as a C contiguous float32 or float64 array, copied only where its order in memory is another.
 
-    Raises `TypeError` for another dtype (naming `name`) and, given an array `like`, for a dtype that differs from its.
+    Raises `TypeError` for another dtype (naming `name`) and, given an array `like`, for a dtype that differs from its;
+    `ValueError` for nested lists of several lengths.
     """
-    array = np.asarray(value)
-    dtype = array.dtype.newbyteorder("=")
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be an array: {error}") from None
+    dtype = array.dtype if array.dtype.isnative else array.dtype.newbyteorder("=")
     if dtype not in FLOATS:
         raise TypeError(f"{name} must be a float32 or float64 array, got {array.dtype} of shape {array.shape}")
     if like is not None and dtype != like.dtype:
@@ -71,6 +80,14 @@ def real_number(value: Any, name: str) -> float:
 def kernels_for(array: np.ndarray) -> Kernels:
     """Return the kernel module for an array's dtype."""
     return _kernels.modules[array.dtype]
+
+
+def unless_long(make: Callable[..., Made], length: int) -> Callable[..., Made]:
+    """Return the function `make`, which `lru_cache` made, or, for an axis longer than `LONGEST_KEPT`, what it calls.
+
+    What it makes grows with the axis: where every sound has a length of its own, keeping it would fill the memory.
+    """
+    return make if length <= LONGEST_KEPT else make.__wrapped__  # type: ignore[attr-defined]
 
 
 def flat_arguments(value: Any, name: str) -> Any:

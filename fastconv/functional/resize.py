@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastconv import geometry
 from fastconv.functional._pool_plan import image_shape
-from fastconv.functional._validate import float_array, images, kernels_for, require_shape
+from fastconv.functional._validate import float_array, images, kernels_for, require_shape, unless_long
 from fastconv.threads import threads_for
 
 MODES = ("nearest", "bilinear")
@@ -64,7 +64,7 @@ def upsample(x: ArrayLike, scale: Any, *, mode: str = "nearest") -> NDArray[Any]
         return np.zeros(shape, x.dtype)
     # the last axis first: the others then run over longer lines
     for axis in reversed(range(len(factors))):
-        x = _resample(x, axis + 1, interpolation(x.shape[axis + 1], factors[axis], mode, x.dtype)[0])
+        x = _resample(x, axis + 1, _weights(x.shape[axis + 1], factors[axis], mode, x.dtype)[0])
     return x
 
 
@@ -100,7 +100,7 @@ def upsample_backward(dy: ArrayLike, input_shape: Sequence[int], scale: Any, *, 
     if dy.size == 0:
         return np.zeros(shape, dy.dtype)
     for axis, factor in enumerate(factors, start=1):
-        dy = _resample(dy, axis, interpolation(shape[axis], factor, mode, dy.dtype)[1])
+        dy = _resample(dy, axis, _weights(shape[axis], factor, mode, dy.dtype)[1])
     return dy
 
 
@@ -120,6 +120,10 @@ class Weights(NamedTuple):
     begin: NDArray[np.int64]
     lines: NDArray[np.int64]
     weights: NDArray[Any]
+
+
+def _weights(size: int, factor: int, mode: str, dtype: np.dtype[Any]) -> tuple[Weights, Weights]:
+    return unless_long(interpolation, size * factor)(size, factor, mode, dtype)
 
 
 @lru_cache(maxsize=256)

@@ -21,6 +21,7 @@ ARRAYS = [
     ("x", X.astype(np.longdouble), TypeError, "x must be a float32 or float64 array, got (float128|longdouble|float96)"),
     ("x", X.astype(object), TypeError, "x must be a float32 or float64 array, got object"),
     ("x", "image.png", TypeError, "x must be a float32 or float64 array, got <U9"),
+    ("x", [[1.0, 2.0], [3.0]], ValueError, "x must be an array: .*inhomogeneous"),
     ("x", None, TypeError, "x must be a float32 or float64 array, got object"),
     ("x", X.astype(np.float32), TypeError, "weight must have the dtype of x, float32, got float64"),
     ("x", X[0, 0], ValueError, r"x must have shape \(N, \*spatial, C\) with 1, 2 or 3 spatial axes, got shape \(7, 4\)"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from operations import OPERATIONS, recorded
@@ -119,3 +121,22 @@ def test_a_batch_of_none_and_of_one(isa, operation, batch):
     assert [gradient.shape for gradient in gradients[-len(shapes) :]] == shapes
     if batch == 0:
         assert not any(gradient.any() for gradient in gradients)
+
+
+def test_what_is_computed_for_one_length_is_not_kept_for_ever():
+    def one_of_each(length):
+        x = np.zeros((1, length, 1), np.float32)
+        functional.max_pool(x, 2)
+        functional.adaptive_avg_pool(x, length // 2)
+        functional.upsample(x, 2, mode="bilinear")
+        functional.conv_backward(x[:, ::2], x, x[:, :1], stride=2)
+
+    one_of_each(20_000)
+    tracemalloc.start()
+    try:
+        for length in range(20_002, 20_022, 2):  # sounds, none as long as another
+            one_of_each(length)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 200_000

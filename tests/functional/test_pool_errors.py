@@ -82,6 +82,16 @@ def test_keywords(keywords, error, message):
             call()
 
 
+def test_a_window_of_more_pixels_than_can_be_counted():
+    x = np.ones((1, 1, 1, 1, 1))
+    for call in (
+        lambda: functional.avg_pool(x, 2**22, padding=2**21, count_include_pad=True),
+        lambda: functional.avg_pool_backward(x, x.shape, 2**22, padding=2**21, count_include_pad=True),
+    ):
+        with pytest.raises(ValueError, match=r"the window of kernel_size would have shape .* elements are more than"):
+            call()
+
+
 @pytest.mark.parametrize(("keywords", "error", "message"), OF_MAXIMA)
 def test_keywords_of_maxima(keywords, error, message):
     with pytest.raises(error, match=message):

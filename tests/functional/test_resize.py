@@ -110,6 +110,7 @@ X, DY = np.ones((2, 3, 4, 5)), np.ones((2, 6, 8, 5))
         (lambda: functional.upsample(X, 1.5), TypeError, r"scale must be an integer or a tuple of integers, got 1\.5"),
         (lambda: functional.upsample(X, (1, 2, 3)), ValueError, r"scale must be one integer or 2 of them"),
         (lambda: functional.upsample(X, 2**40), ValueError, "the output would have shape .* elements are more than"),
+        (lambda: functional.upsample(X[:0], 2**40), ValueError, r"the output would have shape \(0, .* elements are more than"),
         (lambda: functional.upsample(X, 2, mode="cubic"), ValueError, """mode must be "nearest" or "bilinear", got 'cubic'"""),
         (lambda: functional.upsample(X, 2, mode=None), ValueError, 'mode must be "nearest" or "bilinear", got None'),
         (lambda: functional.upsample(X, 2, mode=["nearest"]), ValueError, 'mode must be "nearest" or "bilinear", got'),
