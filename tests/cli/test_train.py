@@ -81,6 +81,15 @@ def test_writes_everything_and_says_where(drawing: list[str], capsys: pytest.Cap
     assert options["epochs"] == 6 and options["batch_size"] == 8 and options["seed"] == 0
 
 
+@pytest.mark.slow
+def test_alone_it_learns_to_tell_clothes_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--quiet"]) == 0
+    (folder,) = Path("runs").iterdir()
+    assert float(history(str(folder))[-1]["val_accuracy"]) >= 0.83
+    assert all((folder / name).is_file() for name in PICTURES)
+
+
 def test_the_model_it_writes_is_the_one_it_tested(problem: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*problem, "--epochs", "4", "--out", "run"]) == 0
     x, y = shapes(15, seed=1)
