@@ -288,7 +288,7 @@ def _check(logits: ArrayLike, labels: ArrayLike, label_smoothing: float) -> tupl
         require_shape(target, scores.shape[:-1], "labels", "the shape of logits without the classes")
         outside = (target < 0) | (target >= scores.shape[-1])
         expected = f"from 0 to {scores.shape[-1] - 1}, the classes of logits"
-    elif target.dtype == scores.dtype:
+    elif np.can_cast(target.dtype, scores.dtype, "equiv"):  # in whatever order of bytes
         require_shape(target, scores.shape, "labels", "the shape of logits")
         outside = ~((target >= 0) & (target <= 1))
         expected = "probabilities, from 0 to 1"

@@ -3,7 +3,8 @@
 Arrays are channels last: images are ``x[n, h, w, c]``, for one to three spatial axes (``x[n, h, c]``, ``x[n, d, h,
 w, c]``). Every function has the name and the arguments of its fast twin in `fastconv.functional`, and its way back,
 with the suffix ``_backward``, beside it: given ``dy``, the gradient of some loss with respect to the output, it
-returns the gradient with respect to the inputs. The results have the dtype of the inputs.
+returns the gradient with respect to the inputs. The arrays of a call are all float32 or all float64, and so are the
+results; nothing checks that, and whole numbers (``np.arange(5)``) would have their fractions cut off.
 
 Three ideas make a convolutional network.
 

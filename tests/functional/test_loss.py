@@ -130,7 +130,7 @@ def test_no_predictions_cost_nothing():
 
 def test_any_memory_order_and_read_only_arrays_which_stay_as_they_are():
     rng = np.random.default_rng(0)
-    x, dy, labels = rng.standard_normal((4, 5)), rng.standard_normal((4, 5)), rng.integers(0, 5, 4)
+    x, dy, labels = rng.standard_normal((4, 5)), rng.random((4, 5)), rng.integers(0, 5, 4)
 
     def everything(x, dy, labels):
         y = functional.softmax(x)
@@ -141,10 +141,16 @@ def test_any_memory_order_and_read_only_arrays_which_stay_as_they_are():
             functional.log_softmax_backward(dy, functional.log_softmax(x)),
             functional.cross_entropy(x, labels),
             functional.cross_entropy_backward(x, labels, label_smoothing=0.1),
+            functional.cross_entropy(x, dy),
+            functional.cross_entropy_backward(x, dy),
         )
 
     want = everything(x, dy, labels)
-    for order in (np.asfortranarray, lambda a: np.repeat(a, 2, axis=0)[::2]):
+    for order in (
+        np.asfortranarray,
+        lambda a: np.repeat(a, 2, axis=0)[::2],
+        lambda a: a.astype(a.dtype.newbyteorder()),
+    ):
         others = [order(array) for array in (x, dy, labels)]
         for array in others:
             array.flags.writeable = False
