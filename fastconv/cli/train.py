@@ -216,6 +216,7 @@ def _finish(say: Say, classifier: Classifier, data: Data, history: History, fold
     from fastconv.cli import plots
     from fastconv.cli.models import probabilities
     from fastconv.cli.report import confusion
+    from fastconv.cli.tables import plural
     from fastconv.data import as_floats
 
     x, y = data.test
@@ -227,7 +228,8 @@ def _finish(say: Say, classifier: Classifier, data: Data, history: History, fold
         )
         plots.confusion_matrix(counts, data.classes, folder.confusion_matrix)
         plots.prediction_sheet(as_floats(x, np.float32) / data.white, y, chances, data.classes, folder.predictions)
-    say(f"\ntest accuracy  {counts.trace() / len(y):.2%} of {len(y):,} images\n")
+    took = f"{plural(len(history), 'epoch')} in {sum(history['seconds']):.0f} s"
+    say(f"\ntest accuracy  {counts.trace() / len(y):.2%} of {len(y):,} images, after {took}\n")
     for what, path in folder.files():
         if path.is_file():
             say(f"{what:<18}{path}")
