@@ -122,8 +122,11 @@ def _recipe(options: argparse.Namespace) -> tuple[Run | None, dict[str, Any]]:
 
     said = {name: getattr(options, name) for name in DEFAULTS if getattr(options, name) is not None}
     if options.resume is None:
-        if said.get("data") is not None:
+        # absolute, because the run may be resumed from another folder
+        if "data" in said:
             said["data"] = str(Path(said["data"]).absolute())
+        if str(said.get("model")).endswith(".json"):
+            said["model"] = str(Path(said["model"]).absolute())
         return None, DEFAULTS | said
     if options.resume and options.out and Path(options.resume) != Path(options.out):
         options.usage(

@@ -260,6 +260,14 @@ def test_a_run_that_spoke_may_go_on_quietly_and_the_other_way_round(problem: lis
     assert len(history("run")) == 3
 
 
+def test_resume_from_another_folder(problem: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main([*problem, "--epochs", "1", "--out", "run", "--quiet"]) == 0
+    run = Path("run").absolute()
+    monkeypatch.chdir("/")
+    assert main(["train", "--resume", str(run), "--epochs", "2", "--quiet"]) == 0
+    assert len(history(str(run))) == 2
+
+
 def test_resuming_a_finished_run_changes_nothing(problem: list[str]) -> None:
     assert main([*problem, "--epochs", "2", "--out", "run", "--quiet"]) == 0
     before = Path("run/model.safetensors").read_bytes()
