@@ -82,13 +82,13 @@ def load_data_for(path: str | None, input_shape: Shape) -> Data:
 
 def _size_of_first(path: Path) -> tuple[int, int] | None:
     """Return the size that the images of a folder get, or None where the path is no folder of image files."""
-    from fastconv.data.folder import SUFFIXES, read_image
+    from fastconv.data.folder import image_files, read_image
 
     if not path.is_dir():
         return None
-    first = next((file for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES and file.is_file()), None)
-    if first is None:
+    files = image_files(path)
+    if not files:
         return None
-    height, width = read_image(first).shape[:2]
+    height, width = read_image(files[0]).shape[:2]
     shrink = min(1.0, LARGEST_SIDE / max(height, width))
     return max(1, round(height * shrink)), max(1, round(width * shrink))

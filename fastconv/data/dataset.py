@@ -6,7 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.data.check import check_fraction
+from fastconv.data.check import DataError, check_fraction
+
+#: Classes that nobody has named; a larger label is a mistake, not a network with so many outputs.
+_MOST_UNNAMED = 100_000
 
 
 class Dataset(NamedTuple):
@@ -24,6 +27,20 @@ class Dataset(NamedTuple):
     train: tuple[Any, np.ndarray]
     test: tuple[Any, np.ndarray]
     classes: tuple[str, ...]
+
+
+def numbered_classes(count: int, source: Any) -> tuple[str, ...]:
+    """Return names for `count` classes that have none, their numbers; raise `DataError` for more than 100,000.
+
+    >>> numbered_classes(3, "digits.npz")
+    ('0', '1', '2')
+    """
+    if count > _MOST_UNNAMED:
+        raise DataError(
+            f"{source} has the label {count - 1}; labels are the numbers of the classes, from 0, of which there may be "
+            f"{_MOST_UNNAMED:,} without names"
+        )
+    return tuple(map(str, range(count)))
 
 
 def split(y: np.ndarray, *, fraction: float = 0.2, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -35,8 +35,8 @@ class ImageFolder:
     Parameters
     ----------
     folder : path
-        Its sub-folders are the classes, sorted by name; image files may lie in deeper folders. Hidden files, and files
-        whose names do not end like an image's, are passed over.
+        Its sub-folders are the classes, sorted by name; image files may lie in deeper folders. Hidden files and
+        folders, and files whose names do not end like an image's, are passed over.
     size : int or (int, int), optional
         ``(height, width)`` in pixels that every image is resized to (bilinear, antialiased, its proportions not kept).
         Without it all images must have the size of the first one.
@@ -89,7 +89,7 @@ class ImageFolder:
         self.paths: list[Path] = []
         labels: list[int] = []
         for label, name in enumerate(self.classes):
-            images = _image_files(folder / name)
+            images = image_files(folder / name) if name in found else []
             if not images and name in found:
                 raise DataError(f"{folder / name} has no images (files that end in {', '.join(SUFFIXES)})")
             self.paths += images
@@ -193,9 +193,17 @@ def _pillow() -> Any:
     return Image, ImageOps
 
 
-def _image_files(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
-    )
+def image_files(folder: Path) -> list[Path]:
+    """Return the image files in a folder and in those below it, sorted, without what is hidden.
+
+    Raises `OSError` for a folder that cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(place, name) for name in names if not name.startswith(".")]
+    return sorted(path for path in found if path.suffix.lower() in SUFFIXES and path.is_file())

@@ -18,7 +18,7 @@ from typing import IO
 import numpy as np
 
 from fastconv.data.check import DataError
-from fastconv.data.dataset import Dataset
+from fastconv.data.dataset import Dataset, numbered_classes
 
 #: The header's type code -> dtype of the file.
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -146,7 +146,7 @@ def _find(folder: Path, part: str, kind: str) -> Path:
 def _class_names(folder: Path, count: int) -> tuple[str, ...]:
     path = folder / "classes.txt"
     if not path.is_file():
-        return tuple(str(label) for label in range(count))
+        return numbered_classes(count, folder)
     names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
     if len(names) < count:
         raise DataError(f"{path} names {len(names)} classes, but the labels need {count}")

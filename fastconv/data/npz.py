@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fastconv.data.check import DataError, check_finite
-from fastconv.data.dataset import Dataset, held_out
+from fastconv.data.dataset import Dataset, held_out, numbered_classes
 
 _WANTED = "x_train and y_train, with x_test and y_test or without; or x and y"
 
@@ -82,7 +82,7 @@ def _samples(path: Path, arrays: dict[str, np.ndarray], x_name: str, y_name: str
 
 def _classes(path: Path, arrays: dict[str, np.ndarray], count: int) -> tuple[str, ...]:
     if "classes" not in arrays:
-        return tuple(str(label) for label in range(count))
+        return numbered_classes(count, path)
     names = arrays["classes"]
     if names.ndim != 1 or names.dtype.kind != "U" or len(names) < count:
         raise DataError(f"{path}: classes must be at least {count} strings, got {names.dtype} of shape {names.shape}")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fastconv.data import Batches, DataError, ImageFolder, load, load_image_folder, read_image
+from fastconv.data.folder import image_files
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -25,6 +26,7 @@ def folder(tmp_path: Path) -> Path:
         picture(tmp_path / "ape" / "young" / f"{number}.PNG", 100 + number)
     (tmp_path / "ape" / "notes.txt").write_text("not an image")
     picture(tmp_path / "ape" / ".hidden.png", 0)
+    picture(tmp_path / "ape" / ".thumbnails" / "0.png", 0)
     (tmp_path / ".cache").mkdir()
     return tmp_path
 
@@ -126,3 +128,8 @@ def test_without_pillow(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(ImportError, match=r"needs Pillow: pip install 'fastconv\[plot\]'"):
         ImageFolder(folder)
+
+
+def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        image_files(tmp_path / "none")

@@ -74,3 +74,8 @@ def test_files_that_are_something_else(tmp_path: Path) -> None:
         load_npz(tmp_path / "one.npy")
     with pytest.raises(FileNotFoundError):
         load_npz(tmp_path / "absent.npz")
+
+
+def test_a_label_that_is_no_class_is_refused_before_its_names_fill_the_memory(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.npz has the label 1000000000; labels are the numbers of the classes"):
+        load_npz(write(tmp_path, x=X, y=Y * 10**9))
