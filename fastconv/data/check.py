@@ -89,7 +89,10 @@ def check_lengths(x: tuple[Any, ...], y: tuple[Any, ...], names: tuple[str, str]
     for name, index, count, item in arrays:
         label = name if count == 1 else f"{name}[{index}]"
         if not hasattr(item, "shape") or len(item.shape) == 0:
-            raise TypeError(f"{label} must be an array with one sample for each index, got {type(item).__name__}")
+            raise TypeError(
+                f"{label} must be an array with one sample for each index, got {item!r:.80}; "
+                f"a tuple stands for several arrays, a list for one"
+            )
         lengths.append((label, len(item)))
     if len({length for _, length in lengths}) > 1:
         counted = ", ".join(f"{label} has {length}" for label, length in lengths)

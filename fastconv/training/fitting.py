@@ -16,7 +16,7 @@ from fastconv.model import Model
 from fastconv.training.callback import Callback
 from fastconv.training.checkpoint import ModelCheckpoint, read_checkpoint, return_to, take_snapshot
 from fastconv.training.history import History
-from fastconv.training.losses import get_loss
+from fastconv.training.losses import Loss, get_loss
 from fastconv.training.optimizers import get_optimizer
 from fastconv.training.passes import Mean, as_batches, check_targets, evaluate_batches, forward_backward
 from fastconv.training.progress import Progress
@@ -97,8 +97,10 @@ def fit(
     ModelFileError
         For a file to resume from that is no checkpoint.
 
-    Notes ----- Ctrl-C ends the training without an exception: the history says ``interrupted``, and model, optimizer,
-    callbacks and history are put back to the end of the last whole epoch, which is also what the checkpoint holds.
+    Notes
+    -----
+    Ctrl-C ends the training without an exception: the history says ``interrupted``, and model, optimizer, callbacks and
+    history are put back to the end of the last whole epoch, which is also what the checkpoint holds.
 
     Examples
     --------
@@ -119,12 +121,7 @@ def fit(
     batches = as_batches(model, x, y, batch_size=batch_size, shuffle=shuffle, seed=seed, augment=augment)
     build(model, batches, seed)
     check_targets(model, loss, batches)
-    validation = None
-    if validation_data is not None:
-        validation = as_batches(
-            model, *_pair(validation_data), name="validation_data", batch_size=batch_size, shuffle=False
-        )
-        check_targets(model, loss, validation, "validation_data y")
+    validation = None if validation_data is None else _validation(model, loss, validation_data, batch_size)
 
     history = History()
     run = Run(model, optimizer, loss, epochs=epochs, steps_per_epoch=len(batches), history=history)
@@ -222,6 +219,18 @@ def build(model: Model, batches: Any, seed: int) -> None:
     model.build(*shapes, rng=np.random.default_rng([seed, 0, _BUILD]))
 
 
+def _validation(model: Model, loss: Loss, validation_data: Any, batch_size: int) -> Any:
+    """Return the batches of `validation_data`, checked; errors say where they come from."""
+    pair = _pair(validation_data)
+    try:
+        batches = as_batches(model, *pair, batch_size=batch_size, shuffle=False)
+        check_targets(model, loss, batches)
+    except (TypeError, ValueError) as error:
+        error.args = (f"in validation_data: {error}",)
+        raise
+    return batches
+
+
 def _pair(validation_data: Any) -> tuple[Any, Any]:
     if hasattr(validation_data, "epoch"):
         return validation_data, None
@@ -231,6 +240,8 @@ def _pair(validation_data: Any) -> tuple[Any, Any]:
 
 
 def _checked(callbacks: Iterable[Callback]) -> list[Callback]:
+    if isinstance(callbacks, Callback):
+        raise TypeError(f"callbacks must be a list of callbacks, got one: [{callbacks!r}]")
     found = list(callbacks)
     for callback in found:
         if not isinstance(callback, Callback):

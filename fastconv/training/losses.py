@@ -233,5 +233,6 @@ def _with_batch(shape: Sequence[int]) -> str:
 def _check_shape(array: np.ndarray, output_shape: Sequence[int], name: str, what: str) -> None:
     if array.shape[1:] != tuple(output_shape):
         raise DataError(
-            f"{name} must be {what} in the shape of the model's output, {_with_batch(output_shape)}, got {array.shape}"
+            f"{name} must be {what} in the shape of the model's output, {_with_batch(output_shape)}, "
+            f"got {array.dtype} of shape {array.shape}"
         )

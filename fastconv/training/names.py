@@ -43,7 +43,8 @@ class Described:
         import inspect
 
         init: Any = type(self).__init__
-        names = list(inspect.signature(init).parameters)[1:]
+        # a class without a constructor has that of object, with *args
+        names = [name for name in list(inspect.signature(init).parameters)[1:] if hasattr(self, name)]
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
 

@@ -159,17 +159,17 @@ class Mean:
         return {key: total / self._samples for key, total in self._totals.items()}
 
 
-def as_batches(model: Model, x: Any, y: Any, *, name: str = "x", **options: Any) -> Any:
+def as_batches(model: Model, x: Any, y: Any, **options: Any) -> Any:
     """Return `x` and `y` as `Batches` in the model's dtype; an object that has epochs already stays what it is."""
     if hasattr(x, "epoch"):
         if y is not None:
-            raise ValueError(f"{name} has batches, so y must be left out: they bring their own targets")
+            raise ValueError("x has batches, so y must be left out: they bring their own targets")
         return x
     batches = Batches(x, y, dtype=model.dtype, **options)
     if batches.samples == 0:
-        raise DataError(f"{name} has no samples")
+        raise DataError("x has no samples")
     if batches.y is None:
-        raise DataError(f"y is missing: training and evaluation need targets for {name}")
+        raise DataError("y is missing: training and evaluation need targets for x")
     return batches
 
 
@@ -181,11 +181,17 @@ def check_outputs(model: Model, loss: Loss) -> None:
         )
 
 
-def check_targets(model: Model, loss: Loss, batches: Any, name: str = "y") -> None:
-    """Raise `DataError` that names the first target that the model's predictions cannot have, before any training."""
+def check_targets(model: Model, loss: Loss, batches: Any) -> None:
+    """Raise `DataError` that names the first target that the model's predictions cannot have, before any training.
+
+    Raises `ValueError` for samples that the model does not take.
+    """
     check_outputs(model, loss)
     if isinstance(batches, Batches) and model.built:
-        loss.check(batches.y, model.output_shape(*model.input_shapes), name)
+        # augmentations may change the size of the images
+        augmented = bool(batches.augment.augmentations)
+        shapes = model.input_shapes if augmented else [array.shape[1:] for _, array in named("x", batches.x)]
+        loss.check(batches.y, model.output_shape(*shapes))
 
 
 def _inputs(model: Model, x: Any) -> tuple[np.ndarray, ...]:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from gradients import assert_gradient
 
+import fastconv
+from fastconv import layers as L
 from fastconv.data import DataError
 from fastconv.training import (
     MSE,
@@ -115,12 +117,22 @@ def test_shapes_are_not_broadcast() -> None:
             CrossEntropy(),
             np.zeros((4, 3)),
             (10,),
-            r"y must be integer labels, or probabilities .*\(N, 10\), got \(4, 3\)",
+            r"y must be integer labels, or probabilities .*\(N, 10\), got float64 of shape \(4, 3\)",
         ),
         (CrossEntropy(), np.full((2, 2), 0.7), (2,), r"y\[0\] must be probabilities"),
         (BinaryCrossEntropy(), np.array([[0.0], [1.5]]), (1,), r"y\[1, 0\] is 1.5; targets are from 0 to 1"),
-        (BinaryCrossEntropy(), np.zeros(3), (1,), r"y must be probabilities in the shape .*\(N, 1\), got \(3,\)"),
-        (MSE(), np.zeros(3), (2,), r"y must be numbers in the shape of the model's output, \(N, 2\), got \(3,\)"),
+        (
+            BinaryCrossEntropy(),
+            np.zeros(3),
+            (1,),
+            r"y must be probabilities in the shape .*\(N, 1\), got float64 of shape \(3,\)",
+        ),
+        (
+            MSE(),
+            np.zeros(3),
+            (2,),
+            r"y must be numbers in the shape of the model's output, \(N, 2\), got float64 of shape \(3,\)",
+        ),
         (Huber(), np.zeros(3), (2,), "y must be numbers"),
     ],
 )
@@ -168,3 +180,14 @@ def test_a_loss_of_ones_own() -> None:
     assert Zero().metrics(LOGITS, LABELS) == {}
     with pytest.raises(NotImplementedError, match="Loss must define __call__"):
         Loss()(LOGITS, LABELS)
+
+
+def test_a_loss_without_a_constructor_can_be_trained_with() -> None:
+    class Mean(Loss):
+        def __call__(self, prediction: np.ndarray, target: np.ndarray) -> tuple[Any, Any]:
+            return prediction.mean(), lambda dvalue=1.0: np.full_like(prediction, dvalue / prediction.size)
+
+    assert repr(Mean()) == "Mean()"
+    model = fastconv.Sequential([L.Linear(2)])
+    history = model.fit(np.ones((4, 3), np.float32), np.zeros(4, int), loss=Mean(), epochs=2, verbose=False)
+    assert history["loss"][1] < history["loss"][0]
