@@ -141,6 +141,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         optimizer, extra = (_with_arrays(metadata[key], tensors) for key in ("optimizer", "extra"))
     except Exception as error:  # a description made by somebody else may make a layer's constructor raise anything
         raise ModelFileError(f"{os.fspath(path)}: {error}") from error
+    if not isinstance(extra, dict):
+        raise ModelFileError(f"{os.fspath(path)}: its extra must be a JSON object, got {extra!r:.80}")
     if tensors:
         raise ModelFileError(f"{os.fspath(path)}: has arrays that the model does not: {_some(tensors)}")
     return Checkpoint(model, optimizer, extra)

@@ -450,3 +450,11 @@ def test_arrays_of_any_memory_order_and_byte_order(tmp_path: Path) -> None:
     for name, array in tensors.items():
         assert found[name].shape == array.shape
         np.testing.assert_array_equal(found[name], array)
+
+
+@pytest.mark.parametrize("extra", [3, None, ["a"]])
+def test_an_extra_that_is_no_object(file: Path, extra: object) -> None:
+    tensors, metadata = load(file)
+    save(file, tensors, {**metadata, "extra": extra})
+    with pytest.raises(ModelFileError, match="its extra must be a JSON object, got"):
+        load_checkpoint(file)

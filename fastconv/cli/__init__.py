@@ -10,6 +10,7 @@ finds out what ``--data`` points at, `pictures` turns image files into arrays.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -35,9 +36,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     >>> main(["no-such-command"])
     2
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # a name that the terminal's encoding lacks is no reason to stop: it is printed in escapes
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         options = make_parser().parse_args(argv)
         return _run(options)
+    except KeyboardInterrupt:  # before the command began
+        return INTERRUPTED
     except SystemExit as stop:  # argparse has printed its help or what is wrong
         return stop.code if isinstance(stop.code, int) else USAGE
 
@@ -45,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     try:
         code: int = options.run(options)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by whoever started us
+            sys.stdout.flush()
     except KeyboardInterrupt:
         print(f"fastconv {options.command}: stopped", file=sys.stderr)
         return INTERRUPTED

@@ -7,7 +7,11 @@ import argparse
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser("info", help="version, instruction set, threads and why", description=__doc__)
+    parser = commands.add_parser(
+        "info",
+        help="version, instruction set, threads and why",
+        description="Show the version, the instruction sets, OpenMP, and how many threads are used and why.",
+    )
     parser.set_defaults(run=run)
 
 

@@ -55,13 +55,14 @@ def load_classifier(path: str) -> Classifier:
     shape = model.output_shape(*shapes)
     if len(shape) != 1 or not isinstance(shape[0], int):
         raise ValueError(f"{file} returns {shape}, not one number for each class")
-    facts = extra.get(KEY) or {}
-    classes, white = facts.get("classes"), facts.get("white", 1.0)
-    if classes is None:
-        classes = [str(i) for i in range(shape[0])]
+    facts = extra.get(KEY, {"classes": range(shape[0])})
+    try:
+        classes, white = tuple(map(str, facts["classes"])), float(facts.get("white", 1.0))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{file} should name its classes under {KEY!r} in its extra, it has {facts!r:.80}") from error
     if len(classes) != shape[0]:
         raise ValueError(f"{file} names {len(classes)} classes, and its network has {shape[0]} outputs")
-    return Classifier(model, tuple(map(str, classes)), float(white))
+    return Classifier(model, classes, white)
 
 
 def make_model(name: str, input_shape: Shape, classes: int) -> Model:

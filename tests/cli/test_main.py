@@ -98,6 +98,14 @@ def test_control_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     assert "stopped" in capsys.readouterr().err
 
 
+def test_control_c_before_the_command_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "make_parser", stop)
+    assert main(["info"]) == 130
+
+
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
@@ -121,3 +129,12 @@ def test_help_imports_nothing_heavy() -> None:
         "print([name for name in heavy if name in sys.modules])\n"
     )
     assert result.stdout.endswith("[]\n")
+
+
+def test_output_that_is_closed_is_no_traceback() -> None:
+    run_program("import sys; from fastconv.cli import main; sys.stdout = None; assert main(['info']) == 0")
+
+
+def test_names_that_the_terminal_cannot_show_are_escaped() -> None:
+    shown = run_program("from fastconv.cli import main; main(['info']); print('\u00fc')", PYTHONIOENCODING="ascii")
+    assert shown.stdout.endswith("\\xfc\n")

@@ -163,6 +163,15 @@ def test_a_model_that_is_no_classifier(capsys: pytest.CaptureFixture[str]) -> No
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("facts", [3, ["a"], {}, {"classes": 3}, {"classes": ["a"], "white": "x"}])
+def test_a_model_whose_classes_cannot_be_read(facts: object, capsys: pytest.CaptureFixture[str]) -> None:
+    fastconv.Sequential([L.Flatten(), L.Linear(1)], input_shape=(4, 4, 1)).build().save(
+        "m", extra={"fastconv.cli": facts}
+    )
+    assert main(["predict", "m", "image.png"]) == 1
+    assert "m should name its classes under 'fastconv.cli' in its extra" in capsys.readouterr().err
+
+
 def test_a_model_from_python_has_numbered_classes(capsys: pytest.CaptureFixture[str]) -> None:
     fastconv.Sequential([L.Flatten(), L.Linear(4)], input_shape=(12, 12, 1)).build().save("own.safetensors")
     assert main(["predict", "own.safetensors", save("x.png", image_of(0)), "--top", "4"]) == 0
