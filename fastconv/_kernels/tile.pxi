@@ -5,8 +5,8 @@
 
 
 cdef enum:
-    DEPTH = 256      # columns of the packed left operand: a panel of the right one then fits the first-level cache
-    DEPTH_LD = 272   # elements between its rows: whole cache lines, but no power of two, whose rows would share a set
+    DEPTH = 288      # columns of the packed left operand: a panel of the right one then fits the first-level cache
+    DEPTH_LD = 304   # elements between its rows: whole cache lines, but no power of two, whose rows would share a set
 
 
 cdef inline void accumulate(
