@@ -5,7 +5,7 @@
 
 
 cdef enum:
-    DEPTH = 288      # columns of the packed left operand: a panel of the right one then fits the first-level cache
+    DEPTH = 288      # columns of the packed left operand: a strip stays in the first-level cache, panels come from the second
     DEPTH_LD = 304   # elements between its rows: whole cache lines, but no power of two, whose rows would share a set
 
 
