@@ -1,5 +1,13 @@
-"""fastconv beside its alternatives, measured in one run: each module is a command, ``python -m benchmarks.<name>``.
+"""fastconv beside its alternatives, measured in one run: ``python -m benchmarks COMMAND``.
 
-``conv``: single convolutions against PyTorch. ``epoch``: training on the full Fashion-MNIST against PyTorch. ``import_time``:
-what ``import fastconv`` costs.
+===========================  ==========================================================================================
+``cases.py``                 the cases, as data: layers of real networks, with the papers that published them
+``case.py``, ``groups.py``   what a case is; the groups that have a target each
+``turns.py``                 the harness: processes that measure in turn
+``ours.py``, ``theirs.py``   the calls in fastconv and in PyTorch; ``theirs_networks.py``: whole networks
+``machine.py``               the yardsticks: peak and bandwidth
+``compare.py``               the command ``cases``; ``report.py``: its tables, JSON, Markdown and chart
+===========================  ==========================================================================================
+
+Only ``theirs*.py`` and what they are called by import PyTorch.
 """

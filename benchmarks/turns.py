@@ -7,53 +7,166 @@ for milliseconds after a call and slow the next library's by as much as three ti
 from __future__ import annotations
 
 import multiprocessing
+import os
 import statistics
 import time
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
-#: Given an engine's name, the number of threads and a case, return the call to time.
-Prepare = Callable[[str, int, Any], Callable[[], Any]]
+import numpy as np
 
-PAUSE = 0.02  # seconds between two blocks: the threads of the last library go to sleep
-WARM_UP = 3  # calls before each block that do not count
-BLOCK_SECONDS = 0.3
+PAUSE = 0.01  # seconds between two blocks: the threads of the last library go to sleep
+WARM_UP = 3  # calls before each block that do not count, or as many as `WARM_UP_SECONDS` take, at least one
+WARM_UP_SECONDS = 0.1
+MOST_CALLS = 1000  # of a block
+ENOUGH_SECONDS = 2.0  # of all blocks of a library after the second; slow calls vary little
+
+#: What holds a library to an instruction set.
+ISA_VARIABLES = {
+    "avx512": {"FASTCONV_ISA": "avx512"},
+    "avx2": {
+        "FASTCONV_ISA": "avx2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    },
+    "baseline": {
+        "FASTCONV_ISA": "baseline",
+        "ONEDNN_MAX_CPU_ISA": "SSE41",
+        "ATEN_CPU_CAPABILITY": "default",
+        "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
+    },
+}
 
 
-def _serve(connection: Any, prepare: Prepare, engine: str, threads: int) -> None:
-    for case in iter(connection.recv, None):
-        call = prepare(engine, threads, case)
-        for _ in range(WARM_UP):
-            call()
-        seconds: list[float] = []
-        while len(seconds) < 5 or (sum(seconds) < BLOCK_SECONDS and len(seconds) < 1000):
-            start = time.perf_counter()
-            call()
-            seconds.append(time.perf_counter() - start)
-        connection.send(seconds)
+class Engine(NamedTuple):
+    """Who computes: a library, how its arrays lie, the dtype, the instruction set (None for the best) and the threads."""
+
+    library: str  # "fastconv" or "torch"
+    layout: str = "channels_last"
+    dtype: str = "float32"
+    isa: str | None = None
+    threads: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.library} {self.layout if self.library == 'torch' else ''} {self.dtype} {self.isa or ''}".strip()
 
 
-def in_turns(
-    prepare: Prepare, engines: Iterable[str], threads: int, cases: Iterable[Any], *, rounds: int = 3
-) -> Iterable[tuple[Any, dict[str, float]]]:
-    """Yield each case with the median seconds of a call for each engine, over `rounds` blocks in turn."""
-    context = multiprocessing.get_context("spawn")
-    connections, processes = {}, []
-    for engine in engines:
-        connections[engine], theirs = context.Pipe()
-        processes.append(context.Process(target=_serve, args=(theirs, prepare, engine, threads), daemon=True))
-        processes[-1].start()
-    try:
-        for case in cases:
-            seconds: dict[str, list[float]] = {engine: [] for engine in connections}
-            for _ in range(rounds):
-                for engine, connection in connections.items():
-                    time.sleep(PAUSE)
-                    connection.send(case)
-                    seconds[engine] += connection.recv()
-            yield case, {engine: statistics.median(values) for engine, values in seconds.items()}
-    finally:
-        for connection in connections.values():
+class Timing(NamedTuple):
+    """Seconds of a call: the median and the least of so many calls."""
+
+    median: float
+    least: float
+    calls: int
+
+
+def draw(shape: Sequence[int], dtype: Any, *, seed: int = 0) -> np.ndarray:
+    """Return normally distributed numbers, a few thousand of them again and again."""
+    return np.resize(np.random.default_rng(seed).standard_normal(65521).astype(dtype), tuple(shape))
+
+
+def prepare(engine: Engine, case: Any, way: str) -> Callable[[], Any] | None:
+    """Return the call to time, or None where the library has no such layout."""
+    if engine.library == "fastconv":
+        from benchmarks import ours
+
+        return ours.prepare(engine, case, way)
+    from benchmarks import theirs
+
+    return theirs.prepare(engine, case, way)
+
+
+def block(call: Callable[[], Any], seconds: float) -> list[float]:
+    """Return the seconds of each call of one block, at least one, after a few that do not count."""
+    start = time.perf_counter()
+    for _ in range(WARM_UP):
+        call()
+        if time.perf_counter() - start > WARM_UP_SECONDS:
+            break
+    took: list[float] = []
+    while not took or (sum(took) < seconds and len(took) < MOST_CALLS):
+        start = time.perf_counter()
+        call()
+        took.append(time.perf_counter() - start)
+    return took
+
+
+def _serve(connection: Any, engine: Engine) -> None:
+    prepared: tuple[Any, Callable[[], Any] | None] = (None, None)
+    for case, way, seconds in iter(connection.recv, None):
+        try:
+            if prepared[0] != (case, way):
+                prepared = (None, None)  # the last case's arrays go before the next come
+                prepared = ((case, way), prepare(engine, case, way))
+            call = prepared[1]
+            connection.send(None if call is None else block(call, seconds))
+        except Exception as error:
+            connection.send(f"{engine} failed at {case}, {way}: {type(error).__name__}: {error}")
+
+
+class Turns:
+    """Processes that measure in turn, one for each engine; a context manager that ends them.
+
+    >>> with Turns([Engine("fastconv")], rounds=1, seconds=0.0) as turns:  # doctest: +SKIP
+    ...     turns.measure(case, "forward")
+    {Engine(library='fastconv', ...): Timing(median=..., least=..., calls=5)}
+    """
+
+    def __init__(self, engines: Sequence[Engine], *, rounds: int, seconds: float) -> None:
+        self.engines, self.rounds, self.seconds = list(engines), rounds, seconds
+        self._connections: dict[Engine, Any] = {}
+        self._processes: list[Any] = []
+
+    def __enter__(self) -> Turns:
+        context = multiprocessing.get_context("spawn")
+        for engine in self.engines:
+            self._connections[engine], theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(theirs, engine), daemon=True)
+            with environment(variables(engine)):
+                process.start()
+            self._processes.append(process)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for connection in self._connections.values():
             connection.send(None)
-        for process in processes:
+        for process in self._processes:
             process.join(timeout=10)
+
+    def measure(self, case: Any, way: str, *, only: Engine | None = None) -> dict[Engine, Timing]:
+        """Return the timing of each engine that has this case, or of one alone."""
+        took: dict[Engine, list[float]] = {engine: [] for engine in ([only] if only else self.engines)}
+        for number in range(self.rounds):
+            if number >= 2 and max(map(sum, took.values())) > ENOUGH_SECONDS:
+                break
+            for engine in took:
+                connection = self._connections[engine]
+                time.sleep(PAUSE)
+                connection.send((case, way, self.seconds))
+                answer = connection.recv()
+                if isinstance(answer, str):
+                    raise RuntimeError(answer)
+                took[engine] += answer or []
+        return {
+            engine: Timing(statistics.median(calls), min(calls), len(calls)) for engine, calls in took.items() if calls
+        }
+
+
+def variables(engine: Engine) -> dict[str, str]:
+    """Return the environment that an engine's process starts in."""
+    threads = str(engine.threads)
+    held = ISA_VARIABLES[engine.isa] if engine.isa else {}
+    return {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, **held}
+
+
+@contextmanager
+def environment(changes: dict[str, str]) -> Iterator[None]:
+    """Set environment variables for a while: a process started meanwhile has them."""
+    before = dict(os.environ)
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

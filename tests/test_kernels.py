@@ -62,6 +62,10 @@ def test_every_variant_has_the_kernels_of_the_protocol(isa):
         assert kernels_of(module) == methods
 
 
+#: What a variant is, and the yardstick of the benchmarks.
+NOT_OPERATIONS = {"describe", "multiply_add_peak"}
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_every_kernel_of_every_variant_runs(isa, dtype):
     ran = set()
@@ -69,7 +73,16 @@ def test_every_kernel_of_every_variant_runs(isa, dtype):
         with recorded() as calls:
             operation.run(operation.arrays(dtype))
         ran |= {name for name, _ in calls}
-    assert ran == set(kernels_of(_kernels.modules[np.dtype(dtype)])) - {"describe"}
+    assert ran == set(kernels_of(_kernels.modules[np.dtype(dtype)])) - NOT_OPERATIONS
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_yardstick_multiplies_and_adds_as_often_as_it_says(isa, dtype):
+    kernels = _kernels.modules[np.dtype(dtype)]
+    lanes = kernels.describe()["vector_bytes"] // np.dtype(dtype).itemsize
+    y = np.zeros((3, 12 * lanes), dtype)
+    kernels.multiply_add_peak(y, 3, 2)
+    np.testing.assert_array_equal(y, 1.75)  # ((0 / 2 + 1) / 2 + 1) / 2 + 1
 
 
 def test_kernels_say_what_they_compute(isa):

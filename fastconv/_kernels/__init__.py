@@ -17,6 +17,7 @@ Where is what:
 ``norm.pxi``         sums for each channel, and the normalization that they decide
 ``rows.pxi``         each row of a matrix by itself: layer normalization, softmax
 ``lines.pxi``        weighted sums of lines: resampling along an axis
+``peak.pxi``         multiply-adds on registers alone: the yardstick of the benchmarks
 ===================  =================================================================================================
 
 ``kernels.pxi`` includes them all, and ``_<isa>_<dtype>.pyx`` is a stub that includes ``kernels.pxi``: ``setup.py`` compiles

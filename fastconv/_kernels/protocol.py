@@ -83,4 +83,6 @@ class Kernels(Protocol):
     def weighted_lines(
         self, x: Real, y: Real, begin: NDArray[np.int64], lines: NDArray[np.int64], weights: Real, threads: int
     ) -> None: ...
+
+    def multiply_add_peak(self, y: Real, rounds: int, threads: int) -> None: ...
 # fmt: on

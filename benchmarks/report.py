@@ -1,0 +1,194 @@
+"""What a run printed and wrote: tables, Markdown, JSON and a bar chart, all from one list of results."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from benchmarks.groups import BY_NAME, GROUPS, LOWEST, Group
+
+
+@dataclass(frozen=True)
+class Result:
+    """One case, one pass, one number of threads: seconds of a call for us and for the others."""
+
+    group: str
+    case: str
+    way: str
+    threads: int
+    networks: str
+    ours: float
+    others: dict[str, float]  # engine -> seconds; the best counts
+    operations: int = 0
+    bytes: int = 0
+    peak: float = math.nan  # operations a second, of this many threads
+    bandwidth: float = math.nan  # bytes a second
+    dtype: str = "float32"
+    isa: str | None = None
+
+    @property
+    def theirs(self) -> float:
+        """Seconds of the best alternative."""
+        return min(self.others.values())
+
+    @property
+    def ratio(self) -> float:
+        """How many times as fast as the best alternative."""
+        return self.theirs / self.ours
+
+    @property
+    def rate(self) -> float:
+        """Operations or bytes a second."""
+        return (self.operations or self.bytes) / self.ours
+
+    @property
+    def share(self) -> float:
+        """The rate as a share of what the machine can do; above 1 for algorithms with fewer operations, or in a cache."""
+        return self.rate / (self.peak if self.operations else self.bandwidth)
+
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        """What no two results of a run have in common."""
+        return (self.group, self.case, self.way, self.threads)
+
+
+def geometric_mean(values: Iterable[float]) -> float:
+    """Return the geometric mean of positive numbers.
+
+    >>> geometric_mean([1.0, 4.0])
+    2.0
+    """
+    values = list(values)
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def by_group(results: Sequence[Result], threads: int) -> list[tuple[Group, list[Result]]]:
+    """Return the groups that have results on so many threads, in the order of the targets."""
+    found = [(group, [r for r in results if r.group == group.name and r.threads == threads]) for group in GROUPS]
+    return [(group, members) for group, members in found if members]
+
+
+def counts(results: Sequence[Result]) -> list[int]:
+    """Return the numbers of threads in these results."""
+    return sorted({result.threads for result in results})
+
+
+HEADER = ("case", "pass", "ours ms", "PyTorch ms", "rate", "share", "ratio")
+
+
+def row(result: Result) -> tuple[str, ...]:
+    """Return a result as the words of a table row, below `HEADER`; a ratio that is too low has a star."""
+    rate, share = "", ""
+    if result.operations or result.bytes:
+        rate = f"{result.rate / 1e9:.0f} {'GFLOP/s' if result.operations else 'GB/s'}"
+        share = f"{result.share:.0%}"
+    best = min(result.others, key=result.others.__getitem__)
+    star = " *" if result.ratio < LOWEST else ""
+    theirs = f"{milliseconds(result.theirs)} {best[:2]}"
+    return (result.case, result.way, milliseconds(result.ours), theirs, rate, share, f"{result.ratio:.2f}{star}")
+
+
+def milliseconds(seconds: float) -> str:
+    """Write seconds as milliseconds with three digits.
+
+    >>> milliseconds(0.0012345), milliseconds(2.5)
+    ('1.23', '2500')
+    """
+    value = 1000 * seconds
+    return f"{value:.{max(0, min(4, 2 - math.floor(math.log10(value))))}f}"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 2) -> str:
+    """Return rows as Markdown that also reads well as it is; the first `left` columns are words, the others numbers.
+
+    >>> print(table(["case", "ms"], [["small", "0.1"], ["large", "12"]], left=1))
+    | case  |  ms |
+    |-------|----:|
+    | small | 0.1 |
+    | large |  12 |
+    """
+    lines = [list(header), *map(list, rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+
+    def written(line: Sequence[str]) -> str:
+        cells = [
+            cell.ljust(w) if i < left else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+        ]
+        return f"| {' | '.join(cells)} |"
+
+    rule = "|".join("-" * (w + 2) if i < left else "-" * (w + 1) + ":" for i, w in enumerate(widths))
+    return "\n".join([written(lines[0]), f"|{rule}|", *map(written, lines[1:])])
+
+
+def summary(results: Sequence[Result], threads: int) -> str:
+    """Return the table of the groups: geometric mean, target, the slowest case."""
+    rows = []
+    for group, members in by_group(results, threads):
+        mean = geometric_mean(r.ratio for r in members)
+        target = group.target_for(threads, members[0].isa) if members[0].dtype == "float32" else None
+        lowest = min(members, key=lambda r: r.ratio)
+        slow = sum(r.ratio < LOWEST for r in members)
+        met = "" if target is None else ("yes" if mean >= target else "no")
+        rows.append(
+            (
+                *(group.title, str(len(members)), f"{mean:.2f}", "" if target is None else f"{target:.1f}", met),
+                *(f"{lowest.ratio:.2f}", str(slow)),
+            )
+        )
+    return table(("group", "cases", "geometric mean", "target", "met", "lowest", f"below {LOWEST}"), rows, left=1)
+
+
+def markdown(results: Sequence[Result], machine: dict[str, str]) -> str:
+    """Return the whole report: the machine, the groups, and every case, for each number of threads."""
+    parts = [table(("what", "on this machine"), machine.items())]
+    for threads in counts(results):
+        parts += [f"## {threads} thread{'s' * (threads > 1)}", summary(results, threads)]
+        for group, members in by_group(results, threads):
+            parts += [f"### {group.title} ({threads} thread{'s' * (threads > 1)})", table(HEADER, map(row, members))]
+    return "\n\n".join(parts) + "\n"
+
+
+def save(path: Path, results: Sequence[Result], machine: dict[str, str]) -> None:
+    """Write the results as JSON: what every other form is made from."""
+    content = {"machine": machine, "results": [asdict(result) for result in results]}
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def load(path: Path) -> tuple[list[Result], dict[str, str]]:
+    """Read what `save` wrote."""
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    known = {field.name for field in fields(Result)}
+    return [Result(**{key: item[key] for key in item if key in known}) for item in content["results"]], content[
+        "machine"
+    ]
+
+
+def chart(path: Path, results: Sequence[Result]) -> None:
+    """Draw a bar for the geometric mean of each group and number of threads, and a line for its target."""
+    from matplotlib.figure import Figure
+
+    threads = counts(results)
+    names = [group.name for group in GROUPS if any(r.group == group.name for r in results)]
+    figure = Figure(figsize=(9, 1 + 0.25 * len(names) * (len(threads) + 1)), layout="constrained")
+    axes = figure.add_subplot()
+    height = 0.8 / len(threads)
+    for i, number in enumerate(threads):
+        for group, members in by_group(results, number):
+            at = names.index(group.name) + (i + 0.5) * height - 0.4
+            mean = geometric_mean(r.ratio for r in members)
+            label = f"{number} thread{'s' * (number > 1)}" if group.name == names[0] else None
+            axes.barh(at, mean, height, color=f"C{i}", label=label)
+            axes.text(mean, at, f" {mean:.2f}", va="center", fontsize="small")
+            target = group.target_for(number, members[0].isa) if members[0].dtype == "float32" else None
+            if target:
+                axes.plot([target, target], [at - height / 2, at + height / 2], color="black", linewidth=2)
+    axes.axvline(1, color="gray", linewidth=1)
+    axes.set_yticks(range(len(names)), [BY_NAME[name].title for name in names])
+    axes.invert_yaxis()
+    axes.set_xlabel("speed against the best alternative (geometric mean); black: target")
+    axes.legend()
+    figure.savefig(path, dpi=120)
