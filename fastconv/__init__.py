@@ -18,7 +18,7 @@ from fastconv.threads import get_num_threads, num_threads, set_num_threads
 from fastconv.version import __version__
 
 if TYPE_CHECKING:
-    from fastconv import data, functional, geometry, layers, networks, reference, training
+    from fastconv import data, functional, geometry, layers, networks, plugins, reference, training
     from fastconv.config import show_config
     from fastconv.model import Input, Model, Sequential
     from fastconv.saving import load_model
@@ -37,7 +37,7 @@ _HOMES = {
     "show_config": "config",
 }
 
-_MODULES = ("data", "functional", "geometry", "layers", "networks", "reference", "training")
+_MODULES = ("data", "functional", "geometry", "layers", "networks", "plugins", "reference", "training")
 
 __all__ = [
     "SGD",
@@ -56,6 +56,7 @@ __all__ = [
     "load_model",
     "networks",
     "num_threads",
+    "plugins",
     "reference",
     "set_num_threads",
     "show_config",

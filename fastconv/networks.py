@@ -1,10 +1,13 @@
-"""The built-in networks: names to builders of image classifiers.
+"""The networks: names to builders of image classifiers, fastconv's own and those of plugins.
 
 A builder takes the shape of one image, ``(H, W, C)``, and the number of classes, and returns a model whose output are
 logits, one for each class. The weights are drawn when the model is built: ``model.build(input_shape, rng=rng)``.
 
-Each is small enough to train on a laptop. Where an architecture was published for another size of image, it is kept
-layer by layer, and only the pooling before the last linear layers adapts.
+A plugin offers its builder as an entry point of the group ``fastconv.models``, a program registers one with
+``@fastconv.networks.register("my.tiny")``.
+
+Each of fastconv's own is small enough to train on a laptop. Where an architecture was published for another size of image, it
+is kept layer by layer, and only the pooling before the last linear layers adapts.
 
 >>> from fastconv import networks
 >>> networks.names()
@@ -22,30 +25,55 @@ from fastconv import layers as L
 from fastconv.layers import Layer
 from fastconv.layers.symbol import Symbol
 from fastconv.model import Input, Model, Sequential
+from fastconv.registry import Registry, UnknownNameError
 
 Shape = tuple[int, ...]
 Builder = Callable[[Shape, int], Model]
 
+registry = Registry("fastconv.models")
+
+#: Decorator that gives a builder of one's own a name, as ``@fastconv.layers.register`` does for a layer.
+register = registry.register
+
 
 def create(name: str, input_shape: Shape, classes: int) -> Model:
-    """Return the built-in network `name` for images of `input_shape`, ``(H, W, C)``, and a number of `classes`.
+    """Return the network `name` for images of `input_shape`, ``(H, W, C)``, and a number of `classes`.
+
+    `name` is a built-in one, or that of a plugin, ``"acme.tiny"``, which is imported.
 
     Raises `ValueError` where there is no such network, the shape is not that of an image, the image is too small for the
-    network's poolings, or there are fewer than two classes.
+    network's poolings, or there are fewer than two classes; for a plugin's network `PluginLoadError` where the plugin is
+    broken, and `TypeError` where what it returns is no model.
     """
-    if name not in NETWORKS:
-        raise ValueError(f"there is no built-in network {name!r}; there are: {', '.join(names())}")
+    build = builder(name)
     shape = tuple(input_shape)
     if len(shape) != 3 or min(shape) < 1:
         raise ValueError(f"input_shape must be (height, width, channels), all at least 1, got {shape}")
     if classes < 2:
         raise ValueError(f"classes must be at least 2, got {classes}")
+    if name not in NETWORKS:
+        model = build(shape, classes)
+        if not isinstance(model, Model):
+            raise TypeError(f"the network {name!r} must be a function that returns a model, got {model!r:.200}")
+        return model
     least = SMALLEST[name]
     if min(shape[:2]) < least:
         raise ValueError(
             f"input_shape: {name} needs images of at least {least} x {least} pixels, got {shape[0]} x {shape[1]}"
         )
-    return NETWORKS[name](shape, classes)
+    return build(shape, classes)
+
+
+def builder(name: str) -> Builder:
+    """Return what builds the network `name`; raise `ValueError` where there is none."""
+    if name in NETWORKS:
+        return NETWORKS[name]
+    try:
+        found: Builder = registry.get(name)
+    except UnknownNameError:
+        known = [*names(), *(entry.name for entry in registry.entries() if not entry.error)]
+        raise ValueError(f"there is no network {name!r}; there are: {', '.join(known)}") from None
+    return found
 
 
 def names() -> list[str]:

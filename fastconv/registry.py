@@ -1,176 +1,300 @@
 """Names to classes: what a saved model, the command line and a plugin mean by ``"Conv2d"`` or ``"acme.Swish"``.
 
-A name comes from one of three places: fastconv itself, a decorator in the running program, or the metadata of an installed
-package (an entry point). Metadata is read when an unknown name is asked for, never before, and then one entry point is
-imported: the one that was asked for.
+A name comes from one of three places: fastconv itself (names without a dot, which nobody else can have), a decorator in the
+running program, or the metadata of an installed package (an entry point). Metadata is read when an unknown name is asked for,
+never before, and then one entry point is imported: the one that was asked for. ``"Swish"`` alone finds ``"acme.Swish"`` while
+no other name ends so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, NamedTuple, TypeVar
 
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+from fastconv import discovery, loading
+from fastconv.discovery import GROUPS, Offer, PluginLoadError, PluginWarning
 
-Class = TypeVar("Class", bound=type)
+__all__ = [
+    "AmbiguousNameError",
+    "Entry",
+    "Origin",
+    "PluginLoadError",
+    "PluginWarning",
+    "Registry",
+    "UnknownNameError",
+    "layers",
+]
+
+Member = TypeVar("Member")
 
 
-class PluginLoadError(ImportError):
-    """An installed package offers the name that was asked for, but its entry point could not be imported."""
+class UnknownNameError(LookupError):
+    """Nobody offers the name that was asked for."""
+
+
+class AmbiguousNameError(LookupError):
+    """More than one package offers the name that was asked for."""
 
 
 class Entry(NamedTuple):
-    """One registered name, where it comes from in words, and whether its class is imported."""
+    """One registered name, where it comes from in words, whether its class is imported, and why it cannot be, if so."""
 
     name: str
     source: str
     loaded: bool
+    error: str | None = None
+
+
+class Origin(NamedTuple):
+    """Where a registered member comes from: an installed package, or (where `package` is None) a module of the program."""
+
+    package: str | None
+    version: str | None
+    module: str
+
+    def __str__(self) -> str:
+        return f"{self.package} {self.version}" if self.package else f"module {self.module}"
 
 
 class Registry:
-    """The classes of one kind: `kind` in words (for messages), `group` the entry points that plugins offer.
+    """The members of one kind: layers, losses; classes, or functions where `base` is None.
 
-    >>> shapes = Registry("shape", "example.shapes")
+    Parameters
+    ----------
+    group : str
+        The group of entry points that plugins offer, one of `fastconv.discovery.GROUPS`, which also says the kind in words.
+    late : dict of str
+        Names of fastconv's own that a module above registers -> that module, imported when they are asked for.
+
+    Attributes
+    ----------
+    base : type or None
+        What every member is a subclass of; the module that defines it says so.
+    check : callable or None
+        Called with every member from elsewhere before it is registered; raises `ValueError` for what must not be.
+
+    >>> shapes = Registry("fastconv.layers")
     >>> @shapes.register("acme.Square")
     ... class Square:
     ...     pass
-    >>> shapes.get("acme.Square") is Square
-    True
+    >>> shapes.get("acme.Square") is Square, shapes.get("Square") is Square
+    (True, True)
     >>> shapes.name_of(Square)
     'acme.Square'
     """
 
-    def __init__(self, kind: str, group: str) -> None:
-        self.kind = kind
+    def __init__(self, group: str, *, late: Mapping[str, str] | None = None) -> None:
+        self.kind = GROUPS[group]
         self.group = group
-        self._classes: dict[str, type] = {}
-        self._names: dict[type, str] = {}
-        self._packages: dict[str, str] = {}
+        self.base: type | None = None
+        self.check: Callable[[Any], None] | None = None
+        self._late = dict(late or {})
+        self._members: dict[str, Any] = {}
+        self._names: dict[Any, str] = {}
+        self._origins: dict[str, Origin] = {}
 
-    def register(self, name: str) -> Callable[[Class], Class]:
+    def register(self, name: str) -> Callable[[Member], Member]:
         """Return a decorator that gives a class its `name`: what a saved model calls it.
 
-        A layer that others will use carries the name of its package, ``"acme.Swish"``: names without a dot may one day be
-        fastconv's. A class of the same module and qualified name replaces an earlier one (a notebook cell run twice).
+        The name has a dot: in front stands your package, or for a program of your own any word, ``"my.Scale"``. Names without a
+        dot are fastconv's. A class of the same module and qualified name replaces an earlier one (a notebook cell run twice).
 
-        Raises `ValueError` for a name that is taken, by fastconv above all, and for a class that has another name
-        already; `TypeError` for what is no name or no class.
+        Raises `ValueError` for a name without a dot, one that is taken, and for a class that has another name already;
+        `TypeError` for what is no name, and for what is no member of this kind.
         """
         if not isinstance(name, str):
             raise TypeError(f"register needs a name, as in @register('acme.Swish'), got {name!r}")
-        if not name or not all(part.isidentifier() for part in name.split(".")):
-            raise ValueError(
-                f"the name of a {self.kind} must be identifiers joined by dots, as in 'acme.Swish', got {name!r}"
-            )
+        discovery.check_words(name, self.kind)
 
-        def decorate(cls: Class) -> Class:
-            self._add(name, cls)
-            return cls
+        def decorate(member: Member) -> Member:
+            importing = loading.importing()
+            origin = _origin(importing[-1], member) if importing else None
+            self._add(name, member, origin)
+            return member
 
         return decorate
 
-    def _add(self, name: str, cls: type) -> None:
-        if not isinstance(cls, type):
-            raise TypeError(f"only a class can be registered as a {self.kind}, got {cls!r} for the name {name!r}")
-        other = self._names.get(cls, name)
+    def _add(self, name: str, member: Any, origin: Origin | None) -> None:
+        self._require_member(name, member)
+        other = self._names.get(member, name)
         if other != name:
-            raise ValueError(f"{_qualified(cls)} is registered as {other!r} already; it cannot also be {name!r}")
-        holder = self._classes.get(name)
-        if holder is not None and _qualified(holder) != _qualified(cls):
-            if _is_builtin(holder):
-                raise ValueError(
-                    f"{name!r} is a {self.kind} of fastconv and cannot be replaced: "
-                    f"choose another name for {_qualified(cls)}, with your package in front, as in 'acme.{name}'"
-                )
+            raise ValueError(f"{_qualified(member)} is registered as {other!r} already; it cannot also be {name!r}")
+        holder = self._members.get(name)
+        if holder is not None and _is_builtin(holder) and _qualified(holder) != _qualified(member):
             raise ValueError(
-                f"the name {name!r} belongs to {_qualified(holder)}; choose another one for {_qualified(cls)}"
+                f"{name!r} is a {self.kind} of fastconv and cannot be replaced: "
+                f"choose another name for {_qualified(member)}, with your package in front, as in 'acme.{name}'"
+            )
+        if not _is_builtin(member):
+            discovery.check_foreign(name, self.kind)
+            if self.check is not None:
+                self.check(member)
+        if holder is not None and _qualified(holder) != _qualified(member):
+            raise ValueError(
+                f"the name {name!r} belongs to {_qualified(holder)}; choose another one for {_qualified(member)}"
             )
         if holder is not None:
             del self._names[holder]
-        self._classes[name] = cls
-        self._names[cls] = name
+        self._members[name] = member
+        self._names[member] = name
+        if origin is not None:
+            self._origins[name] = origin
 
-    def get(self, name: str) -> type:
+    def _require_member(self, name: str, member: Any) -> None:
+        if self.base is not None and not (isinstance(member, type) and issubclass(member, self.base)):
+            base = f"{self.base.__module__.rpartition('.')[0]}.{self.base.__name__}"
+            raise TypeError(
+                f"only a subclass of {base} can be registered as a {self.kind}, got {member!r} for the name {name!r}"
+            )
+        if not callable(member):
+            raise TypeError(
+                f"only a class or function can be registered as a {self.kind}, got {member!r} for the name {name!r}"
+            )
+
+    def get(self, name: str, *, plugins: bool = True) -> Any:
         """Return the class called `name`, importing the plugin that offers it where none is known yet.
 
-        Raises `LookupError` where nobody offers the name, `PluginLoadError` where a plugin does but fails.
+        With ``plugins=False`` only what fastconv has and what the program itself registered. Raises `LookupError`
+        (`UnknownNameError`, `AmbiguousNameError`) where nobody offers the name or several do, and `PluginLoadError` where a
+        plugin does but fails.
         """
         if not isinstance(name, str):
             raise TypeError(f"the name of a {self.kind} must be a string, got {name!r}")
-        if name in self._classes:
-            return self._classes[name]
-        offers = self._entry_points()
-        found = offers.get(name, [])
+        if name in self._late and name not in self._members:
+            import_module(self._late[name])
+        if not plugins:
+            return self._own(name)
+        if name in self._members:
+            return self._members[name]
+        full = name if "." in name else self._full_name(name)
+        if full in self._members:
+            return self._members[full]
+        found = [offer for offer in discovery.offers(self.group) if offer.name == full]
         if not found:
-            raise LookupError(self._unknown(name, [*self._classes, *offers]))
+            raise UnknownNameError(self._unknown(name))
+        found = discovery.preferred([offer for offer in found if not offer.problem] or found[:1])
         if len(found) > 1:
-            packages = " and ".join(sorted(_package(point) for point in found))
-            raise LookupError(f"the {self.kind} {name!r} is offered by {packages}: uninstall all but one")
-        return self._import(found[0])
+            packages = " and ".join(sorted(offer.source for offer in found))
+            raise AmbiguousNameError(
+                f"the {self.kind} {full!r} is offered by {packages}: uninstall all but one, "
+                f"or choose, with fastconv.plugins.prefer({found[0].package!r})"
+            )
+        return self.load(found[0])
 
-    def name_of(self, cls: type) -> str | None:
-        """Return the name of a registered class; None for any other, a subclass of a registered one too."""
-        return self._names.get(cls)
+    def _own(self, name: str) -> Any:
+        if name in self._members and name not in self._origins:
+            return self._members[name]
+        origin = self._origins.get(name)
+        raise UnknownNameError(
+            f"{name!r} is no {self.kind} of fastconv, nor one that this program registered"
+            f"{f' (it is from {origin})' if origin else ''}, and plugins are not allowed here"
+        )
+
+    def _full_name(self, short: str) -> str:
+        """Return the one full name that ends with `short`; `short` itself where there is none."""
+        offers = [offer for offer in discovery.offers(self.group) if _last(offer.name) == short and "." in offer.name]
+        registered = [name for name in self._members if _last(name) == short]
+        full = {*registered, *(offer.name for offer in offers)}
+        if len(full) > 1 and not registered:
+            full = {offer.name for offer in discovery.preferred(offers)}
+        if len(full) > 1:
+            meanings = {offer.name: offer.source for offer in offers}
+            meanings |= {name: str(self.origin(name)) for name in registered}
+            listed = " or ".join(f"{name!r} ({meanings[name]})" for name in sorted(full))
+            hint = f", or choose, with fastconv.plugins.prefer({offers[0].package!r})" if not registered else ""
+            raise AmbiguousNameError(f"the {self.kind} {short!r} may be {listed}: write the whole name{hint}")
+        return next(iter(full), short)
+
+    def load(self, offer: Offer) -> Any:
+        """Return what one entry point names, imported and registered; raise `PluginLoadError` where it cannot be had."""
+        member = loading.load(offer)
+        try:
+            self._add(offer.name, member, _origin(offer, member))
+        except (TypeError, ValueError) as error:
+            raise loading.failed(offer, f"could not be registered: {error}") from error
+        return member
+
+    def name_of(self, member: Any) -> str | None:
+        """Return the name of a registered class; None for any other, a subclass of a registered one too.
+
+        A class that an installed package offers has the name that the package gave it, however it was imported.
+        """
+        if member in self._names:
+            return self._names[member]
+        for offer in [] if _is_builtin(member) else discovery.offers(self.group):
+            if not offer.problem and _is_target(offer, member) and offer.name not in self._members:
+                self._add(offer.name, member, _origin(offer, member))
+                return offer.name
+        return None
+
+    def origin(self, name: str) -> Origin:
+        """Return where the registered member `name` comes from."""
+        member = self._members[name]
+        if name not in self._origins and not _is_builtin(member):
+            for offer in discovery.offers(self.group):
+                if offer.name == name and _is_target(offer, member):
+                    return _origin(offer, member)
+        return self._origins.get(name) or Origin(None, None, member.__module__)
 
     def entries(self) -> list[Entry]:
         """Return every name, sorted, and where it comes from; plugins are read from metadata and not imported."""
-        entries = [Entry(name, self._source(name, cls), True) for name, cls in self._classes.items()]
-        for name, points in self._entry_points().items():
-            if name not in self._classes:
-                entries.extend(Entry(name, _package(point), False) for point in points)
-        return sorted(entries)
+        for module in set(self._late.values()):
+            import_module(module)
+        entries = [Entry(name, self._source(name), True) for name in self._members]
+        for offer in discovery.offers(self.group):
+            if offer.name not in self._members or offer.problem:
+                entries.append(Entry(offer.name, offer.source, False, loading.failure(offer)))
+        return sorted(entries, key=lambda entry: entry[:2])
 
-    def _source(self, name: str, cls: type) -> str:
-        return "fastconv" if _is_builtin(cls) else self._packages.get(name, f"module {cls.__module__}")
+    def holder(self, name: str) -> Any:
+        """Return the member that has `name` now, without importing anything; None where there is none."""
+        return self._members.get(name)
 
-    def _entry_points(self) -> dict[str, list[EntryPoint]]:
-        # importing importlib.metadata costs more than the rest of this floor: only who asks for a plugin pays
-        from importlib.metadata import entry_points
+    def _source(self, name: str) -> str:
+        return "fastconv" if _is_builtin(self._members[name]) else str(self.origin(name))
 
-        offers: dict[str, list[EntryPoint]] = {}
-        for point in entry_points(group=self.group):
-            same = offers.setdefault(point.name, [])
-            # a package that is found twice on sys.path is one package
-            if all((_package(point), point.value) != (_package(other), other.value) for other in same):
-                same.append(point)
-        return offers
-
-    def _import(self, point: EntryPoint) -> type:
-        where = f"the {self.kind} {point.name!r} of {_package(point)} ({point.value})"
-        try:
-            cls = point.load()
-        except Exception as error:
-            raise PluginLoadError(f"{where} could not be imported: {type(error).__name__}: {error}") from error
-        try:
-            self._add(point.name, cls)
-        except (TypeError, ValueError) as error:
-            raise PluginLoadError(f"{where} could not be registered: {error}") from error
-        self._packages[point.name] = _package(point)
-        return cls
-
-    def _unknown(self, name: str, known: list[str]) -> str:
+    def _unknown(self, name: str) -> str:
         from difflib import get_close_matches
 
+        if discovery.disabled():
+            elsewhere = f"and {discovery.DISABLE} keeps plugins out"
+        else:
+            elsewhere = "nor offered by an installed package"
+        known = [*self._members, *(offer.name for offer in discovery.offers(self.group))]
         close = get_close_matches(name, known, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         return (
             f"there is no {self.kind} named {name!r}{hint} "
-            f"(neither in fastconv, nor registered by this program, nor offered by an installed package)"
+            f"(neither in fastconv, nor registered by this program, {elsewhere})"
         )
 
 
-def _is_builtin(cls: type) -> bool:
-    return cls.__module__.partition(".")[0] == "fastconv"
+def _is_builtin(member: Any) -> bool:
+    return str(getattr(member, "__module__", "")).partition(".")[0] == "fastconv"
 
 
-def _qualified(cls: type) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
+def _qualified(member: Any) -> str:
+    return f"{member.__module__}.{member.__qualname__}" if hasattr(member, "__qualname__") else repr(member)
 
 
-def _package(point: EntryPoint) -> str:
-    return f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown package"
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _origin(offer: Offer, member: Any) -> Origin:
+    return Origin(offer.package, offer.version, str(getattr(member, "__module__", "")))
+
+
+def _is_target(offer: Offer, member: Any) -> bool:
+    """Return whether an entry point names `member`, if its module has been imported."""
+    module, attribute = discovery.split_target(offer.target) if not offer.problem else ("", "")
+    found: Any = sys.modules.get(module)
+    for part in attribute.split("."):
+        found = getattr(found, part, None)
+    return found is not None and found is member
 
 
 #: The layers: built in, registered with ``@fastconv.layers.register(name)``, or offered as ``fastconv.layers`` entry points.
-layers = Registry("layer", "fastconv.layers")
+layers = Registry("fastconv.layers", late={"Model": "fastconv.model", "Sequential": "fastconv.model"})

@@ -2,6 +2,7 @@
 
 A file holds arrays by name and one JSON text, so reading it runs no code but the constructors of registered layers. Every file
 is written beside the old one and put in its place in one step: whatever happens in between, the old file stays whole.
+For layers of other packages the text says which package, and which version of it, they come from.
 
 ============================  ==================================================================
 array                         what it is
@@ -21,6 +22,7 @@ import numpy as np
 
 from fastconv.layers.config import from_spec, to_spec
 from fastconv.model import Model
+from fastconv.provenance import advice, provenance
 
 #: Version of the file format; a file of another one is refused by name.
 FORMAT_VERSION = 1
@@ -82,8 +84,11 @@ def save_model(
         raise ValueError(f"{both[0]!r} is a parameter and a buffer: give one of them another name")
     tensors = {**params, **buffers}
     state = optimizer.state_dict() if hasattr(optimizer, "state_dict") else optimizer
+    spec = to_spec(model)
+    origins = provenance(spec)
     metadata = {
-        "model": to_spec(model),
+        "model": spec,
+        **({"plugins": origins} if origins else {}),
         "input_shapes": [list(shape) for shape in model.input_shapes],
         "dtype": str(model.dtype),
         "rng": model.rng_state,
@@ -93,7 +98,7 @@ def save_model(
     save(path, tensors, metadata)
 
 
-def load_model(path: str | os.PathLike[str], *, with_optimizer: bool = False) -> Any:
+def load_model(path: str | os.PathLike[str], *, with_optimizer: bool = False, allow_plugins: bool = True) -> Any:
     """Return the model in a file, equal to the one that was saved to the last bit: arrays, dtype and names.
 
     Parameters
@@ -101,12 +106,16 @@ def load_model(path: str | os.PathLike[str], *, with_optimizer: bool = False) ->
     path : str or path
     with_optimizer : bool
         Return ``(model, state)``, the state for ``optimizer.load_state_dict``.
+    allow_plugins : bool
+        False: take no layer from an installed package, only those of fastconv and those that the program itself has
+        registered. Then the file can run no code that the program has not chosen.
 
     Raises
     ------
     ModelFileError
-        For a file that is cut short, not ours or of another version; for an unknown layer, or one that refuses its
-        arguments; for arrays that are missing, of another shape or dtype, or too many.
+        For a file that is cut short, not ours or of another version; for an unknown layer (the message says which package
+        had it), one of a package that is broken or not allowed, one that refuses its arguments; for arrays that are missing,
+        of another shape or dtype, or too many.
     OSError
         Where the file cannot be read.
 
@@ -122,7 +131,7 @@ def load_model(path: str | os.PathLike[str], *, with_optimizer: bool = False) ->
     >>> bool((again(x) == model(x)).all())
     True
     """
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_checkpoint(path, allow_plugins=allow_plugins)
     if not with_optimizer:
         return checkpoint.model
     if checkpoint.optimizer is None:
@@ -130,17 +139,18 @@ def load_model(path: str | os.PathLike[str], *, with_optimizer: bool = False) ->
     return checkpoint.model, checkpoint.optimizer
 
 
-def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+def load_checkpoint(path: str | os.PathLike[str], *, allow_plugins: bool = True) -> Checkpoint:
     """Return everything that `save_model` wrote; raises what `load_model` raises."""
     tensors, metadata = load(path)
     missing = sorted({"model", "input_shapes", "dtype", "rng", "optimizer", "extra"} - set(metadata))
     if missing:
         raise ModelFileError(f"{os.fspath(path)}: holds no model, because its description lacks {_some(missing)}")
     try:
-        model = _restored(tensors, metadata)
+        model = _restored(tensors, metadata, allow_plugins)
         optimizer, extra = (_with_arrays(metadata[key], tensors) for key in ("optimizer", "extra"))
     except Exception as error:  # a description made by somebody else may make a layer's constructor raise anything
-        raise ModelFileError(f"{os.fspath(path)}: {error}") from error
+        said = advice(metadata["model"], metadata.get("plugins"))
+        raise ModelFileError(f"{os.fspath(path)}: {error}{said}") from error
     if not isinstance(extra, dict):
         raise ModelFileError(f"{os.fspath(path)}: its extra must be a JSON object, got {extra!r:.80}")
     if tensors:
@@ -157,8 +167,8 @@ def read_extra(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ModelFileError(f"{os.fspath(path)}: {error}") from error
 
 
-def _restored(tensors: dict[str, np.ndarray], metadata: dict[str, Any]) -> Model:
-    model = from_spec(metadata["model"])
+def _restored(tensors: dict[str, np.ndarray], metadata: dict[str, Any], allow_plugins: bool) -> Model:
+    model = from_spec(metadata["model"], allow_plugins=allow_plugins)
     if not isinstance(model, Model):
         raise ModelFileError(f"the outermost layer must be a model, got {model.label}")
     model.astype(metadata["dtype"])

@@ -50,7 +50,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_exist(page: Path) -> None:
     quoted = re.findall(r"`(fastconv [^`]*)`", page.read_text(encoding="utf-8"))
-    commands = [found[1] for found in (re.match(r"fastconv ([a-z]+)", text) for text in quoted) if found]
+    commands = [found[1] for found in (re.match(r"fastconv ([a-z-]+)", text) for text in quoted) if found]
     known = next(action.choices for action in make_parser()._actions if action.dest == "command")
     for command in commands:
         assert command in known

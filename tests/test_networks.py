@@ -58,7 +58,7 @@ def test_every_network_is_described_in_one_line() -> None:
 
 
 def test_unknown_name_lists_those_that_are() -> None:
-    with pytest.raises(ValueError, match=r"no built-in network 'alexnet'; there are: cnn-small, lenet"):
+    with pytest.raises(ValueError, match=r"no network 'alexnet'; there are: cnn-small, lenet"):
         networks.create("alexnet", (28, 28, 1), 10)
 
 

@@ -4,54 +4,21 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
+from plugin_folders import TWICE, Folder, folder
 from programs import run_program
 
-from fastconv import layers
+from fastconv import layers, plugins
 from fastconv.layers import Layer, PluginLoadError, from_spec
-from fastconv.registry import Entry, Registry
+from fastconv.registry import AmbiguousNameError, Entry, Origin, Registry, UnknownNameError
 
-PLUGIN = """
-    from fastconv.layers import Layer
-
-    print("imported", __name__)
-
-    class Twice(Layer):
-        def output_shape(self, shape):
-            return shape
-
-        def forward(self, ctx, x):
-            return x + x, lambda dy: (dy + dy, {})
-"""
-
-
-class Folder:
-    """A folder on the path, in which packages can be installed as pip would."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def install(self, package: str, version: str, points: dict[str, str], modules: dict[str, str]) -> None:
-        for name, source in modules.items():
-            (self.path / f"{name}.py").write_text(textwrap.dedent(source))
-        info = self.path / f"{package.replace('-', '_')}-{version}.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
-        lines = [f"{name} = {value}" for name, value in points.items()]
-        (info / "entry_points.txt").write_text("\n".join(["[fastconv.layers]", *lines, ""]))
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
-    monkeypatch.syspath_prepend(str(tmp_path))
-    return Folder(tmp_path)
+__all__ = ["folder"]  # a fixture
 
 
 @pytest.fixture
 def registry() -> Registry:
-    return Registry("layer", "fastconv.layers")
+    return Registry("fastconv.layers")
 
 
 def test_built_in_layers_have_their_names() -> None:
@@ -123,15 +90,77 @@ def test_a_name_belongs_to_one_class_and_a_class_has_one_name(registry: Registry
 
 @pytest.mark.parametrize("name", ["", "a b", "acme..A", ".A", "acme.A.", "1a"])
 def test_names_that_are_none(registry: Registry, name: str) -> None:
-    with pytest.raises(ValueError, match="the name of a layer must be identifiers joined by dots"):
+    with pytest.raises(ValueError, match="the name of a layer must be words joined by dots"):
         registry.register(name)
 
 
 def test_register_wants_a_name_and_a_class(registry: Registry) -> None:
     with pytest.raises(TypeError, match=r"register needs a name, as in @register\('acme.Swish'\), got <class"):
         registry.register(Layer)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"only a class can be registered as a layer, got 3 for the name 'acme.A'"):
-        registry.register("acme.A")(3)  # type: ignore[type-var]
+    with pytest.raises(
+        TypeError, match=r"only a class or function can be registered as a layer, got 3 for the name 'a.B'"
+    ):
+        registry.register("a.B")(3)
+    only = r"only a subclass of fastconv.layers.Layer can be registered as a layer, got"
+    with pytest.raises(TypeError, match=rf"{only} <class 'int'> for the name 'X'"):
+        layers.register("X")(int)
+    with pytest.raises(TypeError, match=rf"{only} ReLU\(\) for the name 'acme.X'"):
+        layers.register("acme.X")(layers.ReLU())
+
+
+@pytest.mark.parametrize("name", ["Swish", "fastconv.Swish"])
+def test_names_of_fastconv_are_for_nobody_else(name: str) -> None:
+    class Swish(Layer):
+        pass
+
+    with pytest.raises(
+        ValueError, match=rf"'{name}' cannot be the name of a layer of yours: .*'acme.Swish', 'my.Swish'"
+    ):
+        layers.register(name)(Swish)
+
+
+def test_a_short_name_works_while_it_is_unique(registry: Registry, folder: Folder) -> None:
+    @registry.register("my.Swish")
+    class Swish(Layer):
+        pass
+
+    assert registry.get("Swish") is Swish
+    with pytest.raises(UnknownNameError):
+        registry.get("wish")
+    folder.install(
+        "acme-layers", "1.2", {"acme.Swish": "acme_one:Twice", "acme.Twice": "acme_one:Twice"}, {"acme_one": TWICE}
+    )
+    both = (
+        r"the layer 'Swish' may be 'acme.Swish' \(acme-layers 1.2\) or 'my.Swish' \(module .*test_registry\): write the"
+    )
+    with pytest.raises(AmbiguousNameError, match=both):
+        registry.get("Swish")
+    assert registry.get("Twice") is registry.get("acme.Twice")
+
+
+def test_a_short_name_of_two_packages(registry: Registry, folder: Folder) -> None:
+    folder.install("acme-layers", "1.2", {"acme.Twice": "acme_one:Twice"}, {"acme_one": TWICE})
+    folder.install("beta", "2", {"beta.deep.Twice": "beta_one:Twice"}, {"beta_one": TWICE})
+    both = r"may be 'acme.Twice' \(acme-layers 1.2\) or 'beta.deep.Twice' \(beta 2\): .*plugins.prefer\('acme-layers'\)"
+    with pytest.raises(AmbiguousNameError, match=both):
+        registry.get("Twice")
+    plugins.prefer("acme")
+    assert registry.get("Twice").__module__ == "acme_one"
+    plugins.prefer("beta")
+    with pytest.raises(
+        AmbiguousNameError, match=r"'acme.Twice' \(acme-layers 1.2\) or"
+    ):  # one of them is in use already
+        registry.get("Twice")
+
+
+def test_a_built_in_goes_before_every_short_name(folder: Folder) -> None:
+    folder.install(
+        "evil", "1", {"evil.Conv2d": "evil_one:Twice", "evil.Sequential": "evil_one:Twice"}, {"evil_one": TWICE}
+    )
+    assert layers.get("Conv2d") is layers.Conv2d
+    program = "from fastconv import layers; print(layers.get('Sequential').__module__)"
+    done = run_program(f"import sys; sys.path.insert(0, {str(folder.path)!r}); {program}")
+    assert done.stdout == "fastconv.model\n"
 
 
 def test_an_unknown_name_says_what_is_near() -> None:
@@ -150,7 +179,7 @@ def test_an_entry_point_is_imported_when_it_is_asked_for(
         "acme-layers",
         "1.2",
         {"acme.Twice": "acme_one:Twice", "acme.Other": "acme_two:Twice"},
-        {"acme_one": PLUGIN, "acme_two": PLUGIN},
+        {"acme_one": TWICE, "acme_two": TWICE},
     )
     listed = {entry.name: entry for entry in registry.entries()}
     assert listed["acme.Twice"] == Entry("acme.Twice", "acme-layers 1.2", False)
@@ -167,7 +196,7 @@ def test_an_entry_point_is_imported_when_it_is_asked_for(
 
 
 def test_a_plugin_that_registers_itself_too(folder: Folder) -> None:
-    source = "from fastconv import layers\n" + textwrap.dedent(PLUGIN).replace(
+    source = "from fastconv import layers\n" + textwrap.dedent(TWICE).replace(
         "class Twice", "@layers.register('selfacme.Twice')\nclass Twice"
     )
     folder.install("selfacme", "1", {"selfacme.Twice": "selfacme_mod:Twice"}, {"selfacme_mod": source})
@@ -176,20 +205,26 @@ def test_a_plugin_that_registers_itself_too(folder: Folder) -> None:
 
 
 def test_a_plugin_cannot_shadow_a_built_in(folder: Folder) -> None:
-    folder.install("evil", "1", {"Conv2d": "evil_mod:Twice"}, {"evil_mod": PLUGIN})
+    folder.install("evil", "1", {"Conv2d": "evil_mod:Twice"}, {"evil_mod": TWICE})
     assert layers.get("Conv2d") is layers.Conv2d
     assert "evil_mod" not in sys.modules
-    assert [entry.source for entry in layers.entries() if entry.name == "Conv2d"] == ["fastconv"]
+    evil, mine = (entry for entry in layers.entries() if entry.name == "Conv2d")
+    assert (evil.source, mine.source, mine.error) == ("evil 1", "fastconv", None)
+    assert evil.error is not None and "'Conv2d' cannot be the name of a layer of yours" in evil.error
 
 
 def test_two_packages_with_one_name(folder: Folder, registry: Registry) -> None:
-    folder.install("acme-a", "1", {"acme.Twice": "acme_one:Twice"}, {"acme_one": PLUGIN})
-    folder.install("acme-b", "2", {"acme.Twice": "acme_one:Twice"}, {})
+    folder.install("acme-a", "1", {"acme.Twice": "acme_one:Twice"}, {"acme_one": TWICE})
+    folder.install("acme-b", "2", {"acme.Twice": "acme_two:Twice"}, {"acme_two": TWICE})
     with pytest.raises(
-        LookupError, match=r"the layer 'acme.Twice' is offered by acme-a 1 and acme-b 2: uninstall all but one"
+        AmbiguousNameError,
+        match=r"'acme.Twice' is offered by acme-a 1 and acme-b 2: uninstall all but one, .*plugins.prefer\('acme-a'\)",
     ):
         registry.get("acme.Twice")
     assert [entry.source for entry in registry.entries() if entry.name == "acme.Twice"] == ["acme-a 1", "acme-b 2"]
+    plugins.prefer("Acme_B")
+    registry.get("acme.Twice")
+    assert registry.origin("acme.Twice") == Origin("acme-b", "2", "acme_two")
 
 
 @pytest.mark.parametrize(
@@ -197,10 +232,10 @@ def test_two_packages_with_one_name(folder: Folder, registry: Registry) -> None:
     [
         ("broken_a:Twice", "raise ZeroDivisionError('oops')", "could not be imported: ZeroDivisionError: oops"),
         ("broken_b:Missing", "", "could not be imported: AttributeError: .*has no attribute 'Missing'"),
-        ("broken_c:thing", "thing = 3", "could not be registered: only a class can be registered as a layer, got 3"),
+        ("broken_c:thing", "thing = 3", "could not be registered: only a subclass of fastconv.layers.Layer .* got 3"),
         (
             "broken_d:Twice",
-            "from fastconv.registry import layers\n@layers.register('broken.Different')\nclass Twice: pass",
+            "from fastconv import layers as L\n@L.register('broken.Different')\nclass Twice(L.Layer): pass",
             "could not be registered: broken_d.Twice is registered as 'broken.Different' already",
         ),
     ],
@@ -214,8 +249,35 @@ def test_a_broken_plugin_breaks_itself_alone(folder: Folder, value: str, source:
     assert f"{module}.Twice" in {entry.name for entry in layers.entries()}
 
 
+def test_a_class_of_a_plugin_has_its_name_however_it_was_imported(folder: Folder) -> None:
+    folder.install("direct", "1.5", {"direct.Twice": "direct_mod:Twice"}, {"direct_mod": TWICE})
+    import direct_mod  # type: ignore[import-not-found]
+
+    assert layers.to_spec(direct_mod.Twice())["layer"] == "direct.Twice"
+    assert layers.get("direct.Twice") is direct_mod.Twice
+    assert Entry("direct.Twice", "direct 1.5", True) in layers.entries()
+
+
+def test_the_layer_api_has_a_version(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = textwrap.dedent(TWICE)
+    for version in ("2", "1", "'1'"):
+        name = "api" + "".join(filter(str.isdigit, version)) + ("x" if "'" in version else "")
+        changed = source.replace("class Twice(Layer):", f"class Twice(Layer):\n    api_version = {version}\n")
+        folder.install(name, version.strip("'"), {f"{name}.Twice": f"{name}:Twice"}, {name: changed})
+    with pytest.raises(
+        PluginLoadError, match=r"of api2 2 .*for version 2 of the layer API.* has version 1: upgrade fastconv"
+    ):
+        layers.get("api2.Twice")
+    with pytest.raises(PluginLoadError, match=r"api_version of Twice must be an integer of at least 1, got '1'"):
+        layers.get("api1x.Twice")
+    monkeypatch.setattr("fastconv.layers.base.OLDEST_API_VERSION", 2)
+    monkeypatch.setattr("fastconv.layers.base.API_VERSION", 3)
+    with pytest.raises(PluginLoadError, match=r"supports versions 2 to 3: upgrade the package that Twice comes from"):
+        layers.get("api1.Twice")
+
+
 def test_importing_fastconv_reads_no_metadata_and_imports_no_plugin(folder: Folder) -> None:
-    folder.install("acme-layers", "1", {"acme.Twice": "acme_one:Twice"}, {"acme_one": PLUGIN})
+    folder.install("acme-layers", "1", {"acme.Twice": "acme_one:Twice"}, {"acme_one": TWICE})
     program = f"""
         import sys
         sys.path.insert(0, {str(folder.path)!r})

@@ -19,14 +19,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print a table of the layers; a plugin's are named from its metadata, without importing it."""
-    from importlib import import_module
-
     from fastconv import layers
 
-    import_module("fastconv.model")  # a model is a layer too, which its module registers
     rows = [["layer", "from", "what it does"]]
     for entry in layers.entries():
-        what = _first_line(layers.get(entry.name)) if entry.loaded else "(not imported yet)"
+        if entry.error:
+            what = "(broken: see `fastconv plugins`)"
+        else:
+            what = _first_line(layers.get(entry.name)) if entry.loaded else "(not imported yet)"
         rows.append([entry.name, entry.source, what])
     print(table(rows))
     print(f"\n{plural(len(rows) - 1, 'layer')}")

@@ -66,20 +66,24 @@ def load_classifier(path: str) -> Classifier:
 
 
 def make_model(name: str, input_shape: Shape, classes: int) -> Model:
-    """Return an unbuilt network: a built-in one by its name, or that of a JSON file.
+    """Return an unbuilt network: a built-in one or a plugin's by its name, or that of a JSON file.
 
     Raises `ValueError` where the file describes no network for these images and this number of classes.
     """
     from fastconv import networks
 
     if not name.endswith(".json"):
-        if name not in networks.names():
-            raise ValueError(
-                f"there is no built-in network {name!r}; there are: {', '.join(networks.names())}; "
-                "or give a file that ends in .json"
-            )
-        return networks.create(name, input_shape, classes)
-    model = read_model_json(Path(name), input_shape)
+        try:
+            networks.builder(name)
+        except ValueError as error:
+            raise ValueError(f"{error}; or give a file that ends in .json") from None
+    json_file = name.endswith(".json")
+    model = read_model_json(Path(name), input_shape) if json_file else networks.create(name, input_shape, classes)
+    _check_outputs(name, model, input_shape, classes)
+    return model
+
+
+def _check_outputs(name: str, model: Model, input_shape: Shape, classes: int) -> None:
     try:
         shape = model.output_shape(input_shape)
     except (TypeError, ValueError) as error:
@@ -88,7 +92,6 @@ def make_model(name: str, input_shape: Shape, classes: int) -> Model:
         raise ValueError(
             f"{name} returns {shape} for an image, and the data has {classes} classes: it should return ({classes},)"
         )
-    return model
 
 
 def read_model_json(path: Path, input_shape: Shape) -> Model:

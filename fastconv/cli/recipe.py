@@ -33,22 +33,25 @@ AUGMENTATIONS = ("flip", "shift", "rotate", "erase", "mixup")
 
 
 def make_optimizer(recipe: dict[str, Any]) -> Optimizer:
-    """Return the optimizer of a recipe, with its schedule; SGD has Nesterov's momentum."""
+    """Return the optimizer of a recipe, with its schedule; SGD has Nesterov's momentum.
+
+    Raises `ValueError` where there is no such optimizer, and for a plugin's without a learning rate.
+    """
     from fastconv import training
+    from fastconv.training.names import find, optimizers
 
     name = recipe["optimizer"]
+    kind = find(optimizers, name)
+    if recipe["learning_rate"] is None and name not in LEARNING_RATES:
+        raise ValueError(f"--optimizer {name} needs a --learning-rate: only the built-in ones have a rate of their own")
     peak = recipe["learning_rate"] or LEARNING_RATES[name]
     rate = {
         "one-cycle": lambda: training.OneCycle(peak),
         "cosine": lambda: training.Cosine(peak, warmup=min(1.0, recipe["epochs"] / 10)),
         "constant": lambda: peak,
     }[recipe["schedule"]]()
-    made: Optimizer = {
-        "adam": lambda: training.Adam(rate),
-        "adamw": lambda: training.AdamW(rate),
-        "rmsprop": lambda: training.RMSprop(rate),
-        "sgd": lambda: training.SGD(rate, momentum=0.9, nesterov=True),
-    }[name]()
+    options = {"momentum": 0.9, "nesterov": True} if kind is training.SGD else {}
+    made: Optimizer = kind(rate, **options)
     return made
 
 

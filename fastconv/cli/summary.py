@@ -20,7 +20,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         description="Show the layers of a model, their output shapes, parameters and multiply-adds.",
     )
     parser.add_argument(
-        "model", metavar="MODEL", help="a model file, a run's folder, a JSON file, or the name of a built-in network"
+        "model", metavar="MODEL", help="a model file, a run's folder, a JSON file, or the name of a network"
     )
     parser.add_argument(
         "--input-shape",
@@ -56,12 +56,12 @@ def _model(options: argparse.Namespace) -> Model:
     from fastconv.cli.models import read_model_json
     from fastconv.cli.runs import model_file
 
-    if options.model in networks.names() and not Path(options.model).exists():
-        return networks.create(options.model, options.input_shape, options.classes)
     if options.model.endswith(".json"):
         return read_model_json(Path(options.model), options.input_shape)
-    if not Path(options.model).exists():
-        raise FileNotFoundError(
-            f"{options.model} is neither a model file nor a built-in network; those are: {', '.join(networks.names())}"
-        )
-    return fastconv.load_model(model_file(options.model))
+    if Path(options.model).exists():
+        return fastconv.load_model(model_file(options.model))
+    try:
+        networks.builder(options.model)
+    except ValueError as error:
+        raise FileNotFoundError(f"{options.model} is no file, and {error}") from None
+    return networks.create(options.model, options.input_shape, options.classes)

@@ -31,21 +31,25 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     # no defaults here: a resumed run must tell what was said from what was not; DEFAULTS has them
     what = parser.add_argument_group("what to train")
     what.add_argument(
-        "--data", metavar="PATH", help="a folder of images per class, a folder of IDX files, or an .npz file"
+        "--data",
+        metavar="PATH",
+        help="a folder of images per class, a folder of IDX files, an .npz file, or a plugin's data set: acme.flowers",
     )
     what.add_argument(
         "--image-size", type=image_size, metavar="HxW", help="resize the images of a folder to these pixels"
     )
     what.add_argument("--gray", action="store_const", const=True, help="read the images of a folder in gray")
     what.add_argument(
-        "--model", metavar="NAME", help="cnn-small (the default), another built-in network, or a JSON file"
+        "--model", metavar="NAME", help="cnn-small (the default), another built-in network, a plugin's, or a JSON file"
     )
     how = parser.add_argument_group("how")
     how.add_argument(
         "--epochs", type=positive_integer, metavar="N", help="times that every training image is seen (10)"
     )
     how.add_argument("--batch-size", type=positive_integer, metavar="N", help="images in one step (64)")
-    how.add_argument("--optimizer", choices=sorted(LEARNING_RATES), help="(adam)")
+    how.add_argument(
+        "--optimizer", metavar="NAME", help=f"{', '.join(sorted(LEARNING_RATES))}, or a plugin's: acme.lion (adam)"
+    )
     how.add_argument(
         "--learning-rate", type=positive_number, metavar="RATE", help="the highest one (what suits the optimizer)"
     )
@@ -75,11 +79,16 @@ def run(options: argparse.Namespace) -> int:
     from fastconv.cli import INTERRUPTED, OK, plots
     from fastconv.cli.datasets import load_data
     from fastconv.cli.models import Classifier, make_model
+    from fastconv.cli.recipe import make_optimizer
     from fastconv.cli.runs import new_run
     from fastconv.cli.tables import plural
 
     say: Say = _nothing if options.quiet else print
     earlier, recipe = _recipe(options)
+    try:
+        make_optimizer(recipe)  # a plugin's, or a wrong name, is found before anything is written
+    except ValueError as error:
+        options.usage(f"argument --optimizer: {error}")
     pictures = plots.available()
     if not pictures:
         say("This run will draw no pictures, for which matplotlib is missing: pip install 'fastconv[plot]'\n")
@@ -123,7 +132,7 @@ def _recipe(options: argparse.Namespace) -> tuple[Run | None, dict[str, Any]]:
     said = {name: getattr(options, name) for name in DEFAULTS if getattr(options, name) is not None}
     if options.resume is None:
         # absolute, because the run may be resumed from another folder
-        if "data" in said:
+        if "data" in said and Path(said["data"]).exists():
             said["data"] = str(Path(said["data"]).absolute())
         if str(said.get("model")).endswith(".json"):
             said["model"] = str(Path(said["model"]).absolute())

@@ -1,7 +1,7 @@
 """Data: loaders, batches and augmentation.
 
 ======================  ====================================================================================
-loaders                 return a `Dataset`, ``(x_train, y_train), (x_test, y_test), classes``: `load` for any path,
+loaders                 return a `Dataset`, ``(x_train, y_train), (x_test, y_test), classes``: `load` for any path or plugin,
                         `load_npz`, `load_idx_folder`, `load_image_folder`, and `load_fashion_mnist_subset`, which is
                         inside the package
 batches                 `Batches`: shuffle, gather, scale, augment off the main thread augmentations           `Flip`,
@@ -22,7 +22,7 @@ from fastconv.data.draws import Draws
 from fastconv.data.fashion import load_fashion_mnist_subset
 from fastconv.data.folder import ImageFolder, load_image_folder, read_image
 from fastconv.data.idx import load_idx_folder, read_idx, write_idx
-from fastconv.data.load import load
+from fastconv.data.load import load, register
 from fastconv.data.npz import load_npz
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "load_npz",
     "read_idx",
     "read_image",
+    "register",
     "split",
     "write_idx",
 ]

@@ -1,15 +1,23 @@
-"""One call for every kind of source."""
+"""One call for every kind of source: files, folders, and data sets that plugins offer by name."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from fastconv.data.check import DataError
 from fastconv.data.dataset import Dataset
 from fastconv.data.folder import load_image_folder
 from fastconv.data.idx import load_idx_folder
 from fastconv.data.npz import load_npz
+from fastconv.registry import Registry, UnknownNameError
+
+registry = Registry("fastconv.datasets")
+
+#: Decorator that gives a function without arguments, which returns a `Dataset`, a name for `load` and ``--data``.
+register = registry.register
 
 
 def load(
@@ -21,10 +29,13 @@ def load(
     seed: int = 0,
 ) -> Dataset:
     """Return the data set at `path`: an ``.npz`` file, a folder of IDX files, or a folder with one folder of images per
-    class.
+    class; or the data set of a plugin, by its name.
 
-    `size` and `mode` are for image files (see `load_image_folder`); `test_fraction` of every class is held out, by
-    `seed`, where the source has no test part. Raises `FileNotFoundError` where there is nothing, and what the three
+    A plugin offers a function without arguments that returns a `Dataset` as an entry point of the group
+    ``fastconv.datasets``; a file or folder that is called the same goes first. `size` and `mode` are for image files (see
+    `load_image_folder`); `test_fraction` of every class is held out, by `seed`, where the source has no test part.
+
+    Raises `FileNotFoundError` where there is nothing, `PluginLoadError` where a plugin is broken, and what the three
     loaders raise.
 
     See Also
@@ -37,5 +48,20 @@ def load(
             return load_idx_folder(path)
         return load_image_folder(path, size=size, mode=mode, test_fraction=test_fraction, seed=seed)
     if not path.exists():
-        raise FileNotFoundError(f"there is no file or folder {path}")
+        return _named(str(path))
     return load_npz(path, test_fraction=test_fraction, seed=seed)
+
+
+def _named(name: str) -> Dataset:
+    try:
+        function = registry.get(name)
+    except UnknownNameError:
+        offered = [entry.name for entry in registry.entries() if not entry.error]
+        hint = f"; data sets of installed packages: {', '.join(offered)}" if offered else ""
+        raise FileNotFoundError(f"there is no file or folder {name}{hint}") from None
+    found: Any = function()
+    if not isinstance(found, tuple) or len(found) != 3:
+        raise DataError(
+            f"the data set {name!r} must be a function that returns a fastconv.data.Dataset, got {found!r:.80}"
+        )
+    return Dataset(*found)

@@ -24,7 +24,7 @@ from fastconv.layers.activation import (
     Softplus,
     Tanh,
 )
-from fastconv.layers.base import Layer
+from fastconv.layers.base import API_VERSION, Layer
 from fastconv.layers.config import from_spec, to_spec
 from fastconv.layers.context import Context
 from fastconv.layers.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
@@ -59,6 +59,7 @@ get = _registry.get
 entries = _registry.entries
 
 __all__ = [
+    "API_VERSION",
     "ELU",
     "GELU",
     "SELU",

@@ -6,7 +6,7 @@ What a layer author writes is in the class docstring of `Layer`; the rest of thi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -14,9 +14,15 @@ from fastconv.layers.config import bound_arguments, layers_in
 from fastconv.layers.context import Context
 from fastconv.layers.symbol import Node, Shape, Symbol, several
 from fastconv.layers.tree import collect, walk
+from fastconv.registry import layers as registry
+from fastconv.version import __version__
 
 Backward = Callable[[Any], tuple[Any, dict[str, np.ndarray]]]
 Self = TypeVar("Self", bound="Layer")
+
+#: The version of what this file promises to layers of other packages, and the oldest one that still works: a class written for
+#: any version in between is taken. docs/plugins.md says when they grow.
+API_VERSION, OLDEST_API_VERSION = 1, 1
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -58,6 +64,9 @@ class Layer:
         What the layer is called in a model. A model names the layers that have no name.
     dtype : numpy.dtype
         float32, until `astype` changes it.
+    api_version : int
+        Of the class: the version of the layer API that it was written for, ``fastconv.layers.API_VERSION`` at that time; the
+        first, where it does not say.
 
     Examples
     --------
@@ -69,6 +78,8 @@ class Layer:
     >>> layer.config["features"], layer.params["weight"].shape
     (3, (2, 3))
     """
+
+    api_version: ClassVar[int] = 1
 
     params: dict[str, np.ndarray]
     buffers: dict[str, np.ndarray]
@@ -221,6 +232,27 @@ class Layer:
             if key in parameters and parameters[key].default != value
         )
         return f"{type(self).__name__}({', '.join(given)})"
+
+
+def check_api_version(cls: type[Layer]) -> None:
+    """Raise `ValueError`, saying what to upgrade, for a class that was written for another version of the layer API."""
+    version = cls.api_version
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise ValueError(f"api_version of {cls.__qualname__} must be an integer of at least 1, got {version!r}")
+    if version > API_VERSION:
+        raise ValueError(
+            f"{cls.__qualname__} was written for version {version} of the layer API, and this fastconv {__version__} has "
+            f"version {API_VERSION}: upgrade fastconv"
+        )
+    if version < OLDEST_API_VERSION:
+        raise ValueError(
+            f"{cls.__qualname__} was written for version {version} of the layer API, and this fastconv {__version__} supports "
+            f"versions {OLDEST_API_VERSION} to {API_VERSION}: upgrade the package that {cls.__qualname__} comes from"
+        )
+
+
+registry.base = Layer
+registry.check = check_api_version
 
 
 def is_layer(value: Any) -> bool:

@@ -126,23 +126,41 @@ class _Encoder:
         return {"layer": name, "name": value.name, "config": self.encode(value.config)}
 
 
-def from_spec(spec: dict[str, Any]) -> Layer:
+def names_in(spec: Any) -> set[str]:
+    """Return the registered names of all layers in a description.
+
+    >>> names_in({"layer": "Sequential", "config": {"layers": [{"layer": "ReLU"}, {"layer": "acme.Swish"}]}}) == {
+    ...     "Sequential", "ReLU", "acme.Swish"}
+    True
+    """
+    if isinstance(spec, list):
+        return {name for item in spec for name in names_in(item)}
+    if not isinstance(spec, dict):
+        return set()
+    own = {spec["layer"]} if isinstance(spec.get("layer"), str) else set()
+    return own.union(*(names_in(item) for item in spec.values()))
+
+
+def from_spec(spec: dict[str, Any], *, allow_plugins: bool = True) -> Layer:
     """Return the (unbuilt) layer that `to_spec` described; ``"name"`` and ``"config"`` may be missing.
 
-    Raises `LookupError` for a name that nobody offers, and `ValueError` or `TypeError`, naming the layer, for a description
-    or arguments that are wrong.
+    Without `allow_plugins` it may hold only the layers of fastconv and those that the program itself has registered.
+
+    Raises `LookupError` for a name that nobody offers, `fastconv.plugins.PluginLoadError` for one of a package that is broken,
+    and `ValueError` or `TypeError`, naming the layer, for a description or arguments that are wrong.
 
     >>> from_spec({"layer": "MaxPool2d", "config": {"kernel_size": 3}})
     MaxPool2d(kernel_size=3)
     """
     if not isinstance(spec, dict) or "layer" not in spec:
         raise ValueError(f'a layer is described by {{"layer": name, "config": {{...}}}}, got {spec!r:.200}')
-    layer: Layer = _Decoder().decode(spec)
+    layer: Layer = _Decoder(allow_plugins).decode(spec)
     return layer
 
 
 class _Decoder:
-    def __init__(self) -> None:
+    def __init__(self, allow_plugins: bool) -> None:
+        self.allow_plugins = allow_plugins
         self.layers: list[Any] = []
 
     def decode(self, value: Any) -> Any:
@@ -168,7 +186,7 @@ class _Decoder:
         name, config = spec.get("name"), spec.get("config", {})
         if not isinstance(config, dict):
             raise ValueError(f'the "config" of a layer must be an object with its arguments, got {config!r:.200}')
-        cls: Any = registry.layers.get(spec["layer"])
+        cls: Any = registry.layers.get(spec["layer"], plugins=self.allow_plugins)
         number = len(self.layers)
         self.layers.append(None)  # its number counts from here; what lies inside comes after
         arguments = self.decode(config)

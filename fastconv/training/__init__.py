@@ -20,6 +20,7 @@ from fastconv.training.checkpoint import ModelCheckpoint
 from fastconv.training.fitting import fit
 from fastconv.training.history import CSVLogger, History
 from fastconv.training.losses import MSE, BinaryCrossEntropy, CrossEntropy, Huber, Loss, LossPerOutput, get_loss
+from fastconv.training.names import callbacks as _callbacks
 from fastconv.training.names import losses as _losses
 from fastconv.training.names import optimizers as _optimizers
 from fastconv.training.optimizer import Optimizer
@@ -29,9 +30,10 @@ from fastconv.training.progress import Progress
 from fastconv.training.run import Run
 from fastconv.training.schedules import Cosine, OneCycle, ReduceOnPlateau, Schedule, StepDecay
 
-#: Decorators that give a loss or an optimizer of one's own a name, as ``@fastconv.layers.register`` does for a layer.
+#: Decorators that give a loss, optimizer or callback of one's own a name, as ``@fastconv.layers.register`` does for a layer.
 register_loss = _losses.register
 register_optimizer = _optimizers.register
+register_callback = _callbacks.register
 
 __all__ = [
     "MSE",
@@ -64,6 +66,7 @@ __all__ = [
     "get_loss",
     "get_optimizer",
     "predict",
+    "register_callback",
     "register_loss",
     "register_optimizer",
     "value_and_grad",

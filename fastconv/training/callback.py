@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastconv.training.names import Described
+from fastconv.training.names import Described, callbacks
 from fastconv.training.run import Run
 
 
@@ -14,6 +14,8 @@ class Callback(Described):
     All get the `Run`. They are called in the order in which the callbacks were given to `fit`. An exception ends the
     training: `on_train_end` is still called, and the exception goes to the caller of `fit`; ``KeyboardInterrupt``
     counts as Ctrl-C.
+
+    With ``@fastconv.training.register_callback("acme.Shout")`` it can be asked for by name.
 
     A callback with a memory of its own defines `state_dict` and `load_state_dict`: then a run that is resumed from a
     checkpoint does what it would have done without the stop.
@@ -51,3 +53,6 @@ class Callback(Described):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
+
+
+callbacks.base = Callback

@@ -10,11 +10,13 @@ import numpy as np
 
 from fastconv.data.check import whole
 from fastconv.training.callback import Callback
+from fastconv.training.names import callbacks
 from fastconv.training.run import Run
 from fastconv.training.schedules import Schedule
 from fastconv.training.watch import Watch
 
 
+@callbacks.register("early_stopping")
 class EarlyStopping(Callback):
     """Stop when a result has not improved for `patience` epochs.
 
@@ -77,6 +79,7 @@ class EarlyStopping(Callback):
         self._best = dict(state["weights"])
 
 
+@callbacks.register("terminate_on_nan")
 class TerminateOnNaN(Callback):
     """Stop as soon as the loss is NaN or infinite, and put the model back to the end of the last whole epoch."""
 

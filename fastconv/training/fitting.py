@@ -17,6 +17,8 @@ from fastconv.training.callback import Callback
 from fastconv.training.checkpoint import ModelCheckpoint, read_checkpoint, return_to, take_snapshot
 from fastconv.training.history import History
 from fastconv.training.losses import Loss, get_loss
+from fastconv.training.names import callbacks as named_callbacks
+from fastconv.training.names import resolve
 from fastconv.training.optimizers import get_optimizer
 from fastconv.training.passes import Mean, as_batches, check_targets, evaluate_batches, forward_backward
 from fastconv.training.progress import Progress
@@ -37,7 +39,7 @@ def fit(
     loss: Any = "cross_entropy",
     optimizer: Any = "adam",
     validation_data: Any = None,
-    callbacks: Iterable[Callback] = (),
+    callbacks: Iterable[Callback | str] = (),
     shuffle: bool = True,
     seed: int = 0,
     augment: Augmentation | Sequence[Augmentation] = (),
@@ -69,7 +71,7 @@ def fit(
     optimizer : Optimizer or name
     validation_data : (x, y) or Batches, optional
         Evaluated after each epoch; the results are ``val_loss`` and so on.
-    callbacks : iterable of Callback
+    callbacks : iterable of Callback or name
     shuffle : bool
         Another order in every epoch.
     seed : int, at least 0
@@ -239,12 +241,7 @@ def _pair(validation_data: Any) -> tuple[Any, Any]:
     return validation_data[0], validation_data[1]
 
 
-def _checked(callbacks: Iterable[Callback]) -> list[Callback]:
-    if isinstance(callbacks, Callback):
+def _checked(callbacks: Iterable[Callback | str]) -> list[Callback]:
+    if isinstance(callbacks, (Callback, str)):
         raise TypeError(f"callbacks must be a list of callbacks, got one: [{callbacks!r}]")
-    found = list(callbacks)
-    for callback in found:
-        if not isinstance(callback, Callback):
-            hint = ": call it, to make one" if isinstance(callback, type) else ""
-            raise TypeError(f"callbacks must be objects of fastconv.training.Callback, got {callback!r}{hint}")
-    return found
+    return [resolve(named_callbacks, callback, Callback) for callback in callbacks]

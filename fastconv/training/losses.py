@@ -45,6 +45,9 @@ class Loss(Described):
         """Raise `DataError` that names the first target of a data set that predictions (N, *output_shape) cannot have."""
 
 
+losses.base = Loss
+
+
 @losses.register("cross_entropy")
 class CrossEntropy(Loss):
     """Cross entropy on logits; see `fastconv.functional.cross_entropy`.

@@ -1,32 +1,55 @@
-"""Losses and optimizers by name: registries like that of the layers, and what a wrong name is told."""
+"""Losses, optimizers and callbacks by name: registries like that of the layers, and what a wrong name is told."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from fastconv.registry import Registry
+from fastconv.registry import Registry, UnknownNameError
 
-losses = Registry("loss", "fastconv.losses")
-optimizers = Registry("optimizer", "fastconv.optimizers")
+losses = Registry("fastconv.losses")
+optimizers = Registry("fastconv.optimizers")
+callbacks = Registry("fastconv.callbacks")
 
 
 def resolve(registry: Registry, value: Any, base: type) -> Any:
     """Return `value` if it is an object of the class `base`, or the object, with default arguments, that it names.
 
-    Raises `ValueError` for an unknown name, with the names that are known, and `TypeError` for anything else.
+    Raises `ValueError` for an unknown name, with the names that are known, and for one whose object needs arguments;
+    `LookupError` for a name of two packages, `PluginLoadError` for one of a broken package, `TypeError` for anything else.
     """
     if isinstance(value, base):
         return value
     if isinstance(value, str):
-        try:
-            return registry.get(value)()
-        except LookupError:
-            known = ", ".join(entry.name for entry in registry.entries())
-            raise ValueError(f"there is no {registry.kind} named {value!r}; there are: {known}") from None
+        return _default(registry, value, find(registry, value))
     hint = ": call it, to make one" if isinstance(value, type) else ""
     raise TypeError(
         f"{registry.kind} must be a name or an object of fastconv.training.{base.__name__}, got {value!r}{hint}"
     )
+
+
+def find(registry: Registry, name: str) -> Any:
+    """Return the class called `name`; raise `ValueError`, with the names that are known, where there is none."""
+    try:
+        return registry.get(name)
+    except UnknownNameError:
+        known = ", ".join(entry.name for entry in registry.entries() if not entry.error)
+        raise ValueError(f"there is no {registry.kind} named {name!r}; there are: {known}") from None
+
+
+def _default(registry: Registry, name: str, made: Any) -> Any:
+    import inspect
+
+    needed = [
+        each.name
+        for each in inspect.signature(made).parameters.values()
+        if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+    ]
+    if needed:
+        raise ValueError(
+            f"the {registry.kind} {name!r} cannot be made by its name alone: {made.__name__} needs {', '.join(needed)}; "
+            f"make the object, and pass that"
+        )
+    return made()
 
 
 class Described:

@@ -19,6 +19,8 @@ from fastconv.training.schedules import Schedule
 
 State = dict[str, np.ndarray]
 
+optimizers.base = Optimizer
+
 
 @optimizers.register("sgd")
 class SGD(Optimizer):

@@ -45,7 +45,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["train", "--learning-rate", "nan"], "expected a number above 0, got 'nan'"),
         (["train", "--image-size", "8x8x8"], "expected HEIGHTxWIDTH"),
         (["train", "--augment", "sharpen"], "invalid choice: 'sharpen'"),
-        (["train", "--optimizer", "lbfgs"], "invalid choice: 'lbfgs'"),
+        (["train", "--optimizer", "lbfgs"], "there is no optimizer named 'lbfgs'"),
         (["predict"], "the following arguments are required"),
         (["summary", "lenet", "--input-shape", "28"], "expected HEIGHTxWIDTHxCHANNELS"),
     ],

@@ -141,7 +141,7 @@ def test_bad_networks(layers: Any, message: str, capsys: pytest.CaptureFixture[s
 
 
 def test_unknown_network(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "no built-in network 'alexnet'; there are: cnn-small, lenet" in refused(capsys, "--model", "alexnet")
+    assert "no network 'alexnet'; there are: cnn-small, lenet" in refused(capsys, "--model", "alexnet")
 
 
 def test_missing_network_file(capsys: pytest.CaptureFixture[str]) -> None:

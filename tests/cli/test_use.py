@@ -251,7 +251,7 @@ def test_summary_as_json_is_what_train_reads(trained: Path, capsys: pytest.Captu
 
 def test_summary_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["summary", "alexnet"]) == 1
-    assert "neither a model file nor a built-in network; those are: cnn-small, lenet" in capsys.readouterr().err
+    assert "is no file, and there is no network" in capsys.readouterr().err
 
 
 def test_layers_lists_every_layer_and_its_source(capsys: pytest.CaptureFixture[str]) -> None:

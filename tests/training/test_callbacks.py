@@ -87,10 +87,15 @@ def test_when_they_are_called() -> None:
 
 
 def test_only_objects_are_callbacks() -> None:
-    with pytest.raises(TypeError, match=r"callbacks must be objects of .*got <class .*TerminateOnNaN'>: call it"):
+    with pytest.raises(
+        TypeError,
+        match=r"callback must be a name or an object of fastconv.training.Callback, got <class .*TerminateOnNaN'>: call it",
+    ):
         train(TerminateOnNaN)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"callbacks must be objects of fastconv\.training.Callback, got 'early'"):
-        train("early")  # type: ignore[arg-type]
+    with pytest.raises(
+        ValueError, match=r"there is no callback named 'early'; there are: early_stopping, terminate_on_nan"
+    ):
+        train("early")
     assert repr(EarlyStopping("loss", patience=2)) == (
         "EarlyStopping(monitor='loss', patience=2, mode=None, min_delta=0.0, restore_best_weights=False)"
     )
