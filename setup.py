@@ -44,6 +44,9 @@ GCC_ONLY = [
 
 KERNELS = Path("fastconv/_kernels")
 
+#: The headers that other packages compile with.
+INCLUDE = "fastconv/include"
+
 
 def compiles(compiler: list[str], flags: list[str], source: str = "int main(void) { return 0; }\n") -> bool:
     """Whether the compiler builds `source` with `flags`, linked, without a warning about them."""
@@ -89,7 +92,7 @@ def extensions() -> list[Extension]:
             include_dirs=[str(KERNELS)],
             define_macros=[("FASTCONV_REAL", ctype)],
             extra_compile_args=flags,
-            depends=[str(path) for path in [KERNELS / "simd.h", *sorted(KERNELS.glob("*.pxi"))]],
+            depends=[str(KERNELS / "simd.h"), f"{INCLUDE}/fastconv/api.h", *sorted(map(str, KERNELS.glob("*.pxi")))],
         )
         for isa, flags in ISA_FLAGS.items()
         for suffix, ctype in DTYPES.items()
@@ -98,7 +101,11 @@ def extensions() -> list[Extension]:
 
 setup(
     ext_modules=cythonize(
-        [*extensions(), Extension("fastconv._kernels._cpu", [str(KERNELS / "_cpu.pyx")])],
+        [
+            *extensions(),
+            Extension("fastconv._kernels._cpu", [str(KERNELS / "_cpu.pyx")]),
+            Extension("fastconv.cython_api", ["fastconv/cython_api.pyx"], include_dirs=[INCLUDE]),
+        ],
         compiler_directives={
             "language_level": 3,
             "boundscheck": False,

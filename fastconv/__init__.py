@@ -19,7 +19,7 @@ from fastconv.version import __version__
 
 if TYPE_CHECKING:
     from fastconv import data, functional, geometry, layers, networks, plugins, reference, training
-    from fastconv.config import show_config
+    from fastconv.config import get_include, show_config
     from fastconv.model import Input, Model, Sequential
     from fastconv.saving import load_model
     from fastconv.training import SGD, Adam, AdamW, RMSprop
@@ -33,6 +33,7 @@ _HOMES = {
     "RMSprop": "training",
     "SGD": "training",
     "Sequential": "model",
+    "get_include": "config",
     "load_model": "saving",
     "show_config": "config",
 }
@@ -51,6 +52,7 @@ __all__ = [
     "data",
     "functional",
     "geometry",
+    "get_include",
     "get_num_threads",
     "layers",
     "load_model",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from pathlib import Path
 from typing import TextIO
 
 import numpy as np
@@ -43,3 +44,13 @@ def show_config(file: TextIO | None = None) -> None:
     """
     for name, value in config().items():
         print(f"{name:<18} {value}", file=file or sys.stdout)
+
+
+def get_include() -> str:
+    """Return the folder of the headers that code which calls `fastconv.cython_api` is compiled with.
+
+    >>> import os, fastconv
+    >>> sorted(os.listdir(os.path.join(fastconv.get_include(), "fastconv")))
+    ['api.h', 'simd.h']
+    """
+    return str(Path(__file__).parent / "include")

@@ -17,6 +17,7 @@ Where is what:
 ``norm.pxi``         sums for each channel, and the normalization that they decide
 ``rows.pxi``         each row of a matrix by itself: layer normalization, softmax
 ``lines.pxi``        weighted sums of lines: resampling along an axis
+``api.pxi``          what the C and Cython code of other packages may call, see ``fastconv/cython_api.pxd``
 ``peak.pxi``         multiply-adds on registers alone: the yardstick of the benchmarks
 ===================  =================================================================================================
 
@@ -31,7 +32,7 @@ without the GIL, and gives the same bits for any number of threads.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
@@ -115,8 +116,14 @@ with short_waits():
 has_openmp: bool = modules[np.dtype(np.float32)].describe()["openmp"]
 
 
+#: Called after `use`: whoever has kept something of the modules in use takes it anew.
+after_use: list[Callable[[], None]] = []
+
+
 def use(name: str) -> None:
     """Switch every later call to another instruction set (the tests run the kernels of each)."""
     global isa
     isa = choose_isa(name, built_isas(), offered_isas())
     modules.update(load(isa))
+    for function in after_use:
+        function()

@@ -29,6 +29,7 @@ class Kernels(Protocol):
     """A module of kernels: one instruction set, one dtype."""
 
     def describe(self) -> Description: ...
+    def api(self) -> object: ...
 
     def conv_forward(
         self, x: Real, weight: Real, bias: Real | None, y: Real, axes: Records, groups: int, threads: int
