@@ -62,8 +62,8 @@ def test_every_variant_has_the_kernels_of_the_protocol(isa):
         assert kernels_of(module) == methods
 
 
-#: What a variant is, and the yardstick of the benchmarks.
-NOT_OPERATIONS = {"describe", "multiply_add_peak"}
+#: What a variant is, what it lends to other packages, and the yardstick of the benchmarks.
+NOT_OPERATIONS = {"describe", "api", "multiply_add_peak"}
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
