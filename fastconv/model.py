@@ -19,6 +19,7 @@ from fastconv.layers.checks import with_batch
 from fastconv.layers.config import bound_arguments
 from fastconv.layers.context import Context
 from fastconv.layers.symbol import Input, Shape, Symbol, input_shape_of
+from fastconv.layers.traits import Traits
 from fastconv.layers.tree import collect, name_layers, other_places, walk
 from fastconv.registry import layers as registry
 
@@ -136,6 +137,10 @@ class Model(Layer):
 
     def _members(self) -> Sequence[Layer]:
         return self._graph.layers if self._graph else ()
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(integers=any(layer.traits.integers for layer in self._members()))
 
     @property
     def label(self) -> str:

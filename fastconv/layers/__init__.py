@@ -51,6 +51,7 @@ from fastconv.layers.pool import (
 )
 from fastconv.layers.separable import DepthwiseConv2d, SeparableConv2d
 from fastconv.layers.shape import AddCoords, Flatten, Reshape, Upsample, ZeroPad
+from fastconv.layers.traits import Traits
 from fastconv.registry import Entry, PluginLoadError
 from fastconv.registry import layers as _registry
 
@@ -112,6 +113,7 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Tanh",
+    "Traits",
     "Upsample",
     "ZeroPad",
     "entries",

@@ -12,6 +12,7 @@ from fastconv.layers.checks import number, require_channels, require_floats
 from fastconv.layers.context import Context
 from fastconv.layers.initializers import checked_initializer, initialise
 from fastconv.layers.symbol import Shape
+from fastconv.layers.traits import Traits
 from fastconv.registry import layers
 
 
@@ -37,6 +38,8 @@ class ReLU(_Elementwise):
     array([[0., 0., 3.]])
     """
 
+    traits = Traits(kinks=(0.0,))
+
     function = "relu"
 
 
@@ -48,6 +51,8 @@ class LeakyReLU(_Elementwise):
     >>> LeakyReLU(0.5)(np.array([[-2.0, 3.0]]))
     array([[-1.,  3.]])
     """
+
+    traits = Traits(kinks=(0.0,))
 
     function = "leaky_relu"
 
@@ -65,6 +70,8 @@ class PReLU(Layer):
     >>> PReLU(initializer=0.5)(np.array([[-2.0, 3.0]], np.float32))
     array([[-1.,  3.]], dtype=float32)
     """
+
+    traits = Traits(kinks=(0.0,))
 
     def __init__(self, *, initializer: Any = 0.25) -> None:
         self.initializer = initializer
@@ -100,6 +107,8 @@ class ELU(_Elementwise):
     array([[-0.632,  3.   ]])
     """
 
+    traits = Traits(kinks=(0.0,))
+
     function = "elu"
 
     def __init__(self, alpha: float = 1.0) -> None:
@@ -114,6 +123,8 @@ class SELU(_Elementwise):
     >>> SELU()(np.array([[-1.0, 1.0]])).round(3)
     array([[-1.111,  1.051]])
     """
+
+    traits = Traits(kinks=(0.0,))
 
     function = "selu"
 
@@ -154,6 +165,8 @@ class HardSwish(_Elementwise):
     array([[0.   , 1.125, 4.   ]])
     """
 
+    traits = Traits(kinks=(-3.0, 3.0))
+
     function = "hard_swish"
 
 
@@ -165,6 +178,8 @@ class HardSigmoid(_Elementwise):
     >>> HardSigmoid()(np.array([[-4.0, 0.0, 1.5, 4.0]]))
     array([[0.  , 0.5 , 0.75, 1.  ]])
     """
+
+    traits = Traits(kinks=(-3.0, 3.0))
 
     function = "hard_sigmoid"
 

@@ -13,6 +13,7 @@ import numpy as np
 from fastconv.layers.config import bound_arguments, layers_in
 from fastconv.layers.context import Context
 from fastconv.layers.symbol import Node, Shape, Symbol, several
+from fastconv.layers.traits import Traits
 from fastconv.layers.tree import collect, walk
 from fastconv.registry import layers as registry
 from fastconv.version import __version__
@@ -67,6 +68,8 @@ class Layer:
     api_version : int
         Of the class: the version of the layer API that it was written for, ``fastconv.layers.API_VERSION`` at that time; the
         first, where it does not say.
+    traits : Traits
+        Of the class: what nobody can see from outside, for `fastconv.testing`; see `fastconv.layers.Traits`.
 
     Examples
     --------
@@ -80,6 +83,7 @@ class Layer:
     """
 
     api_version: ClassVar[int] = 1
+    traits: Any = Traits()  # or a property, where it depends on the arguments
 
     params: dict[str, np.ndarray]
     buffers: dict[str, np.ndarray]
@@ -108,6 +112,14 @@ class Layer:
     def from_config(cls: type[Self], config: dict[str, Any]) -> Self:
         """Return a new, unbuilt layer made with the arguments of `config`."""
         return cls(**config)
+
+    @classmethod
+    def examples(cls) -> Sequence[Any]:
+        """Return layers of this class that are worth testing, unbuilt; by default `fastconv.testing` thinks some up.
+
+        An item is a layer, or a pair of a layer and the shapes of its inputs, ``(Scale(), [(8, 8, 3)])``.
+        """
+        return ()
 
     # the three below are typed loosely, so that a subclass may name its inputs
     def build(self, *shapes: Any, **keywords: Any) -> None:
@@ -299,6 +311,12 @@ def ensure_built(layer: Layer, shapes: Sequence[Shape], rng: np.random.Generator
 
 def run(layer: Layer, ctx: Context, xs: Sequence[np.ndarray]) -> tuple[Any, Backward]:
     """Return ``layer.forward(ctx, *xs)``, checked to be a pair; errors name the layer."""
+    for x in xs:
+        if x.dtype not in FLOATS and x.dtype.newbyteorder("=") not in FLOATS and not layer.traits.integers:
+            raise TypeError(
+                f"in {layer.label}: x must be a float32 or float64 array, got {x.dtype} of shape {x.shape}: "
+                f"cast it, with x.astype(numpy.{layer.dtype})"
+            )
     params = layer.own("params")
     if params:
         dtype = next(iter(params.values())).dtype

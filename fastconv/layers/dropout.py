@@ -8,6 +8,7 @@ from fastconv.layers.base import Backward, Layer
 from fastconv.layers.checks import number, require_floats
 from fastconv.layers.context import Context
 from fastconv.layers.symbol import Shape
+from fastconv.layers.traits import Traits
 from fastconv.registry import layers
 
 
@@ -27,6 +28,8 @@ class Dropout(Layer):
     >>> Dropout(0.5)(x)
     array([[1., 1., 1., 1., 1., 1.]], dtype=float32)
     """
+
+    traits = Traits(linear=True, shares_input=True)
 
     def __init__(self, rate: float = 0.5) -> None:
         self.rate = number(rate, "rate", low=0.0, high=1.0)

@@ -13,6 +13,7 @@ from fastconv.layers.checks import positive
 from fastconv.layers.context import Context
 from fastconv.layers.initializers import checked_initializer, initialise
 from fastconv.layers.symbol import Shape
+from fastconv.layers.traits import Traits
 from fastconv.layers.windowed import Gradients, named_gradients, wanted
 from fastconv.registry import layers
 
@@ -39,6 +40,8 @@ class Linear(Layer):
     >>> Linear(10)(np.zeros((2, 784), np.float32)).shape
     (2, 10)
     """
+
+    traits = Traits(linear=True)
 
     def __init__(
         self, features: int, *, bias: bool = True, initializer: Any = "he_normal", bias_initializer: Any = "zeros"

@@ -8,6 +8,7 @@ from fastconv.layers.base import Backward, Layer
 from fastconv.layers.checks import require_floats, with_batch
 from fastconv.layers.context import Context
 from fastconv.layers.symbol import Shape
+from fastconv.layers.traits import Traits
 from fastconv.registry import layers
 
 
@@ -37,6 +38,8 @@ class Add(_Broadcast):
     >>> Add()(np.array([[1.0, 2.0]]), np.array([[10.0, 20.0]]))
     array([[11., 22.]])
     """
+
+    traits = Traits(linear=True)
 
     def forward(self, ctx: Context, *xs: np.ndarray) -> tuple[np.ndarray, Backward]:
         self._check(xs)
@@ -87,6 +90,8 @@ class Concat(Layer):
     >>> Concat()(np.zeros((1, 8, 8, 3)), np.zeros((1, 8, 8, 5))).shape
     (1, 8, 8, 8)
     """
+
+    traits = Traits(linear=True)
 
     def __init__(self, axis: int = -1) -> None:
         if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):

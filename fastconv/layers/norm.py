@@ -9,6 +9,7 @@ from fastconv.layers.base import Backward, Layer
 from fastconv.layers.checks import number, positive, require_channels, spatial_shape
 from fastconv.layers.context import Context
 from fastconv.layers.symbol import Shape
+from fastconv.layers.traits import Traits
 from fastconv.registry import layers
 
 
@@ -57,6 +58,8 @@ class BatchNorm(_Norm):
     >>> y[:, 0], layer.buffers["mean"], layer.buffers["var"]
     (array([-1.,  1.], dtype=float32), array([1.], dtype=float32), array([1.5], dtype=float32))
     """
+
+    traits = Traits(mixes_samples=True)
 
     def __init__(self, *, momentum: float = 0.9, eps: float = 1e-5) -> None:
         self.momentum = number(momentum, "momentum", low=0.0, high=1.0)

@@ -12,7 +12,11 @@ from fastconv.layers.base import Backward, Layer
 from fastconv.layers.checks import spatial_shape
 from fastconv.layers.context import Context
 from fastconv.layers.symbol import Shape
+from fastconv.layers.traits import Traits
 from fastconv.registry import layers
+
+_MAX = Traits(kinks="ties")
+_MEAN = Traits(linear=True)
 
 
 class _Pool(Layer):
@@ -40,6 +44,8 @@ class _Pool(Layer):
 
 
 class _MaxPool(_Pool):
+    traits = _MAX
+
     def __init__(
         self,
         kernel_size: Any = 2,
@@ -64,6 +70,8 @@ class _MaxPool(_Pool):
 
 
 class _AvgPool(_Pool):
+    traits = _MEAN
+
     def __init__(
         self,
         kernel_size: Any = 2,
@@ -227,7 +235,7 @@ class AdaptiveAvgPool1d(_AdaptivePool):
     array([1., 3.], dtype=float32)
     """
 
-    rank, reduce = 1, staticmethod(_reduce_avg)
+    rank, reduce, traits = 1, staticmethod(_reduce_avg), _MEAN
 
 
 @layers.register("AdaptiveAvgPool2d")
@@ -241,7 +249,7 @@ class AdaptiveAvgPool2d(_AdaptivePool):
     (1, 2, 3, 4)
     """
 
-    rank, reduce = 2, staticmethod(_reduce_avg)
+    rank, reduce, traits = 2, staticmethod(_reduce_avg), _MEAN
 
 
 @layers.register("AdaptiveAvgPool3d")
@@ -253,7 +261,7 @@ class AdaptiveAvgPool3d(_AdaptivePool):
     (1, 2, 2, 2, 2)
     """
 
-    rank, reduce = 3, staticmethod(_reduce_avg)
+    rank, reduce, traits = 3, staticmethod(_reduce_avg), _MEAN
 
 
 @layers.register("AdaptiveMaxPool1d")
@@ -265,7 +273,7 @@ class AdaptiveMaxPool1d(_AdaptivePool):
     array([2., 4.], dtype=float32)
     """
 
-    rank, reduce = 1, staticmethod(_reduce_max)
+    rank, reduce, traits = 1, staticmethod(_reduce_max), _MAX
 
 
 @layers.register("AdaptiveMaxPool2d")
@@ -277,7 +285,7 @@ class AdaptiveMaxPool2d(_AdaptivePool):
     (1, 1, 1, 4)
     """
 
-    rank, reduce = 2, staticmethod(_reduce_max)
+    rank, reduce, traits = 2, staticmethod(_reduce_max), _MAX
 
 
 @layers.register("AdaptiveMaxPool3d")
@@ -289,7 +297,7 @@ class AdaptiveMaxPool3d(_AdaptivePool):
     (1, 2, 2, 2, 2)
     """
 
-    rank, reduce = 3, staticmethod(_reduce_max)
+    rank, reduce, traits = 3, staticmethod(_reduce_max), _MAX
 
 
 class _GlobalPool(Layer):
@@ -321,7 +329,7 @@ class GlobalAvgPool(_GlobalPool):
     (2, 64)
     """
 
-    reduce = staticmethod(_reduce_avg)
+    reduce, traits = staticmethod(_reduce_avg), _MEAN
 
 
 @layers.register("GlobalMaxPool")
@@ -333,4 +341,4 @@ class GlobalMaxPool(_GlobalPool):
     (2, 1, 1, 64)
     """
 
-    reduce = staticmethod(_reduce_max)
+    reduce, traits = staticmethod(_reduce_max), _MAX

@@ -14,6 +14,7 @@ from fastconv.layers.base import Backward, Layer
 from fastconv.layers.checks import require_floats, spatial_shape
 from fastconv.layers.context import Context
 from fastconv.layers.symbol import Shape
+from fastconv.layers.traits import Traits
 from fastconv.registry import layers
 
 
@@ -25,6 +26,8 @@ class Flatten(Layer):
     >>> Flatten()(np.zeros((2, 4, 4, 3))).shape
     (2, 48)
     """
+
+    traits = Traits(linear=True, shares_input=True)
 
     def output_shape(self, shape: Shape) -> Shape:
         return (math.prod(shape),)
@@ -46,6 +49,8 @@ class Reshape(Layer):
     >>> Reshape((7, 7, -1))(np.zeros((2, 490))).shape
     (2, 7, 7, 10)
     """
+
+    traits = Traits(linear=True, shares_input=True)
 
     def __init__(self, shape: Sequence[int]) -> None:
         if not isinstance(shape, (tuple, list)):
@@ -81,6 +86,8 @@ class ZeroPad(Layer):
     >>> ZeroPad(((0, 1), (2, 2)))(np.zeros((1, 8, 8, 3))).shape
     (1, 9, 12, 3)
     """
+
+    traits = Traits(linear=True)
 
     def __init__(self, padding: Any = 1) -> None:
         if isinstance(padding, str):
@@ -126,6 +133,8 @@ class Upsample(Layer):
     array([0., 1., 3., 4.])
     """
 
+    traits = Traits(linear=True)
+
     def __init__(self, scale: Any = 2, *, mode: str = "nearest") -> None:
         ntuple(scale, len(scale) if isinstance(scale, (tuple, list)) else 1, "scale")
         if mode not in ("nearest", "bilinear"):
@@ -167,6 +176,8 @@ class AddCoords(Layer):
            [ 0. ,  0.5],
            [ 0. ,  1. ]])
     """
+
+    traits = Traits(linear=True)
 
     def __init__(self, *, radius: bool = False) -> None:
         self.radius = bool(radius)

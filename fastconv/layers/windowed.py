@@ -10,6 +10,7 @@ from fastconv.geometry import conv_output, effective_kernel, ntuple, padding_pai
 from fastconv.layers.base import Layer
 from fastconv.layers.initializers import checked_initializer, initialise
 from fastconv.layers.symbol import Shape
+from fastconv.layers.traits import Traits
 
 Gradients = dict[str, np.ndarray]
 
@@ -27,6 +28,8 @@ def named_gradients(dweight: np.ndarray | None, dbias: np.ndarray | None) -> Gra
 
 class Windowed(Layer):
     """What layers with a window share: the arguments of the window, checked, and the first values."""
+
+    traits = Traits(linear=True)
 
     rank: int
     groups = 1

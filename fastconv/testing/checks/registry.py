@@ -1,0 +1,43 @@
+"""The table of checks: each is a function of one `Case` that raises `CheckFailed`, under a name, in a group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from fastconv.testing.cases import Case
+
+GROUPS = ("API", "Arrays", "Mathematics", "State", "Concurrency", "Packaging")
+
+
+class Check(NamedTuple):
+    """One check: its name, its group, what it does, and whether one example (a typical one) is enough.
+
+    `function` raises `CheckFailed` where the layer is wrong and `CheckSkipped` where there is nothing to check.
+    """
+
+    name: str
+    group: str
+    function: Callable[[Case], None]
+    once: bool
+
+    @property
+    def about(self) -> str:
+        """What the check proves and what to do where it fails, in one paragraph."""
+        return " ".join((self.function.__doc__ or "").split())
+
+
+#: Every check by its name, in the order in which they run.
+CHECKS: dict[str, Check] = {}
+
+
+def check(group: str, *, once: bool = False) -> Callable[[Callable[[Case], None]], Callable[[Case], None]]:
+    """Return a decorator that puts a function into the table under its own name."""
+    if group not in GROUPS:
+        raise ValueError(f"group must be one of {GROUPS}, got {group!r}")
+
+    def decorate(function: Callable[[Case], None]) -> Callable[[Case], None]:
+        CHECKS[function.__name__] = Check(function.__name__, group, function, once)
+        return function
+
+    return decorate
