@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
+from typing import Any
 
 
 def positive_integer(text: str) -> int:
@@ -33,6 +35,21 @@ def positive_number(text: str) -> float:
     if not (math.isfinite(number) and number > 0):
         raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
     return number
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """Return what a JSON object says.
+
+    >>> json_object('{"channels": 4}')
+    {'channels': 4}
+    """
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise argparse.ArgumentTypeError(f'expected a JSON object, as in {{"channels": 4}}, got {text!r}')
+    return found
 
 
 def image_size(text: str) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""``fastconv plugins``: what installed packages add, whether it can be imported, and what is wrong where it cannot."""
+"""``fastconv plugins``: what installed packages add, and what is wrong with it; with ``check``, proves layers right."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from fastconv.cli.options import positive_number
+from fastconv.cli.options import image_shape, json_object, positive_integer, positive_number
 from fastconv.cli.tables import plural, table
 
 if TYPE_CHECKING:
@@ -27,6 +27,18 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--timeout", type=positive_number, default=30.0, metavar="S", help="seconds that one import may take (30)"
     )
     parser.set_defaults(run=run)
+    check = parser.add_subparsers(dest="action", metavar="check NAME").add_parser(
+        "check",
+        help="run the conformance suite on a layer",
+        description="Run fastconv's conformance suite on a layer, or on all layers of a package: gradients, shapes, memory, "
+        "saving and loading, threads, packaging. The exit code is 1 where a check fails.",
+    )
+    check.add_argument("name", metavar="NAME", help="a layer, as in acme.Swish, or a package, as in acme-layers")
+    check.add_argument("--config", type=json_object, metavar="JSON", help="arguments of the layer: '{\"channels\": 4}'")
+    check.add_argument("--input-shape", type=image_shape, metavar="HxWxC", help="found by trying where it is left out")
+    check.add_argument("--max-examples", type=positive_integer, default=25, metavar="N", help="for each check (25)")
+    check.add_argument("--verbose", action="store_true", help="list what passes, too")
+    check.set_defaults(run=run_check)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -51,6 +63,42 @@ def run(options: argparse.Namespace) -> int:
             if options.verbose and plugin.details:
                 print(plugin.details.rstrip())
     return 1 if broken else 0
+
+
+def run_check(options: argparse.Namespace) -> int:
+    """Print what each check says of each layer."""
+    from fastconv import layers
+    from fastconv.testing import check_layer
+
+    shapes = None if options.input_shape is None else [options.input_shape]
+    failures = 0
+    for name in _layers_called(options.name):
+        layer = layers.get(name)
+        if options.config is not None:
+            layer = layer.from_config(options.config)
+        results = check_layer(layer, input_shapes=shapes, max_examples=options.max_examples, on_fail="return")
+        bad = [result for result in results if not result.ok]
+        passed = sum(result.status == "passed" for result in results)
+        print(
+            f"{name}: {plural(passed, 'check')} passed, {len(bad) or 'none'} failed, {len(results) - passed - len(bad)} skipped"
+        )
+        for result in results if options.verbose else bad:
+            print(f"\n{result}" if result in bad else f"  {result}")
+        failures += len(bad)
+    return 1 if failures else 0
+
+
+def _layers_called(name: str) -> list[str]:
+    """Return the names of the layers of a package, or the one layer that is called `name`."""
+    from fastconv import discovery, layers, plugins
+
+    def same(package: str) -> bool:
+        return discovery.normalized(package) == discovery.normalized(name)
+
+    found = [plugin.name for plugin in plugins.entries() if plugin.kind == "layer" and same(plugin.package)]
+    if not found:
+        layers.get(name)
+    return found or [name]
 
 
 def _as_json(plugin: Plugin, *, details: bool) -> dict[str, object]:

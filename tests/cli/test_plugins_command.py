@@ -214,3 +214,35 @@ def test_losses_optimizers_and_callbacks_by_name(folder: Folder, capsys: pytest.
     assert capsys.readouterr().out == "epoch 1\nepoch 2\n"
     with pytest.raises(TypeError, match=r"only a subclass of fastconv.training.Loss can be registered as a loss"):
         fastconv.training.register_loss("acme.lion")(model.__class__)
+
+
+WRONG = """
+    from fastconv.layers import Layer
+
+    class Half(Layer):
+        def output_shape(self, shape):
+            return shape
+
+        def forward(self, ctx, x):
+            return x[:1], lambda dy: (dy, {})
+"""
+
+
+def test_check_proves_a_layer_or_finds_what_is_wrong(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("hypothesis")
+    folder.install("wrong-layers", "1", {"wrong.Half": "wrong_mod:Half"}, {"wrong_mod": WRONG})
+    check = ["plugins", "check", "--max-examples", "2"]
+    assert main([*check, "Linear", "--config", '{"features": 3}', "--input-shape", "1x1x4"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("Linear: ")
+    assert "none failed" in said
+    assert main([*check, "Flatten", "--verbose"]) == 0
+    assert "passed" in capsys.readouterr().out.partition("\n")[2]
+    assert main([*check, "wrong_layers"]) == 1
+    said = capsys.readouterr().out
+    assert said.startswith("wrong.Half: ")
+    assert "failed" in said.partition("\n")[2]
+    assert main([*check, "acme.Nothing"]) == 1
+    assert "there is no layer named 'acme.Nothing'" in capsys.readouterr().err
+    assert main([*check, "Linear", "--config", "3"]) == 2
+    assert "expected a JSON object" in capsys.readouterr().err
