@@ -25,6 +25,7 @@ from fastconv.layers.activation import (
     Tanh,
 )
 from fastconv.layers.base import API_VERSION, Layer
+from fastconv.layers.borrowed import Prototype, TorchLayer
 from fastconv.layers.config import from_spec, to_spec
 from fastconv.layers.context import Context
 from fastconv.layers.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
@@ -105,6 +106,7 @@ __all__ = [
     "Multiply",
     "PReLU",
     "PluginLoadError",
+    "Prototype",
     "ReLU",
     "Reshape",
     "SeparableConv2d",
@@ -113,6 +115,7 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Tanh",
+    "TorchLayer",
     "Traits",
     "Upsample",
     "ZeroPad",
