@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 #: Command -> its module and what it measures. A module has `add_arguments` and `run`.
 COMMANDS = {
     "cases": ("compare", "layers and networks against PyTorch, by groups that have targets"),
+    "report": ("merge", "tables and a chart again, from the JSON of one or several runs"),
+    "epoch": ("epoch", "an epoch of the default network on Fashion-MNIST"),
+    "calls": ("calls", "the fixed cost of one call on a tiny input"),
+    "memory": ("memory", "peak memory of a training step"),
+    "sweep": ("sweep", "how time grows with image size, channels and batch"),
+    "import": ("import_time", "what `import fastconv` costs"),
 }
 
 
@@ -27,4 +32,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

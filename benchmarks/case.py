@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from fastconv import geometry
 
-#: A case with more work or larger arrays than this gets smaller images: about two seconds on one core, and three libraries'
-#: arrays in a few GB.
-MOST_OPERATIONS = 1e11
+#: A case with more work forward or larger arrays than this gets smaller images: both its gradients take about two seconds on
+#: one core, and three libraries' arrays a few GB.
+MOST_OPERATIONS = 5e10
 MOST_ELEMENTS = 2**27
 
 #: A multiply-add, a comparison or an exponential count alike where arrays stream through memory; see `Case.bytes`.
@@ -76,10 +76,12 @@ class Case:
         return itemsize * ((x if reads_x else 0) + y + (x if work == "backward" else 0))
 
     def fitted(self) -> Case:
-        """Return the case with images halved until a call takes at most about two seconds."""
+        """Return the case with images halved until a call takes at most about two seconds, then fewer of them."""
         case = self
         while case._too_much() and min(case.size) // 2 >= max((1, *case.kernel)) * case.dilation:
             case = replace(case, size=tuple(n // 2 for n in case.size))
+        while case._too_much() and case.batch > 1:
+            case = replace(case, batch=case.batch // 2)
         return case
 
     def _too_much(self) -> bool:
@@ -87,10 +89,10 @@ class Case:
         return self.operations("forward") > MOST_OPERATIONS or elements > MOST_ELEMENTS
 
     def __str__(self) -> str:
-        size = _times(self.size)
+        images = f"{self.batch} x {_times(self.size)}" if self.size else f"{self.batch} rows"
         if self.op == "network":
-            return f"{self.name} {self.batch} x {size}"
-        text = f"{self.batch} x {size} {self.name or self.op} {self.channels}"
+            return f"{self.name} {images}"
+        text = f"{images} {self.name or self.op} {self.channels}"
         if self.outputs:
             text += f" -> {self.outputs}"
         if self.kernel:

@@ -8,13 +8,14 @@ run stopped.
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from pathlib import Path
 
 from benchmarks import machine, report
 from benchmarks.cases import BATCHES, NETWORKS
 from benchmarks.groups import BY_NAME, PASSES, Task, select
-from benchmarks.turns import ISA_VARIABLES, Engine, Timing, Turns
+from benchmarks.turns import ISA_VARIABLES, PAUSE, SLOW, WARM_UP, WARM_UP_SECONDS, Engine, Timing, Turns
 
 QUICK_CASES = 5  # of each group
 QUICK_OPERATIONS = 1e10  # of a call, at most
@@ -23,7 +24,6 @@ QUICK_OPERATIONS = 1e10  # of a call, at most
 SECONDS_PER_OPERATION = 1 / 60e9
 SECONDS_PER_BYTE = 1 / 5e9
 SECONDS_PER_ELEMENT = 5e-9
-SECONDS_TO_START = 6.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,26 +35,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--batches", type=int, nargs="+", default=None, help=f"images; {BATCHES} unless given")
     parser.add_argument("--passes", nargs="+", choices=PASSES, default=[], help="those with a target, unless given")
+    parser.add_argument("--quick", action="store_true", help="few cases of each group, in about five minutes")
+    add_measuring_arguments(parser)
+    parser.add_argument("--resume", action="store_true", help="keep what NAME.json has and measure the rest")
+    parser.add_argument("--limit", type=float, metavar="SECONDS", help="stop before the run has taken so long")
+    parser.add_argument("--dry-run", action="store_true", help="say what would run and how long")
+
+
+def add_measuring_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare how to measure and against what, for every command that compares cases."""
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=3, help="turns of each library, for each case")
     parser.add_argument("--seconds", type=float, default=0.1, help="of a turn, at least one call")
-    parser.add_argument("--quick", action="store_true", help="few cases of each group, in about five minutes")
+    parser.add_argument("--cold", action="store_true", help="empty the caches before each call; the default is warm")
     parser.add_argument("--isa", choices=list(ISA_VARIABLES), help="hold both sides to an instruction set")
     parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
     against = ["torch", "float32", *ISA_VARIABLES]
     parser.add_argument("--against", choices=against, help="PyTorch, or fastconv in another dtype or instruction set")
     parser.add_argument("--statistic", choices=["median", "least"], default="median", help="of a case's calls")
     parser.add_argument("--output", type=Path, metavar="NAME", help="write NAME.json, NAME.md and NAME.png")
-    parser.add_argument("--resume", action="store_true", help="keep what NAME.json has and measure the rest")
-    parser.add_argument("--limit", type=float, metavar="SECONDS", help="stop before the run has taken so long")
-    parser.add_argument("--dry-run", action="store_true", help="say what would run and how long")
 
 
 def run(options: argparse.Namespace) -> None:
     """Measure, print, write."""
     start = time.perf_counter()
     selected = selection(options)
-    results, facts = [], machine.describe(options.isa, options.dtype)
+    results: list[report.Result] = []
+    facts = facts_of(options)
     if options.output and options.resume and options.output.with_suffix(".json").exists():
         results, before = report.load(options.output.with_suffix(".json"))
         if before != facts:
@@ -73,28 +80,46 @@ def run(options: argparse.Namespace) -> None:
             measure(tasks, threads, options, start, results)
     if options.dry_run or not results:
         return
-    for threads in report.counts(results):
-        print(f"\n{threads} thread(s); * below the lowest ratio that a single case may have")
-        print(report.summary(results, threads))
+    report.show(results)
     if options.output:
-        write(options.output, results, facts)
+        report.write(options.output, results, facts)
 
 
 def selection(options: argparse.Namespace) -> dict[str, list[Task]]:
     """Return the tasks of each group."""
-    limits = {"most": QUICK_CASES, "operations": QUICK_OPERATIONS} if options.quick else {}
     return select(
-        options.groups, networks=options.networks, batches=options.batches or BATCHES, ways=options.passes, **limits
+        options.groups,
+        networks=options.networks,
+        batches=options.batches or BATCHES,
+        ways=options.passes,
+        most=QUICK_CASES if options.quick else None,
+        operations=QUICK_OPERATIONS if options.quick else math.inf,
     )
 
 
 def engines(options: argparse.Namespace, threads: int) -> list[Engine]:
     """Return fastconv first, then what it is compared with."""
     ours = Engine("fastconv", dtype=options.dtype, isa=options.isa, threads=threads)
-    against = options.against or ("torch" if options.dtype == "float32" else "float32")
+    against = rival(options)
     if against == "torch":
         return [ours, *(ours._replace(library="torch", layout=layout) for layout in ("contiguous", "channels_last"))]
     return [ours, ours._replace(dtype="float32") if against == "float32" else ours._replace(isa=against)]
+
+
+def rival(options: argparse.Namespace) -> str:
+    """Return what fastconv is compared with: PyTorch, unless float64 is asked for or something else is named."""
+    return options.against or ("torch" if options.dtype == "float32" else "float32")
+
+
+def facts_of(options: argparse.Namespace) -> dict[str, str]:
+    """Return the machine and what is compared on it."""
+    facts = machine.describe(options.isa, options.dtype, rival(options))
+    return facts | {"caches": "emptied before each call"} if options.cold else facts
+
+
+def turns_of(options: argparse.Namespace, threads: int) -> Turns:
+    """Return the processes that measure as these options say."""
+    return Turns(engines(options, threads), rounds=options.rounds, seconds=options.seconds, cold=options.cold)
 
 
 def measure(
@@ -105,32 +130,41 @@ def measure(
     results: list[report.Result],
 ) -> None:
     """Measure tasks until the time is over, and append to the results."""
-    libraries = engines(options, threads)
-    ours, others = libraries[0], libraries[1:]
-    with Turns(libraries, rounds=options.rounds, seconds=options.seconds) as turns:
-        peak, bandwidth = machine.yardsticks(turns, ours)
+    with turns_of(options, threads) as turns:
+        peak, bandwidth = machine.yardsticks(turns)
         print(f"peak {peak / 1e9:.0f} GFLOP/s on registers alone, copy {bandwidth / 1e9:.1f} GB/s")
         last = ""
         for group, task in tasks:
-            if options.limit and time.perf_counter() - start + estimate(task, options, threads) > options.limit:
+            if (
+                options.limit is not None
+                and time.perf_counter() - start + estimate(task, options, threads) > options.limit
+            ):
                 print("the time is over: run again with --resume for the rest")
                 break
             if group != last:
                 print(f"\n{BY_NAME[group].title}", flush=True)
                 last = group
-            timings = turns.measure(task.case, task.way)
-            result = report.Result(
-                *(group, str(task.case), task.way, threads, task.case.networks),
-                seconds(timings[ours], options),
-                {label(engine): seconds(timings[engine], options) for engine in others if engine in timings},
-                *(task.case.operations(task.way), task.case.bytes(task.way, 4 if options.dtype == "float32" else 8)),
-                *(peak, bandwidth, options.dtype, options.isa),
-            )
+            result = measured(turns, group, task, options)._replace(peak=peak, bandwidth=bandwidth)
             results.append(result)
             case, way, mine, theirs, rate, share, ratio = report.row(result)
             print(f"{case:<48} {way:<15} {mine:>7} {theirs:>10} {rate:>12} {share:>6} {ratio:>7}", flush=True)
             if options.output:
-                report.save(options.output.with_suffix(".json"), results, machine.describe(options.isa, options.dtype))
+                report.save(options.output.with_suffix(".json"), results, facts_of(options))
+
+
+def measured(turns: Turns, group: str, task: Task, options: argparse.Namespace) -> report.Result:
+    """Return what the libraries take for a task; the first is ours."""
+    timings = turns.measure(task.case, task.way)
+    ours, *others = turns.engines
+    return report.Result(
+        *(group, str(task.case), task.way, ours.threads, task.case.networks),
+        seconds(timings[ours], options),
+        {label(engine): seconds(timings[engine], options) for engine in others if engine in timings},
+        *(task.case.operations(task.way), task.case.bytes(task.way, 4 if ours.dtype == "float32" else 8)),
+        dtype=ours.dtype,
+        isa=ours.isa,
+        against=rival(options),
+    )
 
 
 def seconds(timing: Timing, options: argparse.Namespace) -> float:
@@ -143,14 +177,6 @@ def label(engine: Engine) -> str:
     return engine.layout if engine.library == "torch" else f"{engine.dtype} {engine.isa or ''}".strip()
 
 
-def write(output: Path, results: list[report.Result], facts: dict[str, str]) -> None:
-    """Write the three forms of a report."""
-    report.save(output.with_suffix(".json"), results, facts)
-    output.with_suffix(".md").write_text(report.markdown(results, facts), encoding="utf-8")
-    report.chart(output.with_suffix(".png"), results)
-    print(f"wrote {output}.json, .md and .png")
-
-
 def estimate(task: Task, options: argparse.Namespace, threads: int) -> float:
     """Return the seconds that a task may take, roughly."""
     case, way = task
@@ -158,8 +184,11 @@ def estimate(task: Task, options: argparse.Namespace, threads: int) -> float:
     elements = case.batch * (case.channels + case.outputs)
     for n in case.size:
         elements *= n
-    turn = max(options.seconds, call) + max(call, min(3 * call, 0.1)) + 0.01
-    return len(engines(options, threads)) * (options.rounds * turn + 2 * elements * SECONDS_PER_ELEMENT)
+    if call > SLOW:
+        took = call * (1 + min(2, options.rounds))
+    else:
+        took = options.rounds * (max(options.seconds, call) + max(call, min(WARM_UP * call, WARM_UP_SECONDS)) + PAUSE)
+    return len(engines(options, threads)) * (took + 2 * elements * SECONDS_PER_ELEMENT)
 
 
 def duration(seconds: float) -> str:

@@ -1,86 +1,95 @@
-"""One epoch of the default network on Fashion-MNIST, in fastconv and in PyTorch: ``python -m benchmarks.epoch --data DIR``.
+"""``python -m benchmarks epoch --data DIR``: one epoch of the default network on Fashion-MNIST, in fastconv and in PyTorch.
 
 DIR holds the four IDX files of the full data set (Debian: package ``dataset-fashion-mnist``). The same network, batch size,
-optimizer and schedule run in both, each in a process of its own and in turn, since the idle threads of one library would
-disturb the other. PyTorch is used as its users would: tensors in memory, batches by index, in the faster of its two memory
-formats. An epoch is timed with its data pipeline, and without the test after it.
+optimizer and schedule run in both, in turn, each time in a fresh process. PyTorch is used as its users would: tensors in
+memory, batches by index, in the faster of its two memory formats. An epoch is timed with its data pipeline, and without the
+test after it.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import statistics
-import subprocess
-import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks import compare, report
+from benchmarks.turns import ISA_VARIABLES, Engine, environment, variables
+
 BATCH_SIZE = 64
 LEARNING_RATE = 4e-3
-ENGINES = ("fastconv", "torch contiguous", "torch channels_last")
 
 
-def main() -> None:
-    """Run the engines in turn and print times, accuracies and the ratio."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+class Trained(NamedTuple):
+    """Seconds of each epoch, and the test accuracy after the last."""
+
+    seconds: list[float]
+    accuracy: float
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the command."""
     parser.add_argument("--data", required=True, help="folder with the IDX files")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=1, help="how often each engine has its turn")
-    parser.add_argument("--engine", choices=ENGINES, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.engine:
-        print(json.dumps(train(options.engine, options.data, options.threads, options.epochs)))
-        return
-    seconds: dict[str, list[float]] = {engine: [] for engine in ENGINES}
-    for number in range(options.rounds):
-        for engine in ENGINES:
-            result = run_alone(engine, options)
-            seconds[engine] += result["seconds"]
-            times = ", ".join(f"{value:.2f}" for value in result["seconds"])
-            print(
-                f"round {number + 1}  {engine:<20} {times} s per epoch; test accuracy {result['accuracy']:.2%}",
-                flush=True,
-            )
-    medians = {engine: statistics.median(values) for engine, values in seconds.items()}
-    print(f"\n{options.threads} threads, batches of {BATCH_SIZE}, medians of {len(seconds['fastconv'])} epochs")
-    for engine, median in medians.items():
-        print(f"  {engine:<20} {median:8.2f} s per epoch")
-    best = min(medians[engine] for engine in ENGINES[1:])
-    print(f"fastconv is {best / medians['fastconv']:.2f} times as fast as PyTorch's better format")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--epochs", type=int, default=1, help="of a turn")
+    parser.add_argument("--rounds", type=int, default=2, help="turns of each library")
+    parser.add_argument("--isa", choices=list(ISA_VARIABLES), help="hold both sides to an instruction set")
+    parser.add_argument(
+        "--output", type=Path, metavar="NAME", help="write NAME.json, which `report` takes with those of `cases`"
+    )
+    parser.set_defaults(dtype="float32", against="torch", cold=False)
 
 
-def run_alone(engine: str, options: argparse.Namespace) -> dict:
-    """Run one engine in a process of its own and return what it measured."""
-    command = [sys.executable, "-m", "benchmarks.epoch", "--engine", engine, "--data", options.data]
-    command += ["--threads", str(options.threads), "--epochs", str(options.epochs)]
-    environment = os.environ | {"OMP_NUM_THREADS": str(options.threads), "FASTCONV_NUM_THREADS": str(options.threads)}
-    result = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(result.stdout.splitlines()[-1])
+def run(options: argparse.Namespace) -> None:
+    """Run the engines in turn and print times, accuracies and the ratio."""
+    results = []
+    for threads in options.threads:
+        engines = compare.engines(options, threads)
+        seconds: dict[Engine, list[float]] = {engine: [] for engine in engines}
+        for number in range(options.rounds):
+            for engine in engines:
+                trained = alone(engine, options.data, options.epochs)
+                seconds[engine] += trained.seconds
+                times = ", ".join(f"{value:.2f}" for value in trained.seconds)
+                print(f"round {number + 1}  {engine}: {times} s per epoch; accuracy {trained.accuracy:.2%}", flush=True)
+        medians = {engine: statistics.median(values) for engine, values in seconds.items()}
+        others = {compare.label(engine): medians[engine] for engine in engines[1:]}
+        case = f"cnn-small, Fashion-MNIST, batch {BATCH_SIZE}"
+        results.append(report.Result("epoch", case, "epoch", threads, "", medians[engines[0]], others, isa=options.isa))
+    report.show(results)
+    if options.output:
+        facts = compare.facts_of(options)
+        report.save(options.output.with_suffix(".json"), results, facts)
 
 
-def train(engine: str, folder: str, threads: int, epochs: int) -> dict:
-    """Train and return ``{"seconds": [one per epoch], "accuracy": after the last}``."""
+def alone(engine: Engine, folder: str, epochs: int) -> Trained:
+    """Return `train` of a fresh process."""
+    with environment(variables(engine)), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(train, engine, folder, epochs).result()
+
+
+def train(engine: Engine, folder: str, epochs: int) -> Trained:
+    """Train in one library."""
     from fastconv.data import load_idx_folder
 
     train_part, test_part, _ = load_idx_folder(folder)
-    (x, y), (x_test, y_test) = [(images.astype(np.float32) / 255, labels) for images, labels in (train_part, test_part)]
-    if engine == "fastconv":
-        return train_fastconv(x, y, x_test, y_test, threads, epochs)
-    return train_torch(x, y, x_test, y_test, threads, epochs, engine.split()[1])
+    parts = [(images.astype(np.float32) / 255, labels) for images, labels in (train_part, test_part)]
+    return (train_fastconv if engine.library == "fastconv" else train_torch)(engine, *parts[0], *parts[1], epochs)
 
 
 def train_fastconv(
-    x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np.ndarray, threads: int, epochs: int
-) -> dict:
+    engine: Engine, x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np.ndarray, epochs: int
+) -> Trained:
     """Train the default network with `fit`, whose history has the seconds of each epoch."""
     import fastconv
     from fastconv import networks, training
 
-    fastconv.set_num_threads(threads)
+    fastconv.set_num_threads(engine.threads)
     model = networks.create(networks.DEFAULT, x.shape[1:], 10)
     history = model.fit(
         x,
@@ -91,30 +100,29 @@ def train_fastconv(
         seed=0,
         verbose=False,
     )
-    return {"seconds": history["seconds"], "accuracy": model.evaluate(x_test, y_test)["accuracy"]}
+    return Trained(history["seconds"], model.evaluate(x_test, y_test)["accuracy"])
 
 
 def train_torch(
-    x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np.ndarray, threads: int, epochs: int, memory_format: str
-) -> dict:
+    engine: Engine, x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np.ndarray, epochs: int
+) -> Trained:
     """Train PyTorch's version; the arrays are channels last, which PyTorch's layout can describe without a copy."""
     import torch
     from torch import nn
 
-    torch.set_num_threads(threads)
+    from benchmarks.theirs import memory_format
+    from benchmarks.theirs_networks import cnn_small
+
+    torch.set_num_threads(engine.threads)
     torch.manual_seed(0)
-    layout = torch.channels_last if memory_format == "channels_last" else torch.contiguous_format
+    layout = memory_format(engine, 4)
 
     def images(array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(array).permute(0, 3, 1, 2).contiguous(memory_format=layout)
 
     inputs, labels, test_inputs, test_labels = images(x), torch.from_numpy(y), images(x_test), torch.from_numpy(y_test)
-    model = nn.Sequential(
-        *(nn.Conv2d(1, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Conv2d(32, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Flatten(), nn.Linear(7 * 7 * 64, 128), nn.ReLU(), nn.Linear(128, 10)),
-    ).to(memory_format=layout)
-    for module in model:
+    model = cnn_small(1, x.shape[1], 10).to(memory_format=layout)
+    for module in model.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             nn.init.kaiming_normal_(module.weight)
             if module.bias is not None:
@@ -136,8 +144,4 @@ def train_torch(
     model.eval()
     with torch.no_grad():
         predicted = torch.cat([model(part).argmax(1) for part in test_inputs.split(256)])
-    return {"seconds": seconds, "accuracy": float((predicted == test_labels).double().mean())}
-
-
-if __name__ == "__main__":
-    main()
+    return Trained(seconds, float((predicted == test_labels).double().mean()))

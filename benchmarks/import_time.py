@@ -1,4 +1,4 @@
-"""How long ``import fastconv`` takes on top of ``import numpy``: ``python -m benchmarks.import_time``.
+"""``python -m benchmarks import``: how long ``import fastconv`` takes on top of ``import numpy``.
 
 Every measurement is a fresh interpreter that imports first the one and then the other; medians are printed.
 """
@@ -28,16 +28,14 @@ def import_seconds() -> tuple[float, float]:
     return numpy, fastconv
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the command."""
     parser.add_argument("--rounds", type=int, default=20)
-    rounds = parser.parse_args().rounds
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure and print."""
     import_seconds()  # bytecode is written, files are cached
-    measured = [import_seconds() for _ in range(rounds)]
+    measured = [import_seconds() for _ in range(options.rounds)]
     for name, values in zip(("numpy", "fastconv"), zip(*measured, strict=True), strict=True):
-        print(f"import {name:<9}{1000 * statistics.median(values):8.1f} ms   (median of {rounds})")
-
-
-if __name__ == "__main__":
-    main()
+        print(f"import {name:<9}{1000 * statistics.median(values):8.1f} ms   (median of {options.rounds})")

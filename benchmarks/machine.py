@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks import ours
 from benchmarks.case import Case
-from benchmarks.turns import Engine, Turns
+from benchmarks.turns import Turns
 
 MULTIPLY_ADD = Case("multiply_add", (1, 1), 1)
 COPY = Case("copy", (1, 1), 1)
@@ -23,7 +23,7 @@ def processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def describe(isa: str | None, dtype: str) -> dict[str, str]:
+def describe(isa: str | None, dtype: str, against: str) -> dict[str, str]:
     """Return the machine and the versions in words."""
     from fastconv import _kernels
 
@@ -31,8 +31,11 @@ def describe(isa: str | None, dtype: str) -> dict[str, str]:
     best = next(name for name in reversed(_kernels.built_isas()) if name in _kernels.offered_isas())
     return {
         "processor": f"{processor()}, {os.cpu_count()} cores",
-        "instruction set": f"{isa} on both sides" if isa else best,
+        "instruction set": isa or best,
         "dtype": dtype,
+        "against": "PyTorch, the better of contiguous and channels_last"
+        if against == "torch"
+        else f"fastconv, {against}",
         "versions": ", ".join([*versions, f"Python {platform.python_version()}"]),
     }
 
@@ -49,11 +52,12 @@ def version(package: str) -> str:
         return "not installed"
 
 
-def yardsticks(turns: Turns, engine: Engine) -> tuple[float, float]:
+def yardsticks(turns: Turns) -> tuple[float, float]:
     """Return the peak in operations a second and the bandwidth of a copy in bytes a second, each the best of many calls.
 
     The copy reads and writes: an array of 128 MB counts twice.
     """
+    engine = turns.engines[0]
     peak = turns.measure(MULTIPLY_ADD, "forward", only=engine)[engine].least
     copy = turns.measure(COPY, "forward", only=engine)[engine].least
     return ours.peak_operations(engine) / peak, 8 * ours.COPIED / copy

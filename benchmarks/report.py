@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from textwrap import fill
+from typing import Any, NamedTuple
 
-from benchmarks.groups import BY_NAME, GROUPS, LOWEST, Group
+from benchmarks.groups import BY_NAME, GROUPS, Group, lowest
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """One case, one pass, one number of threads: seconds of a call for us and for the others."""
 
     group: str
@@ -29,6 +28,12 @@ class Result:
     bandwidth: float = math.nan  # bytes a second
     dtype: str = "float32"
     isa: str | None = None
+    against: str = "torch"
+
+    @property
+    def slow(self) -> bool:
+        """Whether it is slower than any case should be."""
+        return self.ratio < lowest(self.against)
 
     @property
     def theirs(self) -> float:
@@ -77,7 +82,7 @@ def counts(results: Sequence[Result]) -> list[int]:
     return sorted({result.threads for result in results})
 
 
-HEADER = ("case", "pass", "ours ms", "PyTorch ms", "rate", "share", "ratio")
+HEADER = ("case", "pass", "ours ms", "others' best", "rate", "share", "ratio")
 
 
 def row(result: Result) -> tuple[str, ...]:
@@ -87,7 +92,7 @@ def row(result: Result) -> tuple[str, ...]:
         rate = f"{result.rate / 1e9:.0f} {'GFLOP/s' if result.operations else 'GB/s'}"
         share = f"{result.share:.0%}"
     best = min(result.others, key=result.others.__getitem__)
-    star = " *" if result.ratio < LOWEST else ""
+    star = " *" if result.slow else ""
     theirs = f"{milliseconds(result.theirs)} {best[:2]}"
     return (result.case, result.way, milliseconds(result.ours), theirs, rate, share, f"{result.ratio:.2f}{star}")
 
@@ -129,17 +134,15 @@ def summary(results: Sequence[Result], threads: int) -> str:
     rows = []
     for group, members in by_group(results, threads):
         mean = geometric_mean(r.ratio for r in members)
-        target = group.target_for(threads, members[0].isa) if members[0].dtype == "float32" else None
-        lowest = min(members, key=lambda r: r.ratio)
-        slow = sum(r.ratio < LOWEST for r in members)
+        target = group.target_for(threads, members[0].isa, members[0].against)
         met = "" if target is None else ("yes" if mean >= target else "no")
         rows.append(
             (
-                *(group.title, str(len(members)), f"{mean:.2f}", "" if target is None else f"{target:.1f}", met),
-                *(f"{lowest.ratio:.2f}", str(slow)),
+                *(group.title, str(len(members)), f"{mean:.2f}", "" if target is None else f"{target:.2f}", met),
+                *(f"{min(r.ratio for r in members):.2f}", str(sum(r.slow for r in members))),
             )
         )
-    return table(("group", "cases", "geometric mean", "target", "met", "lowest", f"below {LOWEST}"), rows, left=1)
+    return table(("group", "cases", "geometric mean", "target", "met", "lowest", "too slow *"), rows, left=1)
 
 
 def markdown(results: Sequence[Result], machine: dict[str, str]) -> str:
@@ -152,19 +155,37 @@ def markdown(results: Sequence[Result], machine: dict[str, str]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def show(results: Sequence[Result], worst: int = 0) -> None:
+    """Print the groups, and so many of the lowest ratios."""
+    for threads in counts(results):
+        print(
+            f"\n{threads} thread{'s' * (threads > 1)}; times are of a call, the ratio is the better alternative's over ours\n"
+        )
+        print(summary(results, threads))
+    if worst:
+        lowest = sorted(results, key=lambda result: result.ratio)[:worst]
+        print("\nlowest ratios\n")
+        print(table(("threads", *HEADER), [(str(result.threads), *row(result)) for result in lowest], left=3))
+
+
+def write(output: Path, results: Sequence[Result], machine: dict[str, str]) -> None:
+    """Write the three forms of a report: output.json, output.md and output.png."""
+    save(output.with_suffix(".json"), results, machine)
+    output.with_suffix(".md").write_text(markdown(results, machine), encoding="utf-8")
+    chart(output.with_suffix(".png"), results)
+    print(f"wrote {output}.json, .md and .png")
+
+
 def save(path: Path, results: Sequence[Result], machine: dict[str, str]) -> None:
     """Write the results as JSON: what every other form is made from."""
-    content = {"machine": machine, "results": [asdict(result) for result in results]}
+    content = {"machine": machine, "results": [result._asdict() for result in results]}
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def load(path: Path) -> tuple[list[Result], dict[str, str]]:
     """Read what `save` wrote."""
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    known = {field.name for field in fields(Result)}
-    return [Result(**{key: item[key] for key in item if key in known}) for item in content["results"]], content[
-        "machine"
-    ]
+    return [Result(**item) for item in content["results"]], content["machine"]
 
 
 def chart(path: Path, results: Sequence[Result]) -> None:
@@ -182,13 +203,13 @@ def chart(path: Path, results: Sequence[Result]) -> None:
             mean = geometric_mean(r.ratio for r in members)
             label = f"{number} thread{'s' * (number > 1)}" if group.name == names[0] else None
             axes.barh(at, mean, height, color=f"C{i}", label=label)
-            axes.text(mean, at, f" {mean:.2f}", va="center", fontsize="small")
-            target = group.target_for(number, members[0].isa) if members[0].dtype == "float32" else None
+            axes.text(0, at, f" {mean:.2f}", va="center", color="white", fontsize="small")
+            target = group.target_for(number, members[0].isa, members[0].against)
             if target:
                 axes.plot([target, target], [at - height / 2, at + height / 2], color="black", linewidth=2)
     axes.axvline(1, color="gray", linewidth=1)
-    axes.set_yticks(range(len(names)), [BY_NAME[name].title for name in names])
+    axes.set_yticks(range(len(names)), [fill(BY_NAME[name].title, 38) for name in names])
     axes.invert_yaxis()
-    axes.set_xlabel("speed against the best alternative (geometric mean); black: target")
+    axes.set_xlabel("speed against the best alternative; black: target")
     axes.legend()
     figure.savefig(path, dpi=120)

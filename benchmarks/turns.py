@@ -20,7 +20,8 @@ PAUSE = 0.01  # seconds between two blocks: the threads of the last library go t
 WARM_UP = 3  # calls before each block that do not count, or as many as `WARM_UP_SECONDS` take, at least one
 WARM_UP_SECONDS = 0.1
 MOST_CALLS = 1000  # of a block
-ENOUGH_SECONDS = 2.0  # of all blocks of a library after the second; slow calls vary little
+CACHED = 2**26  # bytes that take the place of everything in the caches
+SLOW = 0.3  # seconds of a call that needs no such calls before its second and later blocks, and two blocks at most
 
 #: What holds a library to an instruction set.
 ISA_VARIABLES = {
@@ -77,30 +78,45 @@ def prepare(engine: Engine, case: Any, way: str) -> Callable[[], Any] | None:
     return theirs.prepare(engine, case, way)
 
 
-def block(call: Callable[[], Any], seconds: float) -> list[float]:
-    """Return the seconds of each call of one block, at least one, after a few that do not count."""
+def block(
+    call: Callable[[], Any], seconds: float, *, warm_up: int = WARM_UP, before: Callable[[], Any] = lambda: None
+) -> list[float]:
+    """Return the seconds of each call of one block, at least one, after `warm_up` that do not count.
+
+    `before` is called ahead of each; its time does not count.
+    """
     start = time.perf_counter()
-    for _ in range(WARM_UP):
+    for _ in range(warm_up):
         call()
         if time.perf_counter() - start > WARM_UP_SECONDS:
             break
     took: list[float] = []
-    while not took or (sum(took) < seconds and len(took) < MOST_CALLS):
+    begin = time.perf_counter()
+    while not took or (time.perf_counter() - begin < seconds and len(took) < MOST_CALLS):
+        before()
         start = time.perf_counter()
         call()
         took.append(time.perf_counter() - start)
     return took
 
 
-def _serve(connection: Any, engine: Engine) -> None:
-    prepared: tuple[Any, Callable[[], Any] | None] = (None, None)
+def cold_caches() -> Callable[[], Any]:
+    """Return a function that fills the caches with something else."""
+    other = np.zeros(CACHED // 8)
+    return lambda: np.add(other, 1, out=other)
+
+
+def _serve(connection: Any, engine: Engine, cold: bool) -> None:
+    before = cold_caches() if cold else lambda: None
+    current, call, took = None, None, [0.0]
     for case, way, seconds in iter(connection.recv, None):
         try:
-            if prepared[0] != (case, way):
-                prepared = (None, None)  # the last case's arrays go before the next come
-                prepared = ((case, way), prepare(engine, case, way))
-            call = prepared[1]
-            connection.send(None if call is None else block(call, seconds))
+            if current != (case, way):
+                current, call, took = None, None, [0.0]  # the last case's arrays go before the next come
+                call, current = prepare(engine, case, way), (case, way)
+            if call is not None:
+                took = block(call, seconds, warm_up=0 if took[-1] > SLOW else WARM_UP, before=before)
+            connection.send(took if call is not None else None)
         except Exception as error:
             connection.send(f"{engine} failed at {case}, {way}: {type(error).__name__}: {error}")
 
@@ -113,8 +129,8 @@ class Turns:
     {Engine(library='fastconv', ...): Timing(median=..., least=..., calls=5)}
     """
 
-    def __init__(self, engines: Sequence[Engine], *, rounds: int, seconds: float) -> None:
-        self.engines, self.rounds, self.seconds = list(engines), rounds, seconds
+    def __init__(self, engines: Sequence[Engine], *, rounds: int, seconds: float, cold: bool = False) -> None:
+        self.engines, self.rounds, self.seconds, self.cold = list(engines), rounds, seconds, cold
         self._connections: dict[Engine, Any] = {}
         self._processes: list[Any] = []
 
@@ -122,7 +138,7 @@ class Turns:
         context = multiprocessing.get_context("spawn")
         for engine in self.engines:
             self._connections[engine], theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, engine), daemon=True)
+            process = context.Process(target=_serve, args=(theirs, engine, self.cold), daemon=True)
             with environment(variables(engine)):
                 process.start()
             self._processes.append(process)
@@ -138,7 +154,7 @@ class Turns:
         """Return the timing of each engine that has this case, or of one alone."""
         took: dict[Engine, list[float]] = {engine: [] for engine in ([only] if only else self.engines)}
         for number in range(self.rounds):
-            if number >= 2 and max(map(sum, took.values())) > ENOUGH_SECONDS:
+            if number >= 2 and max(calls[-1] for calls in took.values() if calls) > SLOW:
                 break
             for engine in took:
                 connection = self._connections[engine]
