@@ -6,6 +6,7 @@
 
 cdef int run_product(Product p, Py_ssize_t groups, Py_ssize_t b_group, int threads) noexcept nogil:
     """Compute `p` for each group; the operands of the next group are b_group, depth and cols further on. -1: no memory."""
+    p.in_place = product_in_place(&p)
     cdef Grid g = product_grid(&p, groups, threads)
     cdef Py_ssize_t blocks = g.row_blocks * g.col_blocks, each = product_scratch(&p, g), task
     cdef real *scratch = new_scratch(each, threads)
@@ -124,12 +125,13 @@ def conv_backward_weight(
     p.out_d, p.out_h, p.out_w, p.y_ld = dy.shape[1], dy.shape[2], dy.shape[3], dy.shape[4]
     p.cols = partial.shape[5] // groups
     items = p.b_d * partial.shape[1]
+    p.in_place = window_run(&p) >= SHORT_RUN
     with nogil:
         g = gradient_grid(&p)
         blocks = g.row_blocks * g.col_blocks
         total = product_rows(&p)
         chunk_rows = ceil_div(total, chunks)
-        each = gradient_scratch()
+        each = gradient_scratch(&p)
         scratch = new_scratch(each, threads)
         if scratch != NULL:
             for task in prange(chunks * groups * blocks, schedule="dynamic", num_threads=threads):

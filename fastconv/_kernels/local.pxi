@@ -53,6 +53,7 @@ def local_forward(
     weights = p.b_d * weight.shape[1]
     p.y, p.out_d, p.out_h, p.out_w, p.y_ld = &y[0, 0, 0, 0, 0], y.shape[1], y.shape[2], y.shape[3], y.shape[4]
     p.cols, p.bias = y.shape[4], NULL
+    p.in_place = product_in_place(&p)
     with nogil:
         g = position_grid(&p)
         each = product_scratch(&p, g)
@@ -115,6 +116,7 @@ def local_backward_input(
     p.b = &weight[0, 0, 0, 0, 0, 0]
     # scratch for the phase with the most taps serves them all
     p.d, p.h, p.w = most_taps(phases_d), most_taps(phases_h), most_taps(phases_w)
+    p.in_place = product_in_place(&p)
     with nogil:
         g = position_grid(&p)
         each = product_scratch(&p, g)
@@ -172,8 +174,9 @@ def local_backward_weight(
     weights = p.b_d * dweight.shape[1]
     p.out_d, p.out_h, p.out_w, p.y_ld = dy.shape[1], dy.shape[2], dy.shape[3], dy.shape[4]
     p.cols = dy.shape[4]
+    p.in_place = window_run(&p) >= SHORT_RUN
     with nogil:
-        each = gradient_scratch()
+        each = gradient_scratch(&p)
         scratch = new_scratch(each, threads)
         if scratch != NULL:
             for task in prange(positions, schedule="dynamic", num_threads=threads):

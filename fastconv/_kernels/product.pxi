@@ -13,7 +13,6 @@ cdef enum:
     STRIP = 14 // TILE_M * TILE_M   # rows packed at a time for a product: STRIP x DEPTH stays in the first
     BLOCK = 4                       # so many times ROWS are a block: packed panels serve them all
     COLUMNS = 512                   # columns of a block: COLUMNS x DEPTH too
-    TRANSPOSE_K = 64                # a transposed panel is written this many rows at a time, to stay in the first level
 
 
 cdef struct Grid:
@@ -46,7 +45,7 @@ cdef inline Py_ssize_t depth_step(Py_ssize_t depth) noexcept nogil:
 cdef inline Py_ssize_t product_scratch(const Product *p, Grid g) noexcept nogil:
     """Enough for `p` and for every product of less depth, whose even cut may have larger parts."""
     cdef Py_ssize_t panels = g.cols // TILE_N * panel_items(min(round_up(max(product_depth(p), 1), 8), <Py_ssize_t> DEPTH))
-    return own_lines(min(g.rows, <Py_ssize_t> ROWS) * DEPTH_LD + panels + g.cols)
+    return own_lines(DEPTH_LD + min(g.rows, <Py_ssize_t> ROWS) * DEPTH_LD + panels + g.cols)
 
 
 cdef void weight_offsets(const Product *p, Py_ssize_t k_first, Py_ssize_t count, Py_ssize_t *offsets) noexcept nogil:
@@ -99,23 +98,31 @@ cdef void pack_columns(
     const real *b, Py_ssize_t b_col, const Py_ssize_t *offsets, Py_ssize_t depth, Py_ssize_t cols, real *packed,
     Py_ssize_t panel,
 ) noexcept nogil:
-    """The same with columns b_col apart: a transposition, TRANSPOSE_K rows at a time."""
-    cdef Py_ssize_t k, j, width, k_first = 0, k_end
+    """The same with columns b_col apart: a transposition, in squares of LANES where LANES rows are neighbours in memory."""
+    cdef Py_ssize_t k, j, width, square, j_first = 0, j_end, k_end
     cdef const real *column
     cdef real *to
-    while k_first < depth:
-        k_end = min(k_first + TRANSPOSE_K, depth)
-        for j in range(round_up(cols, LANES)):
-            width = panel_width(cols - j // TILE_N * TILE_N)
-            to = packed + j // TILE_N * panel + j % TILE_N
-            column = b + j * b_col
-            for k in range(k_first, k_end):
-                to[k * width] = column[offsets[k]] if j < cols else 0
-        k_first = k_end
+    while j_first < cols:
+        width = panel_width(cols - j_first // TILE_N * TILE_N)
+        j_end = min(j_first + LANES, cols)
+        to = packed + j_first // TILE_N * panel + j_first % TILE_N
+        column = b + j_first * b_col
+        k = 0
+        while k < depth:
+            k_end = min(k + LANES, depth)
+            square = k_end - k == LANES and j_end - j_first == LANES and offsets[k_end - 1] - offsets[k] == LANES - 1
+            if square:
+                transpose_square(column + offsets[k], b_col, to + k * width, width)
+                k = k_end
+            while k < k_end:
+                for j in range(LANES):
+                    to[k * width + j] = column[j * b_col + offsets[k]] if j_first + j < j_end else 0
+                k += 1
+        j_first = j_end
 
 
 cdef inline Py_ssize_t strip_rows(Py_ssize_t depth) noexcept nogil:
-    """How many rows a product packs at a time: a strip and its panel stay in the first-level cache."""
+    """How many rows a product takes at a time: a strip and its panel stay in the first-level cache."""
     return min(DEPTH // max(depth, 1), ROWS // STRIP) * STRIP
 
 
@@ -124,19 +131,26 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
     cdef Py_ssize_t row_first = block % g.row_blocks * g.rows, col_first = block // g.row_blocks * g.cols
     cdef Py_ssize_t row_end = min(row_first + g.rows, product_rows(p)), cols = min(g.cols, p.cols - col_first)
     cdef Py_ssize_t total = product_depth(p), step = depth_step(total), panel = panel_items(step)
-    cdef real *windows = scratch
-    cdef real *panels = windows + min(g.rows, <Py_ssize_t> ROWS) * DEPTH_LD
+    cdef real *zeros = scratch
+    cdef real *packed = zeros + DEPTH_LD
+    cdef real *panels = packed + min(g.rows, <Py_ssize_t> ROWS) * DEPTH_LD
     cdef real *start = panels + g.cols // TILE_N * panel
+    cdef const real *at[DEPTH * STRIP]  # strip_rows(depth) * depth and less
+    cdef Py_ssize_t length[DEPTH]
     cdef Py_ssize_t offsets[DEPTH]
     cdef Py_ssize_t out[ROWS]
-    cdef Py_ssize_t k, depth, m, rows, i, j, width, strip
+    cdef Left windows = Left(NULL, &at[0], 0, 0, &length[0])
+    cdef Py_ssize_t k, depth, m, rows, i, j, width
+    zero(zeros, DEPTH_LD)
     for j in range(g.cols):
         start[j] = p.bias[col_first + j] if p.bias and j < cols else 0
     k = 0
     while True:
         depth = min(step, total - k)
-        strip = strip_rows(depth)
+        windows.at_ld = strip_rows(depth)
+        windows.runs = 0
         if depth:  # a window may have no tap at all: what is left is the bias
+            windows.runs = runs_between(p, k, k + depth)
             weight_offsets(p, k, depth, offsets)
         if p.b_col == 1:
             pack_rows(p.b + col_first, offsets, depth, cols, panels, panel)
@@ -144,16 +158,21 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
             pack_columns(p.b + col_first * p.b_col, p.b_col, offsets, depth, cols, panels, panel)
         m = row_first
         while m < row_end:
-            rows = min(strip, row_end - m)
+            rows = min(windows.at_ld, row_end - m)
             if depth:
-                pack_windows(p, m, rows, k, k + depth, windows)
+                find_windows(p, m, rows, k, k + depth, zeros, packed, at, windows.at_ld, length)
             row_outputs(p, m, rows, out)
             for i in range(ceil_div(cols, TILE_N)):
                 j = i * TILE_N
                 width = min(cols - j, <Py_ssize_t> TILE_N)
-                rows_by_panel(
-                    rows, width, windows, panels + i * panel, depth, start + j if k == 0 else NULL, p.y + col_first + j, out
-                )
+                if p.in_place:
+                    windows_by_panel(
+                        rows, width, &windows, panels + i * panel, start + j if k == 0 else NULL, p.y + col_first + j, out
+                    )
+                else:
+                    rows_by_panel(
+                        rows, width, packed, panels + i * panel, depth, start + j if k == 0 else NULL, p.y + col_first + j, out
+                    )
             m += rows
         k += depth
         if k >= total:
@@ -170,35 +189,51 @@ cdef Grid gradient_grid(const Product *p) noexcept nogil:
     return g
 
 
-cdef inline Py_ssize_t gradient_scratch() noexcept nogil:
-    return own_lines(ROWS * DEPTH_LD + ROWS * TILE_N)
+cdef inline Py_ssize_t gradient_scratch(const Product *p) noexcept nogil:
+    return own_lines(DEPTH_LD + ROWS * DEPTH_LD + ROWS * TILE_N + most_runs(p) * ROWS * sizeof(void *) // sizeof(real))
 
 
 cdef void gradient_block(
     const Product *p, Grid g, Py_ssize_t block, Py_ssize_t row_first, Py_ssize_t row_end, const real *dy, real *db, real *scratch,
 ) noexcept nogil:
     """db (strides of p.b) of one block, summed over the products' rows row_first .. row_end - 1."""
-    cdef Py_ssize_t k = block % g.row_blocks * g.rows, col_first = block // g.row_blocks * g.cols
-    cdef Py_ssize_t depth = min(g.rows, product_depth(p) - k), cols = min(g.cols, p.cols - col_first)
-    cdef real *windows = scratch
-    cdef real *packed = windows + ROWS * DEPTH_LD
-    cdef real zeros[TILE_N]
+    cdef Py_ssize_t k_first = block % g.row_blocks * g.rows, col_first = block // g.row_blocks * g.cols
+    cdef Py_ssize_t depth = min(g.rows, product_depth(p) - k_first), cols = min(g.cols, p.cols - col_first)
+    cdef real *zeros = scratch
+    cdef real *packed_windows = zeros + DEPTH_LD
+    cdef real *packed = packed_windows + ROWS * DEPTH_LD
+    cdef const real **at = <const real **> (packed + ROWS * TILE_N)
+    cdef real nothing[TILE_N]
+    cdef Py_ssize_t length[DEPTH]
     cdef Py_ssize_t offsets[DEPTH]
     cdef Py_ssize_t out[ROWS]
-    cdef Py_ssize_t m, rows, i, j, width
-    for j in range(TILE_N):
-        zeros[j] = 0
-    weight_offsets(p, k, depth, offsets)
+    cdef Left windows = Left(NULL, at, ROWS, runs_between(p, k_first, k_first + depth), &length[0])
+    cdef Left run = windows
+    cdef Py_ssize_t m, rows, i, j, k, s, width, b_k
+    cdef const real *b
+    zero(zeros, DEPTH_LD)
+    zero(nothing, TILE_N)
+    weight_offsets(p, k_first, depth, offsets)
     m = row_first
     while True:
         rows = min(<Py_ssize_t> ROWS, row_end - m)
-        pack_windows(p, m, rows, k, k + depth, windows)
+        find_windows(p, m, rows, k_first, k_first + depth, zeros, packed_windows, at, ROWS, length)
         row_outputs(p, m, rows, out)
         for i in range(ceil_div(cols, TILE_N)):
             j = i * TILE_N
             width = min(cols - j, <Py_ssize_t> TILE_N)
-            pack_rows(dy + col_first + j, out, rows, width, packed, 0)
-            columns_by_panel(depth, width, windows, packed, rows, zeros if m == row_first else NULL, db + col_first + j, offsets)
+            if width % LANES == 0 and rows > 1:  # rows of dy are evenly apart: whole vectors are read where they lie
+                b, b_k = dy + out[0] + col_first + j, out[1] - out[0]
+            else:
+                pack_rows(dy + col_first + j, out, rows, width, packed, 0)
+                b, b_k = packed, panel_width(width)
+            k = 0
+            for s in range(windows.runs):
+                run.at = at + s * ROWS
+                pixels_by_panel(
+                    length[s], width, &run, rows, b, b_k, nothing if m == row_first else NULL, db + col_first + j, offsets + k
+                )
+                k += length[s]
         m += rows
         if m >= row_end:
             return

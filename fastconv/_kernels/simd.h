@@ -35,6 +35,18 @@ enum {
 /* One vector with every lane x. The product of a scalar and a vector broadcasts by itself; a sum needs this. */
 static inline vec broadcast(real x) { return x - (vec){0}; }
 
+/* x as it is, in a register: used twice, a compiler would rather load and broadcast it twice, and the loads would be the limit. */
+static inline vec in_register(vec x) {
+#if defined(__AVX512F__)
+    __asm__("" : "+v"(x));
+#elif defined(__SSE2__)
+    __asm__("" : "+x"(x));
+#elif defined(__aarch64__)
+    __asm__("" : "+w"(x));
+#endif
+    return x;
+}
+
 /* The outcome of comparing two vectors: every bit of a lane is set, or none. Also as many integers. */
 typedef __typeof__(_Generic((real)0, float: (int32_t)0, double: (int64_t)0)) lane;
 typedef lane mask __attribute__((vector_size(VEC_BYTES), aligned(sizeof(real)), may_alias));
@@ -56,6 +68,45 @@ static inline mask beats(vec b, vec a) { return (mask)(~(b <= a) & (a == a)); }
 static inline mask choose_lanes(mask m, mask a, mask b) { return (m & a) | (~m & b); }
 
 static inline mask broadcast_lane(lane i) { return i - (mask){0}; }
+
+/* The lower halves of two vectors, lane by lane in turn; the upper halves. */
+#if defined(__clang__)
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (mask){__VA_ARGS__})
+#endif
+#define BYTES_OF_float 4
+#define BYTES_OF_double 8
+#define BYTES_OF(type) BYTES_OF_##type
+#define BYTES_OF_REAL(type) BYTES_OF(type)
+#if VEC_BYTES / BYTES_OF_REAL(FASTCONV_REAL) == 16
+#define LOWER 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define UPPER 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#elif VEC_BYTES / BYTES_OF_REAL(FASTCONV_REAL) == 8
+#define LOWER 0, 8, 1, 9, 2, 10, 3, 11
+#define UPPER 4, 12, 5, 13, 6, 14, 7, 15
+#elif VEC_BYTES / BYTES_OF_REAL(FASTCONV_REAL) == 4
+#define LOWER 0, 4, 1, 5
+#define UPPER 2, 6, 3, 7
+#else
+#define LOWER 0, 2
+#define UPPER 1, 3
+#endif
+
+/* to[j * to_ld + i] = from[i * from_ld + j] for a square of LANES x LANES: as often as LANES can be halved, each vector of the
+ * first half is interleaved with its partner of the second. */
+static inline void transpose_square(const real *from, intptr_t from_ld, real *to, intptr_t to_ld) {
+    vec a[LANES], b[LANES];
+    for (int i = 0; i < LANES; i++) a[i] = *(const vec *)(from + i * from_ld);
+    for (int round = 1; round < LANES; round *= 2) {
+        for (int i = 0; i < LANES / 2; i++) {
+            b[2 * i] = SHUFFLE(a[i], a[i + LANES / 2], LOWER);
+            b[2 * i + 1] = SHUFFLE(a[i], a[i + LANES / 2], UPPER);
+        }
+        for (int i = 0; i < LANES; i++) a[i] = b[i];
+    }
+    for (int i = 0; i < LANES; i++) *(vec *)(to + i * to_ld) = a[i];
+}
 
 /* Adding ROUNDER and taking it away again rounds to whole numbers: it leaves no bits for a fraction. */
 #define ROUNDER ((real)(sizeof(real) == 4 ? 0x1.8p23 : 0x1.8p52))

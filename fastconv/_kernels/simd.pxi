@@ -15,6 +15,8 @@ cdef extern from "simd.h":
     const int TILE_N
     const int HAS_OPENMP
     vec broadcast(real x) nogil
+    vec in_register(vec x) nogil
+    void transpose_square(const real *source, Py_ssize_t from_ld, real *to, Py_ssize_t to_ld) nogil
 
 
 def describe():

@@ -1,86 +1,139 @@
 # The register tile: every multiplication of convolutions, linear layers and their gradients happens in `accumulate`.
 #
-# Operands are packed (window.pxi, product.pxi). The left one is an array with DEPTH_LD elements a row, a constant, so that
-# every row of the tile is at a constant offset from ONE pointer; the right one is a panel of `vecs` vectors a row.
+# The right operand is a panel of vectors. The left one is read in one of four forms: from packed rows of DEPTH_LD elements, a
+# constant, so that all rows of a tile are at constant offsets from ONE pointer; or where it lies, by the addresses of windows.
 
 
 cdef enum:
-    DEPTH = 288      # columns of the packed left operand: a strip stays in the first-level cache, panels come from the second
-    DEPTH_LD = 304   # elements between its rows: whole cache lines, but no power of two, whose rows would share a set
+    DEPTH = 288      # columns of the left operand at a time: its rows stay in the first-level cache, panels come from the second
+    DEPTH_LD = 304   # elements between packed rows: whole cache lines, but no power of two, whose rows would share a set
+
+
+cdef enum Form:
+    ROWS_PACKED      # element (i, k) is a[i * DEPTH_LD + k]
+    COLUMNS_PACKED   # element (i, k) is a[k * DEPTH_LD + i]
+    ROWS_AT          # row i is made of runs: element k of run s is at[s * at_ld + i][k], for k < length[s]
+    COLUMNS_AT       # column k is one run: element (i, k) is at[k][i]
+
+
+cdef struct Left:
+    # The left operand of a product; which fields it needs, its form says.
+    const real *a
+    const real **at
+    Py_ssize_t at_ld, runs
+    const Py_ssize_t *length
+
+
+cdef inline void multiply(
+    const int rows, const int vecs, vec *acc, const real *b, const real *a, const real **at, const Py_ssize_t a_row, Py_ssize_t k,
+) noexcept nogil:
+    """One step of the sum: acc[i, j] += (at[i][k], or where `at` is NULL a[i * a_row]) * b[j]."""
+    cdef vec row[TILE_V]
+    cdef vec left
+    cdef Py_ssize_t i, j
+    for j in range(vecs):
+        row[j] = (<const vec *> (b + j * LANES))[0]
+    for i in range(rows):
+        left = broadcast(at[i][k] if at != NULL else a[i * a_row])
+        if vecs > 1:
+            left = in_register(left)
+        for j in range(vecs):
+            acc[i * TILE_V + j] = acc[i * TILE_V + j] + row[j] * left
 
 
 cdef inline void accumulate(
-    const int rows, const int vecs, const Py_ssize_t a_row, const Py_ssize_t a_k,
-    const real *a, const real *b, Py_ssize_t depth, const real *start, real *y, const Py_ssize_t *out,
+    const int form, const int rows, const int vecs, const Left *left, Py_ssize_t first, Py_ssize_t depth,
+    const real *b, Py_ssize_t b_k, const real *start, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
-    """y[out[i] + j] = (start[j] or y[out[i] + j]) + sum_k a[i * a_row + k * a_k] * b[k * vecs * LANES + j].
+    """y[out[i] + j] = (start[j] or y[out[i] + j]) + sum_k left[first + i, k] * b[k * b_k + j].
 
-    `rows` and `vecs` (at most TILE_M and TILE_V) and both strides are constants where it is called, so that the compiler
+    `form`, `rows` and `vecs` (at most TILE_M and TILE_V) are constants where it is called, so that the compiler
     unrolls the tile and keeps it in registers. The order of the sum is that of k, whatever the tile.
     """
-    cdef vec acc[TILE_M][TILE_V]
-    cdef vec row[TILE_V]
-    cdef Py_ssize_t i, j, k
+    cdef vec acc[TILE_M * TILE_V]
+    cdef const real *at[TILE_M]
+    cdef const real *a = left.a
+    cdef Py_ssize_t i, j, k, s
     for i in range(rows):
         for j in range(vecs):
-            acc[i][j] = (<const vec *> (start + j * LANES))[0] if start else (<const vec *> (y + out[i] + j * LANES))[0]
-    for k in range(depth):
-        for j in range(vecs):
-            row[j] = (<const vec *> (b + j * LANES))[0]
-        for i in range(rows):
-            for j in range(vecs):
-                acc[i][j] = acc[i][j] + row[j] * a[i * a_row]
-        a += a_k
-        b += vecs * LANES
+            acc[i * TILE_V + j] = (<const vec *> (start + j * LANES if start else y + out[i] + j * LANES))[0]
+    if form == ROWS_PACKED:
+        a += first * DEPTH_LD
+        for k in range(depth):
+            multiply(rows, vecs, acc, b, a, NULL, DEPTH_LD, 0)
+            a += 1
+            b += b_k
+    elif form == COLUMNS_PACKED:
+        a += first
+        for k in range(depth):
+            multiply(rows, vecs, acc, b, a, NULL, 1, 0)
+            a += DEPTH_LD
+            b += b_k
+    elif form == ROWS_AT:
+        for s in range(left.runs):
+            for i in range(rows):
+                at[i] = left.at[s * left.at_ld + first + i]
+            for k in range(left.length[s]):
+                multiply(rows, vecs, acc, b, NULL, at, 0, k)
+                b += b_k
+    else:
+        for k in range(depth):
+            multiply(rows, vecs, acc, b, left.at[k] + first, NULL, 1, 0)
+            b += b_k
     for i in range(rows):
         for j in range(vecs):
-            (<vec *> (y + out[i] + j * LANES))[0] = acc[i][j]
+            (<vec *> (y + out[i] + j * LANES))[0] = acc[i * TILE_V + j]
 
 
 cdef inline Py_ssize_t accumulate_rows(
-    const int vecs, const Py_ssize_t a_row, const Py_ssize_t a_k,
-    Py_ssize_t rows, const real *a, const real *b, Py_ssize_t depth, const real *start, real *y, const Py_ssize_t *out,
+    const int form, const int vecs, Py_ssize_t rows, const Left *left, Py_ssize_t first, Py_ssize_t depth,
+    const real *b, Py_ssize_t b_k, const real *start, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
-    """Run the highest tile that `rows` fills (heights TILE_M, a half, a quarter, 1) and return its height."""
+    """Run the highest tile that `rows` fills (heights TILE_M, a half, a quarter, 2, 1) and return its height."""
     if rows >= TILE_M:
-        accumulate(TILE_M, vecs, a_row, a_k, a, b, depth, start, y, out)
+        accumulate(form, TILE_M, vecs, left, first, depth, b, b_k, start, y, out)
         return TILE_M
     if rows >= TILE_M // 2:
-        accumulate(TILE_M // 2, vecs, a_row, a_k, a, b, depth, start, y, out)
+        accumulate(form, TILE_M // 2, vecs, left, first, depth, b, b_k, start, y, out)
         return TILE_M // 2
-    if rows >= TILE_M // 4 and TILE_M // 4 > 1:
-        accumulate(TILE_M // 4, vecs, a_row, a_k, a, b, depth, start, y, out)
+    if rows >= TILE_M // 4 and TILE_M // 4 > 2:
+        accumulate(form, TILE_M // 4, vecs, left, first, depth, b, b_k, start, y, out)
         return TILE_M // 4
-    accumulate(1, vecs, a_row, a_k, a, b, depth, start, y, out)
+    if rows >= 2 and TILE_M // 2 > 2:
+        accumulate(form, 2, vecs, left, first, depth, b, b_k, start, y, out)
+        return 2
+    accumulate(form, 1, vecs, left, first, depth, b, b_k, start, y, out)
     return 1
 
 
 cdef inline void panel(
-    const int vecs, const Py_ssize_t a_row, const Py_ssize_t a_k,
-    Py_ssize_t rows, Py_ssize_t cols, const real *a, const real *b, Py_ssize_t depth,
-    const real *start, real *y, const Py_ssize_t *out,
+    const int form, const int vecs, Py_ssize_t rows, Py_ssize_t cols, const Left *left, Py_ssize_t first, Py_ssize_t depth,
+    const real *b, Py_ssize_t b_k, const real *start, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
     """`accumulate` for any number of rows and for `cols` <= vecs * LANES columns: a narrow tile goes through a buffer."""
     cdef real edge[TILE_M * TILE_N]
     cdef Py_ssize_t edge_out[TILE_M]
+    cdef const Py_ssize_t *at = edge_out
     cdef Py_ssize_t i = 0, j, r, height
-    if cols == vecs * LANES:
-        while i < rows:
-            i += accumulate_rows(vecs, a_row, a_k, rows - i, a + i * a_row, b, depth, start, y, out + i)
-        return
-    for r in range(TILE_M):
-        edge_out[r] = r * TILE_N
-    for j in range(TILE_M * TILE_N):
-        edge[j] = 0
+    cdef bint narrow = cols < vecs * LANES
+    if narrow:
+        for r in range(TILE_M):
+            edge_out[r] = r * TILE_N
+        zero(edge, TILE_M * TILE_N)
     while i < rows:
-        if not start:
+        if narrow and not start:
             for r in range(min(rows - i, <Py_ssize_t> TILE_M)):
                 for j in range(cols):
                     edge[r * TILE_N + j] = y[out[i + r] + j]
-        height = accumulate_rows(vecs, a_row, a_k, rows - i, a + i * a_row, b, depth, start, edge, edge_out)
-        for r in range(height):
-            for j in range(cols):
-                y[out[i + r] + j] = edge[r * TILE_N + j]
+        if not narrow:
+            at = out + i
+        height = accumulate_rows(
+            form, vecs, rows - i, left, first + i, depth, b, b_k, start, &edge[0] if narrow else y, at
+        )
+        if narrow:
+            for r in range(height):
+                for j in range(cols):
+                    y[out[i + r] + j] = edge[r * TILE_N + j]
         i += height
 
 
@@ -88,19 +141,42 @@ cdef void rows_by_panel(
     Py_ssize_t rows, Py_ssize_t cols, const real *a, const real *b, Py_ssize_t depth,
     const real *start, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
-    """y (rows x cols) += a (rows x depth) @ b (depth x cols, packed)."""
+    """y (rows x cols) += a (rows x depth, packed) @ b (depth x cols, a packed panel)."""
+    cdef Left left = Left(a, NULL, 0, 0, NULL)
     if cols > LANES:
-        panel(TILE_V, DEPTH_LD, 1, rows, cols, a, b, depth, start, y, out)
+        panel(ROWS_PACKED, TILE_V, rows, cols, &left, 0, depth, b, TILE_N, start, y, out)
     else:
-        panel(1, DEPTH_LD, 1, rows, cols, a, b, depth, start, y, out)
+        panel(ROWS_PACKED, 1, rows, cols, &left, 0, depth, b, LANES, start, y, out)
 
 
 cdef void columns_by_panel(
     Py_ssize_t rows, Py_ssize_t cols, const real *a, const real *b, Py_ssize_t depth,
     const real *start, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
-    """y (rows x cols) += a.T @ b: `a` is (depth x rows), as the windows are packed for a weight gradient."""
+    """y (rows x cols) += a.T @ b: `a` is (depth x rows, packed)."""
+    cdef Left left = Left(a, NULL, 0, 0, NULL)
     if cols > LANES:
-        panel(TILE_V, 1, DEPTH_LD, rows, cols, a, b, depth, start, y, out)
+        panel(COLUMNS_PACKED, TILE_V, rows, cols, &left, 0, depth, b, TILE_N, start, y, out)
     else:
-        panel(1, 1, DEPTH_LD, rows, cols, a, b, depth, start, y, out)
+        panel(COLUMNS_PACKED, 1, rows, cols, &left, 0, depth, b, LANES, start, y, out)
+
+
+cdef void windows_by_panel(
+    Py_ssize_t rows, Py_ssize_t cols, const Left *windows, const real *b, const real *start, real *y, const Py_ssize_t *out,
+) noexcept nogil:
+    """y (rows x cols) += windows (by their addresses) @ b (a packed panel)."""
+    if cols > LANES:
+        panel(ROWS_AT, TILE_V, rows, cols, windows, 0, 0, b, TILE_N, start, y, out)
+    else:
+        panel(ROWS_AT, 1, rows, cols, windows, 0, 0, b, LANES, start, y, out)
+
+
+cdef void pixels_by_panel(
+    Py_ssize_t rows, Py_ssize_t cols, const Left *windows, Py_ssize_t depth, const real *b, Py_ssize_t b_k,
+    const real *start, real *y, const Py_ssize_t *out,
+) noexcept nogil:
+    """y (rows x cols) += a.T @ b: row k of `a` (depth x rows) is at windows.at[k]."""
+    if cols > LANES:
+        panel(COLUMNS_AT, TILE_V, rows, cols, windows, 0, depth, b, b_k, start, y, out)
+    else:
+        panel(COLUMNS_AT, 1, rows, cols, windows, 0, depth, b, b_k, start, y, out)

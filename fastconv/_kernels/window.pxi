@@ -1,7 +1,13 @@
 # Windows of an array as rows of a matrix, a block at a time: the matrix itself (im2col) never exists.
 #
 # Row m is one product row (n, d, h, w), w running fastest; column k is (tap d, tap h, tap w, channel), the channel running
-# fastest. Where the taps along w are neighbours in memory, they and the channels are one run, copied at once.
+# fastest. Where the taps along w are neighbours in memory, they and the channels are one run. A run inside the image is read
+# where it lies, by its address (Dukhan 2019, "The indirect convolution algorithm"); one across its edge is copied between zeros.
+
+
+cdef enum:
+    SHORT_RUN = 8       # runs of fewer elements are copied: an address each would cost more
+    MANY_COLUMNS = 192  # a copy is used for so many columns that it costs less than addresses
 
 
 cdef struct Axis:          # fastconv.geometry.Axis
@@ -13,6 +19,7 @@ cdef struct Product:
     Axis d, h, w
     const real *a
     Py_ssize_t batch, a_ld, depth
+    bint in_place   # read where it lies, not packed
     # right operand: element (tap d, tap h, tap w, channel, column) at strides b_d, b_h, b_w, b_k, b_col
     const real *b
     Py_ssize_t b_d, b_h, b_w, b_k, b_col
@@ -75,61 +82,103 @@ cdef void row_outputs(const Product *p, Py_ssize_t first, Py_ssize_t count, Py_s
                     n += 1
 
 
-cdef inline void pack_line(
-    const Product *p, const real *line, Py_ssize_t w, Py_ssize_t count, Py_ssize_t tw, Py_ssize_t into, Py_ssize_t length,
-    real *packed,
-) noexcept nogil:
-    """One run of `count` neighbouring windows of an input line: elements into .. into + length - 1, zero outside the line."""
-    cdef Py_ssize_t iw = w * p.w.stride + p.w.origin + tw * p.w.dilation, low, high, i
-    cdef const real *source
-    for i in range(count):
-        source = line + iw * p.a_ld + into
-        if iw >= 0 and (p.w.size - iw) * p.depth - into >= length:
-            copy(packed, source, length)
-        else:
-            low = min(max(-iw * p.depth - into, <Py_ssize_t> 0), length)
-            high = max(min((p.w.size - iw) * p.depth - into, length), low)
-            zero(packed, low)
-            if high > low:
-                copy(packed + low, source + low, high - low)
-            zero(packed + high, length - high)
-        iw += p.w.stride
-        packed += DEPTH_LD
+cdef inline Py_ssize_t window_run(const Product *p) noexcept nogil:
+    """Elements of a window that are neighbours in memory."""
+    return p.depth * p.w.taps if p.w.dilation == 1 and p.depth == p.a_ld else p.depth
 
 
-cdef void pack_windows(
-    const Product *p, Py_ssize_t first, Py_ssize_t count, Py_ssize_t k_first, Py_ssize_t k_end, real *packed,
+cdef inline bint product_in_place(const Product *p) noexcept nogil:
+    """Whether a product reads its windows where they lie; it packs them where runs are too short to be worth an address,
+    where so many columns use each row that constant strides save more, and where neighbours alias in the cache."""
+    return window_run(p) >= SHORT_RUN and p.cols <= MANY_COLUMNS and p.w.stride * p.a_ld * sizeof(real) % 4096
+
+
+cdef inline Py_ssize_t runs_between(const Product *p, Py_ssize_t k_first, Py_ssize_t k_end) noexcept nogil:
+    """In how many runs columns k_first .. k_end - 1 of the windows are."""
+    return (k_end - 1) // window_run(p) - k_first // window_run(p) + 1 if p.in_place else 1
+
+
+cdef inline Py_ssize_t most_runs(const Product *p) noexcept nogil:
+    """In how many runs at most DEPTH columns of the windows are."""
+    return min(DEPTH // window_run(p) + 2, product_depth(p) // window_run(p)) if p.in_place else 1
+
+
+cdef inline void pack_run(
+    const Product *p, const real *line, Py_ssize_t iw, Py_ssize_t into, Py_ssize_t length, real *packed
 ) noexcept nogil:
-    """packed[i * DEPTH_LD + k - k_first] = element k of the window of row first + i; zero outside the input."""
-    cdef bint merged = p.w.dilation == 1 and p.depth == p.a_ld
-    cdef Py_ssize_t run = p.depth * p.w.taps if merged else p.depth
-    cdef Py_ssize_t steps_w = 1 if merged else p.w.taps
+    """Elements into .. into + length - 1 of the run that begins at pixel `iw` of an input line; zero outside the line."""
+    cdef Py_ssize_t low, high
+    cdef const real *source = line + iw * p.a_ld + into
+    if iw >= 0 and (p.w.size - iw) * p.depth - into >= length:
+        copy(packed, source, length)
+        return
+    low = min(max(-iw * p.depth - into, <Py_ssize_t> 0), length)
+    high = max(min((p.w.size - iw) * p.depth - into, length), low)
+    zero(packed, low)
+    if high > low:
+        copy(packed + low, source + low, high - low)
+    zero(packed + high, length - high)
+
+
+cdef void find_windows(
+    const Product *p, Py_ssize_t first, Py_ssize_t count, Py_ssize_t k_first, Py_ssize_t k_end, const real *zeros, real *packed,
+    const real **at, Py_ssize_t at_ld, Py_ssize_t *length,
+) noexcept nogil:
+    """Columns k_first .. k_end - 1 of `count` windows: at[s * at_ld + i] is run s of the window of row first + i, length[s] long.
+
+    `packed` (DEPTH_LD a row) takes the runs that are copied; `zeros` (DEPTH) stands for those outside the input.
+    """
+    cdef Py_ssize_t run = window_run(p), steps_w = p.depth * p.w.taps // run
     cdef Py_ssize_t run_first = k_first // run, into_first = k_first - run_first * run
     cdef Py_ssize_t tw_first = run_first % steps_w, th_first = run_first // steps_w % p.h.taps
     cdef Py_ssize_t td_first = run_first // steps_w // p.h.taps
-    cdef Py_ssize_t i = 0, j, k, tw, th, td, into, length, iz, ih, segment
+    cdef Py_ssize_t i = 0, j, s, k, tw, th, td, into, size, iz, ih, iw, segment, inside
     cdef Py_ssize_t w = first % p.w.rows, t = first // p.w.rows, h, d, n
+    cdef const real *line
     cdef real *to
     h = t % p.h.rows
     t //= p.h.rows
     d = t % p.d.rows
     n = t // p.d.rows
+    if not p.in_place:
+        length[0] = k_end - k_first
+        for j in range(count):
+            at[j] = packed + j * DEPTH_LD
     while i < count:
         segment = min(p.w.rows - w, count - i)  # windows that lie side by side: they read the same lines
-        k, into, tw, th, td = k_first, into_first, tw_first, th_first, td_first
+        s, k, into, tw, th, td = 0, k_first, into_first, tw_first, th_first, td_first
         while k < k_end:
-            length = min(run - into, k_end - k)
-            to = packed + i * DEPTH_LD + k - k_first
+            size = min(run - into, k_end - k)
             iz = d * p.d.stride + p.d.origin + td * p.d.dilation
             ih = h * p.h.stride + p.h.origin + th * p.h.dilation
-            if 0 <= iz < p.d.size and 0 <= ih < p.h.size:
-                pack_line(
-                    p, p.a + ((n * p.d.size + iz) * p.h.size + ih) * p.w.size * p.a_ld, w, segment, tw, into, length, to
-                )
+            iw = w * p.w.stride + p.w.origin + tw * p.w.dilation
+            line = p.a + ((n * p.d.size + iz) * p.h.size + ih) * p.w.size * p.a_ld
+            to = packed + i * DEPTH_LD + k - k_first
+            if not p.in_place:
+                if not (0 <= iz < p.d.size and 0 <= ih < p.h.size):
+                    for j in range(segment):
+                        zero(to + j * DEPTH_LD, size)
+                else:
+                    for j in range(segment):
+                        pack_run(p, line, iw + j * p.w.stride, into, size, to + j * DEPTH_LD)
             else:
-                for j in range(segment):
-                    zero(to + j * DEPTH_LD, length)
-            k += length
+                length[s] = size
+                if not (0 <= iz < p.d.size and 0 <= ih < p.h.size):
+                    for j in range(segment):
+                        at[s * at_ld + i + j] = zeros
+                else:
+                    inside = p.w.size - run // p.depth
+                    for j in range(segment):
+                        if 0 <= iw <= inside:
+                            at[s * at_ld + i + j] = line + iw * p.a_ld + into
+                        elif iw >= p.w.size or iw + run // p.depth <= 0:
+                            at[s * at_ld + i + j] = zeros
+                        else:
+                            pack_run(p, line, iw, into, size, to + j * DEPTH_LD)
+                            at[s * at_ld + i + j] = to + j * DEPTH_LD
+                        iw += p.w.stride
+            s += 1
+            k += size
             into = 0
             tw += 1
             if tw == steps_w:
