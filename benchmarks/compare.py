@@ -53,7 +53,7 @@ def add_measuring_arguments(parser: argparse.ArgumentParser) -> None:
     against = ["torch", "float32", *ISA_VARIABLES]
     parser.add_argument("--against", choices=against, help="PyTorch, or fastconv in another dtype or instruction set")
     parser.add_argument("--statistic", choices=["median", "least"], default="median", help="of a case's calls")
-    parser.add_argument("--output", type=Path, metavar="NAME", help="write NAME.json, NAME.md and NAME.png")
+    parser.add_argument("--output", type=Path, metavar="NAME", help="write NAME.json, and what else the command has")
 
 
 def run(options: argparse.Namespace) -> None:

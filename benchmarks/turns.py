@@ -101,7 +101,7 @@ def block(
 
 
 def cold_caches() -> Callable[[], Any]:
-    """Return a function that fills the caches with something else."""
+    """Return a function that fills the caches of the core that it runs on, and those that all share, with something else."""
     other = np.zeros(CACHED // 8)
     return lambda: np.add(other, 1, out=other)
 

@@ -103,6 +103,25 @@ def test_a_dry_run_says_how_long(capsys):
     assert "cases on 1 thread(s), about" in out and "cases on 2 thread(s), about" in out
 
 
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("case", TINY.values(), ids=str)
+def test_both_libraries_are_asked_for_the_same(case, layout):
+    pytest.importorskip("torch")
+    from benchmarks import theirs
+
+    case = replace(case, channels=4, outputs=min(case.outputs, 4), kernel=tuple(min(k, 5) for k in case.kernel))
+    for way in groups.ways_of(case):
+        call = theirs.prepare(Engine("torch", layout), case, way)
+        if call is None:
+            assert layout == "channels_last" and len(case.size) < 2
+            continue
+        results = [ours.prepare(Engine("fastconv"), case, way)(), call()]
+        first, second = (
+            [r for r in (result if isinstance(result, tuple) else (result,)) if r is not None] for result in results
+        )
+        assert sum(array.size for array in first[:1]) == sum(tensor.numel() for tensor in second[:1])
+
+
 def test_both_libraries_train_the_same_networks():
     pytest.importorskip("torch")
     from benchmarks.theirs_networks import BUILDERS
