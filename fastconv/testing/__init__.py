@@ -12,6 +12,7 @@ tests of pytest of the same checks, ``pytest --fastconv-plugins`` checks the lay
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fastconv.testing.checks import CHECKS, Check
@@ -20,13 +21,23 @@ from fastconv.testing.runner import check_layer
 
 if TYPE_CHECKING:
     from fastconv.testing import strategies
+    from fastconv.testing.pytest_support import parametrize_with_layer_checks
 
-__all__ = ["CHECKS", "Check", "CheckResult", "LayerCheckError", "check_layer", "strategies"]
+__all__ = [
+    "CHECKS",
+    "Check",
+    "CheckResult",
+    "LayerCheckError",
+    "check_layer",
+    "parametrize_with_layer_checks",
+    "strategies",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "strategies":  # needs hypothesis, and this package can be imported without
-        from importlib import import_module
-
+    # these need hypothesis and pytest, and this package can be imported without
+    if name == "strategies":
         return import_module("fastconv.testing.strategies")
+    if name == "parametrize_with_layer_checks":
+        return import_module("fastconv.testing.pytest_support").parametrize_with_layer_checks
     raise AttributeError(f"module 'fastconv.testing' has no attribute {name!r}")

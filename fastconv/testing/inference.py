@@ -103,7 +103,8 @@ def shapes_for(layer: Layer, typical: Shapes | None = None) -> tuple[Shapes, lis
     accepted = [shapes for shapes in candidates if _takes(layer, shapes)]
     accepted = sorted({*accepted, typical}, key=lambda shapes: (sum(map(np.prod, shapes)), shapes))
     if len(accepted) > _MOST:  # the smallest, and others from all sizes
-        accepted = accepted[:10] + accepted[10 :: len(accepted) // (_MOST - 10) + 1]
+        small = _MOST // 2
+        accepted = accepted[:small] + accepted[small :: len(accepted) // small + 1]
     return typical, accepted
 
 

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from fastconv.geometry import positive
 from fastconv.layers import Layer
 from fastconv.testing.cases import Case, Entry
 from fastconv.testing.checks import CHECKS, Check
@@ -69,6 +70,7 @@ def check_layer(
     """
     if on_fail not in ("raise", "warn", "return"):
         raise ValueError(f'on_fail must be "raise", "warn" or "return", got {on_fail!r}')
+    positive(max_examples, "max_examples")
     expected = expected_of(expected_failures)
     require_hypothesis()
     entries = entries_of(layer, input_shapes, reference)

@@ -131,7 +131,8 @@ def samples_apart(case: Case) -> None:
     ys, backward = case.forward(copy.deepcopy(layer), xs)
     dys = case.cotangents(ys)
     if case.training:
-        others = tuple(np.concatenate([x[:1], x[:0:-1]]) for x in xs)
+        fresh = case._replace(seed=case.seed + 1).inputs()
+        others = tuple(np.concatenate([x[:1], other[1:]]) for x, other in zip(xs, fresh, strict=True))
         for y, other in zip(ys, case.forward(copy.deepcopy(layer), others)[0], strict=True):
             require_close(other[:1], y[:1], "the output for the first image, when the others change,", FLOAT64)
         return
