@@ -43,7 +43,7 @@ class Group(NamedTuple):
     name: str
     title: str
     target: float | None
-    limit: str  # what bounds the speed: compute, memory or calls
+    limit: str  # what bounds the speed first: compute, memory or the cost of calls
     ways: tuple[str, ...]
     has: Callable[[Case, bool], bool]  # of a case, and whether its network is for small images
     one_thread: float | None = None  # the target on one thread, where it is another

@@ -130,7 +130,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 2) -
 
 
 def summary(results: Sequence[Result], threads: int) -> str:
-    """Return the table of the groups: geometric mean, target, the slowest case."""
+    """Return the table of the groups: what limits it, geometric mean, target, the slowest case."""
     rows = []
     for group, members in by_group(results, threads):
         mean = geometric_mean(r.ratio for r in members)
@@ -138,11 +138,18 @@ def summary(results: Sequence[Result], threads: int) -> str:
         met = "" if target is None else ("yes" if mean >= target else "no")
         rows.append(
             (
-                *(group.title, str(len(members)), f"{mean:.2f}", "" if target is None else f"{target:.2f}", met),
+                *(
+                    group.title,
+                    group.limit,
+                    str(len(members)),
+                    f"{mean:.2f}",
+                    "" if target is None else f"{target:.2f}",
+                    met,
+                ),
                 *(f"{min(r.ratio for r in members):.2f}", str(sum(r.slow for r in members))),
             )
         )
-    return table(("group", "cases", "geometric mean", "target", "met", "lowest", "too slow *"), rows, left=1)
+    return table(("group", "limited by", "cases", "geometric mean", "target", "met", "lowest", "too slow *"), rows)
 
 
 def markdown(results: Sequence[Result], machine: dict[str, str]) -> str:

@@ -36,8 +36,8 @@ def test_a_row_says_it_all():
 
 def test_the_summary_has_means_and_targets():
     lines = report.summary(RESULTS, 1).splitlines()
-    assert [cell.strip() for cell in lines[2].split("|")[2:-1]] == ["2", "4.00", "2.50", "yes", "2.00", "0"]
-    assert [cell.strip() for cell in lines[3].split("|")[2:-1]] == ["1", "0.50", "1.20", "no", "0.50", "1"]
+    assert [cell.strip() for cell in lines[2].split("|")[2:-1]] == ["compute", "2", "4.00", "2.50", "yes", "2.00", "0"]
+    assert [cell.strip() for cell in lines[3].split("|")[2:-1]] == ["memory", "1", "0.50", "1.20", "no", "0.50", "1"]
     assert len({len(line) for line in lines}) == 1
 
 
