@@ -55,13 +55,15 @@ cdef int api_matmul_transposed(
     cdef Product p = rows_product(m, n, k, a, a_row)
     cdef Grid g
     cdef Py_ssize_t blocks, parts, rows, task, part, i, j
-    cdef Py_ssize_t each = gradient_scratch(), items = k * n
+    cdef Py_ssize_t each, items = k * n
     cdef real *scratch
     cdef real *partial
     if n <= 0 or k <= 0:
         return 0
     threads = max(threads, 1)
     p.y_ld, p.b_k, p.b_col = b_row, n, 1
+    p.in_place = window_run(&p) >= SHORT_RUN
+    each = gradient_scratch(&p)
     g = gradient_grid(&p)
     blocks = g.row_blocks * g.col_blocks
     parts = max(<Py_ssize_t> 1, min(ceil_div(64, blocks), ceil_div(m, ROWS)))
@@ -119,7 +121,8 @@ cdef void api_pack_windows(
     Py_ssize_t elements, real *strip,
 ) noexcept nogil:
     cdef Product p = conv_product(s, x)
-    pack_windows(&p, first_pixel, count, first_element, first_element + elements, strip)
+    p.in_place = False
+    find_windows(&p, first_pixel, count, first_element, first_element + elements, NULL, strip, NULL, 0, NULL)
 
 
 cdef void api_pack_panel(

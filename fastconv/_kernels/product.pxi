@@ -78,19 +78,22 @@ cdef inline Py_ssize_t panel_items(Py_ssize_t depth) noexcept nogil:
 cdef void pack_rows(
     const real *b, const Py_ssize_t *offsets, Py_ssize_t depth, Py_ssize_t cols, real *packed, Py_ssize_t panel,
 ) noexcept nogil:
-    """packed[j // TILE_N * panel + k * width + j % TILE_N] = b[offsets[k] + j]; zero up to the last panel's width.
+    """packed[j // TILE_N * panel + k * width + j % TILE_N] = b[offsets[k] + j]; anything up to the last panel's width.
 
     Row after row, as they lie in memory: a panel after the other would read two lines of each page and wait for every one.
     """
-    cdef Py_ssize_t k, j, width
+    cdef Py_ssize_t k, j, width, end = offsets[depth - 1] + cols if depth else 0
     cdef real *to
     for k in range(depth):
         j = 0
         while j < cols:
             width = panel_width(cols - j)
             to = packed + j // TILE_N * panel + k * width
-            copy(to, b + offsets[k] + j, min(cols - j, width))
-            zero(to + cols - j, width - (cols - j))
+            if offsets[k] + j + width <= end:
+                copy_whole(to, b + offsets[k] + j, width)
+            else:
+                copy(to, b + offsets[k] + j, min(cols - j, width))
+                zero(to + cols - j, width - (cols - j))
             j += TILE_N
 
 
@@ -126,6 +129,16 @@ cdef inline Py_ssize_t strip_rows(Py_ssize_t depth) noexcept nogil:
     return min(DEPTH // max(depth, 1), ROWS // STRIP) * STRIP
 
 
+cdef inline void strip_by_panel(
+    const Product *p, Py_ssize_t rows, Py_ssize_t cols, const Left *windows, Py_ssize_t first, const real *packed,
+    const real *b, Py_ssize_t depth, const real *start, real *y, const Py_ssize_t *out,
+) noexcept nogil:
+    if p.in_place:
+        windows_by_panel(rows, cols, windows, first, b, start, y, out)
+    else:
+        rows_by_panel(rows, cols, packed + first * DEPTH_LD, b, depth, start, y, out)
+
+
 cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratch) noexcept nogil:
     """Compute block number `block` of the grid."""
     cdef Py_ssize_t row_first = block % g.row_blocks * g.rows, col_first = block // g.row_blocks * g.cols
@@ -140,7 +153,11 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
     cdef Py_ssize_t offsets[DEPTH]
     cdef Py_ssize_t out[ROWS]
     cdef Left windows = Left(NULL, &at[0], 0, 0, &length[0])
-    cdef Py_ssize_t k, depth, m, rows, i, j, width
+    cdef Py_ssize_t k, depth, m, rows, i, j, width, vectors, whole
+    cdef bint alone = (
+        step >= total and g.col_blocks == 1 and p.cols == p.y_ld
+        and product_rows(p) == p.batch * p.out_d * p.out_h * p.out_w
+    )
     zero(zeros, DEPTH_LD)
     for j in range(g.cols):
         start[j] = p.bias[col_first + j] if p.bias and j < cols else 0
@@ -162,17 +179,19 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
             if depth:
                 find_windows(p, m, rows, k, k + depth, zeros, packed, at, windows.at_ld, length)
             row_outputs(p, m, rows, out)
-            for i in range(ceil_div(cols, TILE_N)):
+            for i in range(ceil_div(cols, TILE_N) - 1, -1, -1):
                 j = i * TILE_N
                 width = min(cols - j, <Py_ssize_t> TILE_N)
-                if p.in_place:
-                    windows_by_panel(
-                        rows, width, &windows, panels + i * panel, start + j if k == 0 else NULL, p.y + col_first + j, out
-                    )
-                else:
-                    rows_by_panel(
-                        rows, width, packed, panels + i * panel, depth, start + j if k == 0 else NULL, p.y + col_first + j, out
-                    )
+                vectors = round_up(width, LANES)
+                # a narrow row is written in whole vectors where rows and columns that come later put its excess right
+                whole = rows if width == vectors else min(rows, row_end - m - ceil_div(vectors - width, p.y_ld)) if alone else 0
+                if whole > 0:
+                    strip_by_panel(p, whole, vectors, &windows, 0, packed, panels + i * panel, depth,
+                                   start + j if k == 0 else NULL, p.y + col_first + j, out)
+                whole = max(whole, <Py_ssize_t> 0)
+                if whole < rows:
+                    strip_by_panel(p, rows - whole, width, &windows, whole, packed, panels + i * panel, depth,
+                                   start + j if k == 0 else NULL, p.y + col_first + j, out + whole)
             m += rows
         k += depth
         if k >= total:

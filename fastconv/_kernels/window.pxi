@@ -53,6 +53,14 @@ cdef inline void copy(real *to, const real *source, Py_ssize_t items) noexcept n
         i += 1
 
 
+cdef inline void copy_whole(real *to, const real *source, Py_ssize_t items) noexcept nogil:
+    """In whole vectors: up to LANES - 1 elements more are read and written."""
+    cdef Py_ssize_t i = 0
+    while i < items:
+        (<vec *> (to + i))[0] = (<const vec *> (source + i))[0]
+        i += LANES
+
+
 cdef inline void zero(real *to, Py_ssize_t items) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(items):
@@ -104,13 +112,20 @@ cdef inline Py_ssize_t most_runs(const Product *p) noexcept nogil:
 
 
 cdef inline void pack_run(
-    const Product *p, const real *line, Py_ssize_t iw, Py_ssize_t into, Py_ssize_t length, real *packed
+    const Product *p, const real *line, bint last, Py_ssize_t iw, Py_ssize_t into, Py_ssize_t length, real *packed
 ) noexcept nogil:
-    """Elements into .. into + length - 1 of the run that begins at pixel `iw` of an input line; zero outside the line."""
+    """Elements into .. into + length - 1 of the run that begins at pixel `iw` of an input line; zero outside the line.
+
+    Unless the line is the `last` of the input, whole vectors may be read; the runs of a row are packed in order, so that what
+    was written too much is overwritten, or lies between the rows.
+    """
     cdef Py_ssize_t low, high
     cdef const real *source = line + iw * p.a_ld + into
     if iw >= 0 and (p.w.size - iw) * p.depth - into >= length:
-        copy(packed, source, length)
+        if last:
+            copy(packed, source, length)
+        else:
+            copy_whole(packed, source, length)
         return
     low = min(max(-iw * p.depth - into, <Py_ssize_t> 0), length)
     high = max(min((p.w.size - iw) * p.depth - into, length), low)
@@ -126,7 +141,8 @@ cdef void find_windows(
 ) noexcept nogil:
     """Columns k_first .. k_end - 1 of `count` windows: at[s * at_ld + i] is run s of the window of row first + i, length[s] long.
 
-    `packed` (DEPTH_LD a row) takes the runs that are copied; `zeros` (DEPTH) stands for those outside the input.
+    `packed` (DEPTH_LD a row) takes the runs that are copied; `zeros` (DEPTH) stands for those outside the input. Where the
+    product does not read in place, all are copied, and `at` may be NULL.
     """
     cdef Py_ssize_t run = window_run(p), steps_w = p.depth * p.w.taps // run
     cdef Py_ssize_t run_first = k_first // run, into_first = k_first - run_first * run
@@ -134,13 +150,15 @@ cdef void find_windows(
     cdef Py_ssize_t td_first = run_first // steps_w // p.h.taps
     cdef Py_ssize_t i = 0, j, s, k, tw, th, td, into, size, iz, ih, iw, segment, inside
     cdef Py_ssize_t w = first % p.w.rows, t = first // p.w.rows, h, d, n
+    cdef Py_ssize_t number, lines = p.batch * p.d.size * p.h.size
+    cdef bint last
     cdef const real *line
     cdef real *to
     h = t % p.h.rows
     t //= p.h.rows
     d = t % p.d.rows
     n = t // p.d.rows
-    if not p.in_place:
+    if not p.in_place and at != NULL:
         length[0] = k_end - k_first
         for j in range(count):
             at[j] = packed + j * DEPTH_LD
@@ -152,7 +170,9 @@ cdef void find_windows(
             iz = d * p.d.stride + p.d.origin + td * p.d.dilation
             ih = h * p.h.stride + p.h.origin + th * p.h.dilation
             iw = w * p.w.stride + p.w.origin + tw * p.w.dilation
-            line = p.a + ((n * p.d.size + iz) * p.h.size + ih) * p.w.size * p.a_ld
+            number = (n * p.d.size + iz) * p.h.size + ih
+            line = p.a + number * p.w.size * p.a_ld
+            last = number == lines - 1 or p.w.size * p.a_ld < LANES
             to = packed + i * DEPTH_LD + k - k_first
             if not p.in_place:
                 if not (0 <= iz < p.d.size and 0 <= ih < p.h.size):
@@ -160,7 +180,7 @@ cdef void find_windows(
                         zero(to + j * DEPTH_LD, size)
                 else:
                     for j in range(segment):
-                        pack_run(p, line, iw + j * p.w.stride, into, size, to + j * DEPTH_LD)
+                        pack_run(p, line, last, iw + j * p.w.stride, into, size, to + j * DEPTH_LD)
             else:
                 length[s] = size
                 if not (0 <= iz < p.d.size and 0 <= ih < p.h.size):
@@ -174,7 +194,7 @@ cdef void find_windows(
                         elif iw >= p.w.size or iw + run // p.depth <= 0:
                             at[s * at_ld + i + j] = zeros
                         else:
-                            pack_run(p, line, iw, into, size, to + j * DEPTH_LD)
+                            pack_run(p, line, last, iw, into, size, to + j * DEPTH_LD)
                             at[s * at_ld + i + j] = to + j * DEPTH_LD
                         iw += p.w.stride
             s += 1
