@@ -1,124 +1,393 @@
 # Depthwise convolution: each channel is convolved with a kernel of its own, so vectors run along the channels.
 #
-# x (N, D, H, W, C), y (N, D', H', W', C), weight (T, R, S, 1, C). The adjoint is the same loop over the axes of its phases.
-# Channels that fill no vector are computed in one that overlaps the last full one, so stores repeat the same values.
+# x (N, D, H, W, C), y (N, D', H', W', C), weight (T, R, S, 1, C). A tile is one vector of channels of a few neighbouring outputs:
+# their sums, one row of the kernel and one input are in registers, and each input is used by all outputs that see it. The adjoint
+# is the same loop over the phases of its axes. Channels that fill no vector are computed in one that overlaps the last full one,
+# so stores repeat the same values.
+
+
+cdef extern from *:
+    """
+    static const real NOTHING[LANES]; /* what lies outside the image */
+    /* The return type of a function in which everything that it calls is inlined, whatever the compiler thinks of its size. */
+    #define WHOLE __attribute__((flatten)) void
+    /* A vector that is read once and kept: gcc would rather read it again for each of its uses, which costs more than a register. */
+    static inline vec held(const real *x) { return *(const volatile vec *)x; }
+    /* x where low <= place < low + size, else zeros: by arithmetic, since a jump for each input costs more than the sums. */
+    static inline const real *or_nothing(const real *x, size_t place, size_t low, size_t size) {
+        size_t there = -(size_t)(place - low < size);
+        return (const real *)((uintptr_t)NOTHING + (((uintptr_t)x - (uintptr_t)NOTHING) & there));
+    }
+    """
+    vec held(const real *x) nogil
+    const real *or_nothing(const real *x, Py_ssize_t place, Py_ssize_t low, Py_ssize_t size) nogil
+    const real *NOTHING
+    ctypedef void whole "WHOLE"
+
+
+cdef enum:
+    DEPTHWISE_COLS = 8       # outputs of a tile: with 5 taps and an input, 14 of the 16 registers that the smallest sets have
+    DEPTHWISE_TAPS = 5       # the longest row of a kernel that is kept in registers
+    DEPTHWISE_STRIP = 4096   # columns times channels of a strip
+    DEPTHWISE_CHANNELS = 256 # of a task: the rows of a few outputs stay in the first-level cache, and are still long runs of memory
 
 
 cdef struct Depthwise:
-    Axis d, h, w
+    # records of the axes, one for each phase
+    const int64_t *d
+    const int64_t *h
+    const int64_t *w
+    Py_ssize_t phases_d, phases_h, phases_w, lines_d, lines_h, columns
     const real *x
     const real *weight
     const real *bias
     real *y
-    Py_ssize_t channels, kernel_h, kernel_w, out_d, out_h, out_w
+    bint plain, padded
+    Py_ssize_t batch, channels, size_d, size_h, size_w, kernel_h, kernel_w, out_d, out_h, out_w
 
 
-cdef inline void depthwise_channels(
-    const int vecs, const Depthwise *p, const real *x, const real *weight, const real *bias, real *y,
-    Py_ssize_t id, Py_ssize_t ih, Py_ssize_t iw,
+cdef struct Rows:
+    # the rows of a window that lie inside the image: d of them, and h in each; the steps between them
+    Py_ssize_t d, h, x_d, x_h, weight_d, weight_h
+    # along a row
+    Axis w
+    const real *x
+    const real *weight
+
+
+cdef inline Py_ssize_t taps_inside(const Axis *axis, Py_ssize_t i, Py_ssize_t *first) noexcept nogil:
+    """How many taps of window i are inside the input, and the first of them."""
+    cdef Py_ssize_t start = i * axis.stride + axis.origin, end
+    first[0] = ceil_div(-start, axis.dilation) if start < 0 else 0
+    end = min(axis.taps, ceil_div(axis.size - start, axis.dilation)) if start < axis.size else 0
+    return max(end - first[0], <Py_ssize_t> 0)
+
+
+cdef inline void depthwise_tile(
+    const int cols, const int taps, const int stride, const bint inside, const Rows *r,
+    const real *x, const real *weight, const real *bias, real *y, Py_ssize_t channels, Py_ssize_t y_step,
+    Py_ssize_t low, Py_ssize_t size,
 ) noexcept nogil:
-    """One output pixel, `vecs` vectors of channels: all taps of its window that are inside the input."""
-    cdef vec acc[4]
-    cdef Py_ssize_t td, th, tw, z, r, c, v
-    cdef const real *source
-    cdef const real *factor
-    for v in range(vecs):
-        acc[v] = (<const vec *> (bias + v * LANES))[0] if bias else broadcast(0)
-    for td in range(p.d.taps):
-        z = id + td * p.d.dilation
-        if z < 0 or z >= p.d.size:
-            continue
-        for th in range(p.h.taps):
-            r = ih + th * p.h.dilation
-            if r < 0 or r >= p.h.size:
-                continue
-            for tw in range(p.w.taps):
-                c = iw + tw * p.w.dilation
-                if c < 0 or c >= p.w.size:
-                    continue
-                source = x + ((z * p.h.size + r) * p.w.size + c) * p.channels
-                factor = weight + (
-                    ((p.d.tap_first + td * p.d.tap_step) * p.kernel_h + p.h.tap_first + th * p.h.tap_step) * p.kernel_w
-                    + p.w.tap_first + tw * p.w.tap_step
-                ) * p.channels
-                for v in range(vecs):
-                    acc[v] = acc[v] + (<const vec *> (source + v * LANES))[0] * (<const vec *> (factor + v * LANES))[0]
-    for v in range(vecs):
-        (<vec *> (y + v * LANES))[0] = acc[v]
+    """`cols` outputs, of whose inputs `size` from `low` on exist: all where `inside`.
+
+    taps 0: a row of any number of taps, with whatever stride and dilation, each multiplied as it comes.
+    """
+    cdef vec acc[DEPTHWISE_COLS]
+    cdef vec factor
+    cdef const real *at
+    cdef Py_ssize_t i, k, t, place, in_plane = r.h, w_step = r.w.tap_step * channels
+    for i in range(cols):
+        acc[i] = (<const vec *> bias)[0]
+    for k in range(r.d * r.h):
+        if taps:
+            depthwise_row(cols, taps, stride, inside, x, weight, acc, channels, w_step, low, size)
+        else:
+            for t in range(r.w.taps):
+                factor = (<const vec *> (weight + t * w_step))[0]
+                for i in range(cols):
+                    place = i * r.w.stride + t * r.w.dilation
+                    at = x + place * channels
+                    acc[i] = acc[i] + factor * held(at if inside else or_nothing(at, place, low, size))
+        x += r.x_h
+        weight += r.weight_h
+        in_plane -= 1
+        if in_plane == 0:  # the first row of the next plane: one loop over all rows keeps the sums in registers
+            x += r.x_d - r.h * r.x_h
+            weight += r.weight_d - r.h * r.weight_h
+            in_plane = r.h
+    for i in range(cols):
+        (<vec *> (y + i * y_step))[0] = acc[i]
 
 
-cdef void depthwise_few(
-    const Depthwise *p, const real *x, real *y, Py_ssize_t id, Py_ssize_t ih, Py_ssize_t iw,
+cdef inline void depthwise_row(
+    const int cols, const int taps, const int stride, const bint inside, const real *x, const real *weight,
+    vec *acc, Py_ssize_t channels, Py_ssize_t w_step, Py_ssize_t low, Py_ssize_t size,
 ) noexcept nogil:
-    """One output pixel with fewer channels than a vector has lanes."""
-    cdef Py_ssize_t td, th, tw, z, r, c, k
-    cdef const real *source
+    """A row of the kernel over a row of inputs: the window slides, and reads what it does not hold yet."""
+    cdef vec factor[DEPTHWISE_TAPS]
+    cdef vec window[DEPTHWISE_TAPS]
+    cdef Py_ssize_t i, t
+    for t in range(taps):
+        factor[t] = held(weight)
+        weight += w_step
+    for t in range(taps - stride):
+        window[t] = held(x if inside else or_nothing(x, t, low, size))
+        x += channels
+    for i in range(cols):
+        for t in range(taps - stride, taps):
+            window[t] = held(x if inside else or_nothing(x, i * stride + t, low, size))
+            x += channels
+        for t in range(taps):
+            acc[i] = acc[i] + window[t] * factor[t]
+        for t in range(taps - stride):
+            window[t] = window[t + stride]
+
+
+cdef inline void depthwise_vectors(
+    const int cols, const int taps, const int stride, const Depthwise *p, const Rows *r,
+    Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, real *y,
+) noexcept nogil:
+    """A tile for each vector of channels first .. end - 1."""
+    cdef Py_ssize_t c = first, start = column * r.w.stride + r.w.origin, low = max(-start, <Py_ssize_t> 0)
+    cdef Py_ssize_t size = max(r.w.size - start - low, <Py_ssize_t> 0), y_step = r.w.out_step * p.channels
+    cdef bint inside = low == 0 and size > (cols - 1) * r.w.stride + (r.w.taps - 1) * r.w.dilation
+    cdef const real *x = r.x + start * p.channels
+    cdef const real *bias
+    y += column * y_step
+    while c < end:
+        c = min(c, p.channels - LANES)
+        bias = p.bias + c if p.bias else NOTHING
+        if inside:
+            depthwise_tile(cols, taps, stride, True, r, x + c, r.weight + c, bias, y + c, p.channels, y_step, 0, 0)
+        else:
+            depthwise_tile(cols, taps, stride, False, r, x + c, r.weight + c, bias, y + c, p.channels, y_step, low, size)
+        c += LANES
+
+
+cdef inline void depthwise_columns(
+    const int taps, const int stride, const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end,
+    Py_ssize_t column, Py_ssize_t column_end, real *y,
+) noexcept nogil:
+    """Outputs column .. column_end - 1 of a line, in tiles; the last one overlaps the one before rather than be cut."""
+    cdef Py_ssize_t rest
+    while column < column_end:
+        rest = column_end - column
+        if column_end >= DEPTHWISE_COLS and rest > DEPTHWISE_COLS // 2:
+            column = min(column, column_end - DEPTHWISE_COLS)
+            depthwise_vectors(DEPTHWISE_COLS, taps, stride, p, r, first, end, column, y)
+            column += DEPTHWISE_COLS
+        elif column_end >= DEPTHWISE_COLS // 2:
+            column = min(column, column_end - DEPTHWISE_COLS // 2)
+            depthwise_vectors(DEPTHWISE_COLS // 2, taps, stride, p, r, first, end, column, y)
+            column += DEPTHWISE_COLS // 2
+        else:
+            depthwise_vectors(1, taps, stride, p, r, first, end, column, y)
+            column += 1
+
+
+cdef whole depthwise_3_1(
+    const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
+) noexcept nogil:
+    depthwise_columns(3, 1, p, r, first, end, column, column_end, y)
+
+
+cdef whole depthwise_3_2(
+    const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
+) noexcept nogil:
+    depthwise_columns(3, 2, p, r, first, end, column, column_end, y)
+
+
+cdef whole depthwise_5_1(
+    const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
+) noexcept nogil:
+    depthwise_columns(5, 1, p, r, first, end, column, column_end, y)
+
+
+cdef whole depthwise_5_2(
+    const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
+) noexcept nogil:
+    depthwise_columns(5, 2, p, r, first, end, column, column_end, y)
+
+
+cdef whole depthwise_2_1(
+    const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
+) noexcept nogil:
+    depthwise_columns(2, 1, p, r, first, end, column, column_end, y)
+
+
+cdef whole depthwise_any(
+    const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
+) noexcept nogil:
+    depthwise_columns(0, 0, p, r, first, end, column, column_end, y)
+
+
+cdef void depthwise_plain(
+    const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
+) noexcept nogil:
+    """Tap after tap, of those inside the image: for fewer channels than a vector, and for weights that are not finite."""
+    cdef Py_ssize_t k, t, c, place, start
+    cdef const real *x
     cdef const real *factor
-    for k in range(p.channels):
-        y[k] = p.bias[k] if p.bias else 0
-    for td in range(p.d.taps):
-        z = id + td * p.d.dilation
-        if z < 0 or z >= p.d.size:
-            continue
-        for th in range(p.h.taps):
-            r = ih + th * p.h.dilation
-            if r < 0 or r >= p.h.size:
-                continue
-            for tw in range(p.w.taps):
-                c = iw + tw * p.w.dilation
-                if c < 0 or c >= p.w.size:
-                    continue
-                source = x + ((z * p.h.size + r) * p.w.size + c) * p.channels
-                factor = p.weight + (
-                    ((p.d.tap_first + td * p.d.tap_step) * p.kernel_h + p.h.tap_first + th * p.h.tap_step) * p.kernel_w
-                    + p.w.tap_first + tw * p.w.tap_step
-                ) * p.channels
-                for k in range(p.channels):
-                    y[k] = y[k] + source[k] * factor[k]
+    cdef real *to
+    while column < column_end:
+        to = y + column * r.w.out_step * p.channels
+        start = column * r.w.stride + r.w.origin
+        for c in range(first, end):
+            to[c] = p.bias[c] if p.bias else 0
+        for k in range(r.d * r.h):
+            for t in range(r.w.taps):
+                place = start + t * r.w.dilation
+                if 0 <= place < r.w.size:
+                    x = r.x + k // r.h * r.x_d + k % r.h * r.x_h + place * p.channels
+                    factor = r.weight + k // r.h * r.weight_d + k % r.h * r.weight_h + t * r.w.tap_step * p.channels
+                    for c in range(first, end):
+                        to[c] = to[c] + x[c] * factor[c]
+        column += 1
 
 
-cdef void depthwise_line(const Depthwise *p, Py_ssize_t line) noexcept nogil:
-    """All pixels of product line (n, d, h)."""
-    cdef Py_ssize_t h = line % p.h.rows, d = line // p.h.rows % p.d.rows, n = line // p.h.rows // p.d.rows, w, c
-    cdef Py_ssize_t id = d * p.d.stride + p.d.origin, ih = h * p.h.stride + p.h.origin, iw
-    cdef const real *x = p.x + n * p.d.size * p.h.size * p.w.size * p.channels
+cdef void add_padding(
+    const Depthwise *p, const Axis *d, const Axis *h, const Axis *w, Py_ssize_t i, Py_ssize_t j,
+    Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y,
+) noexcept nogil:
+    """Zeros times the taps outside the image: nothing, unless a weight is not finite."""
+    cdef Py_ssize_t td, th, tw, c
+    cdef const real *factor
+    while column < column_end:
+        for td in range(d.taps):
+            for th in range(h.taps):
+                for tw in range(w.taps):
+                    if not (is_inside(d, i, td) and is_inside(h, j, th) and is_inside(w, column, tw)):
+                        factor = p.weight + ((td * p.kernel_h + th) * p.kernel_w + tw) * p.channels
+                        for c in range(first, end):
+                            y[column * p.channels + c] += 0 * factor[c]
+        column += 1
+
+
+cdef inline bint is_inside(const Axis *axis, Py_ssize_t i, Py_ssize_t t) noexcept nogil:
+    return 0 <= i * axis.stride + axis.origin + t * axis.dilation < axis.size
+
+
+cdef bint all_finite(const real *x, Py_ssize_t items) noexcept nogil:
+    """Whether no element is NaN or infinite: those times 0 are no zeros."""
+    cdef Py_ssize_t i, whole = items - items % LANES
+    cdef real lanes[LANES]
+    cdef vec zeros = broadcast(0)
+    for i in range(whole // LANES):
+        zeros = zeros + (<const vec *> (x + i * LANES))[0] * <real> 0
+    (<vec *> lanes)[0] = zeros
+    for i in range(LANES):
+        if lanes[i] != 0:
+            return False
+    for i in range(whole, items):
+        if 0 * x[i] != 0:
+            return False
+    return True
+
+
+ctypedef void (*DepthwiseKernel)(
+    const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
+) noexcept nogil
+
+
+cdef DepthwiseKernel depthwise_kernel(const Axis *w) noexcept nogil:
+    """The kernel compiled for these taps and stride, or the one for all."""
+    if w.dilation != 1 and w.taps > 1:
+        return depthwise_any
+    if w.stride == 1:
+        if w.taps == 2:  # a phase of 3 or 5 taps with stride 2
+            return depthwise_2_1
+        if w.taps == 3:
+            return depthwise_3_1
+        if w.taps == 5:
+            return depthwise_5_1
+    if w.stride == 2:
+        if w.taps == 3:
+            return depthwise_3_2
+        if w.taps == 5:
+            return depthwise_5_2
+    return depthwise_any
+
+
+cdef void depthwise_line(
+    const Depthwise *p, Py_ssize_t line, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end
+) noexcept nogil:
+    """Columns of line (n, d, h) of the output, all phases of them; channels first .. end - 1."""
+    cdef Py_ssize_t h = line % p.lines_h, d = line // p.lines_h % p.lines_d, n = line // p.lines_h // p.lines_d
+    cdef Axis axis_d = read_axis(p.d + d % p.phases_d * 10), axis_h = read_axis(p.h + h % p.phases_h * 10)
+    cdef Py_ssize_t tap_d, tap_h, phase, per_column = p.channels, per_row = p.size_w * p.channels, per_weight = p.kernel_w * p.channels
+    cdef DepthwiseKernel kernel
+    cdef Rows r
     cdef real *y
-    for w in range(p.w.rows):
-        iw = w * p.w.stride + p.w.origin
-        y = p.y + (((n * p.out_d + p.d.out_first + d * p.d.out_step) * p.out_h + p.h.out_first + h * p.h.out_step) * p.out_w
-                   + p.w.out_first + w * p.w.out_step) * p.channels
-        if p.channels < LANES:
-            depthwise_few(p, x, y, id, ih, iw)
-            continue
-        c = 0
-        while c + 4 * LANES <= p.channels:
-            depthwise_channels(4, p, x + c, p.weight + c, p.bias + c if p.bias else NULL, y + c, id, ih, iw)
-            c += 4 * LANES
-        while c < p.channels:
-            c = min(c, p.channels - LANES)
-            depthwise_channels(1, p, x + c, p.weight + c, p.bias + c if p.bias else NULL, y + c, id, ih, iw)
-            c += LANES
+    d //= p.phases_d
+    h //= p.phases_h
+    if d >= axis_d.rows or h >= axis_h.rows:
+        return
+    r.d, r.h = taps_inside(&axis_d, d, &tap_d), taps_inside(&axis_h, h, &tap_h)
+    r.x_d, r.x_h = axis_d.dilation * p.size_h * per_row, axis_h.dilation * per_row
+    r.weight_d, r.weight_h = axis_d.tap_step * p.kernel_h * per_weight, axis_h.tap_step * per_weight
+    r.x = p.x + (
+        (n * p.size_d + d * axis_d.stride + axis_d.origin + tap_d * axis_d.dilation) * p.size_h
+        + h * axis_h.stride + axis_h.origin + tap_h * axis_h.dilation
+    ) * per_row
+    y = p.y + (
+        (n * p.out_d + axis_d.out_first + d * axis_d.out_step) * p.out_h + axis_h.out_first + h * axis_h.out_step
+    ) * p.out_w * p.channels
+    for phase in range(p.phases_w):
+        r.w = read_axis(p.w + phase * 10)
+        r.weight = p.weight + (
+            (axis_d.tap_first + tap_d * axis_d.tap_step) * p.kernel_h + axis_h.tap_first + tap_h * axis_h.tap_step
+        ) * per_weight + r.w.tap_first * p.channels
+        kernel = depthwise_plain if p.plain else depthwise_kernel(&r.w)
+        kernel(p, &r, first, end, column, min(column_end, r.w.rows), y + r.w.out_first * p.channels)
+        if p.padded:
+            add_padding(p, &axis_d, &axis_h, &r.w, d, h, first, end, column, min(column_end, r.w.rows), y)
+
+
+cdef inline Py_ssize_t depthwise_block(Py_ssize_t channels) noexcept nogil:
+    """Channels of a task: even parts, but whole vectors."""
+    return round_up(ceil_div(channels, ceil_div(channels, DEPTHWISE_CHANNELS)), LANES)
+
+
+cdef void depthwise_part(const Depthwise *p, Py_ssize_t line, Py_ssize_t end, Py_ssize_t first, Py_ssize_t channel_end) noexcept nogil:
+    """Lines line .. end - 1 of all, some of their channels: in strips of columns whose rows stay in the first-level cache."""
+    cdef Py_ssize_t each = p.lines_d * p.lines_h, last, column, i
+    cdef Py_ssize_t strip = max(DEPTHWISE_STRIP // (channel_end - first), <Py_ssize_t> DEPTHWISE_COLS)
+    strip -= strip % DEPTHWISE_COLS
+    while line < end:
+        last = min(end, round_up(line + 1, each))
+        column = 0
+        while column < p.columns:
+            for i in range(line, last):
+                depthwise_line(p, i, first, channel_end, column, column + strip)
+            column += strip
+        line = last
 
 
 def depthwise(
     const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, const real[::1] bias, real[:, :, :, :, ::1] y,
-    const int64_t[:, ::1] axes, int threads,
+    const int64_t[:, ::1] phases_d, const int64_t[:, ::1] phases_h, const int64_t[:, ::1] phases_w, bint adjoint, int threads,
 ):
-    """y[n, p, q, c] = bias[c] + sum_{r, s} x[n, p * stride + r * dilation - before, ..., c] * weight[r, s, 0, c]."""
+    """y[n, p, q, c] = bias[c] + sum_{r, s} x[n, p * stride + r * dilation - before, ..., c] * weight[r, s, 0, c].
+
+    Each axis has one record; for the adjoint, one for each phase of its stride. What lies outside x is zero, and an infinite
+    weight makes NaN of it; the adjoint of a convolution has nothing there.
+    """
     cdef Depthwise p
-    cdef Py_ssize_t line
-    p.d, p.h, p.w = read_axis(&axes[0, 0]), read_axis(&axes[1, 0]), read_axis(&axes[2, 0])
+    cdef Py_ssize_t task, lines, block, blocks, parts
+    if 0 in (phases_d.shape[0], phases_h.shape[0], phases_w.shape[0]):  # no tap reaches any pixel
+        return
+    p.d, p.h, p.w = &phases_d[0, 0], &phases_h[0, 0], &phases_w[0, 0]
+    p.phases_d, p.phases_h, p.phases_w = phases_d.shape[0], phases_h.shape[0], phases_w.shape[0]
+    p.lines_d, p.lines_h = p.phases_d * phases_d[0, 1], p.phases_h * phases_h[0, 1]  # the first phase has the most rows
+    p.columns = phases_w[0, 1]
     p.x, p.y, p.weight = &x[0, 0, 0, 0, 0], &y[0, 0, 0, 0, 0], &weight[0, 0, 0, 0, 0]
     p.bias = NULL
     if bias is not None:
         p.bias = &bias[0]
-    p.channels, p.kernel_h, p.kernel_w = x.shape[4], weight.shape[1], weight.shape[2]
+    p.batch, p.size_d, p.size_h, p.size_w, p.channels = x.shape[0], x.shape[1], x.shape[2], x.shape[3], x.shape[4]
+    p.kernel_h, p.kernel_w = weight.shape[1], weight.shape[2]
     p.out_d, p.out_h, p.out_w = y.shape[1], y.shape[2], y.shape[3]
-    for line in prange(x.shape[0] * p.d.rows * p.h.rows, nogil=True, schedule="static", num_threads=threads):
-        depthwise_line(&p, line)
+    p.plain = not all_finite(p.weight, weight.shape[0] * p.kernel_h * p.kernel_w * p.channels)
+    p.padded = p.plain and not adjoint
+    p.plain |= p.channels < LANES
+    lines = p.batch * p.lines_d * p.lines_h
+    block = depthwise_block(p.channels)
+    blocks = ceil_div(p.channels, block)
+    parts = min(lines, max(p.batch, ceil_div(4 * threads, blocks)))
+    for task in prange(parts * blocks, nogil=True, schedule="dynamic", num_threads=threads):
+        depthwise_part(
+            &p, task // blocks * lines // parts, (task // blocks + 1) * lines // parts,
+            task % blocks * block, min((task % blocks + 1) * block, p.channels),
+        )
 
 
-cdef void depthwise_gradient_line(const Depthwise *p, const real *dy, real *dweight, Py_ssize_t line) noexcept nogil:
+cdef struct OldDW:
+    Axis d, h, w
+    const real *x
+    Py_ssize_t channels
+
+
+cdef void depthwise_gradient_line(const OldDW *p, const real *dy, real *dweight, Py_ssize_t line) noexcept nogil:
     """dweight[td, th, tw, c] += the products of output line (n, d, h)."""
     cdef Py_ssize_t h = line % p.h.rows, d = line // p.h.rows % p.d.rows, n = line // p.h.rows // p.d.rows
     cdef Py_ssize_t td, th, tw, z, r, c, w, first, end, offset, step = p.w.stride * p.channels
@@ -158,7 +427,7 @@ cdef void depthwise_gradient_line(const Depthwise *p, const real *dy, real *dwei
 
 
 cdef void depthwise_gradient_lines(
-    const Depthwise *p, const real *dy, real *dweight, Py_ssize_t line, Py_ssize_t end
+    const OldDW *p, const real *dy, real *dweight, Py_ssize_t line, Py_ssize_t end
 ) noexcept nogil:
     zero(dweight, p.d.taps * p.h.taps * p.w.taps * p.channels)
     while line < end:
@@ -171,7 +440,7 @@ def depthwise_backward_weight(
     const int64_t[:, ::1] axes, int threads,
 ):
     """partial[i, r, s, 0, c] = sum x[n, p * stride + r * dilation - before, ..., c] * dy[n, p, q, c] over part i of the lines."""
-    cdef Depthwise p
+    cdef OldDW p
     cdef Py_ssize_t chunk, chunks = partial.shape[0], lines, each, items
     cdef const real *dy_first = &dy[0, 0, 0, 0, 0]
     cdef real *sums = &partial[0, 0, 0, 0, 0, 0]

@@ -185,7 +185,8 @@ def apply(plan: ConvPlan, x: NDArray[Any], weight: NDArray[Any], bias: NDArray[A
     y = np.empty(plan.y_shape, x.dtype)
     kernels, threads = kernels_for(x), threads_for(plan.multiply_adds)
     if plan.algorithm == "depthwise":
-        kernels.depthwise(spatial3(x), weight3(weight), bias, spatial3(y), plan.axes, threads)
+        one = tuple(plan.axes[i : i + 1] for i in range(3))  # a convolution has one phase
+        kernels.depthwise(spatial3(x), weight3(weight), bias, spatial3(y), *one, False, threads)
     else:
         kernels.conv_forward(spatial3(x), weight3(weight), bias, spatial3(y), plan.axes, plan.groups, threads)
     return y
@@ -198,11 +199,7 @@ def adjoint(plan: ConvPlan, dy: NDArray[Any], weight: NDArray[Any], bias: NDArra
     dx = np.empty(plan.x_shape, dy.dtype) if plan.reached else _without_products(plan.x_shape, bias, dy.dtype)
     kernels, threads = kernels_for(dy), threads_for(plan.multiply_adds)
     if plan.algorithm == "depthwise":
-        for d in plan.phases[0]:
-            for h in plan.phases[1]:
-                for w in plan.phases[2]:
-                    axes = np.stack((d, h, w))
-                    kernels.depthwise(spatial3(dy), weight3(weight), bias, spatial3(dx), axes, threads)
+        kernels.depthwise(spatial3(dy), weight3(weight), bias, spatial3(dx), *plan.phases, True, threads)
     else:
         kernels.conv_backward_input(
             spatial3(dy), weight3(weight), bias, spatial3(dx), *plan.phases, plan.groups, threads
