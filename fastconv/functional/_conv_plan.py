@@ -185,8 +185,8 @@ def apply(plan: ConvPlan, x: NDArray[Any], weight: NDArray[Any], bias: NDArray[A
     y = np.empty(plan.y_shape, x.dtype)
     kernels, threads = kernels_for(x), threads_for(plan.multiply_adds)
     if plan.algorithm == "depthwise":
-        one = tuple(plan.axes[i : i + 1] for i in range(3))  # a convolution has one phase
-        kernels.depthwise(spatial3(x), weight3(weight), bias, spatial3(y), *one, False, threads)
+        d, h, w = np.split(plan.axes, 3)  # a convolution has one phase
+        kernels.depthwise(spatial3(x), weight3(weight), bias, spatial3(y), d, h, w, False, threads)
     else:
         kernels.conv_forward(spatial3(x), weight3(weight), bias, spatial3(y), plan.axes, plan.groups, threads)
     return y

@@ -1,0 +1,53 @@
+"""Depthwise convolution: widths, kernels and channels around the edges of its tile, and what is not finite."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from exact import assert_all_exact, assert_exact, several, whole
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from problems import DTYPES, EDGES, SEEDS
+
+from fastconv import functional, reference
+
+
+@settings(max_examples=12)
+@given(
+    width=st.integers(1, 21),
+    kernel=st.tuples(st.integers(1, 5), st.integers(1, 7)),
+    keywords=st.fixed_dictionaries(
+        {
+            "stride": st.tuples(st.integers(1, 3), st.integers(1, 3)),
+            "dilation": st.sampled_from([1, 1, 2]),
+            "padding": st.sampled_from(["same", ((0, 7), (8, 6)), ((9, 2), (3, 12))]),
+        }
+    ),
+    channels=st.sampled_from(EDGES),
+    dtype=DTYPES,
+    seed=SEEDS,
+)
+def test_equals_the_reference(isa, threads, width, kernel, keywords, channels, dtype, seed):
+    x, weight, bias = several([(2, 6, width, channels), (*kernel, 1, channels), (channels,)], dtype, seed)
+    keywords = {**keywords, "groups": channels}
+    want = reference.conv(x, weight, bias, **keywords)
+    assert_exact(functional.conv(x, weight, bias, **keywords), want, dtype)
+    dy = whole(want.shape, dtype, seed + 1)
+    assert_all_exact(
+        functional.conv_backward(dy, x, weight, **keywords), reference.conv_backward(dy, x, weight, **keywords), dtype
+    )
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("channels", [3, 20, 40])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_weight_that_is_not_finite_meets_the_padding_and_nothing_beyond_the_gradient(isa, value, channels, stride):
+    x, weight = np.ones((1, 5, 9, channels), np.float32), np.ones((3, 5, 1, channels), np.float32)
+    weight[0, 1, 0, channels - 2] = value  # zero times infinity is NaN: in the padding, and there alone
+    keywords = {"stride": stride, "padding": "same", "groups": channels}
+    with np.errstate(invalid="ignore"):
+        want = reference.conv(x, weight, **keywords)
+        dx, _, _ = reference.conv_backward(np.ones_like(want), x, weight, wrt=("x",), **keywords)
+    np.testing.assert_array_equal(functional.conv(x, weight, **keywords), want)
+    got, _, _ = functional.conv_backward(np.ones_like(want), x, weight, wrt=("x",), **keywords)
+    np.testing.assert_array_equal(got, dx)
