@@ -79,6 +79,7 @@ class Offer(NamedTuple):
 
 
 _offers: list[Offer] | None = None
+_path: list[str] = []
 _preferred: list[str] = []
 
 
@@ -93,16 +94,19 @@ def raises() -> bool:
 
 
 def offers(group: str | None = None) -> list[Offer]:
-    """Return what installed packages offer, in one group or in all, in the order of ``sys.path``; the broken ones too."""
-    global _offers
+    """Return what installed packages offer, in one group or in all, in the order of ``sys.path``; the broken ones too.
+
+    The metadata is read again after `forget`, and where ``sys.path`` has changed.
+    """
+    global _offers, _path
     if disabled():
         return []
-    if _offers is None:
+    if _offers is None or _path != sys.path:
         found = [offer for package in _packages() for offer in package]
         broken = next((offer for offer in found if offer.problem), None)
         if broken and raises():
             raise PluginLoadError(f"{broken.where}: {broken.problem}")
-        _offers = found
+        _offers, _path = found, list(sys.path)
     return [offer for offer in _offers if group in (None, offer.group)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,7 @@ if not shutil.which("cc"):
     pytest.skip("no C compiler", allow_module_level=True)
 
 SOURCE = Path(__file__).with_name("cython_consumer.pyx")
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "writing-a-layer.md"
 
 BUILD = """
     import sys
@@ -30,8 +32,9 @@ BUILD = """
     from setuptools import Extension, setup
     import fastconv
 
-    extension = Extension("cython_consumer", ["cython_consumer.pyx"], include_dirs=[fastconv.get_include()])
-    setup(ext_modules=cythonize([extension], language_level=3), script_args=["-q", "build_ext", "--inplace"])
+    include = [fastconv.get_include()]
+    extensions = [Extension(name, [f"{name}.pyx"], include_dirs=include) for name in ("cython_consumer", "from_the_docs")]
+    setup(ext_modules=cythonize(extensions, language_level=3), script_args=["-q", "build_ext", "--inplace"])
 """
 
 
@@ -40,16 +43,30 @@ def consumer(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     """The module of ``cython_consumer.pyx``, built for plain processors as anybody would."""
     folder = tmp_path_factory.mktemp("consumer")
     (folder / SOURCE.name).write_text(SOURCE.read_text())
+    (shown,) = re.findall(r"^```cython\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    (folder / "from_the_docs.pyx").write_text(shown)
     (folder / "setup.py").write_text(textwrap.dedent(BUILD))
     environment = os.environ | {"PYTHONPATH": str(Path(fastconv.__file__).parents[1]), "CFLAGS": "-O1"}
     done = subprocess.run([sys.executable, "setup.py"], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    (path,) = (path for path in folder.iterdir() if path.name.startswith("cython_consumer.") and path.suffix == ".so")
-    spec = importlib.util.spec_from_file_location("cython_consumer", path)
+    return load("cython_consumer", folder)
+
+
+def load(name: str, folder: Path) -> ModuleType:
+    (path,) = (path for path in folder.iterdir() if path.name.startswith(f"{name}.") and path.suffix == ".so")
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_the_example_of_the_documentation(consumer: ModuleType) -> None:
+    example = load("from_the_docs", Path(consumer.__file__ or "").parent)
+    a, b = draw((5, 300), np.float32), draw((300, 7), np.float32, 1)
+    y = np.empty((5, 7), np.float32)
+    example.matmul(a, b, y)
+    close(y, a.astype(np.float64) @ b)
 
 
 def draw(shape: tuple[int, ...], dtype: Any, seed: int = 0) -> np.ndarray:

@@ -122,6 +122,15 @@ def test_metadata_is_read_once_until_refresh(folder: Folder, monkeypatch: pytest
     assert len(offered("acme")) == 2
 
 
+def test_a_changed_path_is_read_at_once(folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = Folder(tmp_path / "other")
+    other.path.mkdir()
+    other.install("acme", "1", {"acme.A": "acme:A"})
+    assert offered("acme") == []
+    monkeypatch.setattr(sys, "path", [*sys.path, str(other.path)])
+    assert len(offered("acme")) == 1
+
+
 def test_plugins_can_be_disabled(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.install("acme", "1", {"acme.Twice": "acme_mod:Twice"}, {"acme_mod": TWICE})
     monkeypatch.setenv("FASTCONV_DISABLE_PLUGINS", "1")

@@ -97,7 +97,18 @@ def test_wheel_is_small_and_holds_what_runs(wheel: Path) -> None:
     assert wheel.stat().st_size <= 4 * MEGABYTE
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    assert "fastconv/py.typed" in names
+    for needed in (
+        "fastconv/py.typed",
+        "fastconv/cython_api.pxd",
+        "fastconv/include/fastconv/api.h",
+        "fastconv/include/fastconv/simd.h",
+        "fastconv/_kernels/simd.h",
+        "fastconv/cli/template/pyproject.toml.in",
+        "fastconv/cli/template/.gitignore.in",
+        "fastconv/cli/template/.github/workflows/test.yml.in",
+        "fastconv/cli/template/src/__MODULE__/layers.py.in",
+    ):
+        assert needed in names
     assert any(name.startswith("fastconv/data/embedded/") and "NOTICE" in name for name in names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not [name for name in names if name.endswith((".c", ".o", ".html", ".pyc"))]

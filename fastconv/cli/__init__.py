@@ -1,4 +1,5 @@
-"""The command line: ``fastconv train``, ``predict``, ``evaluate``, ``summary``, ``layers``, ``plugins``, ``info``.
+"""The command line: ``fastconv train``, ``predict``, ``evaluate``, ``summary``, ``layers``, ``plugins``, ``new-plugin``,
+``info``.
 
 One file a command, each with ``add_parser`` and ``run``; what a command needs is imported when it runs, so that
 ``fastconv --help`` is instant. Beside them: `plots` draws, `runs` is the folder that a training run writes, `datasets`
@@ -16,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-COMMANDS = ("train", "predict", "evaluate", "summary", "layers", "plugins", "info")
+COMMANDS = ("train", "predict", "evaluate", "summary", "layers", "plugins", "new-plugin", "info")
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -81,7 +82,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"fastconv {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:
-        import_module(f"fastconv.cli.{name}").add_parser(commands)
+        import_module(f"fastconv.cli.{name.replace('-', '_')}").add_parser(commands)
     return parser
 
 

@@ -63,6 +63,8 @@ def load_data(path: str | None, *, size: tuple[int, int] | None = None, gray: bo
     for part, (images, _) in (("training", dataset.train), ("test", dataset.test)):
         if not len(images):
             raise ValueError(f"{source} has no {part} images: every class needs two images or more")
+        if not isinstance(images, np.ndarray) or images.ndim != 4:
+            raise ValueError(f"the {part} images of {source} must be one array (N, height, width, channels)")
     images = dataset.train[0]
     white = 255.0 if images.dtype != np.uint8 and images.max() > 1 else 1.0
     return Data(dataset.train, dataset.test, dataset.classes, source, white)

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fastconv.data.check import DataError
+import numpy as np
+
+from fastconv.data.check import DataError, check_labels
 from fastconv.data.dataset import Dataset
 from fastconv.data.folder import load_image_folder
 from fastconv.data.idx import load_idx_folder
@@ -64,4 +66,15 @@ def _named(name: str) -> Dataset:
         raise DataError(
             f"the data set {name!r} must be a function that returns a fastconv.data.Dataset, got {found!r:.80}"
         )
-    return Dataset(*found)
+    dataset = Dataset(*found)
+    for part, pair in (("training", dataset.train), ("test", dataset.test)):
+        if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[1], np.ndarray):
+            raise DataError(
+                f"the {part} part of the data set {name!r} must be a pair of samples and an array of labels"
+            )
+        if len(pair[0]) != len(pair[1]):
+            raise DataError(
+                f"the {part} part of the data set {name!r} has {len(pair[0])} samples and {len(pair[1])} labels"
+            )
+        check_labels(pair[1], len(dataset.classes), f"{part} labels")
+    return dataset

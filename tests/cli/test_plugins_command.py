@@ -40,6 +40,18 @@ FLOWERS = """
 
     def weeds():
         return 3
+
+    def unequal():
+        return Dataset((np.zeros((2, 4, 4, 1)), np.arange(1)), (np.zeros((2, 4, 4, 1)), np.arange(2)), ("a", "b"))
+
+    def odd_label():
+        return Dataset((np.zeros((2, 4, 4, 1)), np.array([0, 2])), (np.zeros((2, 4, 4, 1)), np.arange(2)), ("a", "b"))
+
+    def no_pair():
+        return Dataset(3, 4, ("a", "b"))
+
+    def rows():
+        return Dataset((np.zeros((2, 4)), np.arange(2)), (np.zeros((2, 4)), np.arange(2)), ("a", "b"))
 """
 
 
@@ -115,9 +127,8 @@ def test_networks_and_data_that_are_none(
 ) -> None:
     points = {f"acme.{name}": f"acme_nets:{name}" for name in ("short", "nothing", "missing")}
     folder.install("acme-nets", "1", points, {"acme_nets": NETWORK}, group="fastconv.models")
-    folder.install(
-        "acme-data", "1", {"acme.weeds": "acme_data:weeds"}, {"acme_data": FLOWERS}, group="fastconv.datasets"
-    )
+    points = {f"acme.{name}": f"acme_data:{name}" for name in ("weeds", "unequal", "odd_label", "no_pair", "rows")}
+    folder.install("acme-data", "1", points, {"acme_data": FLOWERS}, group="fastconv.datasets")
     monkeypatch.chdir(tmp_path)
 
     def refused(*options: str) -> str:
@@ -133,9 +144,15 @@ def test_networks_and_data_that_are_none(
     )
     assert "there is no network 'acme.huge'; there are: cnn-small, " in refused("--model", "acme.huge")
     assert "must be a function that returns a fastconv.data.Dataset, got 3" in refused("--data", "acme.weeds")
-    assert "no file or folder acme.trees; data sets of installed packages: acme.weeds" in refused(
+    assert "no file or folder acme.trees; data sets of installed packages: acme.no_pair, " in refused(
         "--data", "acme.trees"
     )
+    assert "the training part of the data set 'acme.unequal' has 2 samples and 1 labels" in refused(
+        "--data", "acme.unequal"
+    )
+    assert "training labels[1] is label 2; with 2 classes the labels are 0 to 1" in refused("--data", "acme.odd_label")
+    assert "the training part of the data set 'acme.no_pair' must be a pair of" in refused("--data", "acme.no_pair")
+    assert "the training images of acme.rows must be one array (N, height, width" in refused("--data", "acme.rows")
 
 
 def test_a_folder_goes_before_a_data_set_of_its_name(
