@@ -15,6 +15,7 @@ COMMANDS = {
     "memory": ("memory", "peak memory of a training step"),
     "sweep": ("sweep", "how time grows with image size, channels and batch"),
     "import": ("import_time", "what `import fastconv` costs"),
+    "discovery": ("discovery", "what the first unknown name costs, among hundreds of packages"),
 }
 
 

@@ -200,7 +200,12 @@ def _metadata() -> Iterator[tuple[str, Read]]:
             continue
         try:
             with os.scandir(folder) as found:
-                names = sorted(item.name for item in found if item.name.endswith((".dist-info", ".egg-info")))
+                # what begins with ~ is what pip left of a package that it could not remove
+                names = sorted(
+                    item.name
+                    for item in found
+                    if item.name.endswith((".dist-info", ".egg-info")) and item.name[0] != "~"
+                )
         except OSError:
             continue
         for name in names:
@@ -259,7 +264,7 @@ def _parsed(text: str, package: str, version: str) -> Iterator[Offer]:
                 yield Offer(group, "?", "?", package, version, f"its entry_points.txt says {line!r}: {problem}")
                 group = ""
         elif group in GROUPS:
-            name, equals, target = (part.strip() for part in line.partition("="))
+            name, equals, target = (_printable(part.strip()) for part in line.partition("="))
             why = _problem(GROUPS[group], name, target) if equals else f"line {number} of its metadata has no '='"
             yield Offer(group, name, target, package, version, why)
 
@@ -282,5 +287,10 @@ def _name_and_version(stem: str, read: Read) -> tuple[str, str]:
         if not line.strip():  # here its description begins
             break
         if key.lower() in facts and value.strip():
-            facts[key.lower()] = value.strip()
+            facts[key.lower()] = _printable(value.strip())
     return facts["name"], facts["version"]
+
+
+def _printable(text: str) -> str:
+    """Return text as it is, or in escapes where printing it would do something to a terminal."""
+    return text if text.isprintable() else ascii(text)

@@ -23,6 +23,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import import_module
 from signal import SIGKILL
 from typing import Any, NamedTuple
@@ -110,9 +111,12 @@ def refresh() -> None:
     """
     import importlib
 
+    from fastconv import provenance
+
     importlib.invalidate_caches()
     discovery.forget()
     loading.forget()
+    provenance.forget()
 
 
 def examine(*, timeout: float = 30.0) -> list[Plugin]:
@@ -125,8 +129,13 @@ def examine(*, timeout: float = 30.0) -> list[Plugin]:
     from concurrent.futures import ThreadPoolExecutor
 
     packages = sorted({offer.package for offer in discovery.offers()})
+    examiner = _Examiner(timeout)
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        reports = list(pool.map(lambda package: _examine(package, timeout), packages))
+        try:
+            reports = list(pool.map(examiner.examine, packages))
+        except BaseException:  # Ctrl-C: nobody waits for the processes
+            examiner.stop()
+            raise
     found = []
     for package, reported in zip(packages, reports, strict=True):
         for offer, (error, details) in zip(_of(package), reported, strict=True):
@@ -139,24 +148,51 @@ def _of(package: str) -> list[Offer]:
     return sorted(offer for offer in discovery.offers() if offer.package == package)
 
 
-def _examine(package: str, timeout: float) -> list[Report]:
-    """Return a report on every offer of a package; where a process dies or hangs, another one goes on behind it."""
-    reports: list[Report] = []
-    while len(reports) < len(_of(package)):
-        reports += _reports(package, len(reports), timeout)
-    return reports
+class _Examiner:
+    """Imports the plugins of a package in other processes, several packages at once."""
+
+    def __init__(self, timeout: float) -> None:
+        self.timeout = timeout
+        self.stopped = False
+        self.running: set[subprocess.Popen[bytes]] = set()
+
+    def examine(self, package: str) -> list[Report]:
+        """Return a report on every offer of a package; where a process dies or hangs, another one goes on behind it."""
+        reports: list[Report] = []
+        while len(reports) < len(_of(package)) and not self.stopped:
+            reports += self._reports(package, len(reports))
+        return reports
+
+    def stop(self) -> None:
+        """End the processes, and begin no others."""
+        self.stopped = True
+        for process in list(self.running):
+            _kill(process)
+
+    def _reports(self, package: str, first: int) -> list[Report]:
+        """Return the reports of one process that begins with offer number `first`, the last of them on how it ended."""
+        command = [sys.executable, "-c", _EXAMINER, json.dumps(sys.path), package, str(first)]
+        # a group of its own, so that what a plugin has started ends with it
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+        ) as process:
+            self.running.add(process)
+            reports: list[Report] = [tuple(json.loads(line)) for line in _lines(process, self.timeout)]
+        self.running.discard(process)
+        if first + len(reports) < len(_of(package)):
+            hung = process.returncode == -SIGKILL
+            why = (
+                f"was not done after {self.timeout:g} s"
+                if hung
+                else f"ended its process (exit code {process.returncode})"
+            )
+            reports.append((f"importing {_of(package)[first + len(reports)].where} {why}", None))
+        return reports
 
 
-def _reports(package: str, first: int, timeout: float) -> list[Report]:
-    """Return the reports of one process that begins with offer number `first`, the last of them on how it ended."""
-    command = [sys.executable, "-c", _EXAMINER, json.dumps(sys.path), package, str(first)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        reports: list[Report] = [tuple(json.loads(line)) for line in _lines(process, timeout)]
-    if first + len(reports) < len(_of(package)):
-        hung = process.returncode == -SIGKILL
-        why = f"was not done after {timeout:g} s" if hung else f"ended its process (exit code {process.returncode})"
-        reports.append((f"importing {_of(package)[first + len(reports)].where} {why}", None))
-    return reports
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, SIGKILL)
 
 
 def _lines(process: subprocess.Popen[bytes], timeout: float) -> Iterator[bytes]:
@@ -165,14 +201,13 @@ def _lines(process: subprocess.Popen[bytes], timeout: float) -> Iterator[bytes]:
 
     assert process.stdout is not None
     while True:
-        timer = Timer(timeout, process.kill)
+        timer = Timer(timeout, _kill, [process])
         timer.start()
         try:
             line = process.stdout.readline()
         finally:
             timer.cancel()
         if not line.endswith(b"\n"):
-            process.wait()
             return
         yield line
 

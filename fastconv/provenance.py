@@ -67,6 +67,11 @@ def _installed(package: str) -> str | None:
         return None
 
 
+def forget() -> None:
+    """Look again which packages there are."""
+    _package_of.cache_clear()
+
+
 @lru_cache
 def _package_of(module: str) -> str | None:
     """Return the installed package that has a top-level module; reads what every package has, so once for each."""

@@ -214,6 +214,8 @@ class Registry:
             self._add(offer.name, member, _origin(offer, member))
         except (TypeError, ValueError) as error:
             raise loading.failed(offer, f"could not be registered: {error}") from error
+        except Exception as error:  # an attribute or a metaclass of the plugin's that raises
+            raise loading.failed(offer, f"could not be registered: {loading.describe(error)}") from error
         return member
 
     def name_of(self, member: Any) -> str | None:
@@ -291,8 +293,11 @@ def _is_target(offer: Offer, member: Any) -> bool:
     """Return whether an entry point names `member`, if its module has been imported."""
     module, attribute = discovery.split_target(offer.target) if not offer.problem else ("", "")
     found: Any = sys.modules.get(module)
-    for part in attribute.split("."):
-        found = getattr(found, part, None)
+    try:
+        for part in attribute.split("."):
+            found = getattr(found, part, None)
+    except Exception:  # a module's own __getattr__ may raise anything, and this question is about another class
+        return False
     return found is not None and found is member
 
 

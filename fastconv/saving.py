@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.layers.config import from_spec, to_spec
+from fastconv.loading import describe
 from fastconv.model import Model
 from fastconv.provenance import advice, provenance
 
@@ -148,9 +149,13 @@ def load_checkpoint(path: str | os.PathLike[str], *, allow_plugins: bool = True)
     try:
         model = _restored(tensors, metadata, allow_plugins)
         optimizer, extra = (_with_arrays(metadata[key], tensors) for key in ("optimizer", "extra"))
-    except Exception as error:  # a description made by somebody else may make a layer's constructor raise anything
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # a description by somebody else may make a layer's constructor raise anything
         said = advice(metadata["model"], metadata.get("plugins"))
-        raise ModelFileError(f"{os.fspath(path)}: {error}{said}") from error
+        what = describe(error) if isinstance(error, SystemExit) else error
+        raise ModelFileError(f"{os.fspath(path)}: {what}{said}") from error
     if not isinstance(extra, dict):
         raise ModelFileError(f"{os.fspath(path)}: its extra must be a JSON object, got {extra!r:.80}")
     if tensors:

@@ -113,6 +113,18 @@ def test_metadata_that_is_not_there(folder: Folder) -> None:
     assert offered("strange")[0].source == "strange of unknown version"
 
 
+def test_metadata_cannot_write_to_a_terminal(folder: Folder) -> None:
+    info = folder.install("loud", "1", {"loud.\x1b[31mA": "loud:\x1b[0mA"})
+    (info / "METADATA").write_text("Name: loud\x1b[2J\nVersion: 1\x07\n")
+    (folder.path / "~oud-1.dist-info").mkdir()
+    (folder.path / "~oud-1.dist-info" / "entry_points.txt").write_text("[fastconv.layers]\nleft.Over = left:Over\n")
+    plugins.refresh()
+    (listed,) = (plugin for plugin in plugins.entries() if "loud" in plugin.package)
+    assert all(str(field).isprintable() for field in listed)
+    assert listed.error is not None
+    assert "left.Over" not in {plugin.name for plugin in plugins.entries()}
+
+
 def test_metadata_is_read_once_until_refresh(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     info = folder.install("acme", "1", {"acme.A": "acme:A"})
     assert len(offered("acme")) == 1

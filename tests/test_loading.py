@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import textwrap
 import time
@@ -11,6 +12,7 @@ import pytest
 from plugin_folders import TWICE, Folder, folder
 from programs import run_program
 
+import fastconv
 from fastconv import layers, loading, plugins
 from fastconv.discovery import PluginLoadError, PluginWarning
 
@@ -172,6 +174,33 @@ def test_every_plugin_is_examined_in_a_process_of_its_own(folder: Folder) -> Non
     assert not [name for name in sys.modules if name.startswith("all_")]
     with pytest.raises(ValueError, match="timeout must be a number of seconds greater than 0, got 0"):
         plugins.examine(timeout=0)
+
+
+def test_what_a_plugin_has_started_ends_with_it(folder: Folder) -> None:
+    """A forked child that lives on holds the pipe open: nobody waits for it."""
+    name = install(
+        folder, "forks", "import os, time\nif os.fork() == 0:\n    time.sleep(600)\nwhile True: time.sleep(1)"
+    )
+    start = time.monotonic()
+    (found,) = (plugin for plugin in plugins.examine(timeout=3) if plugin.name == name)
+    assert "was not done after 3 s" in str(found.error)
+    assert time.monotonic() - start < 60
+
+
+def test_attributes_that_raise(folder: Folder) -> None:
+    meta = "class Meta(type):\n    @property\n    def api_version(cls): raise KeyError('api')\n"
+    name = install(folder, "meta", meta + WHOLE.replace("class Twice(Layer)", "class Twice(Layer, metaclass=Meta)"))
+    with pytest.raises(PluginLoadError, match="could not be registered: KeyError: 'api'"):
+        layers.get(name)
+    install(folder, "lazy", "def __getattr__(name): raise OSError(name)")
+    sys.modules.pop("lazy_mod", None)
+    importlib.import_module("lazy_mod")
+
+    class Other(layers.Layer):
+        pass
+
+    assert fastconv.registry.layers.name_of(Other) is None
+    del sys.modules["lazy_mod"]
 
 
 def test_a_name_that_the_program_has_taken_is_listed_as_such(folder: Folder) -> None:

@@ -115,6 +115,17 @@ def test_a_broken_package_is_named(folder: Folder, tmp_path: Path) -> None:
     assert "of acme-layers 1.2 (spoilt_mod:Twice) could not be imported: SystemExit: 0 (it calls sys.exit)" in said
 
 
+def test_a_constructor_that_ends_the_process_does_not(folder: Folder, tmp_path: Path) -> None:
+    source = textwrap.dedent(TWICE) + "    def __init__(self, *, leave=False):\n        if leave: raise SystemExit(3)\n"
+    folder.install("leaver", "1", {"leaver.Twice": "leaver_mod:Twice"}, {"leaver_mod": source})
+    path = saved(tmp_path, "leaver.Twice")
+    spec = saving.load(path)[1]["model"]
+    spec["config"]["layers"][0]["config"]["leave"] = True
+    change(path, model=spec)
+    with pytest.raises(ModelFileError, match=r"model.safetensors: SystemExit: 3 \(it calls sys.exit\)"):
+        load_model(path)
+
+
 def test_plugins_that_are_not_allowed(folder: Folder, tmp_path: Path) -> None:
     folder.install("acme-layers", "1.2", {"shut.Twice": "shut_mod:Twice"}, {"shut_mod": TWICE})
     path = saved(tmp_path, "shut.Twice")
