@@ -18,7 +18,7 @@ from fastconv.threads import get_num_threads, num_threads, set_num_threads
 from fastconv.version import __version__
 
 if TYPE_CHECKING:
-    from fastconv import data, functional, geometry, layers, networks, plugins, reference, training
+    from fastconv import data, functional, geometry, layers, networks, plugins, reference, testing, training
     from fastconv.config import get_include, show_config
     from fastconv.model import Input, Model, Sequential
     from fastconv.saving import load_model
@@ -38,7 +38,7 @@ _HOMES = {
     "show_config": "config",
 }
 
-_MODULES = ("data", "functional", "geometry", "layers", "networks", "plugins", "reference", "training")
+_MODULES = ("data", "functional", "geometry", "layers", "networks", "plugins", "reference", "testing", "training")
 
 __all__ = [
     "SGD",
@@ -62,6 +62,7 @@ __all__ = [
     "reference",
     "set_num_threads",
     "show_config",
+    "testing",
     "training",
 ]
 

@@ -20,11 +20,16 @@ AWAY = 0.05
 
 
 class Entry(NamedTuple):
-    """A layer that nobody changes, shapes that suit it, and all shapes that examples are drawn from, the smallest first."""
+    """A layer that nobody changes, and shapes of its inputs.
+
+    `typical` suits it; `variants` are drawn from, the smallest first; `doubtful` are those that `output_shape` takes although a
+    pass with them fails. One check says so, the others look elsewhere.
+    """
 
     layer: Layer
     typical: tuple[Shape, ...]
     variants: list[tuple[Shape, ...]]
+    doubtful: list[tuple[Shape, ...]]
     reference: Any = None
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import copy
 import inspect
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from fastconv.layers import Context, Layer
 from fastconv.layers.base import ensure_built, run, shape_of
-from fastconv.layers.symbol import Shape, input_shape_of
-from fastconv.testing.cases import Entry
+from fastconv.layers.symbol import Shape, input_shape_of, several
+from fastconv.testing.cases import Case, Entry
 
 Shapes = tuple[Shape, ...]
 
@@ -36,7 +36,10 @@ def entries_of(layer: Any, input_shapes: Any = None, reference: Any = None) -> l
     entries = []
     for example, shapes in pairs:
         typical = _given(input_shapes if shapes is None else shapes)
-        entries.append(Entry(example, *shapes_for(example, typical), reference))
+        found, variants = shapes_for(example, typical)
+        working = [shapes for shapes in variants if _works(example, found, shapes)]
+        doubtful = [shapes for shapes in variants if shapes not in working]
+        entries.append(Entry(example, found, working or [found], doubtful, reference))
     return entries
 
 
@@ -101,32 +104,30 @@ def shapes_for(layer: Layer, typical: Shapes | None = None) -> tuple[Shapes, lis
         return typical, [typical]
     candidates = [shapes for rank in ranks for shapes in _candidates(rank, arity)]
     accepted = [shapes for shapes in candidates if _takes(layer, shapes)]
-    accepted = sorted({*accepted, typical}, key=lambda shapes: (sum(map(np.prod, shapes)), shapes))
+    accepted = by_size({*accepted, typical})
     if len(accepted) > _MOST:  # the smallest, and others from all sizes
         small = _MOST // 2
         accepted = accepted[:small] + accepted[small :: len(accepted) // small + 1]
     return typical, accepted
 
 
+def by_size(variants: Iterable[Shapes]) -> list[Shapes]:
+    """Return input shapes sorted, those of the smallest arrays first."""
+    return sorted(variants, key=lambda shapes: (sum(map(np.prod, shapes)), shapes))
+
+
 def _found(layer: Layer) -> tuple[Shapes, list[int], int]:
-    """Return shapes that a layer takes, all ranks it takes, and the number of its inputs."""
-    errors = []
+    """Return shapes that a layer computes, all ranks that its `output_shape` takes, and the number of its inputs."""
+    taken: dict[int, Shapes] = {}
     for arity in _arities(layer):
-        found = {}
         for rank, channels in itertools.product((2, 1, 3, 0), (4, 6, 12, 3, 2, 1)):
             shapes = ((*_TYPICAL[:rank], channels),) * arity
-            if rank not in found and _takes(layer, shapes):
-                try:
-                    _try(layer, shapes)
-                except Exception as error:  # it may be the layer that is wrong: then the checks say so
-                    errors.append((shapes, error))
-                else:
-                    found[rank] = shapes
-        if found:
-            return next(iter(found.values())), sorted(found), arity
-    if errors:
-        shapes, _ = errors[0]
-        return shapes, [len(shapes[0]) - 1], len(shapes)
+            if rank not in taken and _takes(layer, shapes):
+                taken[rank] = shapes
+        # where none works it is the layer that is wrong, and the checks say so
+        working = [shapes for shapes in taken.values() if _runs(layer, shapes)] or list(taken.values())
+        if working:
+            return working[0], sorted(taken), arity
     raise ValueError(
         f"no input shapes were found that output_shape of {layer.label} takes: give input_shapes=[(8, 8, 3)], "
         f"without the batch axis"
@@ -148,11 +149,27 @@ def _takes(layer: Layer, shapes: Shapes) -> bool:
     return True
 
 
-def _try(layer: Layer, shapes: Shapes) -> None:
+def _works(layer: Layer, typical: Shapes, shapes: Shapes) -> bool:
+    case = Case(Entry(layer, typical, [], []), shapes)
+    try:
+        want = shape_of(copy.deepcopy(layer), shapes)
+        result = case.passed(case.layer(), case.inputs())
+    except Exception:
+        return False
+    wanted = want if several(want) else (want,)
+    made = tuple(y.shape[1:] for y in result.ys) == tuple(wanted)
+    return made and all(dx is None or dx.shape[1:] == shape for dx, shape in zip(result.dxs, shapes, strict=True))
+
+
+def _runs(layer: Layer, shapes: Shapes) -> bool:
     layer = copy.deepcopy(layer)
-    ensure_built(layer, shapes, np.random.default_rng(0))
-    xs = [np.ones((2, *shape), np.int64 if layer.traits.integers else layer.dtype) for shape in shapes]
-    run(layer, Context(True, np.random.default_rng(0)), xs)
+    try:
+        ensure_built(layer, shapes, np.random.default_rng(0))
+        xs = [np.ones((2, *shape), np.int64 if layer.traits.integers else layer.dtype) for shape in shapes]
+        run(layer, Context(True, np.random.default_rng(0)), xs)
+    except Exception:  # the same
+        return False
+    return True
 
 
 def _candidates(rank: int, arity: int) -> Iterator[Shapes]:

@@ -10,6 +10,7 @@ import pytest
 from fastconv import plugins
 from fastconv.layers import Layer
 from fastconv.registry import layers as registry
+from fastconv.testing.cases import Entry
 from fastconv.testing.checks import CHECKS, Check
 from fastconv.testing.inference import entries_of
 from fastconv.testing.result import CheckFailed, CheckResult
@@ -19,19 +20,32 @@ from fastconv.testing.runner import expected_of, require_hypothesis, run_check
 _OPTIONS = ("input_shapes", "reference", "expected_failures", "max_examples")
 
 
+class _Examined:
+    """What all checks of one layer share: the inputs that were found for it, once, when the first check runs."""
+
+    def __init__(self, input_shapes: Any = None, reference: Any = None) -> None:
+        self.arguments = input_shapes, reference
+        self.found: tuple[Any, list[Entry]] | None = None
+
+    def entries_of(self, layer: Layer | type[Layer]) -> list[Entry]:
+        if self.found is None or self.found[0] is not layer:
+            self.found = layer, entries_of(layer, *self.arguments)
+        return self.found[1]
+
+
 class LayerCheck:
     """One check with its options, to be called with the layer: it fails, skips or expects to fail as a test does."""
 
-    def __init__(self, check: Check, options: Mapping[str, Any]) -> None:
+    def __init__(self, check: Check, examined: _Examined, max_examples: int, expected: str | None = None) -> None:
         self.check = check
-        self.options = options
+        self.examined = examined
+        self.max_examples = max_examples
+        self.expected = expected
 
     def __call__(self, layer: Layer | type[Layer]) -> None:
         """Run the check; raise what tells pytest how it went."""
         __tracebackhide__ = True
-        expected = expected_of(self.options.get("expected_failures")).get(self.check.name)
-        entries = entries_of(layer, self.options.get("input_shapes"), self.options.get("reference"))
-        tell(run_check(self.check, entries, self.options.get("max_examples", 25), expected))
+        tell(run_check(self.check, self.examined.entries_of(layer), self.max_examples, self.expected))
 
     def __repr__(self) -> str:
         return self.check.name
@@ -85,12 +99,13 @@ def parametrize_with_layer_checks(
         unknown = sorted(set(given) - set(_OPTIONS))
         if unknown:
             raise ValueError(f"a layer may be given {', '.join(_OPTIONS)}, got {unknown[0]!r}")
-        expected = {**(expected_failures or {}), **given.get("expected_failures", {})}
-        expected_of(expected)
-        options = {"max_examples": max_examples, **given, "expected_failures": expected}
-        name = layer.__name__ if isinstance(layer, type) else repr(layer)
+        expected = expected_of({**(expected_failures or {}), **given.get("expected_failures", {})})
+        examined = _Examined(given.get("input_shapes"), given.get("reference"))
+        examples = given.get("max_examples", max_examples)
+        label = layer.__name__ if isinstance(layer, type) else repr(layer)
         params += [
-            pytest.param(layer, LayerCheck(check, options), id=f"{name}-{check.name}") for check in CHECKS.values()
+            pytest.param(layer, LayerCheck(check, examined, examples, expected.get(name)), id=f"{label}-{name}")
+            for name, check in CHECKS.items()
         ]
     return pytest.mark.parametrize(("layer", "check"), params)
 
@@ -110,8 +125,9 @@ class PluginLayers(pytest.Collector):
             except plugins.PluginLoadError as error:
                 yield PluginItem.from_parent(self, name=f"{plugin.name}[import]", error=error)
             else:
+                examined, examples = _Examined(), self.config.getoption("fastconv_max_examples")
                 for check in CHECKS.values():
-                    bound = LayerCheck(check, {"max_examples": self.config.getoption("fastconv_max_examples")})
+                    bound = LayerCheck(check, examined, examples)
                     yield PluginItem.from_parent(self, name=f"{plugin.name}[{check.name}]", layer=layer, check=bound)
 
 

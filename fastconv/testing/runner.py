@@ -11,7 +11,7 @@ from fastconv.geometry import positive
 from fastconv.layers import Layer
 from fastconv.testing.cases import Case, Entry
 from fastconv.testing.checks import CHECKS, Check
-from fastconv.testing.inference import entries_of
+from fastconv.testing.inference import by_size, entries_of
 from fastconv.testing.result import DOCS, CheckFailed, CheckResult, CheckSkipped, LayerCheckError
 
 
@@ -137,6 +137,9 @@ def _drawn(check: Check, entries: Sequence[Entry], max_examples: int) -> CheckFa
     from hypothesis.errors import FlakyFailure, Unsatisfiable
 
     from fastconv.testing.strategies import cases
+
+    if check.doubtful:
+        entries = [entry._replace(variants=by_size({*entry.variants, *entry.doubtful})) for entry in entries]
 
     @settings(
         max_examples=max_examples,

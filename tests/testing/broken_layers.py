@@ -121,6 +121,15 @@ class RoundsTheOtherWay(Layer):
 
 
 @caught_by("output_shape")
+class TakesMoreThanItCan(Plain):
+    """Two axes, and a declared shape for any number of them."""
+
+    def forward(self, ctx, x):
+        n, c = x.shape
+        return 2 * x.reshape(n, c), lambda dy: (2 * dy, {})
+
+
+@caught_by("output_shape")
 class Overflows(Plain):
     """Infinity for numbers that are not even large."""
 

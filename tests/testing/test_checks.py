@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from plugin_folders import Folder, folder
-from testing.broken_layers import BROKEN, NearlyRight, Plain, Sound, WrongAtOneBorderPixel, WrongForEvenKernels
+from testing.broken_layers import (
+    BROKEN,
+    NearlyRight,
+    Plain,
+    Sound,
+    TakesMoreThanItCan,
+    WrongAtOneBorderPixel,
+    WrongForEvenKernels,
+)
 
 from fastconv import layers as L
 from fastconv.layers import Layer
@@ -66,6 +74,14 @@ def test_the_smallest_failing_layer_is_named():
         "WrongForEvenKernels(kernel_size=2) on an input of shape (1, 3, 1)"
         in verdict("input_gradient", WrongForEvenKernels).message
     )
+
+
+def test_one_mistake_in_output_shape_is_one_failure():
+    results = check_layer(TakesMoreThanItCan(), max_examples=10, on_fail="return")
+    (bad,) = [result for result in results if not result.ok]
+    assert bad.name == "output_shape"
+    assert "output_shape takes these inputs, and a pass raises ValueError: in layer TakesMoreThanItCan" in bad.message
+    assert "on an input of shape (1, 1, 1), evaluation" in bad.message
 
 
 def test_float32_and_float64_tolerances_are_what_the_documentation_says():

@@ -101,13 +101,20 @@ def _global_state() -> tuple[bytes, int]:
     return np.asarray(keys).tobytes(), int(position)
 
 
-@check("API")
+@check("API", doubtful=True)
 def output_shape(case: Case) -> None:
     """`output_shape` tells the shape that really comes out, for every size of the image and of the batch.
 
-    Where a size cannot be computed, raise `ValueError` in `output_shape`.
+    Where shapes cannot be computed (a rank, a size, channels that do not fit), raise `ValueError` in `output_shape`.
     """
-    _require_shapes(case)
+    try:
+        _require_shapes(case)
+    except CheckFailed:
+        raise
+    except Exception as error:
+        raise CheckFailed(
+            f"output_shape takes these inputs, and a pass raises {type(error).__name__}: {error}"
+        ) from error
 
 
 def _require_shapes(case: Case) -> Passed:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from fastconv.testing.result import CheckFailed, CheckSkipped
 PASSES = 10
 
 
-@contextmanager
+@contextlib.contextmanager
 def _every_loop_is_split() -> Iterator[None]:
     """Let the smallest work be worth a thread."""
     before, threads.WORTH_A_THREAD = threads.WORTH_A_THREAD, 1
@@ -64,9 +64,16 @@ def python_threads(case: Case) -> None:
     start = threading.Barrier(2)
 
     def work(at: int) -> list[tuple[np.ndarray, ...]]:
-        xs = cases[at].inputs()
-        start.wait(timeout=30)
-        return [cases[at].forward(layer, xs)[0] for _ in range(PASSES)]
+        xs, made = cases[at].inputs(), []
+        for _ in range(PASSES):
+            with contextlib.suppress(threading.BrokenBarrierError):  # the other thread has raised
+                start.wait(timeout=30)
+            try:
+                made.append(cases[at].forward(layer, xs)[0])
+            except Exception:
+                start.abort()
+                raise
+        return made
 
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)  # so that threads meet in the middle of things

@@ -11,7 +11,7 @@ GROUPS = ("API", "Arrays", "Mathematics", "State", "Concurrency", "Packaging")
 
 
 class Check(NamedTuple):
-    """One check: its name, its group, what it does, and whether one example (a typical one) is enough.
+    """One check: its name, its group, what it does, whether one typical example is enough, whether it wants doubtful ones too.
 
     `function` raises `CheckFailed` where the layer is wrong and `CheckSkipped` where there is nothing to check.
     """
@@ -20,6 +20,7 @@ class Check(NamedTuple):
     group: str
     function: Callable[[Case], None]
     once: bool
+    doubtful: bool
 
     @property
     def about(self) -> str:
@@ -31,13 +32,15 @@ class Check(NamedTuple):
 CHECKS: dict[str, Check] = {}
 
 
-def check(group: str, *, once: bool = False) -> Callable[[Callable[[Case], None]], Callable[[Case], None]]:
+def check(
+    group: str, *, once: bool = False, doubtful: bool = False
+) -> Callable[[Callable[[Case], None]], Callable[[Case], None]]:
     """Return a decorator that puts a function into the table under its own name."""
     if group not in GROUPS:
         raise ValueError(f"group must be one of {GROUPS}, got {group!r}")
 
     def decorate(function: Callable[[Case], None]) -> Callable[[Case], None]:
-        CHECKS[function.__name__] = Check(function.__name__, group, function, once)
+        CHECKS[function.__name__] = Check(function.__name__, group, function, once, doubtful)
         return function
 
     return decorate
