@@ -30,9 +30,12 @@ class SqueezeExcite(L.Layer):
             self.params[name] = (rng.standard_normal(size) * np.sqrt(2 / size[0])).astype(np.float32)
 
     def output_shape(self, shape):
+        if len(shape) != 3:
+            raise ValueError(f"x must have shape (N, H, W, C), got {len(shape) + 1} axes")
         return shape
 
     def forward(self, ctx, x):
+        self.output_shape(x.shape[1:])
         down, up = self.params["down"], self.params["up"]
         pixels = x.shape[1] * x.shape[2]
         mean = x.mean(axis=(1, 2))  # (N, C)
