@@ -52,6 +52,9 @@ from fastconv.plugins import report
 report(sys.argv[2], int(sys.argv[3]))
 """
 
+#: Seconds that such a process may take before it begins with the first plugin: Python and NumPy start, on a busy machine.
+_START = 60.0
+
 #: What a process says about one plugin: the error and its traceback, or twice None.
 Report = tuple[str | None, str | None]
 
@@ -200,8 +203,9 @@ def _lines(process: subprocess.Popen[bytes], timeout: float) -> Iterator[bytes]:
     from threading import Timer
 
     assert process.stdout is not None
+    begun = False
     while True:
-        timer = Timer(timeout, _kill, [process])
+        timer = Timer(timeout if begun else _START, _kill, [process])
         timer.start()
         try:
             line = process.stdout.readline()
@@ -209,7 +213,9 @@ def _lines(process: subprocess.Popen[bytes], timeout: float) -> Iterator[bytes]:
             timer.cancel()
         if not line.endswith(b"\n"):
             return
-        yield line
+        if begun:
+            yield line
+        begun = True  # which is what the first line says
 
 
 def report(package: str, first: int) -> None:
@@ -218,6 +224,7 @@ def report(package: str, first: int) -> None:
 
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a plugin prints is none of ours
+    print("begin", file=out, flush=True)
     for offer in _of(package)[first:]:
         error = details = None
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import sys
 import textwrap
-import time
 
 import numpy as np
 import pytest
@@ -95,8 +94,13 @@ def test_one_plugin_may_build_on_another(folder: Folder) -> None:
 def test_an_import_that_takes_long_is_announced(
     folder: Folder, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    say_slow = loading._say_slow
+    announced: list[str] = []
     monkeypatch.setattr(loading, "PATIENCE", 0.05)
-    name = install(folder, "slow", "import time\ntime.sleep(0.5)\n" + WHOLE)
+    monkeypatch.setattr(loading, "announced", announced, raising=False)
+    monkeypatch.setattr(loading, "_say_slow", lambda offer: (say_slow(offer), announced.append(offer.name)))
+    waits = "import time\nfrom fastconv import loading\nwhile not loading.announced: time.sleep(0.01)\n"
+    name = install(folder, "slow", waits + WHOLE)
     assert layers.get(name).__name__ == "Twice"
     said = capfd.readouterr().err
     assert said.startswith("fastconv: importing the layer 'slow.Twice' of slow 1.2 (slow_mod:Twice) has taken 0.05 s")
@@ -104,13 +108,18 @@ def test_an_import_that_takes_long_is_announced(
 
 
 def test_ctrl_c_ends_an_import_that_hangs(folder: Folder) -> None:
-    name = install(folder, "stuck", "import time\nwhile True: time.sleep(0.01)")
+    source = """
+        import _thread, threading, time
+        threading.Timer(0.2, _thread.interrupt_main).start()
+        while True:
+            time.sleep(0.01)
+    """
+    name = install(folder, "stuck", source)
     done = run_program(
         textwrap.dedent(f"""
-            import _thread, sys, threading
+            import sys
             sys.path.insert(0, {str(folder.path)!r})
             from fastconv import layers
-            threading.Timer(0.5, _thread.interrupt_main).start()
             try:
                 layers.get({name!r})
             except KeyboardInterrupt:
@@ -158,16 +167,14 @@ def test_every_plugin_is_examined_in_a_process_of_its_own(folder: Folder) -> Non
     points = {f"all.{name}": f"all_{name}:Twice" for name in sources}
     folder.install("all", "1", points, {f"all_{name}": source for name, source in sources.items()})
     folder.install("later", "2", {"later.operator": "later:f"}, group="fastconv.onnx_ops")
-    start = time.monotonic()
-    found = {plugin.name: plugin for plugin in plugins.examine(timeout=4) if plugin.package in ("all", "later")}
-    assert time.monotonic() - start < 60
+    found = {plugin.name: plugin for plugin in plugins.examine(timeout=3) if plugin.package in ("all", "later")}
     assert found["all.good"].error is None
     assert found["later.operator"].error is None
     assert found["all.exits"].error == (
         "importing the layer 'all.exits' of all 1 (all_exits:Twice) ended its process (exit code 0)"
     )
     assert (
-        found["all.hangs"].error == "importing the layer 'all.hangs' of all 1 (all_hangs:Twice) was not done after 4 s"
+        found["all.hangs"].error == "importing the layer 'all.hangs' of all 1 (all_hangs:Twice) was not done after 3 s"
     )
     assert "could not be imported: SystemExit: no (it calls sys.exit)" in str(found["all.raises"].error)
     assert "all_raises.py" in str(found["all.raises"].details)
@@ -181,10 +188,8 @@ def test_what_a_plugin_has_started_ends_with_it(folder: Folder) -> None:
     name = install(
         folder, "forks", "import os, time\nif os.fork() == 0:\n    time.sleep(600)\nwhile True: time.sleep(1)"
     )
-    start = time.monotonic()
     (found,) = (plugin for plugin in plugins.examine(timeout=3) if plugin.name == name)
     assert "was not done after 3 s" in str(found.error)
-    assert time.monotonic() - start < 60
 
 
 def test_attributes_that_raise(folder: Folder) -> None:
