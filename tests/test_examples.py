@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from fastconv.layers import Context
+from fastconv.testing import check_layer
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[1] / "examples").glob("*.py"))
 
@@ -55,3 +56,7 @@ def test_the_custom_layer_goes_back_as_it_came() -> None:
         below = (layer.forward(ctx, x)[0] * dy).sum()
         array += h * direction
         assert (gradient * direction).sum() == pytest.approx((above - below) / (2 * h), rel=1e-6)
+
+
+def test_the_custom_layer_passes_the_conformance_suite() -> None:
+    check_layer(load("custom_layer").SqueezeExcite(3), max_examples=5)
