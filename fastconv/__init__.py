@@ -14,6 +14,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from fastconv.accuracy import precision
 from fastconv.threads import get_num_threads, num_threads, set_num_threads
 from fastconv.version import __version__
 
@@ -59,6 +60,7 @@ __all__ = [
     "networks",
     "num_threads",
     "plugins",
+    "precision",
     "reference",
     "set_num_threads",
     "show_config",

@@ -14,6 +14,7 @@ PACKAGE = Path(fastconv.__file__).parent
 FLOORS = {
     "_kernels": 0,
     "version": 0,
+    "accuracy": 1,
     "config": 1,
     "discovery": 1,
     "geometry": 1,

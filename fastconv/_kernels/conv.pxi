@@ -4,8 +4,25 @@
 # The functional floor has checked every shape; arrays are C contiguous and y does not overlap the others.
 
 
+cdef int run_groups(
+    const Product *p, Py_ssize_t groups, Py_ssize_t b_group, int tile_h, int tile_w, int threads
+) noexcept nogil:
+    """Compute `p` for each group; the operands of the next group are b_group, depth and cols further on. -1: no memory.
+
+    `tile_h` and `tile_w` are the outputs of a Winograd tile, 0 for the direct product.
+    """
+    cdef Py_ssize_t group
+    cdef Product q
+    cdef int status = 0
+    if tile_h == 0:
+        return run_product(p[0], groups, b_group, threads)
+    for group in range(groups):
+        q = of_group(p, group, b_group)
+        status |= run_winograd(&q, tile_h, tile_w, threads)
+    return status
+
+
 cdef int run_product(Product p, Py_ssize_t groups, Py_ssize_t b_group, int threads) noexcept nogil:
-    """Compute `p` for each group; the operands of the next group are b_group, depth and cols further on. -1: no memory."""
     p.in_place = product_in_place(&p)
     cdef Grid g = product_grid(&p, groups, threads)
     cdef Py_ssize_t blocks = g.row_blocks * g.col_blocks, each = product_scratch(&p, g), task
@@ -21,22 +38,27 @@ cdef int run_product(Product p, Py_ssize_t groups, Py_ssize_t b_group, int threa
 cdef void group_product(
     const Product *p, Grid g, Py_ssize_t group, Py_ssize_t b_group, Py_ssize_t block, real *scratch
 ) noexcept nogil:
+    cdef Product q = of_group(p, group, b_group)
+    product_block(&q, g, block, scratch)
+
+
+cdef inline Product of_group(const Product *p, Py_ssize_t group, Py_ssize_t b_group) noexcept nogil:
     cdef Product q = p[0]
     q.a += group * p.depth
     q.b += group * b_group
     q.y += group * p.cols
     if p.bias:
         q.bias += group * p.cols
-    product_block(&q, g, block, scratch)
+    return q
 
 
 def conv_forward(
     const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, const real[::1] bias, real[:, :, :, :, ::1] y,
-    const int64_t[:, ::1] axes, Py_ssize_t groups, int threads,
+    const int64_t[:, ::1] axes, Py_ssize_t groups, int tile_h, int tile_w, int threads,
 ):
     """y[n, p, q, o] = bias[o] + sum_{r, s, c} x[n, p * stride + r * dilation - before, ..., c] * weight[r, s, c, o].
 
-    Any number of spatial axes up to three. Scratch: at most 0.8 MB (float32) a thread.
+    Any number of spatial axes up to three. `tile_h` and `tile_w`: outputs of a Winograd tile (0: the direct product).
     """
     cdef Product p
     cdef int status
@@ -52,7 +74,7 @@ def conv_forward(
     if bias is not None:
         p.bias = &bias[0]
     with nogil:
-        status = run_product(p, groups, p.cols, threads)
+        status = run_groups(&p, groups, p.cols, tile_h, tile_w, threads)
     if status:
         raise MemoryError("no memory for the scratch of a convolution")
 
@@ -60,7 +82,7 @@ def conv_forward(
 def conv_backward_input(
     const real[:, :, :, :, ::1] dy, const real[:, :, :, :, ::1] weight, const real[::1] bias, real[:, :, :, :, ::1] dx,
     const int64_t[:, ::1] phases_d, const int64_t[:, ::1] phases_h, const int64_t[:, ::1] phases_w,
-    Py_ssize_t groups, int threads,
+    Py_ssize_t groups, int tile_h, int tile_w, int threads,
 ):
     """dx[n, h, w, c] = bias[c] + sum_{r, s, o} dy[n, (h + before - r * dilation) / stride, ..., o] * weight[r, s, c, o].
 
@@ -86,7 +108,7 @@ def conv_backward_input(
                     p.d, p.h, p.w = read_axis(&phases_d[i, 0]), read_axis(&phases_h[j, 0]), read_axis(&phases_w[k, 0])
                     p.b = &weight[0, 0, 0, 0, 0] + p.d.tap_first * tap_d + p.h.tap_first * tap_h + p.w.tap_first * tap_w
                     p.b_d, p.b_h, p.b_w = p.d.tap_step * tap_d, p.h.tap_step * tap_h, p.w.tap_step * tap_w
-                    status |= run_product(p, groups, p.depth, threads)
+                    status |= run_groups(&p, groups, p.depth, tile_h, tile_w, threads)
     if status:
         raise MemoryError("no memory for the scratch of a convolution")
 

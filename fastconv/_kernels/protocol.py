@@ -32,11 +32,12 @@ class Kernels(Protocol):
     def api(self) -> object: ...
 
     def conv_forward(
-        self, x: Real, weight: Real, bias: Real | None, y: Real, axes: Records, groups: int, threads: int
+        self, x: Real, weight: Real, bias: Real | None, y: Real, axes: Records, groups: int,
+        tile_h: int, tile_w: int, threads: int
     ) -> None: ...
     def conv_backward_input(
         self, dy: Real, weight: Real, bias: Real | None, dx: Real,
-        phases_d: Records, phases_h: Records, phases_w: Records, groups: int, threads: int
+        phases_d: Records, phases_h: Records, phases_w: Records, groups: int, tile_h: int, tile_w: int, threads: int
     ) -> None: ...
     def conv_backward_weight(
         self, x: Real, dy: Real, partial: Real, axes: Records, groups: int, threads: int

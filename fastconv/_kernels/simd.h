@@ -47,6 +47,9 @@ static inline vec in_register(vec x) {
     return x;
 }
 
+/* Ask for the cache line at x ahead of its use; any address will do. */
+static inline void prefetch(const real *x) { __builtin_prefetch(x); }
+
 /* The outcome of comparing two vectors: every bit of a lane is set, or none. Also as many integers. */
 typedef __typeof__(_Generic((real)0, float: (int32_t)0, double: (int64_t)0)) lane;
 typedef lane mask __attribute__((vector_size(VEC_BYTES), aligned(sizeof(real)), may_alias));

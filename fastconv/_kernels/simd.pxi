@@ -17,6 +17,7 @@ cdef extern from "simd.h":
     vec broadcast(real x) nogil
     vec in_register(vec x) nogil
     void transpose_square(const real *source, Py_ssize_t from_ld, real *to, Py_ssize_t to_ld) nogil
+    void prefetch(const real *x) nogil
 
 
 def describe():

@@ -1,4 +1,4 @@
-"""Everything about a convolution that follows from shapes and arguments, computed once; and the choice of its algorithm.
+"""Everything about a convolution that follows from shapes and arguments, computed once.
 
 Convolution, transposed convolution and their gradients are three operations on one plan: `apply` (windows of x times the
 weight), `adjoint` (the same weight the other way) and `weight_gradient`. All of them run on arrays with three spatial axes;
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv import geometry
+from fastconv.functional._conv_algorithm import Algorithm, Problem, choose
 from fastconv.functional._validate import kernels_for
 from fastconv.threads import threads_for
 
@@ -36,7 +37,9 @@ class ConvPlan(NamedTuple):
     y_shape: tuple[int, ...]
     groups: int
     multiply_adds: int
-    algorithm: str
+    forward: Algorithm
+    backward_input: Algorithm
+    backward_weight: Algorithm
     axes: NDArray[np.int64]  # (3, 10): geometry.Axis of the forward product
     phases: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]  # per axis (phases, 10), of the adjoint
     reached: bool  # whether the phases write every pixel of x
@@ -44,13 +47,21 @@ class ConvPlan(NamedTuple):
 
 @lru_cache(maxsize=1024, typed=True)
 def conv_plan(
-    x_shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: Any, padding: Any, dilation: Any, groups: int
+    x_shape: tuple[int, ...],
+    weight_shape: tuple[int, ...],
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    algorithm: str | None,
 ) -> ConvPlan:
-    """Check shapes and arguments and return the plan; every error names the argument."""
+    """Check shapes and arguments and return the plan; every error names the argument. `algorithm` is a `wish`."""
     size, kernel, stride, dilation = _check(x_shape, weight_shape, stride, dilation, groups)
     pairs = geometry.padding_pairs(padding, size, kernel, stride, dilation)
     out = geometry.conv_output(size, kernel, stride, pairs, dilation)
-    return _plan(x_shape, weight_shape, (x_shape[0], *out, weight_shape[-1]), stride, pairs, dilation, groups)
+    return _plan(
+        x_shape, weight_shape, (x_shape[0], *out, weight_shape[-1]), stride, pairs, dilation, groups, algorithm
+    )
 
 
 @lru_cache(maxsize=1024, typed=True)
@@ -62,6 +73,7 @@ def conv_transpose_plan(
     output_padding: Any,
     dilation: Any,
     groups: int,
+    algorithm: str | None,
 ) -> ConvPlan:
     """Return the plan of the convolution whose adjoint takes an array of `x_shape`: x is its output."""
     rank = len(x_shape) - 2
@@ -83,7 +95,7 @@ def conv_transpose_plan(
         raise ValueError(f"x must have at least one pixel along each spatial axis, got shape {x_shape}")
     out = geometry.conv_transpose_output(size, kernel, stride, pairs, dilation, output_padding)
     y_shape = (x_shape[0], *out, weight_shape[-2] * groups)
-    return _plan(y_shape, weight_shape, x_shape, stride, pairs, dilation, groups)
+    return _plan(y_shape, weight_shape, x_shape, stride, pairs, dilation, groups, algorithm)
 
 
 def _check_weight_rank(weight_shape: tuple[int, ...], rank: int) -> None:
@@ -123,6 +135,7 @@ def _plan(
     pairs: geometry.Pairs,
     dilation: tuple[int, ...],
     groups: int,
+    algorithm: str | None,
 ) -> ConvPlan:
     for shape, name in ((x_shape, "the input"), (y_shape, "the output"), (weight_shape, "weight")):
         geometry.check_elements(shape, name)
@@ -138,27 +151,25 @@ def _plan(
     axes = geometry.records([geometry.forward_axis(*a) for a in arguments])
     d, h, w = (geometry.adjoint_axes(*a) for a in arguments)
     reached = all(sum(axis.rows for axis in each) == a[0] for each, a in zip((d, h, w), arguments, strict=True))
+    multiply_adds = math.prod(y_shape) * math.prod(weight_shape[:-1])
+    sizes, outs, taps, strides, _, dilations = zip(*arguments, strict=True)
+    forward = Problem(
+        x_shape[0], outs, taps, strides, dilations, weight_shape[-2], weight_shape[-1] // groups, groups, multiply_adds
+    )
+    backward = forward._replace(outputs=sizes, depth=forward.cols, cols=forward.depth)
     return ConvPlan(
         x_shape,
         weight_shape,
         y_shape,
         groups,
-        math.prod(y_shape) * math.prod(weight_shape[:-1]),
-        choose_algorithm(weight_shape, groups),
+        multiply_adds,
+        choose(forward, algorithm),
+        choose(backward, algorithm),
+        choose(forward, "product" if algorithm == "winograd" else algorithm),
         axes,
         (geometry.records(d), geometry.records(h), geometry.records(w)),
         reached,
     )
-
-
-def choose_algorithm(weight_shape: tuple[int, ...], groups: int) -> str:
-    """Return the algorithm of a convolution, the one place where it is chosen.
-
-    ``"depthwise"``: one channel in and out a group, vectors run along the channels. ``"product"``: everything else, an implicit
-    matrix product on the register tile.
-    """
-    depthwise = groups > 1 and weight_shape[-2] == 1 and weight_shape[-1] == groups
-    return "depthwise" if depthwise else "product"
 
 
 def spatial3(array: NDArray[Any]) -> NDArray[Any]:
@@ -184,11 +195,13 @@ def apply(plan: ConvPlan, x: NDArray[Any], weight: NDArray[Any], bias: NDArray[A
         return _without_products(plan.y_shape, bias, x.dtype)
     y = np.empty(plan.y_shape, x.dtype)
     kernels, threads = kernels_for(x), threads_for(plan.multiply_adds)
-    if plan.algorithm == "depthwise":
+    if plan.forward.name == "depthwise":
         d, h, w = np.split(plan.axes, 3)  # a convolution has one phase
         kernels.depthwise(spatial3(x), weight3(weight), bias, spatial3(y), d, h, w, False, threads)
     else:
-        kernels.conv_forward(spatial3(x), weight3(weight), bias, spatial3(y), plan.axes, plan.groups, threads)
+        kernels.conv_forward(
+            spatial3(x), weight3(weight), bias, spatial3(y), plan.axes, plan.groups, *plan.forward.tile, threads
+        )
     return y
 
 
@@ -198,11 +211,18 @@ def adjoint(plan: ConvPlan, dy: NDArray[Any], weight: NDArray[Any], bias: NDArra
         return _without_products(plan.x_shape, bias, dy.dtype)
     dx = np.empty(plan.x_shape, dy.dtype) if plan.reached else _without_products(plan.x_shape, bias, dy.dtype)
     kernels, threads = kernels_for(dy), threads_for(plan.multiply_adds)
-    if plan.algorithm == "depthwise":
+    if plan.backward_input.name == "depthwise":
         kernels.depthwise(spatial3(dy), weight3(weight), bias, spatial3(dx), *plan.phases, True, threads)
     else:
         kernels.conv_backward_input(
-            spatial3(dy), weight3(weight), bias, spatial3(dx), *plan.phases, plan.groups, threads
+            spatial3(dy),
+            weight3(weight),
+            bias,
+            spatial3(dx),
+            *plan.phases,
+            plan.groups,
+            *plan.backward_input.tile,
+            threads,
         )
     return dx
 
@@ -216,7 +236,7 @@ def weight_gradient(plan: ConvPlan, x: NDArray[Any], dy: NDArray[Any]) -> NDArra
         return np.zeros(plan.weight_shape, x.dtype)
     kernels, threads = kernels_for(x), threads_for(plan.multiply_adds)
     shape = (1,) * (5 - len(plan.weight_shape)) + plan.weight_shape
-    if plan.algorithm == "depthwise":
+    if plan.backward_weight.name == "depthwise":
         lines = math.prod(plan.y_shape[:-2])  # (N, *spatial but the last)
         fitting = MOST_PARTIAL // (math.prod(shape) * x.itemsize)
         partial = np.empty((max(1, min(lines, fitting, ENOUGH_BLOCKS)), *shape), x.dtype)

@@ -8,6 +8,7 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from fastconv.functional import _conv_plan as plans
+from fastconv.functional._conv_algorithm import wish
 from fastconv.functional._validate import flat_arguments, float_array, images, require_shape, require_wrt
 from fastconv.geometry import positive
 
@@ -31,6 +32,7 @@ def conv(
     padding: Any = 0,
     dilation: Any = 1,
     groups: int = 1,
+    algorithm: str | None = None,
 ) -> NDArray[Any]:
     """Convolve images with a weight that all positions share.
 
@@ -49,6 +51,8 @@ def conv(
         Zeros around the image, in pixels. "same" gives ``ceil(size / stride)`` outputs.
     groups : int
         Channels are cut into so many groups; output group g sees input group g alone.
+    algorithm : "product", "winograd" or "depthwise", optional
+        By default the fastest that `fastconv.precision` allows: `fastconv.explain_conv` says which, and why.
 
     Returns
     -------
@@ -59,7 +63,8 @@ def conv(
     TypeError
         For dtypes other than float32 and float64, or that differ; for arguments that are no integers.
     ValueError
-        For a wrong rank, channels that do not match, a kernel larger than the padded image, a stride below 1.
+        For a wrong rank, channels that do not match, a kernel larger than the padded image, a stride below 1, an
+        algorithm that cannot compute this convolution.
 
     See Also
     --------
@@ -85,6 +90,7 @@ def conv(
         flat_arguments(padding, "padding"),
         flat_arguments(dilation, "dilation"),
         positive(groups, "groups"),
+        wish(algorithm),
     )
     return plans.apply(plan, x, weight, _bias(bias, weight.shape[-1], x))
 
@@ -98,6 +104,7 @@ def conv_backward(
     padding: Any = 0,
     dilation: Any = 1,
     groups: int = 1,
+    algorithm: str | None = None,
     wrt: Sequence[str] = ("x", "weight", "bias"),
 ) -> Gradients:
     """Return the gradients of `conv` with respect to x, weight and bias.
@@ -109,7 +116,7 @@ def conv_backward(
     ----------
     dy : array (N, *output, O), dtype of x
         The gradient of the loss with respect to the output.
-    x, weight, stride, padding, dilation, groups
+    x, weight, stride, padding, dilation, groups, algorithm
         As given to `conv`.
     wrt : some of "x", "weight", "bias"
         What is left out is not computed and returned as None.
@@ -141,6 +148,7 @@ def conv_backward(
         flat_arguments(padding, "padding"),
         flat_arguments(dilation, "dilation"),
         positive(groups, "groups"),
+        wish(algorithm),
     )
     require_shape(dy, plan.y_shape, "dy", "the shape of the output")
     return (
@@ -160,6 +168,7 @@ def conv_transpose(
     output_padding: Any = 0,
     dilation: Any = 1,
     groups: int = 1,
+    algorithm: str | None = None,
 ) -> NDArray[Any]:
     """Apply the adjoint of a convolution: each input pixel adds its value times the kernel to a window of the output.
 
@@ -171,7 +180,7 @@ def conv_transpose(
     x : array (N, *spatial, C), float32 or float64
     weight : array (*kernel, O // groups, C), dtype of x
     bias : array (O,), dtype of x, optional
-    stride, padding, dilation, groups
+    stride, padding, dilation, groups, algorithm
         Of the convolution whose adjoint this is. Padding "same" gives ``size * stride`` outputs.
     output_padding : int or one for each axis, smaller than stride or dilation
         Pixels added after the end: several input sizes of a strided convolution share one output size.
@@ -197,7 +206,7 @@ def conv_transpose(
     """
     x = images(x, "x")
     weight = float_array(weight, "weight", like=x)
-    plan = _transpose_plan(x, weight, stride, padding, output_padding, dilation, groups)
+    plan = _transpose_plan(x, weight, stride, padding, output_padding, dilation, groups, algorithm)
     return plans.adjoint(plan, x, weight, _bias(bias, plan.x_shape[-1], x))
 
 
@@ -211,6 +220,7 @@ def conv_transpose_backward(
     output_padding: Any = 0,
     dilation: Any = 1,
     groups: int = 1,
+    algorithm: str | None = None,
     wrt: Sequence[str] = ("x", "weight", "bias"),
 ) -> Gradients:
     """Return the gradients of `conv_transpose` with respect to x, weight and bias.
@@ -220,7 +230,7 @@ def conv_transpose_backward(
     Parameters
     ----------
     dy : array (N, *output, O), dtype of x
-    x, weight, stride, padding, output_padding, dilation, groups
+    x, weight, stride, padding, output_padding, dilation, groups, algorithm
         As given to `conv_transpose`.
     wrt : some of "x", "weight", "bias"
         What is left out is not computed and returned as None.
@@ -244,7 +254,7 @@ def conv_transpose_backward(
     x = images(x, "x")
     weight, dy = float_array(weight, "weight", like=x), float_array(dy, "dy", like=x)
     wrt = require_wrt(wrt)
-    plan = _transpose_plan(x, weight, stride, padding, output_padding, dilation, groups)
+    plan = _transpose_plan(x, weight, stride, padding, output_padding, dilation, groups, algorithm)
     require_shape(dy, plan.x_shape, "dy", "the shape of the output")
     return (
         plans.apply(plan, dy, weight, None) if "x" in wrt else None,
@@ -254,7 +264,14 @@ def conv_transpose_backward(
 
 
 def _transpose_plan(
-    x: NDArray[Any], weight: NDArray[Any], stride: Any, padding: Any, output_padding: Any, dilation: Any, groups: int
+    x: NDArray[Any],
+    weight: NDArray[Any],
+    stride: Any,
+    padding: Any,
+    output_padding: Any,
+    dilation: Any,
+    groups: int,
+    algorithm: str | None,
 ) -> plans.ConvPlan:
     return plans.conv_transpose_plan(
         x.shape,
@@ -264,4 +281,5 @@ def _transpose_plan(
         flat_arguments(output_padding, "output_padding"),
         flat_arguments(dilation, "dilation"),
         positive(groups, "groups"),
+        wish(algorithm),
     )

@@ -19,7 +19,7 @@ def _as_pixels(x: NDArray[Any], weight: NDArray[Any]) -> tuple[NDArray[Any], NDA
         raise ValueError(f"x must have shape (..., {weight.shape[0]}), the rows of weight, got {x.shape}")
     pixels = x.reshape(x.size // x.shape[-1], 1, x.shape[-1])
     weight = weight.reshape(1, *weight.shape)
-    return pixels, weight, plans.conv_plan(pixels.shape, weight.shape, 1, 0, 1, 1)
+    return pixels, weight, plans.conv_plan(pixels.shape, weight.shape, 1, 0, 1, 1, None)
 
 
 def linear(x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -> NDArray[Any]:

@@ -1,0 +1,143 @@
+"""Winograd's algorithm: as exact as it says for every size, the same bits for any number of threads, chosen where it pays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fastconv
+from fastconv.functional import conv, conv_backward, conv_transpose
+
+#: Of the largest output. The points 0, +-3/4, +-3/2 keep it far below the 1e-4 that the usual 0, +-1, +-2 need.
+TOLERANCE = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 2e-14}
+
+
+def close(got: np.ndarray, want: np.ndarray) -> None:
+    assert got.shape == want.shape
+    assert np.abs(got - want).max(initial=0) <= TOLERANCE[got.dtype] * np.abs(want).max(initial=1e-30)
+
+
+def problem(seed: int, x_shape: tuple[int, ...], weight_shape: tuple[int, ...], dtype: Any) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [rng.standard_normal(shape).astype(dtype) for shape in (x_shape, weight_shape, weight_shape[-1:])]
+
+
+@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 2**16),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    taps=st.sampled_from([(3, 3), (5, 5), (3,), (5,), (1, 3), (2, 3, 3), (3, 1, 5)]),
+    size=st.integers(1, 11),
+    batch=st.integers(1, 3),
+    channels=st.tuples(st.integers(16, 50), st.integers(16, 70)),
+    before=st.integers(0, 3),
+    after=st.integers(0, 3),
+    threads=st.integers(2, 4),
+)
+def test_equals_the_product_in_float64(
+    isa: str,
+    seed: int,
+    dtype: Any,
+    taps: tuple[int, ...],
+    size: int,
+    batch: int,
+    channels: tuple[int, int],
+    before: int,
+    after: int,
+    threads: int,
+) -> None:
+    sizes = [max(size + i, t - before - after, 1) for i, t in enumerate(taps)]
+    padding = ((before, after),) * len(taps)
+    x, weight, bias = problem(seed, (batch, *sizes, channels[0]), (*taps, *channels), dtype)
+    wide = [a.astype(np.float64) for a in (x, weight, bias)]
+    want = conv(*wide, padding=padding, algorithm="product")
+    y = conv(x, weight, bias, padding=padding, algorithm="winograd")
+    close(y, want)
+
+    dy = np.random.default_rng(seed + 1).standard_normal(y.shape).astype(dtype)
+    dx, _, _ = conv_backward(dy, x, weight, padding=padding, algorithm="winograd", wrt="x")
+    want_dx, _, _ = conv_backward(dy.astype(np.float64), *wide[:2], padding=padding, algorithm="product", wrt="x")
+    assert dx is not None
+    assert want_dx is not None
+    close(dx, want_dx)
+
+    with fastconv.num_threads(threads):
+        np.testing.assert_array_equal(conv(x, weight, bias, padding=padding, algorithm="winograd"), y)
+        again, _, _ = conv_backward(dy, x, weight, padding=padding, algorithm="winograd", wrt="x")
+        np.testing.assert_array_equal(again, dx)
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "outputs", "groups"),
+    [(4, 300, 33, 1), (9, 600, 17, 1), (40, 32, 64, 2), (30, 64, 100, 1), (7, 500, 330, 1), (12, 290, 290, 1)],
+    ids=str,
+)
+def test_channels_in_parts_and_columns_in_passes(size: int, channels: int, outputs: int, groups: int) -> None:
+    """More channels than a part holds, more tiles than a block, more columns than a pass; few tiles and many."""
+    x, weight, bias = problem(0, (2, size, size, channels), (3, 3, channels // groups, outputs), np.float32)
+    wide = [a.astype(np.float64) for a in (x, weight, bias)]
+    want = conv(*wide, padding=1, groups=groups, algorithm="product")
+    one = conv(x, weight, bias, padding=1, groups=groups, algorithm="winograd")
+    close(one, want)
+    for threads in (1, 3):
+        with fastconv.num_threads(threads):
+            np.testing.assert_array_equal(conv(x, weight, bias, padding=1, groups=groups, algorithm="winograd"), one)
+
+
+def test_transposed_convolution() -> None:
+    x, weight, bias = problem(0, (1, 9, 9, 32), (3, 3, 48, 32), np.float32)
+    bias = np.linspace(-1, 1, 48, dtype=np.float32)
+    wide = [a.astype(np.float64) for a in (x, weight, bias)]
+    close(conv_transpose(x, weight, bias, algorithm="winograd"), conv_transpose(*wide, algorithm="product"))
+
+
+def test_exact_precision_computes_the_product_and_others_are_not_told() -> None:
+    x, weight, _ = problem(0, (1, 28, 28, 64), (3, 3, 64, 64), np.float32)
+    product, winograd = (conv(x, weight, padding=1, algorithm=name) for name in ("product", "winograd"))
+    assert (product != winograd).any()
+    np.testing.assert_array_equal(conv(x, weight, padding=1), winograd)
+    with fastconv.precision("exact"):
+        np.testing.assert_array_equal(conv(x, weight, padding=1), product)
+        with fastconv.precision("fast"):
+            np.testing.assert_array_equal(conv(x, weight, padding=1), winograd)
+        with pytest.raises(ValueError, match="forbidden within fastconv"):
+            conv(x, weight, padding=1, algorithm="winograd")
+    np.testing.assert_array_equal(conv(x, weight, padding=1), winograd)
+
+
+@pytest.mark.parametrize(
+    ("weight_shape", "arguments", "message"),
+    [
+        ((3, 3, 32, 32), {"stride": 2}, "cannot compute this convolution: it is for stride 1, not 2 x 2"),
+        ((3, 3, 32, 32), {"dilation": 2}, "it is for dilation 1, not 2 x 2"),
+        ((3, 3, 8, 32), {"groups": 4}, "it is for 16 to 4096 channels a group, not 8 of the input"),
+        ((3, 3, 32, 10), {}, "it is for 16 to 4096 channels a group, not 10 of the output"),
+        ((4, 4, 32, 32), {}, "it is for kernels of 3 or 5 taps along each axis .*, not 4 x 4"),
+        ((5, 3, 32, 32), {}, "not 5 x 3"),
+    ],
+)
+def test_what_it_cannot_compute(weight_shape: tuple[int, ...], arguments: dict[str, int], message: str) -> None:
+    x, weight, _ = problem(0, (1, 9, 9, 32), weight_shape, np.float32)
+    with pytest.raises(ValueError, match=message):
+        conv(x, weight, algorithm="winograd", **arguments)
+
+
+def test_names_that_are_no_algorithm_or_mode() -> None:
+    x, weight, _ = problem(0, (1, 9, 9, 32), (3, 3, 32, 32), np.float32)
+    with pytest.raises(
+        ValueError, match="algorithm must be None or one of 'product', 'winograd', 'depthwise', got 'fft'"
+    ):
+        conv(x, weight, algorithm="fft")
+    with pytest.raises(
+        ValueError, match="algorithm 'depthwise' is for groups of one channel in and one out, got 1 group of 32"
+    ):
+        conv(x, weight, algorithm="depthwise")
+    with (
+        pytest.raises(ValueError, match="precision must be one of 'fast', 'exact', got 'high'"),
+        fastconv.precision("high"),
+    ):
+        pass
