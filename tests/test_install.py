@@ -104,8 +104,8 @@ def test_wheel_is_small_and_holds_what_runs(wheel: Path) -> None:
         "fastconv/include/fastconv/simd.h",
         "fastconv/_kernels/simd.h",
         "fastconv/cli/template/pyproject.toml.in",
-        "fastconv/cli/template/.gitignore.in",
-        "fastconv/cli/template/.github/workflows/test.yml.in",
+        "fastconv/cli/template/_dot_gitignore.in",
+        "fastconv/cli/template/_dot_github/workflows/test.yml.in",
         "fastconv/cli/template/src/__MODULE__/layers.py.in",
     ):
         assert needed in names

@@ -8,7 +8,8 @@ import re
 import sys
 from pathlib import Path
 
-#: The files of the package, as they are but for what stands between double underscores.
+#: The files of the package, as they are but for what stands between double underscores. Hidden files begin with ``_dot_``, for
+#: tools that leave hidden files out.
 TEMPLATE = Path(__file__).with_name("template")
 
 
@@ -81,6 +82,6 @@ def files(names: dict[str, str]) -> list[tuple[Path, str]]:
 
     found = []
     for source in sorted(TEMPLATE.rglob("*.in")):
-        path = Path(filled(str(source.relative_to(TEMPLATE)))).with_suffix("")
+        path = Path(filled(str(source.relative_to(TEMPLATE)).replace("_dot_", "."))).with_suffix("")
         found.append((path, filled(source.read_text(encoding="utf-8"))))
     return found
