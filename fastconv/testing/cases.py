@@ -15,6 +15,9 @@ from fastconv.layers.tree import collect, walk
 
 Arrays = tuple[np.ndarray, ...]
 
+#: So many numbers are written out in messages.
+_FEW = 12
+
 #: Inputs keep this far away from where a layer says that it cannot be differentiated.
 AWAY = 0.05
 
@@ -136,10 +139,15 @@ class Case(NamedTuple):
         return Passed(ys, several(dx), gradients)
 
     def describe(self) -> str:
-        """Return the example in words that let somebody write it down again."""
+        """Return the example in words that let somebody write it down again, its numbers too where they are few."""
         inputs = " and ".join(str((self.batch, *shape)) for shape in self.shapes)
         mode = "training" if self.training else "evaluation"
-        return f"{self.entry.layer!r} on {'inputs' if len(self.shapes) > 1 else 'an input'} of shape {inputs}, {mode}"
+        words = f"{self.entry.layer!r} on {'inputs' if len(self.shapes) > 1 else 'an input'} of shape {inputs}, {mode}"
+        xs = self.inputs()
+        if not 0 < sum(x.size for x in xs) <= _FEW:
+            return words
+        numbers = " and ".join(np.array2string(x, precision=6, separator=", ").replace("\n", "") for x in xs)
+        return f"{words}: {numbers}"
 
 
 def several(value: Any) -> tuple[Any, ...]:

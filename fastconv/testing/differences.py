@@ -38,7 +38,7 @@ def require_slope(
     >>> require_slope(lambda x: float((x**2).sum()), x, np.array([2.0, 3.0]), np.random.default_rng(0), "dx")
     Traceback (most recent call last):
     ...
-    fastconv.testing.result.CheckFailed: dx is wrong at index (1,): got 3.0, expected 4.000000 (central differences)
+    fastconv.testing.result.CheckFailed: dx is wrong at index (1,): got 3.0, expected 4 (central differences), an error of 1
     """
     if np.shape(gradient) != at.shape:
         raise CheckFailed(f"{what} has shape {np.shape(gradient)}, expected {at.shape}")
@@ -68,7 +68,10 @@ def _slope(value: Callable[[np.ndarray], float], at: np.ndarray, direction: np.n
 def _fail(
     value: Callable[[np.ndarray], float], at: np.ndarray, gradient: np.ndarray, got: float, want: float, what: str
 ) -> NoReturn:
-    along = f"{what} along a random direction is {got:.9g}, expected {want:.9g} (central differences)"
+    along = (
+        f"{what} along a random direction is {got:.9g}, expected {want:.9g} (central differences), "
+        f"an error of {abs(got - want):.4g}"
+    )
     if at.size > _MOST_PLACES:
         raise CheckFailed(along)
     numeric = np.empty(at.shape)
@@ -84,5 +87,5 @@ def _fail(
     more = f" ({wrong - 1} more of {at.size} numbers are wrong)" if wrong > 1 else ""
     raise CheckFailed(
         f"{what} is wrong at index {worst}: got {gradient[worst].item()!r}, "
-        f"expected {numeric[worst]:.6f} (central differences){more}"
+        f"expected {numeric[worst]:.6g} (central differences), an error of {error[worst]:.4g}{more}"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unittest
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 Status = Literal["passed", "failed", "skipped", "expected failure", "unexpected pass"]
 
@@ -32,6 +32,8 @@ class CheckResult:
         How long it took.
     error : Exception or None
         What the layer raised, for a traceback.
+    example : object or None
+        The smallest failing example: ``example.layer()`` and ``example.inputs()`` make it again, in float64.
 
     Examples
     --------
@@ -47,6 +49,7 @@ class CheckResult:
     message: str = ""
     seconds: float = 0.0
     error: BaseException | None = field(default=None, repr=False, compare=False)
+    example: Any = field(default=None, repr=False, compare=False)
 
     @property
     def ok(self) -> bool:
@@ -73,7 +76,9 @@ class LayerCheckError(AssertionError):
 
 
 class CheckFailed(AssertionError):
-    """One check of a layer failed; the message says what is wrong and what to do."""
+    """One check of a layer failed; the message says what is wrong and what to do, `example` is what it failed on."""
+
+    example: Any = None
 
 
 class CheckSkipped(unittest.SkipTest):

@@ -119,8 +119,8 @@ def run_check(check: Check, entries: Sequence[Entry], max_examples: int, expecte
     if error is None:
         return CheckResult(check.name, check.group, "passed", "", seconds)
     if expected:
-        return CheckResult(check.name, check.group, "expected failure", expected, seconds, error)
-    return CheckResult(check.name, check.group, "failed", str(error), seconds, error)
+        return CheckResult(check.name, check.group, "expected failure", expected, seconds, error, error.example)
+    return CheckResult(check.name, check.group, "failed", str(error), seconds, error, error.example)
 
 
 def _typical(check: Check, entries: Sequence[Entry]) -> CheckFailed | None:
@@ -180,6 +180,7 @@ def _apply(check: Check, case: Case, failures: list[CheckFailed] | None = None) 
         failure = CheckFailed(
             f"{what}\n  smallest failing example: {case.describe()}\n  {check.about}\n  Read on: {DOCS}#{check.name}"
         )
+        failure.example = case
         if failures is not None:
             failures.append(failure)
         raise failure from error

@@ -76,6 +76,14 @@ def test_the_smallest_failing_layer_is_named():
     )
 
 
+def test_the_example_can_be_made_again():
+    example = verdict("input_gradient", WrongAtOneBorderPixel()).example
+    (x,) = example.inputs()
+    y, backward = example.layer().forward(example.context(), x)
+    assert backward(np.ones_like(y))[0].ravel().tolist() == [2, 1]
+    assert np.array2string(x, precision=6, separator=", ").replace("\n", "") in example.describe()
+
+
 def test_one_mistake_in_output_shape_is_one_failure():
     results = check_layer(TakesMoreThanItCan(), max_examples=10, on_fail="return")
     (bad,) = [result for result in results if not result.ok]
