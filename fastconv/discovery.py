@@ -101,13 +101,14 @@ def offers(group: str | None = None) -> list[Offer]:
     global _offers, _path
     if disabled():
         return []
-    if _offers is None or _path != sys.path:
+    found = _offers
+    if found is None or _path != sys.path:
         found = [offer for package in _packages() for offer in package]
         broken = next((offer for offer in found if offer.problem), None)
         if broken and raises():
             raise PluginLoadError(f"{broken.where}: {broken.problem}")
         _offers, _path = found, list(sys.path)
-    return [offer for offer in _offers if group in (None, offer.group)]
+    return [offer for offer in found if group in (None, offer.group)]
 
 
 def forget() -> None:

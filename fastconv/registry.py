@@ -195,15 +195,12 @@ class Registry:
     def _full_name(self, short: str) -> str:
         """Return the one full name that ends with `short`; `short` itself where there is none."""
         offers = [offer for offer in discovery.offers(self.group) if _last(offer.name) == short and "." in offer.name]
-        registered = [name for name in self._members if _last(name) == short]
-        full = {*registered, *(offer.name for offer in offers)}
-        if len(full) > 1 and not registered:
-            full = {offer.name for offer in discovery.preferred(offers)}
+        meanings = {offer.name: offer.source for offer in offers}
+        own = {name: str(self.origin(name)) for name in self._members if _last(name) == short and name not in meanings}
+        full = {*own, *(offer.name for offer in discovery.preferred(offers))}
         if len(full) > 1:
-            meanings = {offer.name: offer.source for offer in offers}
-            meanings |= {name: str(self.origin(name)) for name in registered}
-            listed = " or ".join(f"{name!r} ({meanings[name]})" for name in sorted(full))
-            hint = f", or choose, with fastconv.plugins.prefer({offers[0].package!r})" if not registered else ""
+            listed = " or ".join(f"{name!r} ({(meanings | own)[name]})" for name in sorted(full))
+            hint = f", or choose, with fastconv.plugins.prefer({offers[0].package!r})" if not own else ""
             raise AmbiguousNameError(f"the {self.kind} {short!r} may be {listed}: write the whole name{hint}")
         return next(iter(full), short)
 
