@@ -225,7 +225,7 @@ def pool_output(
 
 
 class Windows(NamedTuple):
-    """The pooling windows along one axis: window ``i`` reads ``first[i] + t * step`` for ``t < taps[i]``.
+    """The pooling windows along one axis, one by one: window ``i`` reads ``first[i] + t * step`` for ``t < taps[i]``.
 
     Only inputs that exist are in a window; `counts[i]` is what the average divides by along this axis.
     """
@@ -236,7 +236,50 @@ class Windows(NamedTuple):
     step: int
 
 
-def pool_windows(
+class PoolAxis(NamedTuple):
+    """The pooling windows along one axis in nine integers, as the kernels take them.
+
+    Window ``i < out`` has its taps at ``(i * stride + begin) // parts`` and every `step` inputs from there, as far as
+    before ``(i * stride + end) // parts``. It reads the taps in ``0 .. size - 1``; the average divides by how many are in
+    ``counted_from .. counted_to - 1``, at least by one.
+    """
+
+    size: int
+    out: int
+    stride: int
+    parts: int
+    begin: int
+    end: int
+    step: int
+    counted_from: int
+    counted_to: int
+
+    @property
+    def most_taps(self) -> int:
+        """At least as many as any window reads."""
+        return min(self.size, -(-(self.end - self.begin) // (self.parts * self.step)))
+
+    def windows(self) -> Windows:
+        """Return the windows one by one (all arrays int64).
+
+        >>> w = pool_axis(5, 3, 2, (1, 1)).windows()
+        >>> w.first.tolist(), w.taps.tolist(), w.counts.tolist()
+        ([0, 1, 3], [2, 3, 2], [2, 3, 2])
+        """
+        i = np.arange(self.out, dtype=np.int64)
+        begin, end = ((i * self.stride + offset) // self.parts for offset in (self.begin, self.end))
+
+        def taps_before(place: int) -> np.ndarray:
+            return np.maximum(-((begin - np.minimum(end, place)) // self.step), 0)
+
+        skipped = taps_before(0)
+        taps = taps_before(self.size) - skipped
+        first = np.where(taps > 0, begin + skipped * self.step, 0)
+        counts = np.maximum(taps_before(self.counted_to) - taps_before(self.counted_from), 1)
+        return Windows(first, taps, counts, self.step)
+
+
+def pool_axis(
     size: int,
     kernel: int,
     stride: int,
@@ -244,39 +287,25 @@ def pool_windows(
     dilation: int = 1,
     ceil_mode: bool = False,
     count_include_pad: bool = False,
-) -> Windows:
-    """Return the windows of a pooling along one axis of `size` inputs (all arrays int64).
-
-    >>> w = pool_windows(5, 3, 2, (1, 1))
-    >>> w.first.tolist(), w.taps.tolist(), w.counts.tolist()
-    ([0, 1, 3], [2, 3, 2], [2, 3, 2])
-    """
+) -> PoolAxis:
+    """Return the windows of a pooling along one axis of `size` inputs."""
     before, after = padding
     (out,) = pool_output((size,), (kernel,), (stride,), (padding,), (dilation,), ceil_mode)
-    start = np.arange(out, dtype=np.int64) * stride - before
-    low = np.maximum(-(start // dilation), 0)  # the first tap that is not before the input
-    high = np.minimum(-((start - size) // dilation), kernel)  # one past the last tap that is inside
-    taps = np.maximum(high - low, 0)
-    first = np.where(taps > 0, start + low * dilation, 0)
-    if count_include_pad:
-        inside = -((start - size - after) // dilation)  # taps before the end of the padding
-        counts = np.clip(inside, 1, kernel)
-    else:
-        counts = np.maximum(taps, 1)
-    return Windows(first, taps, counts, dilation)
+    end = effective_kernel(kernel, dilation) - before
+    counted = (-before, size + after) if count_include_pad else (0, size)
+    return PoolAxis(size, out, stride, 1, -before, end, dilation, *counted)
 
 
-def adaptive_windows(size: int, out: int) -> Windows:
+def adaptive_axis(size: int, out: int) -> PoolAxis:
     """Return `out` windows that cover `size` inputs: ``floor(i * size / out)`` to ``ceil((i + 1) * size / out)``.
 
-    >>> w = adaptive_windows(5, 2)
+    >>> w = adaptive_axis(5, 2).windows()
     >>> w.first.tolist(), w.taps.tolist()
     ([0, 2], [3, 3])
     """
-    i = np.arange(out, dtype=np.int64)
-    first = i * size // out
-    taps = -(-(i + 1) * size // out) - first
-    return Windows(first, taps, taps, 1)
+    common = math.gcd(size, out)
+    stride, parts = size // common, out // common
+    return PoolAxis(size, out, stride, parts, 0, stride + parts - 1, 1, 0, size)
 
 
 class Axis(NamedTuple):

@@ -126,7 +126,7 @@ def test_same_padding_of_a_transposed_convolution_multiplies_by_the_stride(size,
 def test_pool_windows_hold_the_pixels_that_exist(size, kernel, stride, dilation, padding, ceil_mode, count_pad):
     span = geometry.effective_kernel(kernel, dilation)
     assume(max(padding) < span <= size + sum(padding))
-    got = geometry.pool_windows(size, kernel, stride, padding, dilation, ceil_mode, count_pad)
+    got = geometry.pool_axis(size, kernel, stride, padding, dilation, ceil_mode, count_pad).windows()
     want = windows(size, kernel, stride, padding, dilation)
     start = len(want) * stride - padding[0]
     if ceil_mode and want[-1][-1] < size + padding[1] - 1 and start < size:  # one more window hangs over the end
@@ -140,7 +140,7 @@ def test_pool_windows_hold_the_pixels_that_exist(size, kernel, stride, dilation,
 
 @given(size=SIZES, out=SIZES)
 def test_adaptive_windows_cover_the_image(size, out):
-    got = geometry.adaptive_windows(size, out)
+    got = geometry.adaptive_axis(size, out).windows()
     ends = got.first + got.taps
     assert got.first[0] == 0
     assert ends[-1] == size

@@ -13,7 +13,8 @@ Where is what:
 ``conv.pxi``         convolution forward, adjoint (gradient of the input, transposed convolution), gradient of the weight
 ``local.pxi``        locally connected layers: the same product with weights of its own at each position
 ``depthwise.pxi``    one channel at a time: vectors run along the channels, no product
-``pool.pxi``         maxima and averages over windows, and their ways back
+``pool.pxi``         maxima and averages over windows
+``pool_backward.pxi``  their ways back
 ``elementwise.pxi``  activations
 ``norm.pxi``         sums for each channel, and the normalization that they decide
 ``rows.pxi``         each row of a matrix by itself: layer normalization, softmax

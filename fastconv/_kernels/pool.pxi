@@ -1,13 +1,16 @@
-# Maxima and averages over windows, and their ways back. One kernel each for every pooling: geometry gives the windows of each
-# axis as records, so padding, dilation, ceil mode, adaptive and global windows are all the same to it.
+# Maxima and averages over windows. One kernel each for every pooling: padding, dilation, ceil mode, adaptive and global windows
+# differ in the records of `geometry.PoolAxis` alone, from which each window is computed where it is used.
 #
-# x (N, D, H, W, C), y (N, P, Q, R, C); d, h, w the windows of the axes: (outputs, 4) records. A window's taps are all inside x.
-# Vectors run along the channels. Where C is no multiple of LANES, the last vector of a pixel reads on into the next pixel, and
-# those lanes are dropped.
+# x (N, D, H, W, C), y (N, P, Q, R, C), axes (3, 9): the windows along D, H and W. A window's taps are all inside x.
+# Vectors run along the channels. Channels that fill no vector are computed in one that overlaps the last; where a pixel is less
+# than a vector, its vectors reach into the next pixels, which overwrite what these wrote there.
 
 
 cdef extern from "<math.h>" nogil:
     const float INFINITY
+
+cdef extern from "simd.h":
+    vec larger(vec a, vec b) nogil
 
 
 cdef enum:
@@ -16,54 +19,83 @@ cdef enum:
     POOL_VECS = 4         # vectors of a pixel reduced together: their lines are neighbours in memory
 
 
-cdef struct Window:
-    # reads `first + t * step` for t < taps; an average divides by the product of the axes' counts
-    int64_t first, taps, step, count
+cdef struct PoolAxis:
+    int64_t size, out, stride, parts, begin, end, step, counted_from, counted_to
 
 
 cdef struct Pool:
-    const Window *d
-    const Window *h
-    const Window *w
-    Py_ssize_t size_d, size_h, size_w, out_d, out_h, out_w, channels
+    const PoolAxis *d
+    const PoolAxis *h
+    const PoolAxis *w
+    Py_ssize_t channels
 
 
-cdef Pool new_pool(
-    const int64_t[:, ::1] d, const int64_t[:, ::1] h, const int64_t[:, ::1] w,
-    Py_ssize_t size_d, Py_ssize_t size_h, Py_ssize_t size_w, Py_ssize_t channels,
-) noexcept nogil:
+cdef struct Window:
+    # along one axis: reads `first + t * step` for t < taps; an average divides by the product of the axes' counts
+    Py_ssize_t first, taps, step, count
+
+
+cdef inline int64_t taps_before(int64_t place, int64_t begin, int64_t end, int64_t step) noexcept nogil:
+    cdef int64_t span = min(end, place) - begin
+    if span <= 0:
+        return 0
+    return span if step == 1 else ceil_div(span, step)
+
+
+cdef inline Window window(const PoolAxis *axis, Py_ssize_t i) noexcept nogil:
+    cdef int64_t begin = i * axis.stride + axis.begin, end = i * axis.stride + axis.end, skipped
+    cdef Window w
+    if axis.parts > 1:
+        begin, end = begin // axis.parts, end // axis.parts
+    skipped = taps_before(0, begin, end, axis.step)
+    w.taps = taps_before(axis.size, begin, end, axis.step) - skipped
+    w.first = begin + skipped * axis.step if w.taps else 0
+    w.step = axis.step
+    w.count = taps_before(axis.counted_to, begin, end, axis.step) - taps_before(axis.counted_from, begin, end, axis.step)
+    w.count = max(w.count, <Py_ssize_t> 1)
+    return w
+
+
+cdef Pool new_pool(const int64_t[:, ::1] axes, Py_ssize_t channels) noexcept nogil:
     cdef Pool p
-    p.d, p.h, p.w = <const Window *> &d[0, 0], <const Window *> &h[0, 0], <const Window *> &w[0, 0]
-    p.out_d, p.out_h, p.out_w = d.shape[0], h.shape[0], w.shape[0]
-    p.size_d, p.size_h, p.size_w, p.channels = size_d, size_h, size_w, channels
+    p.d, p.h, p.w = <const PoolAxis *> &axes[0, 0], <const PoolAxis *> &axes[1, 0], <const PoolAxis *> &axes[2, 0]
+    p.channels = channels
     return p
 
 
-cdef inline Py_ssize_t tap(const Pool *p, const Window *d, const Window *h, const Window *w, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
-    """Where in an image the taps along w begin, for tap i along d and j along h."""
-    return (((d.first + i * d.step) * p.size_h + h.first + j * h.step) * p.size_w + w.first) * p.channels
+cdef inline Py_ssize_t image_items(const Pool *p) noexcept nogil:
+    return p.d.size * p.h.size * p.w.size * p.channels
+
+
+cdef inline Py_ssize_t tap(const Pool *p, const Window *d, const Window *h, Py_ssize_t i, Py_ssize_t j, Py_ssize_t at) noexcept nogil:
+    """Where in an image pixel `at` is, on the line of tap i along D and tap j along H."""
+    return (((d.first + i * d.step) * p.h.size + h.first + j * h.step) * p.w.size + at) * p.channels
+
+
+cdef inline vec pool_load(const bint whole, const real *x, const real *end) noexcept nogil:
+    return (<const vec *> x)[0] if whole else load(x, end)
 
 
 cdef inline void window_max(
-    const int vecs, const Pool *p, const real *x, const real *end, const Window *d, const Window *h, const Window *w, vec *best
+    const int vecs, const bint whole, const Pool *p, const real *x, const real *end,
+    const Window *d, const Window *h, const Window *w, vec *best,
 ) noexcept nogil:
     cdef Py_ssize_t i, j, k, v, step = w.step * p.channels
     cdef const real *at
-    cdef vec value
     for v in range(vecs):
         best[v] = broadcast(-INFINITY)
     for i in range(d.taps):
         for j in range(h.taps):
-            at = x + tap(p, d, h, w, i, j)
+            at = x + tap(p, d, h, i, j, w.first)
             for k in range(w.taps):
                 for v in range(vecs):
-                    value = load(at + v * LANES, end)
-                    best[v] = choose(beats(value, best[v]), value, best[v])
+                    best[v] = larger(pool_load(whole, at + v * LANES, end), best[v])
                 at += step
 
 
 cdef inline void window_mean(
-    const int vecs, const Pool *p, const real *x, const real *end, const Window *d, const Window *h, const Window *w, vec *mean
+    const int vecs, const bint whole, const Pool *p, const real *x, const real *end,
+    const Window *d, const Window *h, const Window *w, vec *mean,
 ) noexcept nogil:
     """Parts of lines are summed apart: the rounding error grows with a window's sides, not with its area."""
     cdef Py_ssize_t i, j, k, v, part, step = w.step * p.channels
@@ -74,14 +106,14 @@ cdef inline void window_mean(
         mean[v] = broadcast(0)
     for i in range(d.taps):
         for j in range(h.taps):
-            at = x + tap(p, d, h, w, i, j)
+            at = x + tap(p, d, h, i, j, w.first)
             part = 0
             while part < w.taps:
                 for v in range(vecs):
                     line[v] = broadcast(0)
                 for k in range(min(w.taps - part, <Py_ssize_t> POOL_TAPS)):
                     for v in range(vecs):
-                        line[v] = line[v] + load(at + v * LANES, end)
+                        line[v] = line[v] + pool_load(whole, at + v * LANES, end)
                     at += step
                 for v in range(vecs):
                     mean[v] = mean[v] + line[v]
@@ -91,233 +123,90 @@ cdef inline void window_mean(
 
 
 cdef inline void pool_vectors(
-    const int vecs, const bint maxima, const Pool *p, const real *x, const real *end, const Window *d, const Window *h,
-    const Window *w, real *y, Py_ssize_t items,
+    const int vecs, const bint maxima, const bint whole, const Pool *p, const real *x, const real *end,
+    const Window *d, const Window *h, const Window *w, real *y, Py_ssize_t items,
 ) noexcept nogil:
+    """Channels of one output: vectors that are `whole`, or one that writes `items` and reads nothing from `end` on."""
     cdef vec value[POOL_VECS]
     cdef Py_ssize_t v
     if maxima:
-        window_max(vecs, p, x, end, d, h, w, value)
+        window_max(vecs, whole, p, x, end, d, h, w, value)
     else:
-        window_mean(vecs, p, x, end, d, h, w, value)
+        window_mean(vecs, whole, p, x, end, d, h, w, value)
     for v in range(vecs):
-        store(y + v * LANES, value[v], items - v * LANES)
+        if whole:
+            (<vec *> (y + v * LANES))[0] = value[v]
+        else:
+            store(y, value[v], items)
+
+
+cdef inline void pool_pixel(
+    const bint maxima, const Pool *p, const real *x, const real *end,
+    const Window *d, const Window *h, const Window *w, real *y, Py_ssize_t channels,
+) noexcept nogil:
+    """One output's channels, at least LANES."""
+    cdef Py_ssize_t c = 0
+    while c + 4 * LANES <= channels:
+        pool_vectors(4, maxima, True, p, x + c, end, d, h, w, y + c, 0)
+        c += 4 * LANES
+    if c + 2 * LANES <= channels:
+        pool_vectors(2, maxima, True, p, x + c, end, d, h, w, y + c, 0)
+        c += 2 * LANES
+    if c + LANES <= channels:
+        pool_vectors(1, maxima, True, p, x + c, end, d, h, w, y + c, 0)
+        c += LANES
+    if c < channels:
+        c = channels - LANES
+        pool_vectors(1, maxima, True, p, x + c, end, d, h, w, y + c, 0)
+
+
+cdef inline Py_ssize_t pool_blocks(Py_ssize_t channels) noexcept nogil:
+    return max(channels // POOL_CHANNELS, <Py_ssize_t> 1)
+
+
+cdef inline Py_ssize_t block_start(Py_ssize_t channels, Py_ssize_t blocks, Py_ssize_t block) noexcept nogil:
+    """The first channel of a block, a multiple of LANES; no block has fewer than LANES channels but where there are no more."""
+    return channels if block == blocks else block * channels // blocks // LANES * LANES
 
 
 cdef void pool_line(const bint maxima, const Pool *p, const real *x, const real *end, real *y, Py_ssize_t task) noexcept nogil:
     """One line of outputs (n, d, h), and one block of its channels."""
-    cdef Py_ssize_t blocks = ceil_div(p.channels, POOL_CHANNELS), line = task // blocks, i, c
-    cdef Py_ssize_t first = task % blocks * POOL_CHANNELS, last = min(first + POOL_CHANNELS, p.channels)
-    cdef Py_ssize_t image = line // (p.out_d * p.out_h)
-    cdef const Window *d = p.d + line // p.out_h % p.out_d
-    cdef const Window *h = p.h + line % p.out_h
-    x += image * p.size_d * p.size_h * p.size_w * p.channels
-    y += line * p.out_w * p.channels
-    for i in range(p.out_w):
-        c = first
-        while c + POOL_VECS * LANES <= last:
-            pool_vectors(POOL_VECS, maxima, p, x + c, end, d, h, p.w + i, y + c, last - c)
-            c += POOL_VECS * LANES
-        while c < last:
-            pool_vectors(1, maxima, p, x + c, end, d, h, p.w + i, y + c, last - c)
-            c += LANES
+    cdef Py_ssize_t blocks = pool_blocks(p.channels), block = task % blocks, line = task // blocks, i
+    cdef Py_ssize_t c = block_start(p.channels, blocks, block), channels = block_start(p.channels, blocks, block + 1) - c
+    cdef Window d = window(p.d, line // p.h.out % p.d.out), h = window(p.h, line % p.h.out), w
+    cdef bint inside
+    x += line // p.h.out // p.d.out * image_items(p) + c
+    y += line * p.w.out * p.channels + c
+    inside = end - x >= tap(p, &d, &h, d.taps - 1, h.taps - 1, p.w.size) + LANES
+    for i in range(p.w.out):
+        w = window(p.w, i)
+        if channels >= LANES:
+            pool_pixel(maxima, p, x, end, &d, &h, &w, y, channels)
+        elif inside and (p.w.out - i) * channels >= LANES:
+            pool_vectors(1, maxima, True, p, x, end, &d, &h, &w, y, 0)
+        else:
+            pool_vectors(1, maxima, False, p, x, end, &d, &h, &w, y, channels)
         y += p.channels
 
 
-def max_pool_forward(
-    const real[:, :, :, :, ::1] x, real[:, :, :, :, ::1] y,
-    const int64_t[:, ::1] d, const int64_t[:, ::1] h, const int64_t[:, ::1] w, int threads,
-):
+cdef void pool_forward(
+    const bint maxima, const Pool *p, const real *x, real *y, Py_ssize_t batch, int threads
+) noexcept nogil:
+    cdef const real *end = x + batch * image_items(p)
+    cdef Py_ssize_t task
+    for task in prange(batch * p.d.out * p.h.out * pool_blocks(p.channels), num_threads=threads):
+        pool_line(maxima, p, x, end, y, task)
+
+
+def max_pool_forward(const real[:, :, :, :, ::1] x, real[:, :, :, :, ::1] y, const int64_t[:, ::1] axes, int threads):
     """y[n, p, c] = the largest x[n, window p, c]; NaN where there is one; -inf where the window is empty."""
-    cdef Pool p = new_pool(d, h, w, x.shape[1], x.shape[2], x.shape[3], x.shape[4])
-    cdef Py_ssize_t task, tasks = x.shape[0] * p.out_d * p.out_h * ceil_div(p.channels, POOL_CHANNELS)
-    cdef const real *source = &x[0, 0, 0, 0, 0]
-    cdef const real *end = source + x.shape[0] * p.size_d * p.size_h * p.size_w * p.channels
-    cdef real *to = &y[0, 0, 0, 0, 0]
-    for task in prange(tasks, nogil=True, num_threads=threads):
-        pool_line(True, &p, source, end, to, task)
+    cdef Pool p = new_pool(axes, x.shape[4])
+    with nogil:
+        pool_forward(True, &p, &x[0, 0, 0, 0, 0], &y[0, 0, 0, 0, 0], x.shape[0], threads)
 
 
-def avg_pool_forward(
-    const real[:, :, :, :, ::1] x, real[:, :, :, :, ::1] y,
-    const int64_t[:, ::1] d, const int64_t[:, ::1] h, const int64_t[:, ::1] w, int threads,
-):
+def avg_pool_forward(const real[:, :, :, :, ::1] x, real[:, :, :, :, ::1] y, const int64_t[:, ::1] axes, int threads):
     """y[n, p, c] = sum of x[n, window p, c] / count of p."""
-    cdef Pool p = new_pool(d, h, w, x.shape[1], x.shape[2], x.shape[3], x.shape[4])
-    cdef Py_ssize_t task, tasks = x.shape[0] * p.out_d * p.out_h * ceil_div(p.channels, POOL_CHANNELS)
-    cdef const real *source = &x[0, 0, 0, 0, 0]
-    cdef const real *end = source + x.shape[0] * p.size_d * p.size_h * p.size_w * p.channels
-    cdef real *to = &y[0, 0, 0, 0, 0]
-    for task in prange(tasks, nogil=True, num_threads=threads):
-        pool_line(False, &p, source, end, to, task)
-
-
-cdef inline void window_argmax(
-    const int vecs, const Pool *p, const real *x, const real *end, const Window *d, const Window *h, const Window *w, mask *first
-) noexcept nogil:
-    """For each lane where the first maximum is, in pixels from the first of the window."""
-    cdef vec best[POOL_VECS]
-    cdef vec value
-    cdef mask here
-    cdef Py_ssize_t i, j, k, v, step = w.step * p.channels, pixels
-    cdef const real *at
-    for v in range(vecs):
-        best[v] = broadcast(-INFINITY)
-        first[v] = broadcast_lane(0)
-    for i in range(d.taps):
-        for j in range(h.taps):
-            at = x + tap(p, d, h, w, i, j)
-            pixels = (i * d.step * p.size_h + j * h.step) * p.size_w
-            for k in range(w.taps):
-                for v in range(vecs):
-                    value = load(at + v * LANES, end)
-                    here = beats(value, best[v])
-                    best[v] = choose(here, value, best[v])
-                    first[v] = choose_lanes(here, broadcast_lane(<lane> pixels), first[v])
-                at += step
-                pixels += w.step
-
-
-cdef inline void scatter_to_maxima(
-    const int vecs, const Pool *p, const real *x, const real *end, const real *dy, real *dx, Py_ssize_t items,
-    const Window *d, const Window *h, const Window *w,
-) noexcept nogil:
-    """Find where the maxima are, and go there with each lane by itself."""
-    cdef mask first[POOL_VECS]
-    cdef lane pixel[POOL_VECS * LANES]
-    cdef Py_ssize_t c, v
-    window_argmax(vecs, p, x, end, d, h, w, first)
-    for v in range(vecs):
-        (<mask *> (pixel + v * LANES))[0] = first[v]
-    dx += tap(p, d, h, w, 0, 0)
-    for c in range(min(items, <Py_ssize_t> (vecs * LANES))):
-        dx[pixel[c] * p.channels + c] += dy[c]
-
-
-cdef inline void sweep_to_maxima(
-    const int vecs, const Pool *p, const real *x, const real *end, const real *dy, real *dx,
-    const Window *d, const Window *h, const Window *w,
-) noexcept nogil:
-    """Go over the window again with all lanes: the first that has the bits of the maximum is the first maximum."""
-    cdef vec best[POOL_VECS]
-    cdef mask searching[POOL_VECS]
-    cdef mask here
-    cdef Py_ssize_t i, j, k, v, at, step = w.step * p.channels
-    window_max(vecs, p, x, end, d, h, w, best)
-    for v in range(vecs):
-        searching[v] = broadcast_lane(-1)
-    for i in range(d.taps):
-        for j in range(h.taps):
-            at = tap(p, d, h, w, i, j)
-            for k in range(w.taps):
-                for v in range(vecs):
-                    here = searching[v] & same_bits(best[v], (<const vec *> (x + at + v * LANES))[0])
-                    searching[v] = searching[v] & ~here
-                    (<vec *> (dx + at + v * LANES))[0] = (
-                        (<vec *> (dx + at + v * LANES))[0] + where(here, (<const vec *> (dy + v * LANES))[0])
-                    )
-                at += step
-
-
-cdef inline void add_to_maxima(
-    const int vecs, const Pool *p, const real *x, const real *end, const real *dy, real *dx, Py_ssize_t items,
-    const Window *d, const Window *h, const Window *w,
-) noexcept nogil:
-    """Whichever is faster: a lane of the one costs about as much as a tap of the other. The result is the same."""
-    cdef int64_t taps = d.taps * h.taps * w.taps
-    if items >= vecs * LANES and taps <= LANES:
-        sweep_to_maxima(vecs, p, x, end, dy, dx, d, h, w)
-    elif taps:
-        scatter_to_maxima(vecs, p, x, end, dy, dx, items, d, h, w)
-
-
-cdef inline void add_to_all(
-    const int vecs, const Pool *p, const real *dy, real *dx, Py_ssize_t items,
-    const Window *d, const Window *h, const Window *w,
-) noexcept nogil:
-    cdef vec share[POOL_VECS]
-    cdef real part[LANES]
-    cdef Py_ssize_t i, j, k, c, v, step = w.step * p.channels
-    cdef real *at
-    for v in range(vecs):
-        share[v] = load(dy + v * LANES, dy + items) / broadcast(<real> (d.count * h.count * w.count))
-    (<vec *> part)[0] = share[0]
-    for i in range(d.taps):
-        for j in range(h.taps):
-            at = dx + tap(p, d, h, w, i, j)
-            for k in range(w.taps):
-                if items >= vecs * LANES:
-                    for v in range(vecs):
-                        (<vec *> (at + v * LANES))[0] = (<vec *> (at + v * LANES))[0] + share[v]
-                else:  # one by one: a vector that overlaps the one before waits for it to reach memory
-                    for c in range(items):
-                        at[c] += part[c]
-                at += step
-
-
-cdef inline void add_back(
-    const int vecs, const bint maxima, const Pool *p, const real *x, const real *end, const real *dy, real *dx,
-    Py_ssize_t items, const Window *d, const Window *h, const Window *w,
-) noexcept nogil:
-    if maxima:
-        add_to_maxima(vecs, p, x, end, dy, dx, items, d, h, w)
-    else:
-        add_to_all(vecs, p, dy, dx, items, d, h, w)
-
-
-cdef void pool_image_backward(
-    const bint maxima, const Pool *p, const real *dy, const real *x, const real *end, real *dx, Py_ssize_t block, Py_ssize_t task
-) noexcept nogil:
-    """One image and one block of its channels, window after window: this order fixes every sum."""
-    cdef Py_ssize_t blocks = ceil_div(p.channels, block), image = task // blocks, i, j, k, c
-    cdef Py_ssize_t first = task % blocks * block, last = min(first + block, p.channels)
-    cdef Py_ssize_t offset = image * p.size_d * p.size_h * p.size_w * p.channels
-    dx += offset
-    dy += image * p.out_d * p.out_h * p.out_w * p.channels
-    for i in range(p.out_d):
-        for j in range(p.out_h):
-            for k in range(p.out_w):
-                c = first
-                while c + POOL_VECS * LANES <= last:
-                    add_back(
-                        POOL_VECS, maxima, p, x + offset + c, end, dy + c, dx + c, last - c, p.d + i, p.h + j, p.w + k
-                    )
-                    c += POOL_VECS * LANES
-                while c < last:
-                    add_back(1, maxima, p, x + offset + c, end, dy + c, dx + c, last - c, p.d + i, p.h + j, p.w + k)
-                    c += LANES
-                dy += p.channels
-
-
-cdef inline Py_ssize_t backward_channels(Py_ssize_t batch, Py_ssize_t channels, int threads) noexcept nogil:
-    """Channels of a task such that every thread has some: all of them where the batch is large enough."""
-    cdef Py_ssize_t blocks = 1 if batch >= 4 * threads else ceil_div(2 * threads, batch)
-    return min(channels, max(round_up(ceil_div(channels, blocks), LANES), <Py_ssize_t> LANES))
-
-
-def max_pool_backward(
-    const real[:, :, :, :, ::1] dy, const real[:, :, :, :, ::1] x, real[:, :, :, :, ::1] dx,
-    const int64_t[:, ::1] d, const int64_t[:, ::1] h, const int64_t[:, ::1] w, int threads,
-):
-    """dx (zeros on entry) at the first maximum (or NaN) of window p += dy[n, p, c]. A window spans less than 2**31 pixels."""
-    cdef Pool p = new_pool(d, h, w, x.shape[1], x.shape[2], x.shape[3], x.shape[4])
-    cdef Py_ssize_t task, batch = x.shape[0], block = backward_channels(batch, p.channels, threads)
-    cdef const real *dy_first = &dy[0, 0, 0, 0, 0]
-    cdef const real *x_first = &x[0, 0, 0, 0, 0]
-    cdef const real *x_end = x_first + batch * p.size_d * p.size_h * p.size_w * p.channels
-    cdef real *to = &dx[0, 0, 0, 0, 0]
-    for task in prange(batch * ceil_div(p.channels, block), nogil=True, num_threads=threads):
-        pool_image_backward(True, &p, dy_first, x_first, x_end, to, block, task)
-
-
-def avg_pool_backward(
-    const real[:, :, :, :, ::1] dy, real[:, :, :, :, ::1] dx,
-    const int64_t[:, ::1] d, const int64_t[:, ::1] h, const int64_t[:, ::1] w, int threads,
-):
-    """dx (zeros on entry) at every pixel of window p += dy[n, p, c] / count of p."""
-    cdef Pool p = new_pool(d, h, w, dx.shape[1], dx.shape[2], dx.shape[3], dx.shape[4])
-    cdef Py_ssize_t task, batch = dx.shape[0], block = backward_channels(batch, p.channels, threads)
-    cdef const real *dy_first = &dy[0, 0, 0, 0, 0]
-    cdef real *to = &dx[0, 0, 0, 0, 0]
-    for task in prange(batch * ceil_div(p.channels, block), nogil=True, num_threads=threads):
-        pool_image_backward(False, &p, dy_first, to, to, to, block, task)  # x is not read
+    cdef Pool p = new_pool(axes, x.shape[4])
+    with nogil:
+        pool_forward(False, &p, &x[0, 0, 0, 0, 0], &y[0, 0, 0, 0, 0], x.shape[0], threads)

@@ -62,7 +62,15 @@ static inline mask above(vec a, vec b) { return (mask)(a > b); }
 /* a where m holds, else 0. */
 static inline vec where(mask m, vec a) { return (vec)(m & (mask)a); }
 
-static inline mask same_bits(vec a, vec b) { return (mask)((mask)a == (mask)b); }
+static inline mask same_lanes(mask a, mask b) { return (mask)(a == b); }
+
+/* The larger one, b where they are equal, NaN where either is. Written lane by lane, which compilers know for one instruction. */
+static inline vec larger(vec a, vec b) {
+    vec most;
+    for (int i = 0; i < LANES; i++) most[i] = a[i] > b[i] ? a[i] : b[i];
+    for (int i = 0; i < LANES; i++) most[i] = a[i] != a[i] ? a[i] : most[i];
+    return most;
+}
 
 /* Whether b takes the place of the maximum a: it is larger, or the first NaN. */
 static inline mask beats(vec b, vec a) { return (mask)(~(b <= a) & (a == a)); }

@@ -9,7 +9,6 @@ cdef extern from "simd.h":
     mask broadcast_lane(lane i) nogil
     mask above(vec a, vec b) nogil
     mask beats(vec b, vec a) nogil
-    mask same_bits(vec a, vec b) nogil
     vec where(mask m, vec a) nogil
     vec power_of_two(vec n) nogil
 

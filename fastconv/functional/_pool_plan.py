@@ -10,15 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv import geometry
-from fastconv.functional._validate import flat_arguments, unless_long
+from fastconv.functional._validate import flat_arguments
 
 
 class PoolPlan(NamedTuple):
     """A pooling of arrays of one shape: the shape of its output, and the windows as the kernels take them."""
 
     y_shape: tuple[int, ...]
-    axes: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]  # each (outputs, 4): first, taps, step, count
+    axes: NDArray[np.int64]  # (3, 9): a `geometry.PoolAxis` each
     reads: int
+
+
+#: An axis that a lower rank lacks: one pixel, one window.
+_NO_AXIS = geometry.adaptive_axis(1, 1)
 
 
 def image_shape(value: Any) -> tuple[int, ...]:
@@ -45,8 +49,7 @@ def pool_plan(
     """Check shapes and arguments and return the plan; every error names the argument."""
     named = {"kernel_size": kernel, "stride": stride, "padding": padding, "dilation": dilation}
     arguments = [flat_arguments(argument, name) for name, argument in named.items()]
-    make = unless_long(_window_plan, max(shape[1:-1]))
-    return make(shape, *arguments, bool(ceil_mode), bool(count_include_pad))
+    return _window_plan(shape, *arguments, bool(ceil_mode), bool(count_include_pad))
 
 
 @lru_cache(maxsize=256, typed=True)
@@ -63,20 +66,20 @@ def _window_plan(
     out = geometry.pool_output(size, kernel, stride, pairs, dilation, ceil_mode)
     geometry.check_elements((shape[0], *out, shape[-1]), "the output")
     arguments = zip(size, kernel, stride, pairs, dilation, strict=True)
-    return _new_plan(shape, [geometry.pool_windows(*axis, ceil_mode, count_pad) for axis in arguments])
+    return _new_plan(shape, [geometry.pool_axis(*axis, ceil_mode, count_pad) for axis in arguments])
 
 
 def adaptive_plan(shape: tuple[int, ...], output_size: Any) -> PoolPlan:
     """Return the plan of `output_size` windows that cover the image."""
     out = geometry.ntuple(output_size, len(shape) - 2, "output_size")
-    return unless_long(_adaptive_plan, max(out))(shape, out)
+    return _adaptive_plan(shape, out)
 
 
 @lru_cache(maxsize=256)
 def _adaptive_plan(shape: tuple[int, ...], out: tuple[int, ...]) -> PoolPlan:
     size = _pixels(shape)
     geometry.check_elements((shape[0], *out, shape[-1]), "the output")
-    return _new_plan(shape, [geometry.adaptive_windows(n, many) for n, many in zip(size, out, strict=True)])
+    return _new_plan(shape, [geometry.adaptive_axis(n, many) for n, many in zip(size, out, strict=True)])
 
 
 def _pixels(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -85,14 +88,7 @@ def _pixels(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[1:-1]
 
 
-def _new_plan(shape: tuple[int, ...], windows: list[geometry.Windows]) -> PoolPlan:
-    """Bring the windows of one to three axes into the form of three: an axis of size 1 has one window of one tap."""
-    out = tuple(len(axis.first) for axis in windows)
-    y_shape = (shape[0], *out, shape[-1])
-    records = [np.ones((1, 4), np.int64) * (0, 1, 1, 1)] * (3 - len(windows))
-    for axis in windows:
-        step = np.full_like(axis.first, axis.step)
-        records.append(np.stack((axis.first, axis.taps, step, axis.counts), axis=1))
-    reads = prod(y_shape) * prod(int(axis.taps.max()) for axis in windows)
-    d, h, w = records
-    return PoolPlan(y_shape, (d, h, w), reads)
+def _new_plan(shape: tuple[int, ...], axes: list[geometry.PoolAxis]) -> PoolPlan:
+    y_shape = (shape[0], *(axis.out for axis in axes), shape[-1])
+    records = np.array([_NO_AXIS] * (3 - len(axes)) + axes, np.int64)
+    return PoolPlan(y_shape, records, prod(y_shape) * prod(axis.most_taps for axis in axes))

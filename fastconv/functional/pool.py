@@ -1,6 +1,6 @@
 """Pooling: the largest value or the mean of each window, channel by channel, for one to three spatial axes.
 
-Every kind of pooling comes down to windows along each axis (`fastconv.geometry.Windows`), so they share two kernels.
+Every kind of pooling comes down to windows along each axis (`fastconv.geometry.PoolAxis`), so they share two kernels.
 """
 
 from __future__ import annotations
@@ -328,7 +328,7 @@ def _output_gradient(dy: ArrayLike, plan: PoolPlan, x: NDArray[Any] | None) -> N
 def _max(x: NDArray[Any], plan: PoolPlan) -> NDArray[Any]:
     y = np.empty(plan.y_shape, x.dtype)
     if y.size:
-        kernels_for(x).max_pool_forward(spatial3(x), spatial3(y), *plan.axes, threads_for(plan.reads))
+        kernels_for(x).max_pool_forward(spatial3(x), spatial3(y), plan.axes, threads_for(plan.reads))
     return y
 
 
@@ -336,23 +336,23 @@ def _max_backward(dy: ArrayLike, x: NDArray[Any], plan: PoolPlan) -> NDArray[Any
     dy = _output_gradient(dy, plan, x)
     if prod(x.shape[1:-1]) > MOST_PIXELS:
         raise ValueError(f"x must have at most {MOST_PIXELS} pixels for a gradient, got shape {x.shape}")
-    dx = np.zeros(x.shape, x.dtype)
-    if dy.size:
+    dx = np.empty(x.shape, x.dtype)
+    if dx.size:
         threads = threads_for(2 * plan.reads)
-        kernels_for(x).max_pool_backward(spatial3(dy), spatial3(x), spatial3(dx), *plan.axes, threads)
+        kernels_for(x).max_pool_backward(spatial3(dy), spatial3(x), spatial3(dx), plan.axes, threads)
     return dx
 
 
 def _avg(x: NDArray[Any], plan: PoolPlan) -> NDArray[Any]:
     y = np.empty(plan.y_shape, x.dtype)
     if y.size:
-        kernels_for(x).avg_pool_forward(spatial3(x), spatial3(y), *plan.axes, threads_for(plan.reads))
+        kernels_for(x).avg_pool_forward(spatial3(x), spatial3(y), plan.axes, threads_for(plan.reads))
     return y
 
 
 def _avg_backward(dy: ArrayLike, x_shape: tuple[int, ...], plan: PoolPlan) -> NDArray[Any]:
     dy = _output_gradient(dy, plan, None)
-    dx = np.zeros(x_shape, dy.dtype)
-    if dy.size:
-        kernels_for(dy).avg_pool_backward(spatial3(dy), spatial3(dx), *plan.axes, threads_for(plan.reads))
+    dx = np.empty(x_shape, dy.dtype)
+    if dx.size:
+        kernels_for(dy).avg_pool_backward(spatial3(dy), spatial3(dx), plan.axes, threads_for(plan.reads))
     return dx

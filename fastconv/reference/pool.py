@@ -184,12 +184,12 @@ def _windows(
     dilation = geometry.ntuple(dilation, rank, "dilation")
     pairs = geometry.padding_pairs(padding, size, kernel, stride, dilation)
     arguments = zip(size, kernel, stride, pairs, dilation, strict=True)
-    return [geometry.pool_windows(*axis, ceil_mode=ceil, count_include_pad=include_pad) for axis in arguments]
+    return [geometry.pool_axis(*axis, ceil, include_pad).windows() for axis in arguments]
 
 
 def _adaptive(size: Sequence[int], output_size: Any) -> Axes:
     output = geometry.ntuple(output_size, len(size), "output_size")
-    return [geometry.adaptive_windows(n, out) for n, out in zip(size, output, strict=True)]
+    return [geometry.adaptive_axis(n, out).windows() for n, out in zip(size, output, strict=True)]
 
 
 def _each(axes: Axes) -> Iterator[tuple[Index, Index, int]]:
