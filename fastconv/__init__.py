@@ -6,7 +6,8 @@
 >>> model(np.zeros((2, 28, 28, 1), np.float32)).shape
 (2, 8)
 
-Importing fastconv loads the kernels alone; the rest is imported when it is first named.
+Importing fastconv loads nothing else: every name is imported when it is first asked for, and the kernels with the first that
+computes. So the command line can say in one line that ``FASTCONV_ISA`` asks for what this machine lacks.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from fastconv.accuracy import precision
-from fastconv.threads import get_num_threads, num_threads, set_num_threads
 from fastconv.version import __version__
 
 if TYPE_CHECKING:
     from fastconv import data, functional, geometry, layers, networks, plugins, reference, testing, training
+    from fastconv.accuracy import precision
     from fastconv.config import get_include, show_config
     from fastconv.model import Input, Model, Sequential
     from fastconv.saving import load_model
+    from fastconv.threads import get_num_threads, num_threads, set_num_threads
     from fastconv.training import SGD, Adam, AdamW, RMSprop
 
 #: Public name -> the module that has it, imported when the name is first asked for.
@@ -35,7 +36,11 @@ _HOMES = {
     "SGD": "training",
     "Sequential": "model",
     "get_include": "config",
+    "get_num_threads": "threads",
     "load_model": "saving",
+    "num_threads": "threads",
+    "precision": "accuracy",
+    "set_num_threads": "threads",
     "show_config": "config",
 }
 

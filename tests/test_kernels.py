@@ -139,8 +139,18 @@ def test_the_environment_forces_an_instruction_set(isa):
     assert done.stdout.split() == [isa, f"fastconv._kernels._{isa}_f32", f"fastconv._kernels._{isa}_f64"]
 
 
-def test_an_unknown_instruction_set_fails_at_import():
-    done = run_program("import fastconv", FASTCONV_ISA="sse9", check=False)
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import fastconv.functional",
+        "from fastconv import functional",
+        "import fastconv; fastconv.functional",
+        "import fastconv; fastconv.set_num_threads(1)",
+        "from fastconv.layers import Conv2d",
+    ],
+)
+def test_an_unknown_instruction_set_fails_at_the_first_import_that_needs_kernels(code):
+    done = run_program(code, FASTCONV_ISA="sse9", check=False)
     assert done.returncode == 1
     assert re.search("ImportError: FASTCONV_ISA must be one of baseline, avx2, avx512, got 'sse9'", done.stderr)
 
@@ -152,8 +162,8 @@ def test_an_instruction_set_that_the_processor_lacks_fails_at_import():
         "older = types.ModuleType('fastconv._kernels._cpu')\n"
         "older.offered_isas = lambda: ['baseline']\n"
         "sys.modules['fastconv._kernels._cpu'] = older\n"
-        "import fastconv\n"
-        "print(fastconv._kernels.isa)"
+        "from fastconv import _kernels\n"
+        "print(_kernels.isa)"
     )
     done = run_program(code, FASTCONV_ISA="avx512", check=False)
     assert done.returncode == 1

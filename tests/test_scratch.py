@@ -54,6 +54,25 @@ scratch("max_pool_backward", x, x, 3, stride=1, padding=1)
 scratch("avg_pool", x, 3, stride=1, padding=1)
 scratch("avg_pool_backward", x, x.shape, 3, stride=1, padding=1)
 
+scratch("upsample", x, 2)
+scratch("upsample", x, (1, 2), mode="bilinear")
+scratch("upsample_backward", x, (1, 350, 250, 16), 2)
+scratch("upsample_backward", x, (1, 350, 250, 16), 2, mode="bilinear")
+
+x = ones(1, 2_000_000, 1)  # a line so long that numbers for each of its pixels, or windows, would be tens of megabytes
+y = ones(1, 1_000_000, 1)
+scratch("max_pool", x, 2)
+scratch("max_pool_backward", y, x, 2)
+scratch("avg_pool", x, 2)
+scratch("avg_pool_backward", y, x.shape, 2)
+scratch("adaptive_max_pool", x, 1_000_000)
+scratch("adaptive_max_pool_backward", y, x, 1_000_000)
+scratch("adaptive_avg_pool", x, 999_999)
+scratch("adaptive_avg_pool_backward", y, x.shape, 1_000_000)
+for mode in ("nearest", "bilinear"):
+    scratch("upsample", y, 2, mode=mode)
+    scratch("upsample_backward", x, y.shape, 2, mode=mode)
+
 x, weight = ones(4, 60, 65, 8), ones(60, 65, 3, 3, 8, 8)
 scratch("locally_connected", x, weight, padding=1)
 scratch("locally_connected_backward", x, x, weight, padding=1)

@@ -14,11 +14,11 @@ Where is what:
 ``local.pxi``        locally connected layers: the same product with weights of its own at each position
 ``depthwise.pxi``    one channel at a time: vectors run along the channels, no product
 ``pool.pxi``         maxima and averages over windows
-``pool_backward.pxi``  their ways back
+``pool_back.pxi``    their ways back
 ``elementwise.pxi``  activations
 ``norm.pxi``         sums for each channel, and the normalization that they decide
 ``rows.pxi``         each row of a matrix by itself: layer normalization, softmax
-``lines.pxi``        weighted sums of lines: resampling along an axis
+``resize.pxi``       upsampling, and its way back: weighted sums of pixels
 ``api.pxi``          what the C and Cython code of other packages may call, see ``fastconv/cython_api.pxd``
 ``peak.pxi``         multiply-adds on registers alone: the yardstick of the benchmarks
 ===================  =================================================================================================

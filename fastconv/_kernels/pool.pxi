@@ -16,6 +16,7 @@ cdef extern from "simd.h":
 cdef enum:
     POOL_CHANNELS = 128   # channels of a task: enough to stream, few enough that one image makes several tasks
     POOL_TAPS = 128       # of a line, that are summed apart
+    POOL_OUTPUTS = 256    # of a line, in one task
     POOL_VECS = 4         # vectors of a pixel reduced together: their lines are neighbours in memory
 
 
@@ -76,6 +77,13 @@ cdef inline vec pool_load(const bint whole, const real *x, const real *end) noex
     return (<const vec *> x)[0] if whole else load(x, end)
 
 
+cdef inline void pool_store(const bint whole, real *y, vec value, Py_ssize_t items) noexcept nogil:
+    if whole:
+        (<vec *> y)[0] = value
+    else:
+        store(y, value, items)
+
+
 cdef inline void window_max(
     const int vecs, const bint whole, const Pool *p, const real *x, const real *end,
     const Window *d, const Window *h, const Window *w, vec *best,
@@ -134,10 +142,7 @@ cdef inline void pool_vectors(
     else:
         window_mean(vecs, whole, p, x, end, d, h, w, value)
     for v in range(vecs):
-        if whole:
-            (<vec *> (y + v * LANES))[0] = value[v]
-        else:
-            store(y, value[v], items)
+        pool_store(whole, y + v * LANES, value[v], items)
 
 
 cdef inline void pool_pixel(
@@ -170,19 +175,21 @@ cdef inline Py_ssize_t block_start(Py_ssize_t channels, Py_ssize_t blocks, Py_ss
 
 
 cdef void pool_line(const bint maxima, const Pool *p, const real *x, const real *end, real *y, Py_ssize_t task) noexcept nogil:
-    """One line of outputs (n, d, h), and one block of its channels."""
-    cdef Py_ssize_t blocks = pool_blocks(p.channels), block = task % blocks, line = task // blocks, i
+    """POOL_OUTPUTS outputs of a line (n, d, h), and one block of their channels."""
+    cdef Py_ssize_t blocks = pool_blocks(p.channels), block = task % blocks, parts = ceil_div(p.w.out, POOL_OUTPUTS)
+    cdef Py_ssize_t line = task // blocks // parts, first = task // blocks % parts * POOL_OUTPUTS, i
+    cdef Py_ssize_t last = min(first + POOL_OUTPUTS, <Py_ssize_t> p.w.out)
     cdef Py_ssize_t c = block_start(p.channels, blocks, block), channels = block_start(p.channels, blocks, block + 1) - c
     cdef Window d = window(p.d, line // p.h.out % p.d.out), h = window(p.h, line % p.h.out), w
     cdef bint inside
     x += line // p.h.out // p.d.out * image_items(p) + c
-    y += line * p.w.out * p.channels + c
+    y += (line * p.w.out + first) * p.channels + c
     inside = end - x >= tap(p, &d, &h, d.taps - 1, h.taps - 1, p.w.size) + LANES
-    for i in range(p.w.out):
+    for i in range(first, last):
         w = window(p.w, i)
         if channels >= LANES:
             pool_pixel(maxima, p, x, end, &d, &h, &w, y, channels)
-        elif inside and (p.w.out - i) * channels >= LANES:
+        elif inside and (last - i) * channels >= LANES:
             pool_vectors(1, maxima, True, p, x, end, &d, &h, &w, y, 0)
         else:
             pool_vectors(1, maxima, False, p, x, end, &d, &h, &w, y, channels)
@@ -193,8 +200,8 @@ cdef void pool_forward(
     const bint maxima, const Pool *p, const real *x, real *y, Py_ssize_t batch, int threads
 ) noexcept nogil:
     cdef const real *end = x + batch * image_items(p)
-    cdef Py_ssize_t task
-    for task in prange(batch * p.d.out * p.h.out * pool_blocks(p.channels), num_threads=threads):
+    cdef Py_ssize_t task, tasks = batch * p.d.out * p.h.out * ceil_div(p.w.out, POOL_OUTPUTS) * pool_blocks(p.channels)
+    for task in prange(tasks, num_threads=threads):
         pool_line(maxima, p, x, end, y, task)
 
 

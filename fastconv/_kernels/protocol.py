@@ -1,7 +1,8 @@
 """The kernels' signatures, for type checkers: one protocol that every variant fulfils (a test compares them).
 
 Formulas and axes stand with the kernels, in the ``.pxi`` files. All arrays are C contiguous and of the module's dtype; ``axes``
-and ``phases`` are int64 records of `fastconv.geometry.Axis`, for a pooling of `fastconv.geometry.PoolAxis`.
+and ``phases`` are int64 records of `fastconv.geometry.Axis`, for a pooling of `fastconv.geometry.PoolAxis`, for upsampling
+pairs of the small image's size and the scale.
 """
 
 from __future__ import annotations
@@ -83,9 +84,6 @@ class Kernels(Protocol):
     def softmax_forward(self, x: Real, y: Real, logarithm: bool, threads: int) -> None: ...
     def softmax_backward(self, dy: Real, y: Real, dx: Real, logarithm: bool, threads: int) -> None: ...
 
-    def weighted_lines(
-        self, x: Real, y: Real, begin: NDArray[np.int64], lines: NDArray[np.int64], weights: Real, threads: int
-    ) -> None: ...
-
-    def multiply_add_peak(self, y: Real, rounds: int, threads: int) -> None: ...
+    def upsample_forward(self, x: Real, y: Real, axes: Records, linear: bool, threads: int) -> None: ...
+    def upsample_backward(self, dy: Real, dx: Real, axes: Records, linear: bool, threads: int) -> None: ...
 # fmt: on

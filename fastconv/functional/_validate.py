@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from numbers import Real
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,7 @@ from fastconv.geometry import integer
 if TYPE_CHECKING:
     from fastconv._kernels.protocol import Kernels
 
-Made = TypeVar("Made")
-
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
-
-#: What is computed for a longer axis is computed at each call.
-LONGEST_KEPT = 4096
 
 
 def float_array(value: Any, name: str, *, like: np.ndarray | None = None, like_name: str = "x") -> NDArray[Any]:
@@ -80,14 +75,6 @@ def real_number(value: Any, name: str) -> float:
 def kernels_for(array: np.ndarray) -> Kernels:
     """Return the kernel module for an array's dtype."""
     return _kernels.modules[array.dtype]
-
-
-def unless_long(make: Callable[..., Made], length: int) -> Callable[..., Made]:
-    """Return the function `make`, which `lru_cache` made, or, for an axis longer than `LONGEST_KEPT`, what it calls.
-
-    What it makes grows with the axis: where every sound has a length of its own, keeping it would fill the memory.
-    """
-    return make if length <= LONGEST_KEPT else make.__wrapped__  # type: ignore[attr-defined]
 
 
 def flat_arguments(value: Any, name: str) -> Any:

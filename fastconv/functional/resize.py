@@ -1,21 +1,20 @@
 """Upsampling: a larger image, by repeating pixels or by drawing straight lines between them.
 
-Along one axis it is a sparse matrix of weights, and the way back is its transpose; several axes take one after the other.
+Along one axis it is a sparse matrix of weights, and the way back is its transpose; the kernel computes the weights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
-from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastconv import geometry
+from fastconv.functional._conv_plan import spatial3
 from fastconv.functional._pool_plan import image_shape
-from fastconv.functional._validate import float_array, images, kernels_for, require_shape, unless_long
+from fastconv.functional._validate import float_array, images, kernels_for, require_shape
 from fastconv.threads import threads_for
 
 MODES = ("nearest", "bilinear")
@@ -60,12 +59,11 @@ def upsample(x: ArrayLike, scale: Any, *, mode: str = "nearest") -> NDArray[Any]
     """
     x = images(x, "x")
     factors, shape = _output_shape(x.shape, scale, mode)
-    if x.size == 0:
-        return np.zeros(shape, x.dtype)
-    # the last axis first: the others then run over longer lines
-    for axis in reversed(range(len(factors))):
-        x = _resample(x, axis + 1, _weights(x.shape[axis + 1], factors[axis], mode, x.dtype)[0])
-    return x
+    y = np.empty(shape, x.dtype)
+    if y.size:
+        axes, linear = _axes(x.shape, factors), mode == "bilinear"
+        kernels_for(x).upsample_forward(spatial3(x), spatial3(y), axes, linear, threads_for(y.size))
+    return y
 
 
 def upsample_backward(dy: ArrayLike, input_shape: Sequence[int], scale: Any, *, mode: str = "nearest") -> NDArray[Any]:
@@ -97,11 +95,11 @@ def upsample_backward(dy: ArrayLike, input_shape: Sequence[int], scale: Any, *, 
     factors, output = _output_shape(shape, scale, mode)
     dy = float_array(dy, "dy")
     require_shape(dy, output, "dy", "the shape of the output")
-    if dy.size == 0:
-        return np.zeros(shape, dy.dtype)
-    for axis, factor in enumerate(factors, start=1):
-        dy = _resample(dy, axis, _weights(shape[axis], factor, mode, dy.dtype)[1])
-    return dy
+    dx = np.empty(shape, dy.dtype)
+    if dx.size:
+        axes, linear = _axes(shape, factors), mode == "bilinear"
+        kernels_for(dy).upsample_backward(spatial3(dy), spatial3(dx), axes, linear, threads_for(dy.size))
+    return dx
 
 
 def _output_shape(shape: tuple[int, ...], scale: Any, mode: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -114,44 +112,8 @@ def _output_shape(shape: tuple[int, ...], scale: Any, mode: str) -> tuple[tuple[
     return factors, out
 
 
-class Weights(NamedTuple):
-    """A sparse matrix: row p is ``weights[k]`` at column ``lines[k]`` for ``begin[p] <= k < begin[p + 1]``."""
-
-    begin: NDArray[np.int64]
-    lines: NDArray[np.int64]
-    weights: NDArray[Any]
-
-
-def _weights(size: int, factor: int, mode: str, dtype: np.dtype[Any]) -> tuple[Weights, Weights]:
-    return unless_long(interpolation, size * factor)(size, factor, mode, dtype)
-
-
-@lru_cache(maxsize=256)
-def interpolation(size: int, factor: int, mode: str, dtype: np.dtype[Any]) -> tuple[Weights, Weights]:
-    """Return the matrix (size * factor, size) that stretches one axis, and its transpose."""
-    outputs = np.arange(size * factor)
-    if mode == "nearest":
-        left, share = outputs // factor, np.zeros(len(outputs))
-    else:
-        place = np.clip((outputs + 0.5) / factor - 0.5, 0, size - 1)
-        left = place.astype(np.int64)
-        share = place - left
-    right = share > 0
-    rows = np.concatenate((outputs, outputs[right]))
-    columns = np.concatenate((left, left[right] + 1))
-    values = np.concatenate((1 - share, share[right])).astype(dtype)
-    return _sparse(rows, columns, values, len(outputs)), _sparse(columns, rows, values, size)
-
-
-def _sparse(rows: NDArray[Any], columns: NDArray[Any], values: NDArray[Any], count: int) -> Weights:
-    order = np.argsort(rows, kind="stable")
-    begin = np.concatenate(([0], np.cumsum(np.bincount(rows, minlength=count))))
-    return Weights(begin, columns[order], values[order])
-
-
-def _resample(x: NDArray[Any], axis: int, weights: Weights) -> NDArray[Any]:
-    before, after = x.shape[:axis], x.shape[axis + 1 :]
-    y = np.empty((prod(before), len(weights.begin) - 1, prod(after)), x.dtype)
-    threads = threads_for(len(weights.lines) * y.shape[0] * y.shape[2])
-    kernels_for(x).weighted_lines(x.reshape(y.shape[0], x.shape[axis], y.shape[2]), y, *weights, threads)
-    return y.reshape(*before, y.shape[1], *after)
+def _axes(shape: tuple[int, ...], factors: tuple[int, ...]) -> NDArray[np.int64]:
+    """Return pixels and factor of each of three axes, as the kernels take them."""
+    axes = np.ones((3, 2), np.int64)
+    axes[3 - len(factors) :] = list(zip(shape[1:-1], factors, strict=True))
+    return axes

@@ -138,3 +138,37 @@ def test_output_that_is_closed_is_no_traceback() -> None:
 def test_names_that_the_terminal_cannot_show_are_escaped() -> None:
     shown = run_program("from fastconv.cli import main; main(['info']); print('\u00fc')", PYTHONIOENCODING="ascii")
     assert shown.stdout.endswith("\\xfc\n")
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["info"],
+        ["layers"],
+        ["train", "--optimizer", "adam", "--quiet"],
+        ["predict", "model", "image.png"],
+        ["evaluate", "model"],
+        ["summary", "lenet"],
+    ],
+)
+@pytest.mark.parametrize(
+    "start",
+    [
+        ["-m", "fastconv"],
+        # what the script that pip makes does
+        ["-c", "import sys; from fastconv.cli import main; sys.exit(main())"],
+    ],
+)
+def test_an_instruction_set_that_does_not_exist_is_one_line(start: list[str], argv: list[str], tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, *start, *argv],
+        env=environment() | {"FASTCONV_ISA": "nonsense"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    lines = f"fastconv {argv[0]}: error: FASTCONV_ISA must be one of baseline, avx2, avx512, got 'nonsense'\n"
+    assert done.stderr == lines

@@ -97,7 +97,7 @@ cdef inline void scatter_to_maxima(
     for v in range(vecs):
         (<mask *> (pixel + v * LANES))[0] = first[v]
     dx += tap(p, d, h, 0, 0, w.first)
-    for c in range(items):
+    for c in range(min(items, <Py_ssize_t> (vecs * LANES))):
         dx[pixel[c] * p.channels + c] += dy[c]
 
 
