@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
+import _thread
 import weakref
-from collections import deque
 from collections.abc import Iterable, Iterator
+from queue import SimpleQueue
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -16,41 +16,52 @@ class Prefetch(Generic[T]):
     """Iterate over `source` on a background thread that is up to `depth` items ahead; the items come in the same order.
 
     An exception in `source` is raised here, the very object, in the place of the item that it prevented. `close`, the
-    end of a ``with`` block, the last item, or dropping the iterator ends the thread, after the item that it is working
-    on.
+    end of a ``with`` block or the last item ends the thread and waits for it to end, after the item that it is working
+    on; dropping the iterator ends it too.
 
     >>> with Prefetch(iter("abc"), depth=2) as letters:
     ...     list(letters)
     ['a', 'b', 'c']
+
+    Notes
+    -----
+    Ctrl-C may come at any moment, also on the way into or out of the methods of `threading.Condition` and of all that is
+    made of it, which then leave its lock held: the other thread would wait for ever. So the threads share nothing but
+    queues and a lock that the interpreter handles in one step each.
     """
 
     def __init__(self, source: Iterable[T], depth: int) -> None:
-        self._shared: _Shared[T] = _Shared(depth)
+        self._shared = shared = _Shared()
+        self._over = False
+        for _ in range(depth):
+            shared.wanted.put(None)
         # the thread must not hold a reference to self: it would keep a dropped iterator alive
-        thread = threading.Thread(target=_work, args=(iter(source), self._shared), name="fastconv-batches", daemon=True)
-        self._end = weakref.finalize(self, _finish, self._shared, thread)
-        thread.start()
+        self._end = weakref.finalize(self, _finish, shared)
+        shared.running.acquire()
+        _thread.start_new_thread(_work, (iter(source), shared))
 
     def __iter__(self) -> Iterator[T]:
         return self
 
     def __next__(self) -> T:
-        shared = self._shared
-        with shared.changed:
-            while not shared.items and not shared.done:
-                shared.changed.wait()
-            if shared.items:
-                shared.changed.notify_all()
-                return shared.items.popleft()
-            error, shared.error = shared.error, None
-        self.close()
-        if error is not None:
-            raise error
+        if not self._over:
+            # asked for before it is taken: an interruption in between only lets the thread be one more ahead
+            self._shared.wanted.put(None)
+            more, value = self._shared.ready.get()
+            if more:
+                return value  # type: ignore[no-any-return]
+            self.close()
+            if value is not None:
+                raise value
         raise StopIteration
 
     def close(self) -> None:
         """End the thread and wait for it; may be called more than once."""
+        self._over = True
         self._end()
+        if not self._shared.ended:
+            with self._shared.running:
+                pass
 
     def __enter__(self) -> Prefetch[T]:
         return self
@@ -61,41 +72,33 @@ class Prefetch(Generic[T]):
         self.close()
 
 
-class _Shared(Generic[T]):
-    """What the two threads share, guarded by `changed`."""
+class _Shared:
+    """What the two threads share."""
 
-    def __init__(self, depth: int) -> None:
-        self.changed = threading.Condition()
-        self.depth = depth
-        self.items: deque[T] = deque()
-        self.done = False  # no further item will come
+    def __init__(self) -> None:
+        self.wanted: SimpleQueue[None] = SimpleQueue()  # as many as there may be items, or a last one to wake the thread
+        self.ready: SimpleQueue[tuple[bool, Any]] = SimpleQueue()  # (True, item), and at the end (False, error or None)
         self.closed = False  # no further item is wanted
-        self.error: BaseException | None = None
+        self.ended = False
+        self.running = _thread.allocate_lock()  # held until then
 
 
-def _work(source: Iterator[T], shared: _Shared[T]) -> None:
+def _work(source: Iterator[Any], shared: _Shared) -> None:
     error: BaseException | None = None
     try:
         for item in source:
-            with shared.changed:
-                while len(shared.items) >= shared.depth and not shared.closed:
-                    shared.changed.wait()
-                if shared.closed:
-                    return
-                shared.items.append(item)
-                shared.changed.notify_all()
+            shared.wanted.get()
+            if shared.closed:
+                break
+            shared.ready.put((True, item))
     except BaseException as caught:
         error = caught
     finally:
-        with shared.changed:
-            shared.error, shared.done = error, True
-            shared.changed.notify_all()
+        shared.ready.put((False, error))
+        shared.ended = True
+        shared.running.release()
 
 
-def _finish(shared: _Shared[T], thread: threading.Thread) -> None:
-    with shared.changed:
-        shared.closed = shared.done = True
-        shared.items.clear()
-        shared.changed.notify_all()
-    if thread is not threading.current_thread() and thread.ident is not None:
-        thread.join()
+def _finish(shared: _Shared) -> None:
+    shared.closed = True
+    shared.wanted.put(None)

@@ -17,8 +17,9 @@ from fastconv.data import Batches, DataError, Flip, Mixup, Shift, as_floats
 from fastconv.data.prefetch import Prefetch
 
 
-def workers() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "fastconv-batches"]
+def workers() -> list[str]:
+    """Return the threads that are preparing batches."""
+    return threads_in("_work")
 
 
 @given(samples=st.integers(0, 30), batch_size=st.integers(1, 12), shuffle=st.booleans(), epoch=st.integers(0, 3))
