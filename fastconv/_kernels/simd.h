@@ -64,12 +64,12 @@ static inline vec where(mask m, vec a) { return (vec)(m & (mask)a); }
 
 static inline mask same_lanes(mask a, mask b) { return (mask)(a == b); }
 
-/* The larger one, b where they are equal, NaN where either is. Written lane by lane, which compilers know for one instruction. */
+/* The larger one, b where they are equal, NaN where either is. Lane by lane it becomes the instruction for maxima, which returns b
+ * where a is NaN. */
 static inline vec larger(vec a, vec b) {
     vec most;
     for (int i = 0; i < LANES; i++) most[i] = a[i] > b[i] ? a[i] : b[i];
-    for (int i = 0; i < LANES; i++) most[i] = a[i] != a[i] ? a[i] : most[i];
-    return most;
+    return choose((mask)(a != a), a, most);
 }
 
 /* Whether b takes the place of the maximum a: it is larger, or the first NaN. */

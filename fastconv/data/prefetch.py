@@ -49,7 +49,7 @@ class Prefetch(Generic[T]):
             self._shared.wanted.put(None)
             more, value = self._shared.ready.get()
             if more:
-                return value  # type: ignore[no-any-return]
+                return value
             self.close()
             if value is not None:
                 raise value
@@ -76,7 +76,9 @@ class _Shared:
     """What the two threads share."""
 
     def __init__(self) -> None:
-        self.wanted: SimpleQueue[None] = SimpleQueue()  # as many as there may be items, or a last one to wake the thread
+        self.wanted: SimpleQueue[None] = (
+            SimpleQueue()
+        )  # as many as there may be items, or a last one to wake the thread
         self.ready: SimpleQueue[tuple[bool, Any]] = SimpleQueue()  # (True, item), and at the end (False, error or None)
         self.closed = False  # no further item is wanted
         self.ended = False

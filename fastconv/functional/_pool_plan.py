@@ -47,9 +47,15 @@ def pool_plan(
     count_include_pad: bool = False,
 ) -> PoolPlan:
     """Check shapes and arguments and return the plan; every error names the argument."""
-    named = {"kernel_size": kernel, "stride": stride, "padding": padding, "dilation": dilation}
-    arguments = [flat_arguments(argument, name) for name, argument in named.items()]
-    return _window_plan(shape, *arguments, bool(ceil_mode), bool(count_include_pad))
+    return _window_plan(
+        shape,
+        flat_arguments(kernel, "kernel_size"),
+        flat_arguments(stride, "stride"),
+        flat_arguments(padding, "padding"),
+        flat_arguments(dilation, "dilation"),
+        bool(ceil_mode),
+        bool(count_include_pad),
+    )
 
 
 @lru_cache(maxsize=256, typed=True)

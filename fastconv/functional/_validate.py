@@ -82,6 +82,8 @@ def flat_arguments(value: Any, name: str) -> Any:
 
     Strings and None stay. Raises `TypeError` for anything else: as keys 1, 1.0 and True are one.
     """
+    if type(value) is int or value is None:  # nearly always, and this runs at every call
+        return value
     if isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim):
         return tuple(flat_arguments(item, name) for item in value)
-    return value if value is None or isinstance(value, str) else integer(value, name)
+    return value if isinstance(value, str) else integer(value, name)

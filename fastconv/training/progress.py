@@ -85,10 +85,15 @@ class Progress(Callback):
 def _bar(file: TextIO, steps: int, title: str) -> Any:
     from tqdm import tqdm  # type: ignore[import-untyped]
 
+    class Bar(tqdm):
+        # no thread that watches for slow bars: after a Ctrl-C inside tqdm it would wait for tqdm's lock, and the exit for it
+        monitor_interval = 0
+
     # asked for here, because tqdm shows nothing on a terminal that calls itself 0 rows high (a container's may)
     columns, rows = shutil.get_terminal_size()
-    return tqdm(
+    return Bar(
         total=steps,
+        miniters=1,
         desc=title,
         file=file,
         ncols=columns,

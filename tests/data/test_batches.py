@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -12,14 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from running import workers
 
 from fastconv.data import Batches, DataError, Flip, Mixup, Shift, as_floats
 from fastconv.data.prefetch import Prefetch
-
-
-def workers() -> list[str]:
-    """Return the threads that are preparing batches."""
-    return threads_in("_work")
 
 
 @given(samples=st.integers(0, 30), batch_size=st.integers(1, 12), shuffle=st.booleans(), epoch=st.integers(0, 3))
@@ -187,10 +182,14 @@ def test_leaving_early_ends_the_thread() -> None:
         break
     gc.collect()
     assert not workers()
-    iterator = batches.epoch(0)
+    iterator = iter(batches.epoch(0))
+    next(iterator)
     assert workers()
-    del iterator
+    del iterator  # nobody waits for the thread
     gc.collect()
+    deadline = time.monotonic() + 30
+    while workers() and time.monotonic() < deadline:
+        time.sleep(0.001)
     assert not workers()
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from running import workers
 from small_training import fingerprint, network, stripes
 
 import fastconv
@@ -166,7 +166,7 @@ def test_ctrl_c_in_the_middle_of_an_epoch(tmp_path: Path, capsys: pytest.Capture
     assert fingerprint(model) == fingerprint(two_epochs) == fingerprint(fastconv.load_model(path))
     assert optimizer.steps == 10
     assert len((tmp_path / "log.csv").read_text().splitlines()) == 3
-    assert not [thread for thread in threading.enumerate() if thread.name == "fastconv-batches"]
+    assert not workers()
     whole, _ = train(optimizer="adam")
     resumed, _ = train(optimizer="adam", resume=path)
     assert fingerprint(resumed) == fingerprint(whole)
