@@ -111,24 +111,27 @@ def parametrize_with_layer_checks(
 
 
 class PluginLayers(pytest.Collector):
-    """The layers of all installed packages, each with every check: what ``pytest --fastconv-plugins`` adds."""
+    """The layers of all installed packages, each with every check: what ``pytest --fastconv-plugins`` adds.
+
+    A layer that cannot be imported, or made, or for which no inputs are found, is one test that fails.
+    """
 
     def collect(self) -> Iterator[pytest.Item]:
         """Yield one item for each layer and check, or one that fails where the layer cannot be had."""
         for plugin in plugins.entries():
             if plugin.kind != "layer":
                 continue
+            examined, examples = _Examined(), self.config.getoption("fastconv_max_examples")
             try:
                 layer = registry.get(plugin.name)
-            except LookupError as error:
-                yield PluginItem.from_parent(self, name=f"{plugin.name}[import]", error=error)
-            except plugins.PluginLoadError as error:
-                yield PluginItem.from_parent(self, name=f"{plugin.name}[import]", error=error)
-            else:
-                examined, examples = _Examined(), self.config.getoption("fastconv_max_examples")
-                for check in CHECKS.values():
-                    bound = LayerCheck(check, examined, examples)
-                    yield PluginItem.from_parent(self, name=f"{plugin.name}[{check.name}]", layer=layer, check=bound)
+                examined.entries_of(layer)
+            except (LookupError, plugins.PluginLoadError, ValueError) as error:
+                step = "inputs" if isinstance(error, ValueError) else "import"
+                yield PluginItem.from_parent(self, name=f"{plugin.name}[{step}]", error=error)
+                continue
+            for check in CHECKS.values():
+                bound = LayerCheck(check, examined, examples)
+                yield PluginItem.from_parent(self, name=f"{plugin.name}[{check.name}]", layer=layer, check=bound)
 
 
 class PluginItem(pytest.Item):

@@ -81,7 +81,9 @@ def test_options_of_a_layer_are_checked():
 def test_installed_layers_are_checked_when_asked_for(folder: Folder):
     broken = TWICE.replace("dy + dy", "dy")
     folder.install("acme-layers", "1.0", {"acme.Twice": "acme_a:Twice", "acme.Gone": "acme_b:Gone"}, {"acme_a": TWICE})
+    picky = TWICE.replace("            return shape", "            raise ValueError('never')")
     folder.install("bad-layers", "1.0", {"bad.Twice": "bad_a:Twice"}, {"bad_a": broken})
+    folder.install("picky-layers", "1.0", {"picky.Twice": "picky_a:Twice"}, {"picky_a": picky})
     (folder.path / "test_own.py").write_text("def test_own(): pass")
     assert "1 passed" in run_pytest(folder.path)
     out = run_pytest(folder.path, "--fastconv-plugins", "--fastconv-max-examples", "3")
@@ -91,7 +93,9 @@ def test_installed_layers_are_checked_when_asked_for(folder: Folder):
     assert "FAILED fastconv-plugins::acme.Gone[import]" in out
     assert "PluginLoadError" in out
     assert "FAILED fastconv-plugins::acme.Twice[requires_fastconv]" in out
-    assert "4 failed" in out
+    assert "FAILED fastconv-plugins::picky.Twice[inputs]" in out
+    assert "no input shapes were found that output_shape of layer Twice takes" in out
+    assert "5 failed" in out
     chosen = run_pytest(folder.path, "--fastconv-plugins", "-k", "adjoint or thread_count")
     assert "thread_count" in chosen
     assert "input_gradient" not in chosen

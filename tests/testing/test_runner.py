@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from programs import run_program
-from testing.broken_layers import CachesOnSelf, ClipsGradients, Plain, Sound
+from testing.broken_layers import CachesOnSelf, ClipsGradients, HasItsOwnGenerator, Plain, Sound
 
 from fastconv import layers as L
 from fastconv.layers import register
 from fastconv.layers.tree import collect
-from fastconv.model import Input, Model
+from fastconv.model import Input, Model, Sequential
 from fastconv.testing import CHECKS, CheckResult, LayerCheckError, check_layer, strategies
 from fastconv.testing.inference import entries_of, examples_of, shapes_for
+from fastconv.testing.runner import run_check
 
 
 def test_failures_are_raised_together_with_all_results():
@@ -191,6 +192,70 @@ def test_a_network_with_kinks_inside_passes():
 @given(strategies.models(shape=(4, 3), depth=3))
 def test_random_networks_pass(model):
     check_layer(model, max_examples=2)
+
+
+def test_kinks_may_be_a_function_of_the_inputs():
+    @register("test.Larger")
+    class Larger(Plain):
+        """The larger of two inputs."""
+
+        traits = L.Traits(kinks=lambda a, b: np.abs(a - b).min())
+
+        def output_shape(self, a, b):
+            if a != b:
+                raise ValueError("the inputs must have one shape")
+            return a
+
+        def forward(self, ctx, a, b):
+            self.output_shape(a.shape[1:], b.shape[1:])
+            if len(a) != len(b):
+                raise ValueError("the inputs must have one batch size")
+            return np.maximum(a, b), lambda dy: ((np.where(a > b, dy, 0), np.where(a > b, 0, dy)), {})
+
+    status = {result.name: result.status for result in check_layer(Larger())}
+    assert status["input_gradient"] == "passed"
+    y, z = Input((4,)), Input((4,))
+    check_layer(Model([y, z], Larger()(L.Linear(3)(y), L.Linear(3)(z))), max_examples=5)
+
+
+def test_a_gradient_that_no_example_can_show_is_skipped():
+    @register("test.Rough")
+    class Rough(Plain):
+        traits = L.Traits(kinks=lambda x: 0.0)
+
+    results = {result.name: result for result in check_layer(Rough(), max_examples=3)}
+    assert results["input_gradient"].status == "skipped"
+    assert "no example was found that keeps away" in results["input_gradient"].message
+
+
+def test_inputs_lie_where_the_layer_says():
+    @register("test.Log")
+    class Log(Plain):
+        traits = L.Traits(domain=(0.1, 3.0))
+
+        def forward(self, ctx, x):
+            return np.log(x), lambda dy: (dy / x, {})
+
+    check_layer(Log())
+
+
+def test_what_fails_now_and_then_fails():
+    check = CHECKS["input_gradient"]
+    assert run_check(check, entries_of(HasItsOwnGenerator()), 25).status == "failed"
+
+
+def test_a_model_takes_integers_where_a_layer_in_it_does():
+    class Rows(Plain):
+        traits = L.Traits(integers=True)
+
+        def forward(self, ctx, x):
+            return 0.5 * x, lambda dy: (None, {})
+
+    x = np.ones((1, 3), np.int64)
+    inner = Sequential([Rows(), L.Tanh()])
+    assert Sequential([inner])(x).shape == (1, 3)
+    with pytest.raises(TypeError, match=r"in layer 'sequential_1'.*must be a float32 or float64 array, got int64"):
+        Sequential([Sequential([L.Tanh()])])(x)
 
 
 def test_without_hypothesis_the_extra_is_named():
