@@ -9,7 +9,11 @@ Where is what:
 ``tile.pxi``         the register tile, where every multiply-add of a convolution or a linear layer happens
 ``window.pxi``       windows of an array packed as rows of a matrix, a block at a time
 ``product.pxi``      blocks of an implicit matrix product, and of the gradient of its right operand
-``winograd.pxi``     minimal filtering: the same product on transformed tiles, with fewer multiplications
+``winograd_tiles.pxi``
+                     Winograd's minimal filtering: tiles, outputs and weights to their values at six points and back
+``winograd.pxi``     convolution and its adjoint as products of transformed tiles, with up to four times fewer multiplications
+``winograd_gradient.pxi``
+                     the gradient of the weight likewise
 ``conv.pxi``         convolution forward, adjoint (gradient of the input, transposed convolution), gradient of the weight
 ``local.pxi``        locally connected layers: the same product with weights of its own at each position
 ``depthwise.pxi``    one channel at a time: vectors run along the channels, no product

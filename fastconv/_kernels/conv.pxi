@@ -114,28 +114,31 @@ def conv_backward_input(
 
 
 def gradient_chunks(
-    const int64_t[:, ::1] axes, Py_ssize_t batch, Py_ssize_t depth, Py_ssize_t outputs, Py_ssize_t groups, Py_ssize_t enough,
+    const int64_t[:, ::1] axes, Py_ssize_t batch, Py_ssize_t depth, Py_ssize_t outputs, Py_ssize_t groups, int tile_h,
+    int tile_w, Py_ssize_t enough,
 ):
     """How many partial sums `conv_backward_weight` takes: enough blocks in all, depending on the sizes alone."""
     cdef Product p
     p.d, p.h, p.w = read_axis(&axes[0, 0]), read_axis(&axes[1, 0]), read_axis(&axes[2, 0])
     p.batch, p.depth, p.cols = batch, depth, outputs // groups
+    if tile_h:
+        return winograd_gradient_grid(&p, tile_h, tile_w, groups).chunks
     cdef Grid g = gradient_grid(&p)
     return max(1, min(ceil_div(enough, groups * g.row_blocks * g.col_blocks), ceil_div(product_rows(&p), ROWS)))
 
 
 def conv_backward_weight(
     const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] dy, real[:, :, :, :, :, ::1] partial,
-    const int64_t[:, ::1] axes, Py_ssize_t groups, int threads,
+    const int64_t[:, ::1] axes, Py_ssize_t groups, int tile_h, int tile_w, int threads,
 ):
     """partial[i, r, s, c, o] = sum_m x[n, p * stride + r * dilation - before, ..., c] * dy[n, p, q, o].
 
     m = (n, p, q) runs over part i of as many even parts as `partial` has; their sum, in order, is the gradient.
+    Of Winograd tiles a part has as many. `gradient_chunks` says how many parts.
     """
     cdef Product p
-    cdef Grid g
-    cdef Py_ssize_t task, blocks, chunk, chunks = partial.shape[0], total, chunk_rows, items, each
-    cdef real *scratch
+    cdef int status
+    cdef Py_ssize_t items
     cdef real *db = &partial[0, 0, 0, 0, 0, 0]
     cdef const real *dy_first = &dy[0, 0, 0, 0, 0]
     p.d, p.h, p.w = read_axis(&axes[0, 0]), read_axis(&axes[1, 0]), read_axis(&axes[2, 0])
@@ -147,24 +150,34 @@ def conv_backward_weight(
     p.out_d, p.out_h, p.out_w, p.y_ld = dy.shape[1], dy.shape[2], dy.shape[3], dy.shape[4]
     p.cols = partial.shape[5] // groups
     items = p.b_d * partial.shape[1]
-    p.in_place = window_run(&p) >= SHORT_RUN
     with nogil:
-        g = gradient_grid(&p)
-        blocks = g.row_blocks * g.col_blocks
-        total = product_rows(&p)
-        chunk_rows = ceil_div(total, chunks)
-        each = gradient_scratch(&p)
-        scratch = new_scratch(each, threads)
-        if scratch != NULL:
-            for task in prange(chunks * groups * blocks, schedule="dynamic", num_threads=threads):
-                chunk = task // blocks // groups
-                group_gradient(
-                    &p, g, task // blocks % groups, task % blocks, min(chunk * chunk_rows, total),
-                    min((chunk + 1) * chunk_rows, total), dy_first, db + chunk * items, scratch + threadid() * each,
-                )
-            free(scratch)
-    if scratch == NULL:
+        if tile_h:
+            status = run_winograd_gradient(&p, tile_h, tile_w, groups, dy_first, db, items, threads)
+        else:
+            status = run_gradient(p, groups, dy_first, db, items, partial.shape[0], threads)
+    if status:
         raise MemoryError("no memory for the scratch of a convolution's weight gradient")
+
+
+cdef int run_gradient(
+    Product p, Py_ssize_t groups, const real *dy, real *db, Py_ssize_t items, Py_ssize_t chunks, int threads
+) noexcept nogil:
+    """Write `chunks` partial gradients, `items` elements apart. -1: no memory."""
+    p.in_place = window_run(&p) >= SHORT_RUN
+    cdef Grid g = gradient_grid(&p)
+    cdef Py_ssize_t blocks = g.row_blocks * g.col_blocks, total = product_rows(&p), chunk_rows = ceil_div(total, chunks)
+    cdef Py_ssize_t each = gradient_scratch(&p), chunk, task
+    cdef real *scratch = new_scratch(each, threads)
+    if scratch == NULL:
+        return -1
+    for task in prange(chunks * groups * blocks, schedule="dynamic", num_threads=threads):
+        chunk = task // blocks // groups
+        group_gradient(
+            &p, g, task // blocks % groups, task % blocks, min(chunk * chunk_rows, total), min((chunk + 1) * chunk_rows, total),
+            dy, db + chunk * items, scratch + threadid() * each,
+        )
+    free(scratch)
+    return 0
 
 
 cdef void group_gradient(

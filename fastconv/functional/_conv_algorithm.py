@@ -27,10 +27,12 @@ TILE_TRANSFORM, WEIGHT_TRANSFORM = 11, 9
 #: Winograd must promise so much less work, or the product keeps the call: the model is no better than that.
 WORTH_IT = 0.85
 
-#: The channels that Winograd's kernels need, of the input and of the output: a vector of the widest instruction set ...
-FEWEST_CHANNELS = 16
-#: ... and so many that their parts are never narrower than that.
-MOST_CHANNELS = 4096
+#: The channels that Winograd's kernels take, of the input and of the output: a vector of the widest instruction set at least,
+#: and (with the taps along the first of three axes) so many at most that a row of transformed tiles fits in 8 MB.
+FEWEST_CHANNELS, MOST_CHANNELS = 16, 2048
+
+#: Channels that a task of the weight gradient takes on either side: it transforms the others' tiles again.
+GRADIENT_CHANNELS = 128
 
 #: Taps along an axis -> outputs of a tile along it: 6 products for 6 inputs. One tap is not transformed.
 TILE_OUTPUTS = {1: 1, 3: 4, 5: 2}
@@ -68,13 +70,15 @@ def winograd_obstacle(problem: Problem) -> str | None:
         return f"it is for stride 1, not {' x '.join(map(str, stride))}"
     if any(d != 1 for d, t in zip(dilation, taps, strict=True) if t > 1):
         return f"it is for dilation 1, not {' x '.join(map(str, dilation))}"
+    if problem.taps[0] * max(problem.depth, problem.cols) > MOST_CHANNELS:
+        return f"it is for at most {MOST_CHANNELS} channels times taps along the first of three axes"
     for channels, of in ((problem.depth, "input"), (problem.cols, "output")):
-        if not FEWEST_CHANNELS <= channels <= MOST_CHANNELS:
-            return f"it is for {FEWEST_CHANNELS} to {MOST_CHANNELS} channels a group, not {channels} of the {of}"
+        if channels < FEWEST_CHANNELS:
+            return f"it is for at least {FEWEST_CHANNELS} channels a group, not {channels} of the {of}"
     return None
 
 
-def winograd_cost(problem: Problem) -> float:
+def winograd_cost(problem: Problem, *, weight_gradient: bool) -> float:
     """Return the work in multiply-adds at the machine's peak: products of transformed tiles, and the transforms."""
     tile = [TILE_OUTPUTS[taps] for taps in problem.taps[1:]]
     positions = math.prod(6 if outputs > 1 else 1 for outputs in tile)
@@ -85,7 +89,10 @@ def winograd_cost(problem: Problem) -> float:
     )
     depth, cols = problem.taps[0] * problem.depth, problem.cols
     products = tiles * depth * cols / TILE_SHARE
-    transforms = TILE_TRANSFORM * tiles * (depth + cols) + WEIGHT_TRANSFORM * depth * cols
+    again = (1, 1)  # how often the tiles of the input and of the output are transformed
+    if weight_gradient:
+        again = (-(-cols // GRADIENT_CHANNELS), -(-depth // GRADIENT_CHANNELS))
+    transforms = TILE_TRANSFORM * tiles * (again[0] * depth + again[1] * cols) + WEIGHT_TRANSFORM * depth * cols
     return problem.groups * positions * (products + transforms)
 
 
@@ -100,7 +107,7 @@ def wish(algorithm: object) -> str | None:
     return str(algorithm)
 
 
-def choose(problem: Problem, algorithm: str | None) -> Algorithm:
+def choose(problem: Problem, algorithm: str | None, *, weight_gradient: bool = False) -> Algorithm:
     """Return the algorithm for `problem`: the one asked for, or the cheapest; `algorithm` comes from `wish`.
 
     Raises `ValueError` for an algorithm that cannot compute the problem.
@@ -121,7 +128,7 @@ def choose(problem: Problem, algorithm: str | None) -> Algorithm:
         raise ValueError(f"algorithm 'winograd' cannot compute this convolution: {obstacle}")
     if obstacle or not problem.multiply_adds:
         return product._replace(why=f"Winograd's algorithm does not apply: {obstacle or 'nothing to compute'}")
-    work, direct = winograd_cost(problem), problem.multiply_adds / TILE_SHARE
+    work, direct = winograd_cost(problem, weight_gradient=weight_gradient), problem.multiply_adds / TILE_SHARE
     share = problem.multiply_adds / work
     tile = (TILE_OUTPUTS[problem.taps[1]], TILE_OUTPUTS[problem.taps[2]])
     if algorithm == "winograd":

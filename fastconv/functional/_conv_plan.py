@@ -165,7 +165,7 @@ def _plan(
         multiply_adds,
         choose(forward, algorithm),
         choose(backward, algorithm),
-        choose(forward, "product" if algorithm == "winograd" else algorithm),
+        choose(forward, algorithm, weight_gradient=True),
         axes,
         (geometry.records(d), geometry.records(h), geometry.records(w)),
         reached,
@@ -242,11 +242,12 @@ def weight_gradient(plan: ConvPlan, x: NDArray[Any], dy: NDArray[Any]) -> NDArra
         partial = np.empty((max(1, min(lines, fitting, ENOUGH_BLOCKS)), *shape), x.dtype)
         kernels.depthwise_backward_weight(spatial3(x), spatial3(dy), partial, plan.axes, threads)
     else:
+        tile = plan.backward_weight.tile
         chunks = kernels.gradient_chunks(
-            plan.axes, plan.x_shape[0], plan.weight_shape[-2], plan.weight_shape[-1], plan.groups, ENOUGH_BLOCKS
+            plan.axes, plan.x_shape[0], *plan.weight_shape[-2:], plan.groups, *tile, ENOUGH_BLOCKS
         )
         partial = np.empty((chunks, *shape), x.dtype)
-        kernels.conv_backward_weight(spatial3(x), spatial3(dy), partial, plan.axes, plan.groups, threads)
+        kernels.conv_backward_weight(spatial3(x), spatial3(dy), partial, plan.axes, plan.groups, *tile, threads)
     total = partial[0] if len(partial) == 1 else partial.sum(axis=0)
     return total.reshape(plan.weight_shape)
 

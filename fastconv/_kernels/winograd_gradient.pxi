@@ -1,0 +1,230 @@
+# The gradient of the weight by Winograd's algorithm, F(3x3, 4x4) or F(5x5, 2x2) of Lavin and Gray (2016), section 4: the adjoint of
+# y = A^T [(G g) * (B^T d)] with respect to g.
+#
+#     dU[k] (channels, columns) = sum over tiles V[k]^T Z[k]        V = B^T d B as forward, Z = A dy A^T
+#     dg = G^T dU G
+
+
+cdef enum:
+    GRADIENT_STEP = 128     # channels and columns of a task: GRADIENT_STEP^2 times 36 positions are 2.4 MB of float32
+    GRADIENT_TILES = 56     # tiles that are transformed at a time
+    GRADIENT_TASKS = 16     # so many tasks are enough
+    CHUNK_TILES = 112       # a chunk has so many tiles at least: its sums are transformed back for themselves
+
+
+cdef inline void gradient_points(vec *z, const vec *y, const int outputs, const int step) noexcept nogil:
+    """z = A y, for the gradients of `outputs` outputs `step` vectors apart."""
+    cdef vec even_p = y[0], even_q = y[0], odd_p = y[step], odd_q = y[step]
+    if outputs == 4:
+        even_p = even_p + P2 * y[2 * step]
+        even_q = even_q + Q2 * y[2 * step]
+        odd_p = odd_p + P2 * y[3 * step]
+        odd_q = odd_q + Q2 * y[3 * step]
+    z[0] = y[0]
+    z[1] = even_p + P_ * odd_p
+    z[2] = even_p - P_ * odd_p
+    z[3] = even_q + Q_ * odd_q
+    z[4] = even_q - Q_ * odd_q
+    z[5] = y[(outputs - 1) * step]
+
+
+cdef inline void taps_of_points(vec *g, const vec *u, const int taps, const int step) noexcept nogil:
+    """g = G^T u, for six sums of products `step` vectors apart."""
+    cdef vec even_p = SCALE_P * (u[step] + u[2 * step]), odd_p = (P_ * SCALE_P) * (u[step] - u[2 * step])
+    cdef vec even_q = SCALE_Q * (u[3 * step] + u[4 * step]), odd_q = (Q_ * SCALE_Q) * (u[3 * step] - u[4 * step])
+    g[0] = SCALE_0 * u[0] + even_p + even_q
+    g[1] = odd_p + odd_q
+    g[2] = P2 * even_p + Q2 * even_q
+    if taps == 5:
+        g[3] = P2 * odd_p + Q2 * odd_q
+        g[4] = P2 * P2 * even_p + Q2 * Q2 * even_q
+    g[taps - 1] = g[taps - 1] + u[5 * step]
+
+
+cdef struct Gradient:
+    Winograd w
+    Py_ssize_t chunks, col_blocks, z_items, u_items
+
+
+cdef Gradient winograd_gradient_grid(const Product *p, int out_h, int out_w, Py_ssize_t groups) noexcept nogil:
+    """Parts of the channels, blocks of the columns and chunks of the tiles: the shapes alone decide."""
+    cdef Gradient g
+    cdef Py_ssize_t most = GRADIENT_STEP
+    g.w = winograd_grid(p, out_h, out_w)
+    if g.w.tiles < 2 * CHUNK_TILES:  # too few for chunks: smaller blocks are tasks enough
+        most = GRADIENT_STEP // 2
+    cut_depth(&g.w, most)
+    g.w.v_parts = 1
+    cut_columns(&g.w, most)
+    g.col_blocks = g.w.passes
+    g.chunks = max(
+        <Py_ssize_t> 1, min(ceil_div(GRADIENT_TASKS, groups * g.w.parts * g.col_blocks), g.w.tiles // CHUNK_TILES)
+    )
+    g.w.rows = min(g.w.tiles, <Py_ssize_t> GRADIENT_TILES)
+    g.w.v_items = own_lines(ceil_div(g.w.positions, g.w.abreast) * g.w.rows * DEPTH_LD)
+    g.z_items = own_lines(g.w.positions * (g.w.rows + 1) * g.w.pass_cols)
+    g.u_items = own_lines(g.w.positions * (g.w.step * g.w.pass_cols + LANES))
+    return g
+
+
+cdef inline void transform_gradient(
+    const int out_h, const int out_w, const real *dy, Py_ssize_t row, Py_ssize_t col, real *z, Py_ssize_t position
+) noexcept nogil:
+    """Z = A dy A^T for LANES columns of a tile: outputs `row` and `col` apart, positions `position`."""
+    cdef vec d[POINTS]
+    cdef vec half[MOST_POSITIONS]
+    cdef vec whole[POINTS]
+    cdef Py_ssize_t r, s
+    for s in range(out_w):
+        for r in range(out_h):
+            d[r] = (<const vec *> (dy + r * row + s * col))[0]
+        if out_h == 1:
+            half[s] = d[0]
+        else:
+            gradient_points(whole, d, out_h, 1)
+            for r in range(POINTS):
+                half[r * out_w + s] = whole[r]
+    for r in range(points_of(out_h)):
+        gradient_points(whole, half + r * out_w, out_w, 1)
+        for s in range(POINTS):
+            (<vec *> (z + (r * POINTS + s) * position))[0] = whole[s]
+
+
+cdef inline void transform_gradients(
+    const int out_h, const int out_w, const Gradient *g, const real *dy, Py_ssize_t first, Py_ssize_t count, Py_ssize_t cols,
+    real *z, Py_ssize_t position,
+) noexcept nogil:
+    """Z of a block of tiles, in panels of TILE_N columns; zero beyond the last row, column and channel."""
+    cdef real edge[MOST_POSITIONS * LANES]
+    cdef Py_ssize_t i, o, r, s, high, wide, width, col = g.w.p.y_ld, row = g.w.p.out_w * g.w.p.y_ld
+    cdef const real *source
+    cdef real *to
+    cdef Tile t = tile_at(&g.w, first)
+    for i in range(count):
+        high, wide = min(g.w.p.h.rows - t.h, <Py_ssize_t> out_h), min(g.w.p.w.rows - t.w, <Py_ssize_t> out_w)
+        source = dy + (((t.n * g.w.p.out_d + t.d) * g.w.p.out_h + t.h) * g.w.p.out_w + t.w) * col
+        if high < out_h or wide < out_w:
+            zero(edge, out_h * out_w * LANES)
+        o = 0
+        while o < cols:
+            width = panel_width(cols - o // TILE_N * TILE_N)
+            to = z + o // TILE_N * TILE_N * count + i * width + o % TILE_N
+            if high == out_h and wide == out_w and cols - o >= LANES:
+                transform_gradient(out_h, out_w, source + o, row, col, to, position)
+            else:
+                if cols - o < LANES:
+                    zero(edge, out_h * out_w * LANES)
+                for r in range(high):
+                    for s in range(wide):
+                        copy(edge + (r * out_w + s) * LANES, source + r * row + s * col + o, min(cols - o, <Py_ssize_t> LANES))
+                transform_gradient(out_h, out_w, edge, out_w * LANES, LANES, to, position)
+            o += LANES
+        next_tile(&g.w, &t)
+
+
+cdef inline void transform_taps(
+    const int out_h, const int out_w, const Gradient *g, Py_ssize_t depth, Py_ssize_t cols, const real *u, Py_ssize_t u_ld,
+    Py_ssize_t position, real *db,
+) noexcept nogil:
+    """dg = G^T dU G of depth x cols pairs of channels."""
+    cdef vec d[POINTS]
+    cdef vec half[MOST_POSITIONS]
+    cdef vec taps[MOST_TAPS]
+    cdef Py_ssize_t c, o, r, s
+    for c in range(depth):
+        o = 0
+        while o < cols:
+            for s in range(POINTS):
+                if out_h == 1:
+                    half[s] = (<const vec *> (u + c * u_ld + o + s * position))[0]
+                else:
+                    for r in range(POINTS):
+                        d[r] = (<const vec *> (u + c * u_ld + o + (r * POINTS + s) * position))[0]
+                    taps_of_points(taps, d, taps_of(out_h), 1)
+                    for r in range(taps_of(out_h)):
+                        half[r * POINTS + s] = taps[r]
+            for r in range(taps_of(out_h)):
+                taps_of_points(taps, half + r * POINTS, taps_of(out_w), 1)
+                for s in range(taps_of(out_w)):
+                    store(db + r * g.w.p.b_h + s * g.w.p.b_w + c * g.w.p.b_k + o, taps[s], cols - o)
+            o += LANES
+
+
+cdef inline void winograd_gradient_block(
+    const int out_h, const int out_w, const Gradient *g, Py_ssize_t task, const real *dy, real *db, real *scratch
+) noexcept nogil:
+    """The sums of one chunk of tiles for one part of the channels and one block of the columns, into one partial gradient."""
+    cdef Py_ssize_t part = task % g.w.parts, block = task // g.w.parts % g.col_blocks, chunk = task // g.w.parts // g.col_blocks
+    cdef Py_ssize_t c_first = channel_cut(&g.w, part % g.w.cuts)
+    cdef Py_ssize_t depth = channel_cut(&g.w, part % g.w.cuts + 1) - c_first
+    cdef Py_ssize_t col = column_cut(g.w.p.cols, g.col_blocks, block)
+    cdef Py_ssize_t cols = column_cut(g.w.p.cols, g.col_blocks, block + 1) - col
+    cdef Py_ssize_t start = g.w.tiles * chunk // g.chunks, first = start, end = g.w.tiles * (chunk + 1) // g.chunks
+    cdef Py_ssize_t u_ld = round_up(cols, LANES), position = depth * u_ld + LANES, z_position, count, k, j
+    cdef real *v = scratch
+    cdef real *z = v + g.w.v_items
+    cdef real *u = z + g.z_items
+    cdef real nothing[TILE_N]
+    cdef Py_ssize_t out[GRADIENT_STEP + LANES]
+    zero(nothing, TILE_N)
+    for k in range(depth):
+        out[k] = k * u_ld
+    while first < end:
+        count = min(g.w.rows, end - first)
+        z_position = count * round_up(cols, TILE_N) + LANES
+        transform_inputs(out_h, &g.w, part, 1, first, count, v)
+        transform_gradients(out_h, out_w, g, dy + col, first, count, cols, z, z_position)
+        for k in range(g.w.positions):
+            j = 0
+            while j < cols:
+                columns_by_panel(
+                    depth, TILE_N if cols - j > LANES else LANES, v + packed_inputs(&g.w, k, 0), z + k * z_position + j * count,
+                    count, nothing if first == start else NULL, u + k * position + j, out,
+                )
+                j += TILE_N
+        first += count
+    transform_taps(
+        out_h, out_w, g, depth, cols, u, u_ld, position, db + part // g.w.cuts * g.w.p.b_d + c_first * g.w.p.b_k + col
+    )
+
+
+cdef inline int sum_winograd_gradient(
+    const int out_h, const int out_w, const Product *p, Py_ssize_t groups, const real *dy, real *db, Py_ssize_t items,
+    int threads,
+) noexcept nogil:
+    cdef Gradient g = winograd_gradient_grid(p, out_h, out_w, groups)
+    cdef Py_ssize_t each = g.w.v_items + g.z_items + g.u_items, tasks = g.w.parts * g.col_blocks * g.chunks, task
+    cdef real *scratch = new_scratch(each, threads)
+    if scratch == NULL:
+        return -1
+    for task in prange(groups * tasks, schedule="dynamic", num_threads=threads):
+        winograd_gradient_of_group(
+            out_h, out_w, &g, task // tasks, task % tasks, dy, db, items, scratch + threadid() * each
+        )
+    free(scratch)
+    return 0
+
+
+cdef inline void winograd_gradient_of_group(
+    const int out_h, const int out_w, const Gradient *all_groups, Py_ssize_t group, Py_ssize_t task, const real *dy, real *db,
+    Py_ssize_t items, real *scratch,
+) noexcept nogil:
+    cdef Gradient g = all_groups[0]
+    g.w.p.a += group * g.w.p.depth
+    winograd_gradient_block(
+        out_h, out_w, &g, task, dy + group * g.w.p.cols,
+        db + task // g.w.parts // g.col_blocks * items + group * g.w.p.cols, scratch,
+    )
+
+
+cdef int run_winograd_gradient(
+    const Product *p, int out_h, int out_w, Py_ssize_t groups, const real *dy, real *db, Py_ssize_t items, int threads
+) noexcept nogil:
+    """Write the partial gradients, `items` elements apart, as many as `winograd_gradient_grid` has chunks. -1: no memory."""
+    if out_h == 4:
+        return sum_winograd_gradient(4, 4, p, groups, dy, db, items, threads)
+    if out_h == 2:
+        return sum_winograd_gradient(2, 2, p, groups, dy, db, items, threads)
+    if out_w == 4:
+        return sum_winograd_gradient(1, 4, p, groups, dy, db, items, threads)
+    return sum_winograd_gradient(1, 2, p, groups, dy, db, items, threads)
