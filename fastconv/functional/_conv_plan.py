@@ -243,9 +243,8 @@ def weight_gradient(plan: ConvPlan, x: NDArray[Any], dy: NDArray[Any]) -> NDArra
         kernels.depthwise_backward_weight(spatial3(x), spatial3(dy), partial, plan.axes, threads)
     else:
         tile = plan.backward_weight.tile
-        chunks = kernels.gradient_chunks(
-            plan.axes, plan.x_shape[0], *plan.weight_shape[-2:], plan.groups, *tile, ENOUGH_BLOCKS
-        )
+        depth, outputs = plan.weight_shape[-2:]
+        chunks = kernels.gradient_chunks(plan.axes, plan.x_shape[0], depth, outputs, plan.groups, *tile, ENOUGH_BLOCKS)
         partial = np.empty((chunks, *shape), x.dtype)
         kernels.conv_backward_weight(spatial3(x), spatial3(dy), partial, plan.axes, plan.groups, *tile, threads)
     total = partial[0] if len(partial) == 1 else partial.sum(axis=0)
