@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fastconv import data, functional, geometry, layers, networks, plugins, reference, testing, training
     from fastconv.accuracy import precision
     from fastconv.config import get_include, show_config
+    from fastconv.functional.explain import explain_conv
     from fastconv.model import Input, Model, Sequential
     from fastconv.saving import load_model
     from fastconv.threads import get_num_threads, num_threads, set_num_threads
@@ -35,6 +36,7 @@ _HOMES = {
     "RMSprop": "training",
     "SGD": "training",
     "Sequential": "model",
+    "explain_conv": "functional.explain",
     "get_include": "config",
     "get_num_threads": "threads",
     "load_model": "saving",
@@ -56,6 +58,7 @@ __all__ = [
     "Sequential",
     "__version__",
     "data",
+    "explain_conv",
     "functional",
     "geometry",
     "get_include",

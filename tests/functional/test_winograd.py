@@ -157,3 +157,46 @@ def test_names_that_are_no_algorithm_or_mode() -> None:
         fastconv.precision("high"),
     ):
         pass
+
+
+def test_explanation() -> None:
+    choice = fastconv.explain_conv((16, 28, 28, 128), (3, 3, 128, 128), padding=1)
+    assert [c.name for c in choice[4:]] == ["winograd"] * 3
+    assert choice.forward.share > 2
+    assert "takes" in choice.forward.why
+    assert str(choice).splitlines()[1].startswith("  forward          winograd F(4 x 4)")
+    with fastconv.precision("exact"):
+        exact = fastconv.explain_conv((16, 28, 28, 128), (3, 3, 128, 128), padding=1)
+    assert {c.name for c in exact[4:]} == {"product"}
+    assert 'precision is "exact"' in exact.forward.why
+    few = fastconv.explain_conv((1, 7, 7, 512), (3, 3, 512, 512), padding=1).forward
+    assert (few.name, few.tile) == ("product", (0, 0))
+    assert "the transforms do not pay" in few.why
+    strided = fastconv.explain_conv((1, 8, 8, 64), (3, 3, 64, 64), stride=2).forward
+    assert strided.why == "Winograd's algorithm does not apply: it is for stride 1, not 2 x 2"
+    assert fastconv.explain_conv((1, 8, 8, 64), (3, 3, 1, 64), groups=64).forward.name == "depthwise"
+    with pytest.raises(ValueError, match="weight must have shape"):
+        fastconv.explain_conv((1, 8, 8, 64), (3, 3, 32, 64))
+
+
+def test_training_is_as_good_with_as_without() -> None:
+    """The same network, data and seed: the two precisions end at nearly the same loss."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((64, 12, 12, 16), dtype=np.float32)
+    labels = (x.mean(axis=(1, 2)) @ rng.standard_normal((16, 4), dtype=np.float32)).argmax(axis=1)
+    losses = {}
+    for mode in ("fast", "exact"):
+        model = fastconv.Sequential(
+            [
+                fastconv.layers.Conv2d(32, 3, padding=1),
+                fastconv.layers.ReLU(),
+                fastconv.layers.Conv2d(32, 3, padding=1),
+                fastconv.layers.GlobalAvgPool(),
+                fastconv.layers.Linear(4),
+            ]
+        )
+        with fastconv.precision(mode):
+            history = model.fit(x, labels, epochs=4, batch_size=16, seed=0, verbose=False)
+        losses[mode] = history["loss"]
+    assert losses["fast"] != losses["exact"]
+    np.testing.assert_allclose(losses["fast"], losses["exact"], rtol=1e-4)

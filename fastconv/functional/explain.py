@@ -1,0 +1,97 @@
+"""Why a convolution is computed as it is: what the cost model chose for each pass, and what it expects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from fastconv.functional._conv_algorithm import Algorithm, wish
+from fastconv.functional._conv_plan import conv_plan
+from fastconv.functional._validate import flat_arguments
+from fastconv.geometry import positive
+
+
+class ConvExplanation(NamedTuple):
+    """What `explain_conv` returns; printed, a line for each pass.
+
+    Each pass has a `name` ("product", "winograd" or "depthwise"), a `tile` (outputs of a Winograd tile along the last two
+    axes), a `share` (the expected rate of the definition's multiply-adds, as a share of the machine's peak: Winograd's
+    is above 1, since it needs fewer) and `why`, in words.
+    """
+
+    x_shape: tuple[int, ...]
+    weight_shape: tuple[int, ...]
+    y_shape: tuple[int, ...]
+    multiply_adds: int
+    forward: Algorithm
+    backward_input: Algorithm
+    backward_weight: Algorithm
+
+    def __str__(self) -> str:
+        lines = [
+            f"convolution of {self.x_shape} with {self.weight_shape} to {self.y_shape}: {self.multiply_adds:,} multiply-adds"
+        ]
+        for title, choice in zip(("forward", "backward input", "backward weight"), self[4:], strict=True):
+            name = choice.name
+            if name == "winograd":
+                name += f" F({choice.tile[0]} x {choice.tile[1]})"
+            lines.append(f"  {title:<16} {name:<17} {choice.share:>5.0%} of the peak expected; {choice.why}")
+        return "\n".join(lines)
+
+
+def explain_conv(
+    x_shape: Sequence[int],
+    weight_shape: Sequence[int],
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    algorithm: str | None = None,
+) -> ConvExplanation:
+    """Say which algorithm computes a convolution and its gradients, and why.
+
+    Parameters
+    ----------
+    x_shape, weight_shape : sequences of int
+        Shapes of the arrays: (N, *spatial, C) and (*kernel, C // groups, O).
+    stride, padding, dilation, groups, algorithm
+        As given to `fastconv.functional.conv`.
+
+    Returns
+    -------
+    ConvExplanation
+        For the mode of `fastconv.precision` that is in force now.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `fastconv.functional.conv`.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> choice = fastconv.explain_conv((16, 56, 56, 64), (3, 3, 64, 64), padding=1)
+    >>> choice.forward.name, choice.forward.tile
+    ('winograd', (4, 4))
+    >>> fastconv.explain_conv((1, 7, 7, 512), (3, 3, 512, 512), padding=1).forward.name
+    'product'
+    """
+    plan = conv_plan(
+        flat_arguments(tuple(x_shape), "x_shape"),
+        flat_arguments(tuple(weight_shape), "weight_shape"),
+        flat_arguments(stride, "stride"),
+        flat_arguments(padding, "padding"),
+        flat_arguments(dilation, "dilation"),
+        positive(groups, "groups"),
+        wish(algorithm),
+    )
+    return ConvExplanation(
+        plan.x_shape,
+        plan.weight_shape,
+        plan.y_shape,
+        plan.multiply_adds,
+        plan.forward,
+        plan.backward_input,
+        plan.backward_weight,
+    )
