@@ -10,4 +10,4 @@ from fastconv.testing import check_layer
 
 @pytest.mark.parametrize(("name", "case"), ALL, ids=IDS)
 def test_it_passes_every_check(name: str, case: Case) -> None:
-    check_layer(case.make(), input_shapes=case.shapes, max_examples=6)
+    check_layer(case.make(), input_shapes=case.shapes, max_examples=5)

@@ -5,15 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from plugin_folders import Folder, folder
-from testing.broken_layers import (
-    BROKEN,
-    NearlyRight,
-    Plain,
-    Sound,
-    TakesMoreThanItCan,
-    WrongAtOneBorderPixel,
-    WrongForEvenKernels,
-)
+from testing.broken_layers import Plain, Sound, TakesMoreThanItCan
+from testing.broken_passes import BROKEN, NearlyRight, WrongAtOneBorderPixel, WrongForEvenKernels
 
 from fastconv import layers as L
 from fastconv.layers import Layer

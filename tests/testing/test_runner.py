@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from programs import run_program
-from testing.broken_layers import CachesOnSelf, ClipsGradients, HasItsOwnGenerator, Plain, Sound
+from testing.broken_layers import Plain, Sound
+from testing.broken_passes import CachesOnSelf, ClipsGradients, HasItsOwnGenerator
 
 from fastconv import layers as L
 from fastconv.layers import register
