@@ -90,7 +90,7 @@ cdef void pack_rows(
             width = panel_width(cols - j)
             to = packed + j // TILE_N * panel + k * width
             if offsets[k] + j + width <= end:
-                copy_whole(to, b + offsets[k] + j, width)
+                copy(to, b + offsets[k] + j, width)
             else:
                 copy(to, b + offsets[k] + j, min(cols - j, width))
                 zero(to + cols - j, width - (cols - j))

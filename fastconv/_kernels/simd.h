@@ -26,7 +26,11 @@ enum { TILE_M = 4 }; /* 8 of 16: without FMA each product needs a register of it
 
 typedef real vec __attribute__((vector_size(VEC_BYTES), aligned(sizeof(real)), may_alias));
 
+/* Of 16 bytes, whatever the instruction set: what is shorter than a vec is copied by these, which seldom cross a cache line. */
+typedef real part __attribute__((vector_size(16), aligned(sizeof(real)), may_alias));
+
 enum {
+    PART_LANES = 16 / sizeof(real),
     LANES = VEC_BYTES / sizeof(real),
     TILE_V = 2,
     TILE_N = TILE_V * LANES, /* columns of a tile */

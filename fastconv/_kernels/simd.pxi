@@ -9,6 +9,8 @@ cdef extern from "<stdlib.h>" nogil:
 cdef extern from "simd.h":
     ctypedef float real
     ctypedef float vec
+    ctypedef float part
+    const int PART_LANES
     const int LANES
     const int TILE_M
     const int TILE_V
