@@ -12,6 +12,7 @@ cdef enum:
     ROWS = 224 // TILE_M * TILE_M   # rows packed at a time for a gradient: ROWS x DEPTH_LD stays in the second-level cache
     STRIP = 14 // TILE_M * TILE_M   # rows packed at a time for a product: STRIP x DEPTH stays in the first
     BLOCK = 4                       # so many times ROWS are a block: packed panels serve them all
+    REUSE = 8                       # tiles that read a panel of dy: so many are worth a packed copy of it
     COLUMNS = 512                   # columns of a block: COLUMNS x DEPTH too
 
 
@@ -241,7 +242,7 @@ cdef void gradient_block(
         for i in range(ceil_div(cols, TILE_N)):
             j = i * TILE_N
             width = min(cols - j, <Py_ssize_t> TILE_N)
-            if width % LANES == 0 and rows > 1:  # rows of dy are evenly apart: whole vectors are read where they lie
+            if width % LANES == 0 and rows > 1 and depth < REUSE * TILE_M:  # rows of dy are evenly apart
                 b, b_k = dy + out[0] + col_first + j, out[1] - out[0]
             else:
                 pack_rows(dy + col_first + j, out, rows, width, packed, 0)
