@@ -81,16 +81,29 @@ def conv_forward(
 
 def conv_backward_input(
     const real[:, :, :, :, ::1] dy, const real[:, :, :, :, ::1] weight, const real[::1] bias, real[:, :, :, :, ::1] dx,
-    const int64_t[:, ::1] phases_d, const int64_t[:, ::1] phases_h, const int64_t[:, ::1] phases_w,
+    const int64_t[:, ::1] axes, const int64_t[:, ::1] phases_d, const int64_t[:, ::1] phases_h, const int64_t[:, ::1] phases_w,
     Py_ssize_t groups, int tile_h, int tile_w, int threads,
 ):
     """dx[n, h, w, c] = bias[c] + sum_{r, s, o} dy[n, (h + before - r * dilation) / stride, ..., o] * weight[r, s, c, o].
 
-    Over the taps for which the division leaves no rest: a dense product for each phase of the stride. Scratch as forward.
+    Over the taps for which the division leaves no rest: a dense product for each phase of the stride. Few channels are
+    scattered (scatter.pxi) instead. `axes` are those of the convolution. Scratch as forward, and 2 MB of packed weights.
     """
     cdef Product p
+    cdef Scatter s
     cdef int status = 0
     cdef Py_ssize_t i, j, k, tap_w, tap_h, tap_d
+    s.d, s.h, s.w = read_axis(&axes[0, 0]), read_axis(&axes[1, 0]), read_axis(&axes[2, 0])
+    if tile_h == 0 and scatter_pays(&s.w, weight, groups):
+        s.dy, s.dx, s.inputs, s.outputs = &dy[0, 0, 0, 0, 0], &dx[0, 0, 0, 0, 0], dx.shape[4], dy.shape[4]
+        s.bias = NULL
+        if bias is not None:
+            s.bias = &bias[0]
+        with nogil:
+            status = run_scatter(s, &weight[0, 0, 0, 0, 0], dx.shape[0] * dx.shape[1], threads)
+        if status:
+            raise MemoryError("no memory for the scratch of a convolution")
+        return
     tap_w = weight.shape[3] * weight.shape[4]
     tap_h = tap_w * weight.shape[2]
     tap_d = tap_h * weight.shape[1]

@@ -38,7 +38,8 @@ class Kernels(Protocol):
     ) -> None: ...
     def conv_backward_input(
         self, dy: Real, weight: Real, bias: Real | None, dx: Real,
-        phases_d: Records, phases_h: Records, phases_w: Records, groups: int, tile_h: int, tile_w: int, threads: int
+        axes: Records, phases_d: Records, phases_h: Records, phases_w: Records, groups: int, tile_h: int, tile_w: int,
+        threads: int
     ) -> None: ...
     def conv_backward_weight(
         self, x: Real, dy: Real, partial: Real, axes: Records, groups: int, tile_h: int, tile_w: int, threads: int

@@ -219,6 +219,7 @@ def adjoint(plan: ConvPlan, dy: NDArray[Any], weight: NDArray[Any], bias: NDArra
             weight3(weight),
             bias,
             spatial3(dx),
+            plan.axes,
             *plan.phases,
             plan.groups,
             *plan.backward_input.tile,

@@ -1,0 +1,143 @@
+# The adjoint of a convolution with few input channels, which would leave most of a vector empty as columns of a product.
+#
+# Here a column is one weight (r, s, c) of the kernel: each pixel of dy times the weight gives all that it adds to its window,
+# and lines of the window are runs of S * C neighbours in dx, which are added up.
+#
+#   dx[n, p * stride + r - before, (q * stride + s - before, c)] += (dy[n, p, q, :] . weight[r, (s, c), :])
+
+
+cdef enum:
+    SCATTER_PIXELS = 56        # pixels of dy whose products wait to be added
+    SCATTER_WEIGHTS = 1 << 19  # elements of the packed weight: a larger one is left to the product
+
+
+cdef struct Scatter:
+    Axis d, h, w    # of the convolution
+    const real *dy
+    const real *bias
+    real *dx
+    real *weights   # packed: panels of `columns` = R * S * C for each tap of d and each `step` of the depth
+    Py_ssize_t inputs, outputs, columns, panels, step, band, bands
+
+
+cdef bint scatter_pays(const Axis *w, const real[:, :, :, :, ::1] weight, Py_ssize_t groups) noexcept nogil:
+    """Whether few channels, which lie side by side, leave half of each vector empty."""
+    cdef Py_ssize_t columns = weight.shape[1] * weight.shape[2] * weight.shape[3]
+    return (
+        groups == 1 and w.dilation == 1 and 2 * weight.shape[3] <= LANES and columns > weight.shape[3]
+        and weight.shape[0] * round_up(columns, TILE_N) * (weight.shape[4] + 1) <= SCATTER_WEIGHTS
+    )
+
+
+cdef void pack_scatter(const Scatter *s, const real *weight) noexcept nogil:
+    cdef Py_ssize_t offsets[DEPTH]
+    cdef Py_ssize_t t, k = 0, depth
+    for t in range(DEPTH):
+        offsets[t] = t
+    while k < s.outputs:
+        depth = min(s.step, s.outputs - k)
+        for t in range(s.d.taps):
+            pack_columns(
+                weight + t * s.columns * s.outputs + k, s.outputs, offsets, depth, s.columns, scatter_panels(s, t, k),
+                panel_items(s.step),
+            )
+        k += depth
+
+
+cdef inline real *scatter_panels(const Scatter *s, Py_ssize_t tap, Py_ssize_t k) noexcept nogil:
+    return s.weights + (k // s.step * s.d.taps + tap) * s.panels * panel_items(s.step)
+
+
+cdef inline void add_run(real *to, const real *source, Py_ssize_t items) noexcept nogil:
+    cdef Py_ssize_t i = 0
+    while i + LANES <= items:
+        (<vec *> (to + i))[0] = (<vec *> (to + i))[0] + (<const vec *> (source + i))[0]
+        i += LANES
+    while i + PART_LANES <= items:
+        (<part *> (to + i))[0] = (<part *> (to + i))[0] + (<const part *> (source + i))[0]
+        i += PART_LANES
+    while i < items:
+        to[i] += source[i]
+        i += 1
+
+
+cdef void scatter_line(
+    const Scatter *s, const real *dy, Py_ssize_t tap, Py_ssize_t p, real *plane, Py_ssize_t h_first, Py_ssize_t h_end, real *sums
+) noexcept nogil:
+    """Add what one line of dy (line p of its plane) gives to lines h_first .. h_end - 1 of a plane of dx."""
+    cdef Py_ssize_t ld = s.panels * TILE_N, run = s.w.taps * s.inputs, line = s.w.size * s.inputs
+    cdef const real *at[SCATTER_PIXELS]
+    cdef Py_ssize_t out[SCATTER_PIXELS]
+    cdef real zeros[TILE_N]
+    cdef Py_ssize_t depth, q = 0, k, i, j, r, h, rows, first, low, high
+    cdef Left left = Left(NULL, &at[0], SCATTER_PIXELS, 1, &depth)
+    zero(zeros, TILE_N)
+    while q < s.w.rows:
+        rows = min(s.w.rows - q, <Py_ssize_t> SCATTER_PIXELS)
+        for i in range(rows):
+            out[i] = i * ld
+        k = 0
+        while k < s.outputs:
+            depth = min(s.step, s.outputs - k)
+            for i in range(rows):
+                at[i] = dy + (q + i) * s.outputs + k
+            for j in range(s.panels):
+                windows_by_panel(
+                    rows, panel_width(s.columns - j * TILE_N), &left, 0, scatter_panels(s, tap, k) + j * panel_items(s.step),
+                    zeros if k == 0 else NULL, sums + j * TILE_N, out,
+                )
+            k += depth
+        for r in range(s.h.taps):
+            h = p * s.h.stride + s.h.origin + r * s.h.dilation
+            if h_first <= h < h_end:
+                for i in range(rows):
+                    first = ((q + i) * s.w.stride + s.w.origin) * s.inputs
+                    low = max(-first, <Py_ssize_t> 0)
+                    high = min(run, line - first)
+                    add_run(plane + h * line + first + low, sums + i * ld + r * run + low, high - low)
+        q += rows
+
+
+cdef void scatter_band(const Scatter *s, Py_ssize_t task, real *sums) noexcept nogil:
+    """Compute some lines of one plane of dx: taps and lines of dy in order, whatever the band."""
+    cdef Py_ssize_t plane = task // s.bands, n = plane // s.d.size, h_first = task % s.bands * s.band
+    cdef Py_ssize_t h_end = min(h_first + s.band, s.h.size), t, z, p, p_first, p_end, i, c
+    cdef Py_ssize_t reach = (s.h.taps - 1) * s.h.dilation
+    cdef real *dx = s.dx + plane * s.h.size * s.w.size * s.inputs
+    for i in range(h_first * s.w.size, h_end * s.w.size):
+        for c in range(s.inputs):
+            dx[i * s.inputs + c] = s.bias[c] if s.bias else 0
+    p_first = ceil_div(max(h_first - s.h.origin - reach, <Py_ssize_t> 0), s.h.stride)
+    p_end = min((h_end - 1 - s.h.origin) // s.h.stride + 1, s.h.rows) if h_end > s.h.origin else 0
+    for t in range(s.d.taps):
+        z = plane % s.d.size - s.d.origin - t * s.d.dilation
+        if z >= 0 and z % s.d.stride == 0 and z // s.d.stride < s.d.rows:
+            for p in range(p_first, p_end):
+                scatter_line(
+                    s, s.dy + (((n * s.d.rows + z // s.d.stride) * s.h.rows + p) * s.w.rows) * s.outputs, t, p, dx,
+                    h_first, h_end, sums,
+                )
+
+
+cdef int run_scatter(Scatter s, const real *weight, Py_ssize_t planes, int threads) noexcept nogil:
+    """Compute the adjoint of a convolution on `planes` planes of dx. -1: no memory."""
+    cdef Py_ssize_t task, each
+    cdef real *scratch
+    s.columns = s.h.taps * s.w.taps * s.inputs
+    s.panels, s.step = ceil_div(s.columns, TILE_N), depth_step(s.outputs)
+    # lines of dy at the border of a band are computed for both: bands are much higher than the kernel
+    s.bands = max(min(ceil_div(4 * threads, planes), s.h.size // (4 * s.h.taps * s.h.dilation)), <Py_ssize_t> 1)
+    s.band = ceil_div(s.h.size, s.bands)
+    s.bands = ceil_div(s.h.size, s.band)
+    each = own_lines(SCATTER_PIXELS * s.panels * TILE_N)
+    scratch = new_scratch(each, threads)
+    s.weights = new_scratch(
+        own_lines(ceil_div(s.outputs, s.step) * s.d.taps * s.panels * panel_items(s.step)), 1
+    )
+    if scratch != NULL and s.weights != NULL:
+        pack_scatter(&s, weight)
+        for task in prange(planes * s.bands, schedule="dynamic", num_threads=threads):
+            scatter_band(&s, task, scratch + threadid() * each)
+    free(s.weights)
+    free(scratch)
+    return 0 if scratch != NULL and s.weights != NULL else -1
