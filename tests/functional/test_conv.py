@@ -27,6 +27,44 @@ def test_equals_the_reference(isa, threads, problem, dtype, seed, with_bias):
     )
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("x", "weight", "keywords"),
+    [
+        ((1, 70, 63, 3), (3, 3, 3, 20), {"padding": 1}),  # bands of lines, more pixels than wait at a time
+        ((2, 20, 9, 1), (3, 5, 1, 300), {"padding": (1, 2), "dilation": (2, 1)}),  # a depth of two parts
+        ((1, 40, 11, 2), (7, 7, 2, 9), {"stride": (2, 3), "padding": ((9, 3), (8, 2))}),  # windows outside the image
+        ((1, 5, 24, 6, 1), (2, 3, 4, 1, 33), {"stride": (2, 1, 2), "padding": (1, 0, 2)}),
+    ],
+)
+def test_gradient_of_few_channels_equals_the_reference(isa, threads, dtype, x, weight, keywords):
+    x, weight = several([x, weight], dtype, 5)
+    dy = whole(functional.conv(x, weight, **keywords).shape, dtype, 6)
+    assert_all_exact(
+        functional.conv_backward(dy, x, weight, **keywords), reference.conv_backward(dy, x, weight, **keywords), dtype
+    )
+
+
+@pytest.mark.parametrize(
+    ("x", "weight", "keywords"),
+    [
+        ((1, 5, 7, 1024), (1, 1, 1024, 40), {}),  # rows that alias in the cache are packed
+        ((2, 9, 30, 24), (3, 3, 24, 33), {"padding": 2}),  # runs inside, across the edge and outside the image
+        ((1, 3, 9, 300), (1, 3, 300, 16), {"padding": (0, 1)}),  # a run in several parts
+        ((3, 8, 9, 2), (3, 3, 2, 5), {"padding": 1}),  # narrow rows written whole
+        ((1, 30, 6, 40), (3, 3, 40, 230), {"padding": 1, "stride": (1, 2)}),  # packed for many columns
+    ],
+)
+def test_windows_in_place_and_packed_equal_the_reference(isa, threads, x, weight, keywords):
+    x, weight = several([x, weight], np.float32, 7)
+    want = reference.conv(x, weight, **keywords)
+    assert_exact(functional.conv(x, weight, **keywords), want)
+    dy = whole(want.shape, np.float32, 8)
+    assert_all_exact(
+        functional.conv_backward(dy, x, weight, **keywords), reference.conv_backward(dy, x, weight, **keywords)
+    )
+
+
 @given(problem=conv_problems(), seed=SEEDS)
 def test_the_ways_back_are_adjoint(isa, problem, seed):
     x, weight, bias = several([problem.x, problem.weight, problem.bias], np.float32, seed)
