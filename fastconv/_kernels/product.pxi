@@ -12,6 +12,8 @@ cdef enum:
     ROWS = 224 // TILE_M * TILE_M   # rows packed at a time for a gradient: ROWS x DEPTH_LD stays in the second-level cache
     STRIP = 14 // TILE_M * TILE_M   # rows packed at a time for a product: STRIP x DEPTH stays in the first
     BLOCK = 4                       # so many times ROWS are a block: packed panels serve them all
+    FEW = TILE_M // 2               # rows of a block for which panels are not packed: they would be read once or twice
+    FEW_DEPTH = 32                  # rows of a weight read side by side where it lies, in steps: so many streams run in step
     REUSE = 8                       # tiles that read a panel of dy: so many are worth a packed copy of it
     COLUMNS = 512                   # columns of a block: COLUMNS x DEPTH too
 
@@ -132,10 +134,10 @@ cdef inline Py_ssize_t strip_rows(Py_ssize_t depth) noexcept nogil:
 
 cdef inline void strip_by_panel(
     const Product *p, Py_ssize_t rows, Py_ssize_t cols, const Left *windows, Py_ssize_t first, const real *packed,
-    const real *b, Py_ssize_t depth, const real *start, real *y, const Py_ssize_t *out,
+    const real *b, Py_ssize_t b_k, Py_ssize_t depth, const real *start, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
     if p.in_place:
-        windows_by_panel(rows, cols, windows, first, b, start, y, out)
+        windows_by_panel(rows, cols, windows, first, b, b_k, start, y, out)
     else:
         rows_by_panel(rows, cols, packed + first * DEPTH_LD, b, depth, start, y, out)
 
@@ -144,7 +146,9 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
     """Compute block number `block` of the grid."""
     cdef Py_ssize_t row_first = block % g.row_blocks * g.rows, col_first = block // g.row_blocks * g.cols
     cdef Py_ssize_t row_end = min(row_first + g.rows, product_rows(p)), cols = min(g.cols, p.cols - col_first)
-    cdef Py_ssize_t total = product_depth(p), step = depth_step(total), panel = panel_items(step)
+    cdef bint few = row_end - row_first <= FEW and p.in_place and p.b_col == 1 and product_depth(p) > 0
+    cdef Py_ssize_t total = product_depth(p), step = min(depth_step(total), <Py_ssize_t> FEW_DEPTH) if few else depth_step(total)
+    cdef Py_ssize_t panel = panel_items(step)
     cdef real *zeros = scratch
     cdef real *packed = zeros + DEPTH_LD
     cdef real *panels = packed + min(g.rows, <Py_ssize_t> ROWS) * DEPTH_LD
@@ -154,7 +158,8 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
     cdef Py_ssize_t offsets[DEPTH]
     cdef Py_ssize_t out[ROWS]
     cdef Left windows = Left(NULL, &at[0], 0, 0, &length[0])
-    cdef Py_ssize_t k, depth, m, rows, i, j, width, vectors, whole
+    cdef Py_ssize_t k, depth, m, rows, i, j, width, vectors, whole, b_k, in_place
+    cdef const real *b
     cdef bint alone = (
         step >= total and g.col_blocks == 1 and p.cols == p.y_ld
         and product_rows(p) == p.batch * p.out_d * p.out_h * p.out_w
@@ -171,8 +176,12 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
             windows.runs = runs_between(p, k, k + depth)
             weight_offsets(p, k, depth, offsets)
         if p.b_col == 1:
-            pack_rows(p.b + col_first, offsets, depth, cols, panels, panel)
+            in_place = cols // LANES * LANES if few and offsets[depth - 1] - offsets[0] == (depth - 1) * p.b_k else 0
+            in_place = in_place // TILE_N * TILE_N if cols - in_place else in_place
+            j = in_place // TILE_N * panel
+            pack_rows(p.b + col_first + in_place, offsets, depth, cols - in_place, panels + j, panel)
         else:
+            in_place = 0
             pack_columns(p.b + col_first * p.b_col, p.b_col, offsets, depth, cols, panels, panel)
         m = row_first
         while m < row_end:
@@ -184,14 +193,17 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
                 j = i * TILE_N
                 width = min(cols - j, <Py_ssize_t> TILE_N)
                 vectors = round_up(width, LANES)
+                b, b_k = panels + i * panel, panel_width(width)
+                if j < in_place:
+                    b, b_k = p.b + col_first + j + offsets[0], p.b_k
                 # a narrow row is written in whole vectors where rows and columns that come later put its excess right
                 whole = rows if width == vectors else min(rows, row_end - m - ceil_div(vectors - width, p.y_ld)) if alone else 0
                 if whole > 0:
-                    strip_by_panel(p, whole, vectors, &windows, 0, packed, panels + i * panel, depth,
+                    strip_by_panel(p, whole, vectors, &windows, 0, packed, b, b_k, depth,
                                    start + j if k == 0 else NULL, p.y + col_first + j, out)
                 whole = max(whole, <Py_ssize_t> 0)
                 if whole < rows:
-                    strip_by_panel(p, rows - whole, width, &windows, whole, packed, panels + i * panel, depth,
+                    strip_by_panel(p, rows - whole, width, &windows, whole, packed, b, b_k, depth,
                                    start + j if k == 0 else NULL, p.y + col_first + j, out + whole)
             m += rows
         k += depth

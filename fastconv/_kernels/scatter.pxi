@@ -69,7 +69,7 @@ cdef void scatter_line(
     cdef const real *at[SCATTER_PIXELS]
     cdef Py_ssize_t out[SCATTER_PIXELS]
     cdef real zeros[TILE_N]
-    cdef Py_ssize_t depth, q = 0, k, i, j, r, h, rows, first, low, high
+    cdef Py_ssize_t depth, q = 0, k, i, j, r, h, rows, first, low, high, width
     cdef Left left = Left(NULL, &at[0], SCATTER_PIXELS, 1, &depth)
     zero(zeros, TILE_N)
     while q < s.w.rows:
@@ -82,8 +82,9 @@ cdef void scatter_line(
             for i in range(rows):
                 at[i] = dy + (q + i) * s.outputs + k
             for j in range(s.panels):
+                width = panel_width(s.columns - j * TILE_N)
                 windows_by_panel(
-                    rows, panel_width(s.columns - j * TILE_N), &left, 0, scatter_panels(s, tap, k) + j * panel_items(s.step),
+                    rows, width, &left, 0, scatter_panels(s, tap, k) + j * panel_items(s.step), width,
                     zeros if k == 0 else NULL, sums + j * TILE_N, out,
                 )
             k += depth

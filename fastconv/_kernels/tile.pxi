@@ -162,14 +162,14 @@ cdef void columns_by_panel(
 
 
 cdef void windows_by_panel(
-    Py_ssize_t rows, Py_ssize_t cols, const Left *windows, Py_ssize_t first, const real *b,
+    Py_ssize_t rows, Py_ssize_t cols, const Left *windows, Py_ssize_t first, const real *b, Py_ssize_t b_k,
     const real *start, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
-    """y (rows x cols) += windows (by their addresses, from the first) @ b (a packed panel)."""
+    """y (rows x cols) += windows (by their addresses, from the first) @ b (rows of it b_k apart)."""
     if cols > LANES:
-        panel(ROWS_AT, TILE_V, rows, cols, windows, first, 0, b, TILE_N, start, y, out)
+        panel(ROWS_AT, TILE_V, rows, cols, windows, first, 0, b, b_k, start, y, out)
     else:
-        panel(ROWS_AT, 1, rows, cols, windows, first, 0, b, LANES, start, y, out)
+        panel(ROWS_AT, 1, rows, cols, windows, first, 0, b, b_k, start, y, out)
 
 
 cdef void pixels_by_panel(

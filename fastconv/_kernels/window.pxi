@@ -110,7 +110,8 @@ cdef inline Py_ssize_t window_run(const Product *p) noexcept nogil:
 cdef inline bint product_in_place(const Product *p) noexcept nogil:
     """Whether a product reads its windows where they lie; it packs them where runs are too short to be worth an address,
     where so many columns use each row that constant strides save more, and where neighbours alias in the cache."""
-    return window_run(p) >= SHORT_RUN and p.cols <= MANY_COLUMNS and p.w.stride * p.a_ld * sizeof(real) % 4096
+    cdef bint aliasing = p.w.stride * p.a_ld * sizeof(real) % 4096 == 0
+    return window_run(p) >= SHORT_RUN and (p.cols <= MANY_COLUMNS and not aliasing or product_rows(p) <= FEW)
 
 
 cdef inline Py_ssize_t runs_between(const Product *p, Py_ssize_t k_first, Py_ssize_t k_end) noexcept nogil:
