@@ -68,10 +68,13 @@ class LayerCheckError(AssertionError):
 
     def __init__(self, label: str, results: Sequence[CheckResult]) -> None:
         bad = [result for result in results if not result.ok]
-        super().__init__(
-            f"{label} fails {len(bad)} of {len(results)} checks\n\n"
-            + "\n\n".join(f"{result.name} ({result.group}): {result.message}" for result in bad)
-        )
+        met: dict[str, str] = {}  # one mistake may make many checks fail in the same words: they are printed once
+        parts = [f"{label} fails {len(bad)} of {len(results)} checks"]
+        for result in bad:
+            first = met.setdefault(result.message.partition("\n")[0], result.name)
+            said = result.message if first == result.name else f"the same as {first}"
+            parts.append(f"{result.name} ({result.group}): {said}")
+        super().__init__("\n\n".join(parts))
         self.results = list(results)
 
 

@@ -27,6 +27,19 @@ def test_failures_are_raised_together_with_all_results():
     assert "two_passes (State): " in str(caught.value)
 
 
+def test_what_many_checks_say_in_the_same_words_is_printed_once():
+    @register("test.Unfinished")
+    class Unfinished(Plain):
+        def forward(self, ctx, x):
+            raise ArithmeticError("not written yet")
+
+    with pytest.raises(LayerCheckError) as caught:
+        check_layer(Unfinished(), max_examples=2)
+    text = str(caught.value)
+    assert "batch_of_one (API): the same as config_round_trip" in text
+    assert text.count("ArithmeticError: in layer Unfinished: not written yet") < 8
+
+
 def test_failures_are_returned_or_warned_about_instead():
     results = check_layer(ClipsGradients(), max_examples=5, on_fail="return")
     assert {"way_back_is_linear", "input_gradient"} == {result.name for result in results if result.status == "failed"}
