@@ -17,7 +17,9 @@ Where is what:
 ``scatter.pxi``      the adjoint of a convolution with few input channels: products of single pixels, added where they belong
 ``conv.pxi``         convolution forward, adjoint (gradient of the input, transposed convolution), gradient of the weight
 ``local.pxi``        locally connected layers: the same product with weights of its own at each position
-``depthwise.pxi``    one channel at a time: vectors run along the channels, no product
+``depthwise.pxi``    one channel at a time: vectors run along the channels, no product; and its adjoint
+``depthwise_gradient.pxi``
+                     the gradient of its weight
 ``pool.pxi``         maxima and averages over windows
 ``pool_back.pxi``    their ways back
 ``elementwise.pxi``  activations

@@ -1,9 +1,9 @@
 # Depthwise convolution: each channel is convolved with a kernel of its own, so vectors run along the channels.
 #
 # x (N, D, H, W, C), y (N, D', H', W', C), weight (T, R, S, 1, C). A tile is one vector of channels of a few neighbouring outputs:
-# their sums, one row of the kernel and one input are in registers, and each input is used by all outputs that see it. The adjoint
-# is the same loop over the phases of its axes. Channels that fill no vector are computed in one that overlaps the last full one,
-# so stores repeat the same values.
+# their sums, one row of the kernel and the inputs under it are in registers, and each input is read once for all outputs of a line
+# that see it. The adjoint is the same loop over the phases of its axes. The last vector of channels and the last tile of a line
+# overlap those before rather than be cut: their stores repeat the same values.
 
 
 cdef extern from *:
@@ -26,10 +26,11 @@ cdef extern from *:
 
 
 cdef enum:
-    DEPTHWISE_COLS = 8       # outputs of a tile: with 5 taps and an input, 14 of the 16 registers that the smallest sets have
-    DEPTHWISE_TAPS = 5       # the longest row of a kernel that is kept in registers
-    DEPTHWISE_STRIP = 4096   # columns times channels of a strip
-    DEPTHWISE_CHANNELS = 256 # of a task: the rows of a few outputs stay in the first-level cache, and are still long runs of memory
+    DEPTHWISE_COLS = 8       # outputs of a tile: the sums of one vector of channels are 8 of at least 16 registers
+    DEPTHWISE_TAPS = 7       # the longest row of a kernel that is kept in registers
+    GRADIENT_SUMS = 8192     # of a weight gradient that a task holds: in the first-level cache, unless one vector has more
+    DEPTHWISE_STRIP = 4096   # columns times channels of a strip: its next row of outputs finds the inputs in a near cache
+    DEPTHWISE_CHANNELS = 256 # of a task
 
 
 cdef struct Depthwise:
@@ -39,16 +40,17 @@ cdef struct Depthwise:
     const int64_t *w
     Py_ssize_t phases_d, phases_h, phases_w, lines_d, lines_h, columns
     const real *x
+    const real *x_end
     const real *weight
     const real *bias
     real *y
     bint plain, padded
-    Py_ssize_t batch, channels, size_d, size_h, size_w, kernel_h, kernel_w, out_d, out_h, out_w
+    Py_ssize_t batch, channels, per_tap, size_d, size_h, size_w, kernel_h, kernel_w, out_d, out_h, out_w
 
 
 cdef struct Rows:
     # the rows of a window that lie inside the image: d of them, and h in each; the steps between them
-    Py_ssize_t d, h, x_d, x_h, weight_d, weight_h
+    Py_ssize_t d, h, x_d, x_h, weight_d, weight_h, weight_w
     # along a row
     Axis w
     const real *x
@@ -73,21 +75,23 @@ cdef inline void depthwise_tile(
     taps 0: a row of any number of taps, with whatever stride and dilation, each multiplied as it comes.
     """
     cdef vec acc[DEPTHWISE_COLS]
-    cdef vec factor
+    cdef vec factor[DEPTHWISE_TAPS]
     cdef const real *at
-    cdef Py_ssize_t i, k, t, place, in_plane = r.h, w_step = r.w.tap_step * channels
+    cdef Py_ssize_t i, k, t, place, in_plane = r.h
     for i in range(cols):
         acc[i] = (<const vec *> bias)[0]
     for k in range(r.d * r.h):
         if taps:
-            depthwise_row(cols, taps, stride, inside, x, weight, acc, channels, w_step, low, size)
+            for t in range(taps):
+                factor[t] = held(weight + t * r.weight_w)
+            slide(False, cols, taps, stride, inside, x, acc, factor, channels, low, size)
         else:
             for t in range(r.w.taps):
-                factor = (<const vec *> (weight + t * w_step))[0]
+                factor[0] = held(weight + t * r.weight_w)
                 for i in range(cols):
                     place = i * r.w.stride + t * r.w.dilation
                     at = x + place * channels
-                    acc[i] = acc[i] + factor * held(at if inside else or_nothing(at, place, low, size))
+                    acc[i] = acc[i] + factor[0] * held(at if inside else or_nothing(at, place, low, size))
         x += r.x_h
         weight += r.weight_h
         in_plane -= 1
@@ -99,17 +103,16 @@ cdef inline void depthwise_tile(
         (<vec *> (y + i * y_step))[0] = acc[i]
 
 
-cdef inline void depthwise_row(
-    const int cols, const int taps, const int stride, const bint inside, const real *x, const real *weight,
-    vec *acc, Py_ssize_t channels, Py_ssize_t w_step, Py_ssize_t low, Py_ssize_t size,
+cdef inline void slide(
+    const bint gradient, const int cols, const int taps, const int stride, const bint inside, const real *x,
+    vec *acc, vec *factor, Py_ssize_t channels, Py_ssize_t low, Py_ssize_t size,
 ) noexcept nogil:
-    """A row of the kernel over a row of inputs: the window slides, and reads what it does not hold yet."""
-    cdef vec factor[DEPTHWISE_TAPS]
+    """A row of the kernel over a row of inputs: the window slides, and reads what it does not hold yet.
+
+    acc[i] += x[i * stride + t] * factor[t]; for a gradient factor[t] += x[i * stride + t] * acc[i].
+    """
     cdef vec window[DEPTHWISE_TAPS]
     cdef Py_ssize_t i, t
-    for t in range(taps):
-        factor[t] = held(weight)
-        weight += w_step
     for t in range(taps - stride):
         window[t] = held(x if inside else or_nothing(x, t, low, size))
         x += channels
@@ -118,22 +121,48 @@ cdef inline void depthwise_row(
             window[t] = held(x if inside else or_nothing(x, i * stride + t, low, size))
             x += channels
         for t in range(taps):
-            acc[i] = acc[i] + window[t] * factor[t]
+            if gradient:
+                factor[t] = factor[t] + window[t] * acc[i]
+            else:
+                acc[i] = acc[i] + window[t] * factor[t]
         for t in range(taps - stride):
             window[t] = window[t + stride]
+
+
+cdef inline bint too_near(const int cols, const Rows *r, const real *x, Py_ssize_t channels, const real *end) noexcept nogil:
+    """Whether the last vector of a tile would read beyond the end of the array, where a pixel is less than a vector."""
+    cdef Py_ssize_t span = (cols - 1) * r.w.stride + (r.w.taps - 1) * r.w.dilation
+    return end - x < (r.d - 1) * r.x_d + (r.h - 1) * r.x_h + span * channels + LANES
 
 
 cdef inline void depthwise_vectors(
     const int cols, const int taps, const int stride, const Depthwise *p, const Rows *r,
     Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, real *y,
 ) noexcept nogil:
-    """A tile for each vector of channels first .. end - 1."""
-    cdef Py_ssize_t c = first, start = column * r.w.stride + r.w.origin, low = max(-start, <Py_ssize_t> 0)
+    """A tile for each vector of channels first .. end - 1; fewer channels than lanes are the first lanes of one."""
+    cdef real few[DEPTHWISE_COLS * LANES]
+    cdef Py_ssize_t c = first, k, start = column * r.w.stride + r.w.origin, low = max(-start, <Py_ssize_t> 0)
     cdef Py_ssize_t size = max(r.w.size - start - low, <Py_ssize_t> 0), y_step = r.w.out_step * p.channels
     cdef bint inside = low == 0 and size > (cols - 1) * r.w.stride + (r.w.taps - 1) * r.w.dilation
     cdef const real *x = r.x + start * p.channels
     cdef const real *bias
     y += column * y_step
+    if p.channels < LANES:
+        if too_near(cols, r, x, p.channels, p.x_end):
+            depthwise_plain(p, r, first, end, column, column + cols, y - column * y_step)
+            return
+        bias = p.bias if p.bias else NOTHING
+        if inside:
+            depthwise_tile(cols, taps, stride, True, r, x, r.weight, bias, few, p.channels, LANES, 0, 0)
+        else:
+            depthwise_tile(cols, taps, stride, False, r, x, r.weight, bias, few, p.channels, LANES, low, size)
+        for c in range(cols):  # what a whole vector writes too much, the next outputs of the line write again
+            if r.w.out_step == 1 and (r.w.rows - column - c) * p.channels >= LANES:
+                (<vec *> (y + c * y_step))[0] = (<const vec *> (few + c * LANES))[0]
+            else:
+                for k in range(p.channels):
+                    y[c * y_step + k] = few[c * LANES + k]
+        return
     while c < end:
         c = min(c, p.channels - LANES)
         bias = p.bias + c if p.bias else NOTHING
@@ -183,6 +212,12 @@ cdef whole depthwise_5_1(
     depthwise_columns(5, 1, p, r, first, end, column, column_end, y)
 
 
+cdef whole depthwise_7_1(
+    const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
+) noexcept nogil:
+    depthwise_columns(7, 1, p, r, first, end, column, column_end, y)
+
+
 cdef whole depthwise_5_2(
     const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
 ) noexcept nogil:
@@ -204,7 +239,7 @@ cdef whole depthwise_any(
 cdef void depthwise_plain(
     const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
 ) noexcept nogil:
-    """Tap after tap, of those inside the image: for fewer channels than a vector, and for weights that are not finite."""
+    """Tap after tap, of those inside the image: at the end of arrays of few channels, and for weights that are not finite."""
     cdef Py_ssize_t k, t, c, place, start
     cdef const real *x
     cdef const real *factor
@@ -219,7 +254,7 @@ cdef void depthwise_plain(
                 place = start + t * r.w.dilation
                 if 0 <= place < r.w.size:
                     x = r.x + k // r.h * r.x_d + k % r.h * r.x_h + place * p.channels
-                    factor = r.weight + k // r.h * r.weight_d + k % r.h * r.weight_h + t * r.w.tap_step * p.channels
+                    factor = r.weight + k // r.h * r.weight_d + k % r.h * r.weight_h + t * r.weight_w
                     for c in range(first, end):
                         to[c] = to[c] + x[c] * factor[c]
         column += 1
@@ -237,7 +272,7 @@ cdef void add_padding(
             for th in range(h.taps):
                 for tw in range(w.taps):
                     if not (is_inside(d, i, td) and is_inside(h, j, th) and is_inside(w, column, tw)):
-                        factor = p.weight + ((td * p.kernel_h + th) * p.kernel_w + tw) * p.channels
+                        factor = p.weight + ((td * p.kernel_h + th) * p.kernel_w + tw) * p.per_tap
                         for c in range(first, end):
                             y[column * p.channels + c] += 0 * factor[c]
         column += 1
@@ -280,6 +315,8 @@ cdef DepthwiseKernel depthwise_kernel(const Axis *w) noexcept nogil:
             return depthwise_3_1
         if w.taps == 5:
             return depthwise_5_1
+        if w.taps == 7:
+            return depthwise_7_1
     if w.stride == 2:
         if w.taps == 3:
             return depthwise_3_2
@@ -294,7 +331,7 @@ cdef void depthwise_line(
     """Columns of line (n, d, h) of the output, all phases of them; channels first .. end - 1."""
     cdef Py_ssize_t h = line % p.lines_h, d = line // p.lines_h % p.lines_d, n = line // p.lines_h // p.lines_d
     cdef Axis axis_d = read_axis(p.d + d % p.phases_d * 10), axis_h = read_axis(p.h + h % p.phases_h * 10)
-    cdef Py_ssize_t tap_d, tap_h, phase, per_column = p.channels, per_row = p.size_w * p.channels, per_weight = p.kernel_w * p.channels
+    cdef Py_ssize_t tap_d, tap_h, phase, per_row = p.size_w * p.channels, per_weight = p.kernel_w * p.per_tap
     cdef DepthwiseKernel kernel
     cdef Rows r
     cdef real *y
@@ -316,7 +353,8 @@ cdef void depthwise_line(
         r.w = read_axis(p.w + phase * 10)
         r.weight = p.weight + (
             (axis_d.tap_first + tap_d * axis_d.tap_step) * p.kernel_h + axis_h.tap_first + tap_h * axis_h.tap_step
-        ) * per_weight + r.w.tap_first * p.channels
+        ) * per_weight + r.w.tap_first * p.per_tap
+        r.weight_w = r.w.tap_step * p.per_tap
         kernel = depthwise_plain if p.plain else depthwise_kernel(&r.w)
         kernel(p, &r, first, end, column, min(column_end, r.w.rows), y + r.w.out_first * p.channels)
         if p.padded:
@@ -353,7 +391,8 @@ def depthwise(
     weight makes NaN of it; the adjoint of a convolution has nothing there.
     """
     cdef Depthwise p
-    cdef Py_ssize_t task, lines, block, blocks, parts
+    cdef Py_ssize_t task, lines, block, blocks, parts, taps
+    cdef real *wide
     if 0 in (phases_d.shape[0], phases_h.shape[0], phases_w.shape[0]):  # no tap reaches any pixel
         return
     p.d, p.h, p.w = &phases_d[0, 0], &phases_h[0, 0], &phases_w[0, 0]
@@ -369,7 +408,20 @@ def depthwise(
     p.out_d, p.out_h, p.out_w = y.shape[1], y.shape[2], y.shape[3]
     p.plain = not all_finite(p.weight, weight.shape[0] * p.kernel_h * p.kernel_w * p.channels)
     p.padded = p.plain and not adjoint
-    p.plain |= p.channels < LANES
+    p.x_end = p.x + x.shape[0] * p.size_d * p.size_h * p.size_w * p.channels
+    p.per_tap = p.channels
+    taps = weight.shape[0] * p.kernel_h * p.kernel_w
+    wide = NULL
+    if p.channels < LANES:  # a whole vector for each tap, and for the bias
+        wide = new_scratch(own_lines((taps + 1) * LANES), 1)
+        if wide == NULL:
+            raise MemoryError("no memory for the weight of a depthwise convolution")
+        zero(wide, (taps + 1) * LANES)
+        for task in range(taps * p.channels):
+            wide[task // p.channels * LANES + task % p.channels] = p.weight[task]
+        if p.bias:
+            memcpy(wide + taps * LANES, p.bias, p.channels * sizeof(real))
+        p.weight, p.bias, p.per_tap = wide, wide + taps * LANES, LANES
     lines = p.batch * p.lines_d * p.lines_h
     block = depthwise_block(p.channels)
     blocks = ceil_div(p.channels, block)
@@ -379,75 +431,4 @@ def depthwise(
             &p, task // blocks * lines // parts, (task // blocks + 1) * lines // parts,
             task % blocks * block, min((task % blocks + 1) * block, p.channels),
         )
-
-
-cdef struct OldDW:
-    Axis d, h, w
-    const real *x
-    Py_ssize_t channels
-
-
-cdef void depthwise_gradient_line(const OldDW *p, const real *dy, real *dweight, Py_ssize_t line) noexcept nogil:
-    """dweight[td, th, tw, c] += the products of output line (n, d, h)."""
-    cdef Py_ssize_t h = line % p.h.rows, d = line // p.h.rows % p.d.rows, n = line // p.h.rows // p.d.rows
-    cdef Py_ssize_t td, th, tw, z, r, c, w, first, end, offset, step = p.w.stride * p.channels
-    cdef const real *x
-    cdef const real *row = dy + line * p.w.rows * p.channels
-    cdef real *sums
-    cdef vec acc
-    cdef real one
-    for td in range(p.d.taps):
-        z = d * p.d.stride + p.d.origin + td * p.d.dilation
-        if z < 0 or z >= p.d.size:
-            continue
-        for th in range(p.h.taps):
-            r = h * p.h.stride + p.h.origin + th * p.h.dilation
-            if r < 0 or r >= p.h.size:
-                continue
-            for tw in range(p.w.taps):
-                # outputs first .. end - 1 of this line have this tap inside the input
-                offset = p.w.origin + tw * p.w.dilation
-                first = ceil_div(-offset, p.w.stride) if offset < 0 else 0
-                end = min((p.w.size - 1 - offset) // p.w.stride + 1, p.w.rows) if offset < p.w.size else 0
-                x = p.x + (((n * p.d.size + z) * p.h.size + r) * p.w.size + offset) * p.channels
-                sums = dweight + ((td * p.h.taps + th) * p.w.taps + tw) * p.channels
-                c = 0
-                while c + LANES <= p.channels:
-                    acc = (<const vec *> (sums + c))[0]
-                    for w in range(first, end):
-                        acc = acc + (<const vec *> (x + w * step + c))[0] * (<const vec *> (row + w * p.channels + c))[0]
-                    (<vec *> (sums + c))[0] = acc
-                    c += LANES
-                while c < p.channels:
-                    one = sums[c]
-                    for w in range(first, end):
-                        one = one + x[w * step + c] * row[w * p.channels + c]
-                    sums[c] = one
-                    c += 1
-
-
-cdef void depthwise_gradient_lines(
-    const OldDW *p, const real *dy, real *dweight, Py_ssize_t line, Py_ssize_t end
-) noexcept nogil:
-    zero(dweight, p.d.taps * p.h.taps * p.w.taps * p.channels)
-    while line < end:
-        depthwise_gradient_line(p, dy, dweight, line)
-        line += 1
-
-
-def depthwise_backward_weight(
-    const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] dy, real[:, :, :, :, :, ::1] partial,
-    const int64_t[:, ::1] axes, int threads,
-):
-    """partial[i, r, s, 0, c] = sum x[n, p * stride + r * dilation - before, ..., c] * dy[n, p, q, c] over part i of the lines."""
-    cdef OldDW p
-    cdef Py_ssize_t chunk, chunks = partial.shape[0], lines, each, items
-    cdef const real *dy_first = &dy[0, 0, 0, 0, 0]
-    cdef real *sums = &partial[0, 0, 0, 0, 0, 0]
-    p.d, p.h, p.w = read_axis(&axes[0, 0]), read_axis(&axes[1, 0]), read_axis(&axes[2, 0])
-    p.x, p.channels = &x[0, 0, 0, 0, 0], x.shape[4]
-    lines = x.shape[0] * p.d.rows * p.h.rows
-    each = ceil_div(lines, chunks)
-    items = p.d.taps * p.h.taps * p.w.taps * p.channels
-    for chunk in prange(chunks, nogil=True, schedule="dynamic", num_threads=threads):
-        depthwise_gradient_lines(&p, dy_first, sums + chunk * items, min(chunk * each, lines), min((chunk + 1) * each, lines))
+    free(wide)

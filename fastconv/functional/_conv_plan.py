@@ -25,6 +25,9 @@ ENOUGH_BLOCKS = 16
 #: Bytes that all the partial sums of a depthwise weight gradient may take; a larger kernel is cut into fewer.
 MOST_PARTIAL = 4 * 2**20
 
+#: Pixels of one partial sum of a depthwise weight gradient: the rounding error grows with their number.
+MOST_TERMS = 2**14
+
 #: Rows of one partial sum of a bias gradient.
 SUM_ROWS = 1024
 
@@ -240,7 +243,8 @@ def weight_gradient(plan: ConvPlan, x: NDArray[Any], dy: NDArray[Any]) -> NDArra
     if plan.backward_weight.name == "depthwise":
         lines = math.prod(plan.y_shape[:-2])  # (N, *spatial but the last)
         fitting = MOST_PARTIAL // (math.prod(shape) * x.itemsize)
-        partial = np.empty((max(1, min(lines, fitting, ENOUGH_BLOCKS)), *shape), x.dtype)
+        parts = max(ENOUGH_BLOCKS, math.prod(plan.y_shape[:-1]) // MOST_TERMS)
+        partial = np.empty((max(1, min(lines, fitting, parts)), *shape), x.dtype)
         kernels.depthwise_backward_weight(spatial3(x), spatial3(dy), partial, plan.axes, threads)
     else:
         tile = plan.backward_weight.tile

@@ -51,3 +51,18 @@ def test_a_weight_that_is_not_finite_meets_the_padding_and_nothing_beyond_the_gr
     np.testing.assert_array_equal(functional.conv(x, weight, **keywords), want)
     got, _, _ = functional.conv_backward(np.ones_like(want), x, weight, wrt=("x",), **keywords)
     np.testing.assert_array_equal(got, dx)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("channels", [3, 20, 40])
+@pytest.mark.parametrize("padding", [1, ((4, 0), (1, 6))])  # of the second some windows see padding alone
+@pytest.mark.parametrize("where", [(0, 3), (2, 0), (2, 3)])
+def test_a_gradient_that_is_not_finite_meets_the_padding(isa, value, channels, padding, where):
+    x, weight = np.ones((1, 5, 9, channels), np.float32), np.ones((3, 3, 1, channels), np.float32)
+    keywords = {"padding": padding, "groups": channels, "wrt": ("weight",)}
+    dy = np.ones(functional.conv(x, weight, padding=padding, groups=channels).shape, np.float32)
+    dy[(0, *where, channels - 1)] = value
+    with np.errstate(invalid="ignore"):
+        _, want, _ = reference.conv_backward(dy, x, weight, **keywords)
+    _, got, _ = functional.conv_backward(dy, x, weight, **keywords)
+    np.testing.assert_array_equal(got, want)
