@@ -71,6 +71,9 @@ def _plain(case: Case, way: str, x: np.ndarray, dy: np.ndarray, dtype: np.dtype)
         return lambda: F.batch_norm_backward(dy, x, scale, mean, var)
     if case.op == "activation":
         function = getattr(F, case.name if forward else f"{case.name}_backward")
+        if case.name in ("relu", "sigmoid", "tanh") and not forward:  # the layers keep the output, as PyTorch does
+            y = getattr(F, case.name)(x)
+            return lambda: function(dy, y=y)
         return (lambda: function(x)) if forward else (lambda: function(dy, x))
     if case.op == "global_avg_pool":
         if forward:

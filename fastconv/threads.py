@@ -88,7 +88,7 @@ def num_threads(n: int) -> Iterator[None]:
 
 def threads_for(work: int) -> int:
     """Return the threads for a call of `work` multiply-adds: work too small to split stays on one."""
-    return max(1, min(get_num_threads(), work // WORTH_A_THREAD))
+    return 1 if work < 2 * WORTH_A_THREAD else min(get_num_threads(), work // WORTH_A_THREAD)
 
 
 def explain_threads() -> tuple[int, str]:

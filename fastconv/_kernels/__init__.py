@@ -5,6 +5,7 @@ Where is what:
 ===================  =================================================================================================
 ``simd.h``           what C must say: the SIMD type of the instruction set being compiled, the size of its register tile
 ``simd.pxi``         the same for Cython; scratch memory
+``arrays.pxi``       where the numbers of an array lie, sooner than a memoryview tells
 ``vector.pxi``       vectors that are not whole; exp, log and erfc of vectors
 ``tile.pxi``         the register tile, where every multiply-add of a convolution or a linear layer happens
 ``window.pxi``       windows of an array packed as rows of a matrix, a block at a time
@@ -24,7 +25,9 @@ Where is what:
 ``pool_back.pxi``    their ways back
 ``elementwise.pxi``  activations
 ``norm.pxi``         sums for each channel, and the normalization that they decide
-``rows.pxi``         each row of a matrix by itself: layer normalization, softmax
+``rows.pxi``         each row of a matrix by itself: layer normalization, softmax, cross entropy
+``dropout.pxi``      dropout, whose random numbers are a function of a key and the place
+``optimizer.pxi``    the rules by which parameters follow their gradients
 ``resize.pxi``       upsampling, and its way back: weighted sums of pixels
 ``api.pxi``          what the C and Cython code of other packages may call, see ``fastconv/cython_api.pxd``
 ``peak.pxi``         multiply-adds on registers alone: the yardstick of the benchmarks
@@ -34,8 +37,8 @@ Where is what:
 each stub with the flags of its instruction set. Importing this package asks the processor what it offers and imports the
 best variant; the environment variable ``FASTCONV_ISA`` (``baseline``, ``avx2`` or ``avx512``) forces one.
 
-A kernel takes memoryviews and writes into arrays that its caller allocated. It validates nothing, holds no Python object
-without the GIL, and gives the same bits for any number of threads.
+A kernel takes arrays, most of them as memoryviews, and writes into arrays that its caller allocated. It validates nothing,
+holds no Python object without the GIL, and gives the same bits for any number of threads.
 """
 
 from __future__ import annotations
@@ -112,6 +115,18 @@ def short_waits() -> Iterator[None]:
     finally:
         del os.environ["GOMP_SPINCOUNT"]
 
+
+def keep_freed_memory() -> None:
+    """Let the C library keep up to 64 MB of freed memory instead of giving it back and asking for it again.
+
+    Every step of a small network takes and frees a few MB: faulting them in anew took a fifth of a step of LeNet. GNU's
+    allocator adapts to the largest array that it has seen freed, up to 32 MB; it is shown one, which is never touched. It
+    does not adapt where the user has set it (``MALLOC_TRIM_THRESHOLD_`` and its like), and no other allocator minds.
+    """
+    np.empty(2**25 - 2**13, np.uint8)
+
+
+keep_freed_memory()
 
 #: The instruction set in use.
 isa: str = choose_isa(os.environ.get("FASTCONV_ISA"), built_isas(), offered_isas())

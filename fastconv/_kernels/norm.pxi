@@ -1,118 +1,385 @@
 # Normalization: sums over the pixels for each channel, and the map that they decide. Pixels are rows of C channels.
 #
-# A line holds the channels of one or more pixels, `width` numbers in all, so that few channels still make long loops; the tables
-# (mean, factors) are as wide. x is cut into chunks of `chunk` elements, whole pixels whose number depends on sizes alone; the
-# caller adds up what they give, in order. Sums are kept in double.
+# A line holds the channels of one or more pixels, `width` numbers in all, so that few channels still make long loops; tables
+# are as wide. Pixels are normalized in sets: the whole batch is one, or each image is. A single set is cut into chunks that
+# threads share; of several sets each is one task's, which reads it again while the cache still has it. How it is cut depends on
+# sizes alone, and what comes of it is added up in order.
+
+cdef enum:
+    LINE = 64          # numbers of a line, about
+    BLOCK_LINES = 16   # lines that are summed in the dtype of x, around the first of them, before they go to sums in double
+    FEW_LINES = 4      # lines that a map goes over at a time
+    CHUNKS = 64        # of a single set, at most
+    CHUNK = 16384      # numbers, at least
+    SUMS = 4           # for each number of a line: of x - origin, its square, dy, dy * (x - origin)
+    TABLES = 5         # origin, mean, factor, shift, share
+
+cdef struct Norm:
+    Py_ssize_t sets, items, pixels, channels, groups, width   # items: numbers of a set
+    Py_ssize_t chunk, chunks                                  # numbers of a chunk, chunks of a set
+    bint given          # whether mean and variance are given
+    bint through        # whether gradients flow through them
+    double eps
+    const real *scale
+    const real *bias
+    real *mean          # (C,) or NULL: given, or written where it is not
+    real *var
 
 
-cdef void moments_of(
-    const real *x, Py_ssize_t items, Py_ssize_t width, const real *origin, double *first, double *second
+cdef Norm normalization(Py_ssize_t items, Py_ssize_t channels, Py_ssize_t sets, Py_ssize_t groups, double eps) noexcept nogil:
+    cdef Norm n
+    n.sets, n.items, n.channels, n.groups, n.eps = sets, items // sets, channels, groups, eps
+    n.pixels = n.items // channels
+    n.width = max(LINE // channels, <Py_ssize_t> 1) * channels
+    n.chunk, n.chunks = n.items, 1
+    if sets == 1:
+        n.chunk = (max(<Py_ssize_t> CHUNK, ceil_div(items, CHUNKS)) // n.width + 1) * n.width
+        n.chunks = ceil_div(items, n.chunk)
+    return n
+
+
+cdef inline void into_doubles(
+    vec first, vec second, vec base, const real *origin, Py_ssize_t lines, Py_ssize_t skip, double *to, double *squares
 ) noexcept nogil:
+    """Add sums of d and of its square, d being what `base` was taken from, to those of what `origin` is taken from."""
+    cdef real s[LANES]
+    cdef real q[LANES]
+    cdef real b[LANES]
+    cdef double shift
+    cdef Py_ssize_t i
+    (<vec *> s)[0], (<vec *> q)[0], (<vec *> b)[0] = first, second, base
+    for i in range(skip, LANES):
+        shift = <double> b[i] - <double> origin[i]
+        to[i] += s[i] + lines * shift
+        squares[i] += q[i] + 2 * shift * s[i] + lines * shift * shift
+
+
+cdef inline void products_into_doubles(
+    vec first, vec second, vec base, const real *origin, Py_ssize_t skip, double *to, double *products
+) noexcept nogil:
+    cdef real s[LANES]
+    cdef real q[LANES]
+    cdef real b[LANES]
+    cdef Py_ssize_t i
+    (<vec *> s)[0], (<vec *> q)[0], (<vec *> b)[0] = first, second, base
+    for i in range(skip, LANES):
+        to[i] += s[i]
+        products[i] += q[i] + (<double> b[i] - <double> origin[i]) * s[i]
+
+
+cdef inline void sum_block(
+    const bint squares, const bint gradients, const real *dy, const real *x, const Py_ssize_t lines, Py_ssize_t width,
+    const real *origin, double *sums,
+) noexcept nogil:
+    """Add a few lines to the sums. Around the first line no digits are lost, however far from 0 the numbers lie."""
+    cdef Py_ssize_t j = 0, at, r
+    cdef vec base, d, g, first, second, total, product
+    while j < width:
+        at = min(j, width - LANES)   # the last vector overlaps the one before, and skips what that has summed
+        base = (<const vec *> (x + at))[0]
+        first = second = total = product = broadcast(0)
+        for r in range(lines):
+            d = (<const vec *> (x + r * width + at))[0] - base
+            if squares:
+                first = first + d
+                second = second + d * d
+            if gradients:
+                g = (<const vec *> (dy + r * width + at))[0]
+                total = total + g
+                product = product + g * d
+        if squares:
+            into_doubles(first, second, base, origin + at, lines, j - at, sums + at, sums + width + at)
+        if gradients:
+            products_into_doubles(
+                total, product, base, origin + at, j - at, sums + 2 * width + at, sums + 3 * width + at
+            )
+        j += LANES
+
+
+cdef inline void sum_numbers(
+    const bint squares, const bint gradients, const real *dy, const real *x, Py_ssize_t items, Py_ssize_t width,
+    const real *origin, double *sums,
+) noexcept nogil:
+    """sums (SUMS, width) = those over lines of x, of which the last may be cut short."""
     cdef Py_ssize_t i = 0, c
     cdef double d
-    for c in range(width):
-        first[c] = second[c] = 0
-    while i < items:
-        for c in range(min(width, items - i)):
-            d = <double> x[i + c] - <double> origin[c]
-            first[c] += d
-            second[c] += d * d
-        i += width
+    for c in range(0 if squares else 2 * width, (4 if gradients else 2) * width):
+        sums[c] = 0
+    while items - i >= BLOCK_LINES * width:
+        sum_block(squares, gradients, dy + i, x + i, BLOCK_LINES, width, origin, sums)
+        i += BLOCK_LINES * width
+    if items - i >= width:
+        sum_block(squares, gradients, dy + i, x + i, (items - i) // width, width, origin, sums)
+        i += (items - i) // width * width
+    for c in range(items - i):
+        d = <double> x[i + c] - <double> origin[c]
+        if squares:
+            sums[c] += d
+            sums[width + c] += d * d
+        if gradients:
+            sums[2 * width + c] += <double> dy[i + c]
+            sums[3 * width + c] += <double> dy[i + c] * d
 
 
-cdef void products_of(
-    const real *dy, const real *x, Py_ssize_t items, Py_ssize_t width, const real *mean, double *first, double *second
+cdef void sum_chunk(
+    const Norm *n, const real *dy, const real *x, Py_ssize_t chunk, const real *origin, double *sums
 ) noexcept nogil:
-    cdef Py_ssize_t i = 0, c
-    for c in range(width):
-        first[c] = second[c] = 0
-    while i < items:
-        for c in range(min(width, items - i)):
-            first[c] += <double> dy[i + c]
-            second[c] += <double> dy[i + c] * (<double> x[i + c] - <double> mean[c])
-        i += width
+    """The sums of one chunk of a set that begins at x; dy is NULL where no gradient is wanted."""
+    cdef Py_ssize_t start = chunk * n.chunk, items = min(n.chunk, n.items - start)
+    if dy == NULL:
+        sum_numbers(True, False, NULL, x + start, items, n.width, origin, sums)
+    elif n.given:
+        sum_numbers(False, True, dy + start, x + start, items, n.width, origin, sums)
+    else:
+        sum_numbers(True, True, dy + start, x + start, items, n.width, origin, sums)
 
 
-def channel_moments(const real[::1] x, const real[::1] origin, double[:, :, ::1] partial, Py_ssize_t chunk, int threads):
-    """partial[i, :, c] = sum and sum of squares of x - origin over the elements c of the lines of chunk i.
+cdef void repeat_line(real *table, Py_ssize_t width, Py_ssize_t channels) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(channels, width):
+        table[i] = table[i - channels]
 
-    Differences from a value of about the size of the mean lose no digits (Chan, Golub and LeVeque 1983).
+
+cdef void set_origin(const Norm *n, const real *x, real *tables) noexcept nogil:
+    """What sums are taken around: the mean where it is known, else the first pixel, which is not far from it."""
+    cdef Py_ssize_t c
+    for c in range(n.channels):
+        tables[c] = n.mean[c] if n.given else x[c]
+    repeat_line(tables, n.width, n.channels)
+
+
+cdef void add_up(const Norm *n, bint gradients, double *sums) noexcept nogil:
+    """Leave in the first C of each of the first (SUMS, width) numbers the sum over all chunks and all pixels of a line."""
+    cdef Py_ssize_t i, c, k, each = SUMS * n.width, first = 2 if n.given else 0, end = 4 if gradients else 2
+    for i in range(1, n.chunks):
+        for c in range(first * n.width, end * n.width):
+            sums[c] += sums[i * each + c]
+    for k in range(first, end):
+        for i in range(n.channels, n.width):
+            sums[k * n.width + i % n.channels] += sums[k * n.width + i]
+
+
+cdef void group_statistics(
+    const Norm *n, const real *origin, double *sums, Py_ssize_t first, Py_ssize_t end, double *mean, double *var
+) noexcept nogil:
+    """Mean and variance over the channels from `first` to `end`."""
+    cdef Py_ssize_t c
+    cdef double shift
+    mean[0] = var[0] = 0
+    if n.given:
+        mean[0], var[0] = n.mean[first], n.var[first]
+        return
+    for c in range(first, end):
+        mean[0] += origin[c] + sums[c] / n.pixels
+    mean[0] /= end - first
+    for c in range(first, end):
+        shift = sums[c] / n.pixels
+        var[0] += max(sums[n.width + c] / n.pixels - shift * shift, 0.0)
+        shift += origin[c] - mean[0]
+        var[0] += shift * shift
+    var[0] /= end - first
+    if n.mean != NULL:
+        n.mean[first], n.var[first] = <real> mean[0], <real> var[0]
+
+
+cdef void forward_tables(const Norm *n, double *sums, real *tables) noexcept nogil:
+    """Mean, factor and shift of y = (x - mean) * factor + shift."""
+    cdef Py_ssize_t g, c, size = n.channels // n.groups
+    cdef double mean, var
+    for g in range(n.groups):
+        group_statistics(n, tables, sums, g * size, (g + 1) * size, &mean, &var)
+        for c in range(g * size, (g + 1) * size):
+            tables[n.width + c] = <real> mean
+            tables[2 * n.width + c] = <real> (n.scale[c] / sqrt(<double> <real> var + n.eps))
+            tables[3 * n.width + c] = n.bias[c]
+    for c in range(1, 4):
+        repeat_line(tables + c * n.width, n.width, n.channels)
+
+
+cdef void backward_tables(const Norm *n, double *sums, real *tables, double *dscale, double *dbias) noexcept nogil:
+    """Mean, factor, shift and share of dx = (x - mean) * factor + shift + dy * share; the gradients of scale and bias.
+
+    What comes out does not change when x is shifted or stretched, so the gradient loses its components along both.
     """
-    cdef Py_ssize_t i, items = x.shape[0], width = partial.shape[2]
-    cdef const real *source = &x[0]
-    cdef const real *shift = &origin[0]
-    cdef double *to = &partial[0, 0, 0]
-    for i in prange(partial.shape[0], nogil=True, num_threads=threads):
-        moments_of(
-            source + i * chunk, min(chunk, items - i * chunk), width, shift, to + 2 * i * width, to + (2 * i + 1) * width
-        )
+    cdef Py_ssize_t g, c, size = n.channels // n.groups
+    cdef double mean, var, inverse, along_shift, along_stretch, product, count = size * n.pixels
+    for g in range(n.groups):
+        group_statistics(n, tables, sums, g * size, (g + 1) * size, &mean, &var)
+        inverse = 1 / sqrt(<double> <real> var + n.eps)
+        along_shift = along_stretch = 0
+        for c in range(g * size, (g + 1) * size):
+            product = sums[3 * n.width + c] - (mean - tables[c]) * sums[2 * n.width + c]
+            along_shift += n.scale[c] * sums[2 * n.width + c]
+            along_stretch += n.scale[c] * product
+            dscale[c] += product * inverse
+            dbias[c] += sums[2 * n.width + c]
+        for c in range(g * size, (g + 1) * size):
+            tables[n.width + c] = <real> mean
+            tables[2 * n.width + c] = <real> (-inverse * inverse * inverse * along_stretch / count) if n.through else 0
+            tables[3 * n.width + c] = <real> (-inverse * along_shift / count) if n.through else 0
+            tables[4 * n.width + c] = <real> (n.scale[c] * inverse)
+    for c in range(1, 5):
+        repeat_line(tables + c * n.width, n.width, n.channels)
 
 
-def channel_products(
-    const real[::1] dy, const real[::1] x, const real[:, ::1] mean, double[:, :, ::1] partial, Py_ssize_t chunk, int threads,
-):
-    """partial[i, :, c] = sum of dy and sum of dy * (x - mean) over the elements c of the lines of chunk i.
+cdef inline void map_lines(
+    const bint gradients, const real *dy, const real *x, const Py_ssize_t lines, Py_ssize_t width, const real *tables, real *y
+) noexcept nogil:
+    cdef Py_ssize_t j = 0, at, r
+    cdef vec mean, factor, shift, share = broadcast(0), value
+    while j < width:
+        at = min(j, width - LANES)
+        mean = (<const vec *> (tables + width + at))[0]
+        factor = (<const vec *> (tables + 2 * width + at))[0]
+        shift = (<const vec *> (tables + 3 * width + at))[0]
+        if gradients:
+            share = (<const vec *> (tables + 4 * width + at))[0]
+        for r in range(lines):
+            value = ((<const vec *> (x + r * width + at))[0] - mean) * factor + shift
+            if gradients:
+                value = (<const vec *> (dy + r * width + at))[0] * share + value
+            (<vec *> (y + r * width + at))[0] = value
+        j += LANES
 
-    `mean` has one row, or one for each chunk.
+
+cdef inline void map_numbers(
+    const bint gradients, const real *dy, const real *x, Py_ssize_t items, Py_ssize_t width, const real *tables, real *y
+) noexcept nogil:
+    cdef Py_ssize_t i = 0, c
+    cdef real value
+    while items - i >= FEW_LINES * width:
+        map_lines(gradients, dy + i, x + i, FEW_LINES, width, tables, y + i)
+        i += FEW_LINES * width
+    if items - i >= width:
+        map_lines(gradients, dy + i, x + i, (items - i) // width, width, tables, y + i)
+        i += (items - i) // width * width
+    for c in range(items - i):
+        value = (x[i + c] - tables[width + c]) * tables[2 * width + c] + tables[3 * width + c]
+        if gradients:
+            value = dy[i + c] * tables[4 * width + c] + value
+        y[i + c] = value
+
+
+cdef void map_chunk(
+    const Norm *n, const real *dy, const real *x, Py_ssize_t chunk, const real *tables, real *y
+) noexcept nogil:
+    cdef Py_ssize_t start = chunk * n.chunk, items = min(n.chunk, n.items - start)
+    if dy == NULL:
+        map_numbers(False, NULL, x + start, items, n.width, tables, y + start)
+    else:
+        map_numbers(True, dy + start, x + start, items, n.width, tables, y + start)
+
+
+cdef void set_tables(const Norm *n, bint gradients, double *sums, real *tables, double *dparams) noexcept nogil:
+    if gradients:
+        backward_tables(n, sums, tables, dparams, dparams + n.channels)
+    else:
+        forward_tables(n, sums, tables)
+
+
+cdef void some_sets(
+    const Norm *n, const real *dy, const real *x, Py_ssize_t first, Py_ssize_t end, real *y, double *dparams, double *scratch
+) noexcept nogil:
+    """Whole sets, one after the other."""
+    cdef real *tables = <real *> (scratch + SUMS * n.width)
+    cdef Py_ssize_t s
+    cdef const real *gradient = NULL
+    for s in range(first, end):
+        if dy != NULL:
+            gradient = dy + s * n.items
+        set_origin(n, x + s * n.items, tables)
+        sum_chunk(n, gradient, x + s * n.items, 0, tables, scratch)
+        add_up(n, dy != NULL, scratch)
+        set_tables(n, dy != NULL, scratch, tables, dparams)
+        map_chunk(n, gradient, x + s * n.items, 0, tables, y + s * n.items)
+
+
+cdef int normalize(
+    const Norm *n, const real *dy, const real *x, real *y, real *dscale, real *dbias, int threads
+) noexcept nogil:
+    """y, or with dy the gradient of x; -1 where there is no memory for the sums."""
+    cdef Py_ssize_t tasks = min(n.sets, <Py_ssize_t> CHUNKS), some = ceil_div(n.sets, tasks), i, c, dparams = 2 * n.channels
+    cdef Py_ssize_t lines = round_up((SUMS + TABLES) * n.width, 8), each = SUMS * n.width
+    cdef Py_ssize_t sums = lines * threads if n.sets > 1 else lines + each * n.chunks
+    cdef double *scratch = <double *> aligned_alloc(64, round_up(sums + dparams * tasks, 8) * sizeof(double))
+    cdef double *parameters = scratch + sums
+    cdef real *tables = <real *> (scratch + each * n.chunks)
+    cdef double total
+    if scratch == NULL:
+        return -1
+    for c in range(dparams * tasks):
+        parameters[c] = 0
+    if n.sets > 1:
+        for i in prange(tasks, num_threads=threads):
+            some_sets(
+                n, dy, x, min(i * some, n.sets), min((i + 1) * some, n.sets), y, parameters + i * dparams,
+                scratch + threadid() * lines,
+            )
+    else:
+        set_origin(n, x, tables)
+        if dy != NULL or not n.given:
+            for i in prange(n.chunks, num_threads=threads):
+                sum_chunk(n, dy, x, i, tables, scratch + i * each)
+            add_up(n, dy != NULL, scratch)
+        set_tables(n, dy != NULL, scratch, tables, parameters)
+        for i in prange(n.chunks, num_threads=threads):
+            map_chunk(n, dy, x, i, tables, y)
+    if dy != NULL:
+        for c in range(n.channels):
+            total = 0
+            for i in range(tasks):
+                total = total + parameters[i * dparams + c]
+            dscale[c] = <real> total
+            total = 0
+            for i in range(tasks):
+                total = total + parameters[i * dparams + n.channels + c]
+            dbias[c] = <real> total
+    free(scratch)
+    return 0
+
+
+def norm_forward(x, scale, bias, y, mean, var, bint given, Py_ssize_t sets, Py_ssize_t groups, double eps, int threads):
+    """y[s, p, c] = (x[s, p, c] - mean[s, g]) / sqrt(var[s, g] + eps) * scale[c] + bias[c], g the group of channel c.
+
+    `mean` and `var`, (C,) for one set and groups of one channel, are given or written; None where nobody asks for them.
     """
-    cdef Py_ssize_t i, items = x.shape[0], width = partial.shape[2], step = width if mean.shape[0] > 1 else 0
-    cdef const real *gradient = &dy[0]
-    cdef const real *source = &x[0]
-    cdef const real *middle = &mean[0, 0]
-    cdef double *to = &partial[0, 0, 0]
-    for i in prange(partial.shape[0], nogil=True, num_threads=threads):
-        products_of(
-            gradient + i * chunk, source + i * chunk, min(chunk, items - i * chunk), width, middle + i * step,
-            to + 2 * i * width, to + (2 * i + 1) * width,
-        )
+    cdef Py_ssize_t items, channels
+    cdef const real *source = read_from(x, &items)
+    cdef const real *factors = read_from(scale, &channels)
+    cdef Norm n = normalization(items, channels, sets, groups, eps)
+    cdef real *to = write_to(y)
+    cdef int failed
+    n.given, n.through, n.scale, n.bias = given, False, factors, read_from(bias)
+    n.mean = n.var = NULL
+    if mean is not None:
+        n.mean, n.var = <real *> read_from(mean), <real *> read_from(var)
+    with nogil:
+        failed = normalize(&n, NULL, source, to, NULL, NULL, threads)
+    if failed:
+        raise MemoryError("no memory for the sums of a normalization")
 
 
-cdef void affine_of(
-    const real *x, Py_ssize_t items, Py_ssize_t width, const real *mean, const real *factor, const real *bias, real *y
-) noexcept nogil:
-    cdef Py_ssize_t i = 0, c
-    while i < items:
-        for c in range(min(width, items - i)):
-            y[i + c] = (x[i + c] - mean[c]) * factor[c] + bias[c]
-        i += width
-
-
-cdef void affine_backward_of(
-    const real *dy, const real *x, Py_ssize_t items, Py_ssize_t width,
-    const real *mean, const real *factor, const real *bias, const real *share, real *dx,
-) noexcept nogil:
-    cdef Py_ssize_t i = 0, c
-    while i < items:
-        for c in range(min(width, items - i)):
-            dx[i + c] = dy[i + c] * share[c] + ((x[i + c] - mean[c]) * factor[c] + bias[c])
-        i += width
-
-
-def channel_affine(const real[::1] x, const real[:, :, ::1] tables, real[::1] y, Py_ssize_t chunk, int threads):
-    """y = (x - mean) * factor + bias; tables (1 or chunks, 3, width): mean, factor, bias."""
-    cdef Py_ssize_t i, items = x.shape[0], width = tables.shape[2], step = 3 * width if tables.shape[0] > 1 else 0
-    cdef const real *source = &x[0]
-    cdef const real *table = &tables[0, 0, 0]
-    cdef real *to = &y[0]
-    for i in prange(ceil_div(items, chunk), nogil=True, num_threads=threads):
-        affine_of(
-            source + i * chunk, min(chunk, items - i * chunk), width,
-            table + i * step, table + i * step + width, table + i * step + 2 * width, to + i * chunk,
-        )
-
-
-def channel_affine_backward(
-    const real[::1] dy, const real[::1] x, const real[:, :, ::1] tables, real[::1] dx, Py_ssize_t chunk, int threads,
+def norm_backward(
+    dy, x, scale, mean, var, dx, dscale, dbias, bint through, Py_ssize_t sets, Py_ssize_t groups, double eps, int threads
 ):
-    """dx = dy * share + (x - mean) * factor + bias; tables (1 or chunks, 4, width): mean, factor, bias, share."""
-    cdef Py_ssize_t i, items = x.shape[0], width = tables.shape[2], step = 4 * width if tables.shape[0] > 1 else 0
-    cdef const real *gradient = &dy[0]
-    cdef const real *source = &x[0]
-    cdef const real *table = &tables[0, 0, 0]
-    cdef real *to = &dx[0]
-    for i in prange(ceil_div(items, chunk), nogil=True, num_threads=threads):
-        affine_backward_of(
-            gradient + i * chunk, source + i * chunk, min(chunk, items - i * chunk), width,
-            table + i * step, table + i * step + width, table + i * step + 2 * width, table + i * step + 3 * width,
-            to + i * chunk,
-        )
+    """The gradients of `norm_forward`; `mean` and `var`, (C,), are None where they are to be computed again.
+
+    `through` says whether they depend on x.
+    """
+    cdef Py_ssize_t items, channels
+    cdef const real *source = read_from(x, &items)
+    cdef const real *factors = read_from(scale, &channels)
+    cdef const real *gradient = read_from(dy)
+    cdef Norm n = normalization(items, channels, sets, groups, eps)
+    cdef real *to = write_to(dx)
+    cdef real *to_scale = write_to(dscale)
+    cdef real *to_bias = write_to(dbias)
+    cdef int failed
+    n.given, n.through, n.scale, n.bias = mean is not None, through, factors, NULL
+    n.mean = n.var = NULL
+    if mean is not None:
+        n.mean, n.var = <real *> read_from(mean), <real *> read_from(var)
+    with nogil:
+        failed = normalize(&n, gradient, source, to, to_scale, to_bias, threads)
+    if failed:
+        raise MemoryError("no memory for the sums of a normalization")

@@ -61,6 +61,8 @@ typedef lane mask __attribute__((vector_size(VEC_BYTES), aligned(sizeof(real)), 
 /* a where m holds, else b. */
 static inline vec choose(mask m, vec a, vec b) { return (vec)((m & (mask)a) | (~m & (mask)b)); }
 
+static inline vec magnitude(vec x) { return (vec)((mask)x & (lane)((~(uint64_t)0 >> 1) >> (64 - 8 * sizeof(real)))); }
+
 static inline mask above(vec a, vec b) { return (mask)(a > b); }
 
 /* a where m holds, else 0. */
@@ -126,10 +128,10 @@ static inline void transpose_square(const real *from, intptr_t from_ld, real *to
 /* Adding ROUNDER and taking it away again rounds to whole numbers: it leaves no bits for a fraction. */
 #define ROUNDER ((real)(sizeof(real) == 4 ? 0x1.8p23 : 0x1.8p52))
 
-/* 2**n of whole n for which that is a normal number: n, found in the low bits of n + ROUNDER, becomes the exponent. */
-static inline vec power_of_two(vec n) {
-    mask exponent = (mask)(n + ROUNDER) - (mask)broadcast(ROUNDER) + (lane)(sizeof(real) == 4 ? 127 : 1023);
-    return (vec)(exponent << (lane)(sizeof(real) == 4 ? 23 : 52));
+/* 2**n of whole n for which that is a normal number, from n + ROUNDER, whose low bits are n: they become the exponent. */
+static inline vec power_of_two(vec rounded) {
+    const lane bits = sizeof(real) == 4 ? 23 : 52, bias = sizeof(real) == 4 ? 127 : 1023;
+    return (vec)(((mask)rounded << bits) + (bias << bits));
 }
 
 #ifdef _OPENMP

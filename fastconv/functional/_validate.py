@@ -15,7 +15,7 @@ from fastconv.geometry import integer
 if TYPE_CHECKING:
     from fastconv._kernels.protocol import Kernels
 
-FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+FLOATS = FLOAT32, FLOAT64 = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def float_array(value: Any, name: str, *, like: np.ndarray | None = None, like_name: str = "x") -> NDArray[Any]:
@@ -24,6 +24,14 @@ def float_array(value: Any, name: str, *, like: np.ndarray | None = None, like_n
     Raises `TypeError` for another dtype (naming `name`) and, given an array `like`, for a dtype that differs from its;
     `ValueError` for nested lists of several lengths.
     """
+    if type(value) is np.ndarray:  # nearly every call: nothing to convert, and a tiny layer is done sooner than checked
+        found = value.dtype
+        if (
+            (found is FLOAT32 or found is FLOAT64)
+            and (like is None or found is like.dtype)
+            and value.flags.c_contiguous
+        ):
+            return value
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -53,7 +61,7 @@ def images(value: Any, name: str, *, like: np.ndarray | None = None, like_name: 
 
 def require_shape(array: np.ndarray, shape: Sequence[int], name: str, what: str) -> None:
     """Raise `ValueError` unless `array` has `shape`; `what` says where the expected shape comes from."""
-    if array.shape != tuple(shape):
+    if array.shape != shape and array.shape != tuple(shape):
         raise ValueError(f"{name} must have shape {tuple(shape)} ({what}), got {array.shape}")
 
 
@@ -67,6 +75,8 @@ def require_wrt(wrt: Any) -> tuple[str, ...]:
 
 def real_number(value: Any, name: str) -> float:
     """Return `value` as a float; raise `TypeError` for what is no real number."""
+    if type(value) is float:  # asking an abstract class takes longer
+        return value
     if not isinstance(value, Real):
         raise TypeError(f"{name} must be a real number, got {value!r}")
     return float(value)

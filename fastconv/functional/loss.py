@@ -174,16 +174,23 @@ def cross_entropy(logits: ArrayLike, labels: ArrayLike, *, label_smoothing: floa
     logits, labels = _check(logits, labels, label_smoothing)
     if logits.size == 0:
         return logits.dtype.type(0)
+    classes = logits.shape[-1]
+    if labels.dtype == np.int64:
+        losses = np.empty(labels.shape)
+        threads = threads_for(EXP_COST * logits.size)
+        kernels = kernels_for(logits)
+        _require_inside(
+            labels, classes, kernels.cross_entropy_forward(logits, labels, losses, classes, label_smoothing, threads)
+        )
+        return logits.dtype.type(losses.sum() / labels.size)
     logs = log_softmax(logits)
-    right = 1 - label_smoothing
     total = 0.0  # where the target is 0 the term is 0, even if the logarithm is -inf
-    if right and np.issubdtype(labels.dtype, np.integer):
-        total = right * np.take_along_axis(logs, labels[..., None], axis=-1).sum(dtype=np.float64)
-    elif right:
-        total = right * np.multiply(labels, logs, out=np.zeros_like(logs), where=labels != 0).sum(dtype=np.float64)
+    if label_smoothing < 1:
+        terms = np.multiply(labels, logs, out=np.zeros_like(logs), where=labels != 0)
+        total = (1 - label_smoothing) * terms.sum(dtype=np.float64)
     if label_smoothing:
-        total += label_smoothing / logits.shape[-1] * logs.sum(dtype=np.float64)
-    return logits.dtype.type(-total / (logits.size // logits.shape[-1]))
+        total += label_smoothing / classes * logs.sum(dtype=np.float64)
+    return logits.dtype.type(-total / (logits.size // classes))
 
 
 def cross_entropy_backward(logits: ArrayLike, labels: ArrayLike, *, label_smoothing: float = 0.0) -> NDArray[Any]:
@@ -215,17 +222,21 @@ def cross_entropy_backward(logits: ArrayLike, labels: ArrayLike, *, label_smooth
     if logits.size == 0:
         return np.zeros_like(logits)
     classes = logits.shape[-1]
+    predictions = logits.size // classes
+    if labels.dtype == np.int64:
+        dlogits = np.empty_like(logits)
+        arguments = classes, label_smoothing, 1 / predictions, threads_for(EXP_COST * logits.size)
+        _require_inside(
+            labels, classes, kernels_for(logits).cross_entropy_backward(logits, labels, dlogits, *arguments)
+        )
+        return dlogits
     dlogits = softmax(logits)
     right = 1 - label_smoothing
-    if np.issubdtype(labels.dtype, np.integer):
-        rows = dlogits.reshape(-1, classes)
-        rows[np.arange(len(rows)), labels.reshape(-1)] -= right
-    else:
-        dlogits *= right * labels.sum(axis=-1, keepdims=True) + label_smoothing
-        dlogits -= right * labels
+    dlogits *= right * labels.sum(axis=-1, keepdims=True) + label_smoothing
+    dlogits -= right * labels
     if label_smoothing:
         dlogits -= label_smoothing / classes
-    dlogits /= logits.size // classes
+    dlogits /= predictions
     return dlogits
 
 
@@ -245,8 +256,8 @@ def _rows(x: ArrayLike, axis: Any, *, logarithm: bool) -> NDArray[Any]:
     rows = _last(scores, axis)
     y = np.empty_like(rows)
     if rows.size:
-        kernels_for(rows).softmax_forward(rows, y, logarithm, threads_for(EXP_COST * rows.size))
-    return _back(y, scores.shape, axis)
+        kernels_for(rows).softmax_forward(rows, y, rows.shape[-1], logarithm, threads_for(EXP_COST * rows.size))
+    return _back(y, axis)
 
 
 def _rows_backward(dy: ArrayLike, y: ArrayLike, axis: Any, *, logarithm: bool) -> NDArray[Any]:
@@ -257,45 +268,49 @@ def _rows_backward(dy: ArrayLike, y: ArrayLike, axis: Any, *, logarithm: bool) -
     dx = np.empty_like(rows)
     if rows.size:
         threads = threads_for(EXP_COST * rows.size)
-        kernels_for(rows).softmax_backward(_last(gradient, axis), rows, dx, logarithm, threads)
-    return _back(dx, array.shape, axis)
+        kernels_for(rows).softmax_backward(_last(gradient, axis), rows, dx, rows.shape[-1], logarithm, threads)
+    return _back(dx, axis)
 
 
 def _last(array: NDArray[Any], axis: int) -> NDArray[Any]:
-    """Return the array as contiguous rows along `axis`."""
-    if axis not in (-1, array.ndim - 1):
-        array = np.ascontiguousarray(np.moveaxis(array, axis, -1))
-    return array.reshape(-1, array.shape[-1])
+    """Return the array, contiguous, with `axis` as its last axis."""
+    return array if axis in (-1, array.ndim - 1) else np.ascontiguousarray(np.moveaxis(array, axis, -1))
 
 
-def _back(rows: NDArray[Any], shape: tuple[int, ...], axis: int) -> NDArray[Any]:
-    """Undo `_last` for an array of `shape`."""
-    if axis in (-1, len(shape) - 1):
-        return rows.reshape(shape)
-    moved = [*shape]
-    moved.append(moved.pop(axis))
-    return np.ascontiguousarray(np.moveaxis(rows.reshape(moved), -1, axis))
+def _back(array: NDArray[Any], axis: int) -> NDArray[Any]:
+    """Undo `_last`."""
+    return array if axis in (-1, array.ndim - 1) else np.ascontiguousarray(np.moveaxis(array, -1, axis))
 
 
 def _check(logits: ArrayLike, labels: ArrayLike, label_smoothing: float) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return logits and their targets: labels as int64, of which the kernels find those out of range, or probabilities."""
     scores = float_array(logits, "logits")
     if scores.ndim < 2 or scores.shape[-1] == 0:
         raise ValueError(f"logits must have shape (N, ..., classes), at least one class, got {scores.shape}")
     if not 0 <= real_number(label_smoothing, "label_smoothing") <= 1:
         raise ValueError(f"label_smoothing must be from 0 to 1, got {label_smoothing!r}")
     target = np.asarray(labels)
-    if np.issubdtype(target.dtype, np.integer):
+    if target.dtype.kind in "iu":
         require_shape(target, scores.shape[:-1], "labels", "the shape of logits without the classes")
-        outside = (target < 0) | (target >= scores.shape[-1])
-        expected = f"from 0 to {scores.shape[-1] - 1}, the classes of logits"
-    elif np.can_cast(target.dtype, scores.dtype, "equiv"):  # in whatever order of bytes
-        require_shape(target, scores.shape, "labels", "the shape of logits")
-        outside = ~((target >= 0) & (target <= 1))
-        expected = "probabilities, from 0 to 1"
-    else:
+        if target.dtype == np.uint64 and target.size and target.max() > np.iinfo(np.int64).max:
+            _require_inside(target, scores.shape[-1], int(target.argmax()))
+        return scores, np.ascontiguousarray(target, np.int64)
+    if not np.can_cast(target.dtype, scores.dtype, "equiv"):  # in whatever order of bytes
         raise TypeError(f"labels must be integers, or probabilities of dtype {scores.dtype}, got {target.dtype}")
+    require_shape(target, scores.shape, "labels", "the shape of logits")
+    outside = ~((target >= 0) & (target <= 1))
     if outside.any():
-        index = tuple(int(i) for i in np.argwhere(outside)[0])
-        where = index[0] if len(index) == 1 else index
-        raise ValueError(f"labels must be {expected}: labels[{where}] is {target[index]}")
+        _raise_outside(target, int(outside.argmax()), "probabilities, from 0 to 1")
     return scores, target
+
+
+def _require_inside(labels: NDArray[Any], classes: int, wrong: int) -> None:
+    """Raise `ValueError` for the label at index `wrong` of the flat array, where that is not -1."""
+    if wrong >= 0:
+        _raise_outside(labels, wrong, f"from 0 to {classes - 1}, the classes of logits")
+
+
+def _raise_outside(targets: NDArray[Any], wrong: int, expected: str) -> None:
+    index = tuple(int(i) for i in np.unravel_index(wrong, targets.shape))
+    where = index[0] if len(index) == 1 else index
+    raise ValueError(f"labels must be {expected}: labels[{where}] is {targets[index]}")

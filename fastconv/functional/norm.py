@@ -6,24 +6,22 @@ the channels of a group; `layer_norm` over C.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastconv.functional._channels import CHUNKS, affine, affine_backward, moments, one_set, one_set_each, products
 from fastconv.functional._validate import float_array, images, kernels_for, real_number, require_shape
 from fastconv.geometry import positive
 from fastconv.threads import threads_for
 
 Gradients = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 
-#: Multiply-adds for each number of a row that is normalized by itself, about.
-ROW_COST = 4
+#: Multiply-adds for each number, about: of the sums and the map, and as many again on the way back.
+COST = 4
 
-#: Rows of one partial sum of a gradient, at least.
-SUM_ROWS = 64
+#: The gradients of scale and bias are summed over at most so many parts of the rows, of at least so many rows each.
+PARTS, PART_ROWS = 64, 64
 
 
 def batch_norm(
@@ -72,20 +70,21 @@ def batch_norm(
     (array([-1.,  1.]), array([2.]), array([1.]))
     """
     x = _array(x)
-    scale, bias = _channels(x, scale=scale, bias=bias)
-    eps = _epsilon(eps)
-    layout = one_set(x)
-    if mean is not None and var is not None:
-        statistics = _channels(x, mean=mean, var=var)
+    scale, bias, eps = _channel(scale, "scale", x), _channel(bias, "bias", x), _epsilon(eps)
+    given = mean is not None and var is not None
+    if given:
+        mean, var = _channel(mean, "mean", x), _channel(var, "var", x)
     elif mean is not None or var is not None:
         raise ValueError(f"mean and var must be given both or not at all, got mean={mean!r} and var={var!r}")
     elif x.size == 0:
         raise ValueError(f"x must have at least one value for each channel to average, got shape {x.shape}")
     else:
-        statistics = [each[0].astype(x.dtype) for each in moments(x, layout)]
-    mean, var = statistics
-    factor = scale / np.sqrt(var + np.float64(eps))
-    return affine(x, layout, mean, factor, bias), mean, var
+        mean, var = np.empty_like(scale), np.empty_like(scale)
+    y = np.empty_like(x)
+    if x.size:
+        threads = threads_for(COST * x.size)
+        kernels_for(x).norm_forward(x, scale, bias, y, mean, var, given, 1, x.shape[-1], eps, threads)
+    return y, mean, var
 
 
 def batch_norm_backward(
@@ -131,16 +130,8 @@ def batch_norm_backward(
     (True, array([3.]))
     """
     x = _array(x)
-    scale, mean, var = _channels(x, scale=scale, mean=mean, var=var)
-    dy = _output_gradient(dy, x)
-    inverse = 1 / np.sqrt(var + np.float64(_epsilon(eps)))
-    layout = one_set(x)
-    total, product = (sums[0] for sums in products(dy, x, layout, mean))
-    factor, shift = np.zeros_like(total), np.zeros_like(total)
-    if batch_statistics:
-        factor, shift = _through_statistics(scale * total, scale * product, inverse, layout.pixels)
-    dx = affine_backward(dy, x, layout, mean, factor, shift, scale * inverse)
-    return dx, (product * inverse).astype(x.dtype), total.astype(x.dtype)
+    scale, mean, var = _channel(scale, "scale", x), _channel(mean, "mean", x), _channel(var, "var", x)
+    return _backward(dy, x, scale, mean, var, bool(batch_statistics), 1, x.shape[-1], eps)
 
 
 def group_norm(x: ArrayLike, groups: int, scale: ArrayLike, bias: ArrayLike, *, eps: float = 1e-5) -> NDArray[Any]:
@@ -181,9 +172,12 @@ def group_norm(x: ArrayLike, groups: int, scale: ArrayLike, bias: ArrayLike, *, 
             [ 1.,  1.]]])
     """
     x, groups = _grouped(x, groups)
-    scale, bias = _channels(x, scale=scale, bias=bias)
-    mean, inverse = _group_statistics(x, groups, _epsilon(eps))
-    return affine(x, one_set_each(x), mean, scale * inverse, bias)
+    scale, bias, eps = _channel(scale, "scale", x), _channel(bias, "bias", x), _epsilon(eps)
+    y = np.empty_like(x)
+    if x.size:
+        threads = threads_for(COST * x.size)
+        kernels_for(x).norm_forward(x, scale, bias, y, None, None, False, len(x), groups, eps, threads)
+    return y
 
 
 def group_norm_backward(dy: ArrayLike, x: ArrayLike, groups: int, scale: ArrayLike, *, eps: float = 1e-5) -> Gradients:
@@ -214,15 +208,7 @@ def group_norm_backward(dy: ArrayLike, x: ArrayLike, groups: int, scale: ArrayLi
     array([2., 2.])
     """
     x, groups = _grouped(x, groups)
-    (scale,) = _channels(x, scale=scale)
-    dy = _output_gradient(dy, x)
-    mean, inverse = _group_statistics(x, groups, _epsilon(eps))
-    layout = one_set_each(x)
-    total, product = products(dy, x, layout, mean)  # (N, C)
-    along_shift, along_stretch = (_over_groups(scale * each, groups, np.sum) for each in (total, product))
-    factor, shift = _through_statistics(along_shift, along_stretch, inverse, layout.pixels * (x.shape[-1] // groups))
-    dx = affine_backward(dy, x, layout, mean, factor, shift, scale * inverse)
-    return dx, (product * inverse).sum(axis=0).astype(x.dtype), total.sum(axis=0).astype(x.dtype)
+    return _backward(dy, x, _channel(scale, "scale", x), None, None, True, len(x), groups, eps)
 
 
 def layer_norm(x: ArrayLike, scale: ArrayLike, bias: ArrayLike, *, eps: float = 1e-5) -> NDArray[Any]:
@@ -260,13 +246,10 @@ def layer_norm(x: ArrayLike, scale: ArrayLike, bias: ArrayLike, *, eps: float = 
            [-1.,  1.]])
     """
     x = _array(x)
-    scale, bias = _channels(x, scale=scale, bias=bias)
-    eps = _epsilon(eps)
+    scale, bias, eps = _channel(scale, "scale", x), _channel(bias, "bias", x), _epsilon(eps)
     y = np.empty_like(x)
     if x.size:
-        rows = (-1, x.shape[-1])
-        threads = threads_for(ROW_COST * x.size)
-        kernels_for(x).layer_norm_forward(x.reshape(rows), scale, bias, y.reshape(rows), eps, threads)
+        kernels_for(x).layer_norm_forward(x, scale, bias, y, eps, threads_for(COST * x.size))
     return y
 
 
@@ -297,44 +280,36 @@ def layer_norm_backward(dy: ArrayLike, x: ArrayLike, scale: ArrayLike, *, eps: f
     array([2., 2.])
     """
     x = _array(x)
-    (scale,) = _channels(x, scale=scale)
-    dy = _output_gradient(dy, x)
-    eps = _epsilon(eps)
-    rows = (x.size // x.shape[-1], x.shape[-1])
+    scale, dy, eps = _channel(scale, "scale", x), _output_gradient(dy, x), _epsilon(eps)
+    channels = x.shape[-1]
     dx = np.empty_like(x)
-    partial = np.zeros((min(-(-rows[0] // SUM_ROWS), CHUNKS), 2, rows[1]))
+    partial = np.zeros((min(-(-(x.size // channels) // PART_ROWS), PARTS), 2, channels))
     if x.size:
-        threads = threads_for(2 * ROW_COST * x.size)
-        kernels_for(x).layer_norm_backward(
-            dy.reshape(rows), x.reshape(rows), scale, dx.reshape(rows), partial, eps, threads
-        )
+        kernels_for(x).layer_norm_backward(dy, x, scale, dx, partial, eps, threads_for(2 * COST * x.size))
     dscale, dbias = partial.sum(axis=0).astype(x.dtype)
     return dx, dscale, dbias
 
 
-def _through_statistics(
-    total: NDArray[Any], product: NDArray[Any], inverse: NDArray[Any], count: int
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return what the gradient through mean and variance multiplies ``x - mean`` by, and what it adds.
-
-    The result does not change when x is shifted or stretched, so the gradient loses its components along both.
-    """
-    count = max(count, 1)
-    return -(inverse**3) * product / count, -inverse * total / count
-
-
-def _group_statistics(x: NDArray[Any], groups: int, eps: float) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return mean and 1 / standard deviation of each image and channel, (N, C): those of its group."""
-    means, variances = moments(x, one_set_each(x))
-    mean = _over_groups(means, groups, np.mean)
-    var = _over_groups(variances + (means - mean) ** 2, groups, np.mean)
-    return mean.astype(x.dtype), 1 / np.sqrt(var + eps)
-
-
-def _over_groups(values: NDArray[Any], groups: int, reduce: Callable[..., Any]) -> NDArray[Any]:
-    """Reduce (N, C) over the channels of each group, and give every channel the result of its group."""
-    grouped = values.reshape(len(values), groups, values.shape[1] // groups)
-    return np.broadcast_to(reduce(grouped, axis=2, keepdims=True), grouped.shape).reshape(values.shape)
+def _backward(
+    dy: ArrayLike,
+    x: NDArray[Any],
+    scale: NDArray[Any],
+    mean: NDArray[Any] | None,
+    var: NDArray[Any] | None,
+    through: bool,
+    sets: int,
+    groups: int,
+    eps: float,
+) -> Gradients:
+    """Return the gradients of a normalization of so many sets of pixels; `through` the statistics too, or not."""
+    gradient, eps = _output_gradient(dy, x), _epsilon(eps)
+    dx = np.empty_like(x)
+    if x.size == 0:
+        return dx, np.zeros_like(scale), np.zeros_like(scale)
+    dscale, dbias = np.empty_like(scale), np.empty_like(scale)
+    threads = threads_for(2 * COST * x.size)
+    kernels_for(x).norm_backward(gradient, x, scale, mean, var, dx, dscale, dbias, through, sets, groups, eps, threads)
+    return dx, dscale, dbias
 
 
 def _array(x: ArrayLike) -> NDArray[Any]:
@@ -354,14 +329,11 @@ def _grouped(x: ArrayLike, groups: Any) -> tuple[NDArray[Any], int]:
     return array, groups
 
 
-def _channels(x: NDArray[Any], **arrays: ArrayLike) -> list[NDArray[Any]]:
-    """Check arrays that have one value for each channel of x."""
-    checked = []
-    for name, value in arrays.items():
-        array = float_array(value, name, like=x)
-        require_shape(array, x.shape[-1:], name, "one value for each channel of x")
-        checked.append(array)
-    return checked
+def _channel(value: ArrayLike | None, name: str, x: NDArray[Any]) -> NDArray[Any]:
+    """Check an array that has one value for each channel of x."""
+    array = float_array(value, name, like=x)
+    require_shape(array, x.shape[-1:], name, "one value for each channel of x")
+    return array
 
 
 def _epsilon(eps: Any) -> float:

@@ -21,12 +21,18 @@ class _Elementwise(Layer):
 
     function: ClassVar[str]
 
+    #: What the gradient takes besides dy: the input x, or the output y. The next layer keeps y anyway, and x is free then.
+    gradient_takes: ClassVar[str] = "x"
+
     def output_shape(self, shape: Shape) -> Shape:
         return shape
 
     def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
         way_back = getattr(F, f"{self.function}_backward")
-        return getattr(F, self.function)(x, **self.config), lambda dy: (way_back(dy, x, **self.config), {})
+        y = getattr(F, self.function)(x, **self.config)
+        if self.gradient_takes == "y":
+            return y, lambda dy: (way_back(dy, y=y), {})
+        return y, lambda dy: (way_back(dy, x, **self.config), {})
 
 
 @layers.register("ReLU")
@@ -41,6 +47,7 @@ class ReLU(_Elementwise):
     traits = Traits(kinks=(0.0,))
 
     function = "relu"
+    gradient_takes = "y"
 
 
 @layers.register("LeakyReLU")
@@ -194,6 +201,7 @@ class Sigmoid(_Elementwise):
     """
 
     function = "sigmoid"
+    gradient_takes = "y"
 
 
 @layers.register("Tanh")
@@ -206,6 +214,7 @@ class Tanh(_Elementwise):
     """
 
     function = "tanh"
+    gradient_takes = "y"
 
 
 @layers.register("Softplus")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastconv.functional._dropout import dropped
 from fastconv.layers.base import Backward, Layer
 from fastconv.layers.checks import number, require_floats
 from fastconv.layers.context import Context
@@ -16,15 +17,15 @@ from fastconv.registry import layers
 class Dropout(Layer):
     """In training, set each number to 0 with probability `rate` and divide the others by ``1 - rate``.
 
-    The expected value stays what it was, so evaluation does nothing: it returns its input itself. The random numbers come
-    from ``ctx.rng``. Source: Srivastava et al., Dropout, JMLR 2014, section 10.
+    The expected value stays what it was, so evaluation does nothing: it returns its input itself. A key from ``ctx.rng`` says
+    which are set to 0: the way back needs no mask. Source: Srivastava et al., Dropout, JMLR 2014, section 10.
 
     >>> import numpy as np
     >>> from fastconv.layers import Context
     >>> x = np.ones((1, 6), np.float32)
     >>> y, backward = Dropout(0.5).forward(Context(training=True, rng=np.random.default_rng(3)), x)
     >>> y
-    array([[2., 0., 0., 0., 0., 2.]], dtype=float32)
+    array([[2., 2., 2., 2., 0., 2.]], dtype=float32)
     >>> Dropout(0.5)(x)
     array([[1., 1., 1., 1., 1., 1.]], dtype=float32)
     """
@@ -43,7 +44,5 @@ class Dropout(Layer):
         require_floats(x)
         if not ctx.training or self.rate == 0.0:
             return x, lambda dy: (dy, {})
-        # float32 numbers for float64 inputs too: the same seed drops the same in both
-        kept = ctx.rng.random(x.shape, dtype=np.float32) >= self.rate
-        factor = x.dtype.type(1 / (1 - self.rate))
-        return x * kept * factor, lambda dy: (dy * kept * factor, {})
+        key = int(ctx.rng.integers(2**63))  # all that the way back keeps
+        return dropped(x, self.rate, key), lambda dy: (dropped(dy, self.rate, key), {})

@@ -1,7 +1,8 @@
 """What all optimizers share: the step over every parameter, clipping, schedules, the state that is saved.
 
-Parameters are updated in place, block by block: a block of the parameter, its gradient and its state lie in the cache
-while all passes of the rule go over them, and the two scratch blocks are the only memory a step uses.
+Parameters are updated in place. fastconv's own rules are kernels that go over a parameter once. Those of others are passes of
+NumPy, block by block: a block of the parameter, its gradient and its state lie in the cache meanwhile, and the two scratch
+blocks are the only memory a step uses.
 """
 
 from __future__ import annotations
@@ -24,6 +25,20 @@ class _State(NamedTuple):
 
     shape: tuple[int, ...]
     arrays: dict[str, np.ndarray]
+
+
+class Preparation(NamedTuple):
+    """What becomes of a gradient before the rule sees it, and of the parameter: ``param *= keep``, and ``grad * factor``,
+    brought into ``-limit .. limit``, plus ``decay * param``.
+    """
+
+    factor: float
+    limit: float
+    decay: float
+    keep: float
+
+
+AS_IT_IS = Preparation(1.0, math.inf, 0.0, 1.0)
 
 
 class Optimizer(Described):
@@ -133,13 +148,19 @@ class Optimizer(Described):
                 )
             self._state(name, param)
         rate = self.last_rate = self.rate
-        factor = 1.0 if self.clip_norm is None else self._factor(grads)
+        decay, decoupled = self.weight_decay, self.decoupled_weight_decay
+        how = Preparation(
+            factor=1.0 if self.clip_norm is None else self._factor(grads),
+            limit=math.inf if self.clip_value is None else self.clip_value,
+            decay=0.0 if decoupled else decay,
+            keep=1 - rate * decay if decoupled else 1.0,
+        )
         self.steps += 1
         for name, grad in grads.items():
             param = params[name]
             # a parameter that does not lie in one piece is updated in a copy
             flat = param.reshape(-1) if param.flags.c_contiguous else param.ravel()
-            self._update_blocks(flat, grad.reshape(-1), self._states[name].arrays, rate, factor)
+            self._follow(flat, grad.reshape(-1), self._states[name].arrays, rate, how)
             if not param.flags.c_contiguous:
                 param[...] = flat.reshape(param.shape)
 
@@ -209,21 +230,27 @@ class Optimizer(Described):
                 f"but the optimizer's state of it {dtype} of shape {state.shape}: use a new optimizer"
             )
 
-    def _update_blocks(
-        self, param: np.ndarray, grad: np.ndarray, state: dict[str, np.ndarray], rate: float, factor: float
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if "update" in cls.__dict__ and "_follow" not in cls.__dict__:
+            cls._follow = Optimizer._follow  # type: ignore[method-assign]  # not the kernel of a rule that was replaced
+
+    def _follow(
+        self, param: np.ndarray, grad: np.ndarray, state: dict[str, np.ndarray], rate: float, how: Preparation
     ) -> None:
+        """Change a flat parameter and its state by the rule, after what `how` says."""
         first, second = self._scratch_of(param.dtype)
         for start in range(0, param.size, BLOCK):
             rows = slice(start, min(start + BLOCK, param.size))
             block, size = grad[rows], rows.stop - start
-            if factor != 1.0:
-                block = np.multiply(block, factor, out=first[:size])
-            if self.clip_value is not None:
-                block = np.clip(block, -self.clip_value, self.clip_value, out=first[:size])
-            if self.weight_decay and self.decoupled_weight_decay:
-                param[rows] *= 1 - rate * self.weight_decay
-            elif self.weight_decay:
-                np.multiply(param[rows], self.weight_decay, out=second[:size])
+            if how.factor != 1.0:
+                block = np.multiply(block, how.factor, out=first[:size])
+            if how.limit != math.inf:
+                block = np.clip(block, -how.limit, how.limit, out=first[:size])
+            if how.keep != 1.0:
+                param[rows] *= how.keep
+            if how.decay:
+                np.multiply(param[rows], how.decay, out=second[:size])
                 block = np.add(block, second[:size], out=first[:size])
             part = {slot: array[rows] for slot, array in state.items()}
             self.update(param[rows], block, part, rate, second[:size])

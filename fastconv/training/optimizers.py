@@ -1,8 +1,7 @@
 """The optimizers: how a parameter follows its gradient.
 
-Every rule is the formula of its docstring in passes over one block, each pass with its output in place. ``p`` is the
-parameter, ``g`` its gradient, clipped and with the weight decay added, ``t`` the number of the step from 1; state
-starts at zero.
+Every rule is the formula of its docstring, a kernel that goes over a parameter once, in place. ``p`` is the parameter, ``g``
+its gradient, clipped and with the weight decay added, ``t`` the number of the step from 1; state starts at zero.
 """
 
 from __future__ import annotations
@@ -13,11 +12,16 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.functional._validate import kernels_for
+from fastconv.threads import threads_for
 from fastconv.training.names import optimizers, positive, resolve, share
-from fastconv.training.optimizer import Optimizer
+from fastconv.training.optimizer import AS_IT_IS, Optimizer, Preparation
 from fastconv.training.schedules import Schedule
 
 State = dict[str, np.ndarray]
+
+#: What a number of a parameter costs in multiply-adds, about.
+COST = 8
 
 optimizers.base = Optimizer
 
@@ -54,19 +58,19 @@ class SGD(Optimizer):
         self.slots = ("velocity",) if momentum else ()
 
     def update(self, param: np.ndarray, grad: np.ndarray, state: State, rate: float, scratch: np.ndarray) -> None:
-        if not self.momentum:
-            param -= np.multiply(grad, rate, out=scratch)
-            return
-        velocity = state["velocity"]
-        velocity *= self.momentum
-        velocity += grad
-        if self.nesterov:
-            np.multiply(velocity, self.momentum, out=scratch)
-            scratch += grad
-            scratch *= rate
-        else:
-            np.multiply(velocity, rate, out=scratch)
-        param -= scratch
+        SGD._follow(self, param, grad, state, rate, AS_IT_IS)  # not that of a subclass, which may call this
+
+    def _follow(self, param: np.ndarray, grad: np.ndarray, state: State, rate: float, how: Preparation) -> None:
+        kernels_for(param).sgd_step(
+            param,
+            grad,
+            state.get("velocity"),
+            *how[:3],
+            rate,
+            self.momentum,
+            self.nesterov,
+            threads_for(COST * param.size),
+        )
 
 
 @optimizers.register("adam")
@@ -107,18 +111,23 @@ class Adam(Optimizer):
         self.eps = positive(eps, "eps")
 
     def update(self, param: np.ndarray, grad: np.ndarray, state: State, rate: float, scratch: np.ndarray) -> None:
-        mean, square = state["mean"], state["square"]
+        Adam._follow(self, param, grad, state, rate, AS_IT_IS)  # not that of a subclass, which may call this
+
+    def _follow(self, param: np.ndarray, grad: np.ndarray, state: State, rate: float, how: Preparation) -> None:
         (b1, b2), t = self.betas, self.steps
-        mean *= b1
-        mean += grad
-        square *= b2
-        square += np.multiply(grad, grad, out=scratch)
         root = math.sqrt((1 - b2) / (1 - b2**t))  # sqrt(v / (1 - b2**t)) is root * sqrt(square)
-        np.sqrt(square, out=scratch)
-        scratch += self.eps / root
-        np.divide(mean, scratch, out=scratch)
-        scratch *= rate * (1 - b1) / (1 - b1**t) / root
-        param -= scratch
+        kernels_for(param).adam_step(
+            param,
+            grad,
+            state["mean"],
+            state["square"],
+            *how,
+            rate * (1 - b1) / (1 - b1**t) / root,
+            b1,
+            b2,
+            self.eps / root,
+            threads_for(COST * param.size),
+        )
 
 
 @optimizers.register("adamw")
@@ -182,22 +191,21 @@ class RMSprop(Optimizer):
         self.slots = ("square", "velocity") if momentum else ("square",)
 
     def update(self, param: np.ndarray, grad: np.ndarray, state: State, rate: float, scratch: np.ndarray) -> None:
-        square = state["square"]
-        square *= self.decay
-        np.multiply(grad, grad, out=scratch)
-        scratch *= 1 - self.decay
-        square += scratch
-        np.sqrt(square, out=scratch)
-        scratch += self.eps
-        np.divide(grad, scratch, out=scratch)
-        if self.momentum:
-            velocity = state["velocity"]
-            velocity *= self.momentum
-            velocity += scratch
-            np.multiply(velocity, rate, out=scratch)
-        else:
-            scratch *= rate
-        param -= scratch
+        RMSprop._follow(self, param, grad, state, rate, AS_IT_IS)  # not that of a subclass, which may call this
+
+    def _follow(self, param: np.ndarray, grad: np.ndarray, state: State, rate: float, how: Preparation) -> None:
+        kernels_for(param).rmsprop_step(
+            param,
+            grad,
+            state["square"],
+            state.get("velocity"),
+            *how[:3],
+            rate,
+            self.decay,
+            self.eps,
+            self.momentum,
+            threads_for(COST * param.size),
+        )
 
 
 def get_optimizer(optimizer: Any) -> Optimizer:

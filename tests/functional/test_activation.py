@@ -44,6 +44,12 @@ def numbers(dtype):
     return np.concatenate((-sizes, sizes)).astype(dtype)
 
 
+def vanished(name, keywords, dtype):
+    """Return the size, in units of the tolerance, below which only the size of a result is asked for."""
+    # in single precision the normal distribution function is right to 2e-7, not to its last digits where it vanishes
+    return 0.2 if name == "gelu" and not keywords and dtype == np.float32 else 1e-5
+
+
 @forms
 @dtypes
 def test_equals_the_reference_in_double_precision(isa, name, keywords, dtype):
@@ -52,9 +58,8 @@ def test_equals_the_reference_in_double_precision(isa, name, keywords, dtype):
     dy = np.random.default_rng(0).standard_normal(x.shape).astype(dtype)
     exact, exact_dy = x.astype(np.float64), dy.astype(np.float64)
     tolerance = 32 * np.finfo(dtype).eps
-    tiny = 1e-5  # of a number that has almost vanished only the size is asked for
     y = getattr(reference, name)(exact, **keywords)
-    np.testing.assert_allclose(forward(x), y, rtol=tolerance, atol=tiny * tolerance)
+    np.testing.assert_allclose(forward(x), y, rtol=tolerance, atol=vanished(name, keywords, dtype) * tolerance)
     # a gradient is a sum whose parts may cancel
     dx = getattr(reference, f"{name}_backward")(exact_dy, exact, **keywords)
     np.testing.assert_allclose(backward(dy, x), dx, rtol=tolerance, atol=np.abs(dy).max() * tolerance)
@@ -76,7 +81,24 @@ def test_equals_scipy(isa, name, formula, dtype):
     x = numbers(dtype)
     tolerance = 32 * np.finfo(dtype).eps
     want = formula(x.astype(np.float64))
-    np.testing.assert_allclose(getattr(functional, name)(x), want, rtol=tolerance, atol=1e-5 * tolerance)
+    atol = vanished(name, {}, dtype) * tolerance
+    np.testing.assert_allclose(getattr(functional, name)(x), want, rtol=tolerance, atol=atol)
+
+
+@pytest.mark.parametrize("name", ["relu", "sigmoid", "tanh"])
+@dtypes
+def test_gradient_from_the_output(isa, threads, name, dtype):
+    x = numbers(dtype)
+    dy = np.random.default_rng(0).standard_normal(x.shape).astype(dtype)
+    backward = getattr(functional, f"{name}_backward")
+    got = backward(dy, y=getattr(functional, name)(x))
+    np.testing.assert_allclose(got, backward(dy, x), rtol=0, atol=np.abs(dy).max() * 32 * np.finfo(dtype).eps)
+    with pytest.raises(ValueError, match=f"{name}_backward takes either x or y, got both"):
+        backward(dy, x, y=x)
+    with pytest.raises(ValueError, match=f"{name}_backward takes either x or y, got neither"):
+        backward(dy)
+    with pytest.raises(ValueError, match=r"dy must have shape .* \(the shape of y\)"):
+        backward(dy, y=x[1:])
 
 
 @settings(max_examples=10)
@@ -122,7 +144,9 @@ def test_every_number_there_is(isa, name, keywords, dtype):
     y, dx = forward(x), backward(np.ones_like(x), x)
     want = getattr(reference, name)(x.astype(np.float64), **keywords)
     with np.errstate(over="ignore"):
-        np.testing.assert_allclose(y, want.astype(dtype), rtol=1e-5 if dtype == np.float32 else 1e-12, atol=1e-35)
+        rtol = 1e-5 if dtype == np.float32 else 1e-12
+        atol = max(1e-35, (vanished(name, keywords, dtype) - 1e-5) * rtol)
+        np.testing.assert_allclose(y, want.astype(dtype), rtol=rtol, atol=atol)
     assert np.isfinite(dx[~np.isnan(x)]).all()
     nan = np.full(2, np.nan, dtype)
     want = getattr(reference, f"{name}_backward")(np.ones_like(nan), nan, **keywords)

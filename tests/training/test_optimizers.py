@@ -100,6 +100,41 @@ def test_one_step_by_hand() -> None:
 
 
 @EVERY
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_kernel_gives_the_same_bits_on_any_number_of_threads(isa, make: Callable[[], Optimizer], dtype) -> None:
+    rng = np.random.default_rng(1)
+    start, *grads = rng.normal(size=(4, 20_011)).astype(dtype)
+    results = []
+    for threads in (1, 2, 3, 4):
+        optimizer, params = make(), {"p": start.copy()}
+        with fastconv.num_threads(threads):
+            for grad in grads:
+                optimizer.step(params, {"p": grad})
+        results.append(params["p"])
+        assert params["p"].tobytes() == results[0].tobytes()
+    norms = [np.sqrt(np.square(grad.astype(np.float64)).sum()) for grad in grads]
+    factors = [min(1.0, optimizer.clip_norm / norm) if optimizer.clip_norm else 1.0 for norm in norms]
+    exact = formula(make(), start.astype(np.float64), [grad.astype(np.float64) for grad in grads], factors)
+    np.testing.assert_allclose(results[0], exact, rtol=1e-5 if dtype == np.float32 else 1e-12, atol=1e-6)
+
+
+@EVERY
+def test_a_rule_that_was_replaced_is_followed(make: Callable[[], Optimizer]) -> None:
+    class Twice(type(make())):  # type: ignore[misc]
+        def update(self, param, grad, state, rate, scratch):
+            super().update(param, grad, state, rate, scratch)
+            param -= 1
+
+    ours, theirs = {"p": np.ones(5)}, {"p": np.ones(5)}
+    make().step(ours, {"p": np.arange(5.0)})
+    optimizer = make()
+    replaced = Twice.__new__(Twice)
+    replaced.__dict__.update(optimizer.__dict__)
+    replaced.step(theirs, {"p": np.arange(5.0)})
+    np.testing.assert_allclose(theirs["p"], ours["p"] - 1, rtol=1e-12)
+
+
+@EVERY
 def test_in_place_in_float32_and_gradients_untouched(make: Callable[[], Optimizer]) -> None:
     params, grads = problem(np.float32)
     same = dict(params)
