@@ -11,7 +11,7 @@ from fastconv.functional._validate import float_array, kernels_for
 from fastconv.threads import threads_for
 
 #: What mixing the bits of a place costs in multiply-adds, about.
-MIX_COST = 8
+MIX_COST = 2
 
 
 def dropped(x: NDArray[Any], rate: float, key: int) -> NDArray[Any]:

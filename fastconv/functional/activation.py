@@ -16,8 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from fastconv.functional._validate import float_array, kernels_for, real_number, require_shape
 from fastconv.threads import threads_for
 
-#: What one number costs in multiply-adds, about: a comparison, or a dozen terms of a series.
-CHEAP, DEAR = 2, 30
+#: What a number counts in multiply-adds where threads share them: a comparison waits for memory, a dozen terms of a series do
+#: not. Counted by their arithmetic, arrays would be split whose end comes before a second thread has begun.
+CHEAP, DEAR = 1, 4
 
 #: The constants for which mean 0 and variance 1 are a fixed point (Klambauer et al. 2017, equation 14).
 SELU_ALPHA = 1.6732632423543772848170429916717

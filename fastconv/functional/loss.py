@@ -12,7 +12,7 @@ from fastconv.geometry import integer
 from fastconv.threads import threads_for
 
 #: What an exponential costs in multiply-adds, about.
-EXP_COST = 20
+EXP_COST = 4
 
 
 def softmax(x: ArrayLike, *, axis: int = -1) -> NDArray[Any]:

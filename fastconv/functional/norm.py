@@ -18,7 +18,7 @@ from fastconv.threads import threads_for
 Gradients = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 
 #: Multiply-adds for each number, about: of the sums and the map, and as many again on the way back.
-COST = 4
+COST = 2
 
 #: The gradients of scale and bias are summed over at most so many parts of the rows, of at least so many rows each.
 PARTS, PART_ROWS = 64, 64

@@ -21,7 +21,7 @@ from fastconv.training.schedules import Schedule
 State = dict[str, np.ndarray]
 
 #: What a number of a parameter costs in multiply-adds, about.
-COST = 8
+COST = 2
 
 optimizers.base = Optimizer
 
