@@ -19,6 +19,7 @@ cdef extern from *:
         return (const real *)((uintptr_t)NOTHING + (((uintptr_t)x - (uintptr_t)NOTHING) & there));
     }
     """
+    void __builtin_prefetch(const void *at, int writes, int keep) nogil
     vec held(const real *x) nogil
     const real *or_nothing(const real *x, Py_ssize_t place, Py_ssize_t low, Py_ssize_t size) nogil
     const real *NOTHING
@@ -29,8 +30,9 @@ cdef enum:
     DEPTHWISE_COLS = 8       # outputs of a tile: the sums of one vector of channels are 8 of at least 16 registers
     DEPTHWISE_TAPS = 7       # the longest row of a kernel that is kept in registers
     GRADIENT_SUMS = 8192     # of a weight gradient that a task holds: in the first-level cache, unless one vector has more
-    DEPTHWISE_STRIP = 4096   # columns times channels of a strip: its next row of outputs finds the inputs in a near cache
+    DEPTHWISE_STRIP = 8192   # columns times channels of a strip: its next row of outputs finds the inputs in a near cache
     DEPTHWISE_CHANNELS = 256 # of a task
+    DEPTHWISE_FAR = 8388608  # bytes of both arrays that no near cache holds: then lines are asked for ahead, which costs some time
 
 
 cdef struct Depthwise:
@@ -44,13 +46,15 @@ cdef struct Depthwise:
     const real *weight
     const real *bias
     real *y
-    bint plain, padded
+    bint plain, padded, far
     Py_ssize_t batch, channels, per_tap, size_d, size_h, size_w, kernel_h, kernel_w, out_d, out_h, out_w
 
 
 cdef struct Rows:
     # the rows of a window that lie inside the image: d of them, and h in each; the steps between them
     Py_ssize_t d, h, x_d, x_h, weight_d, weight_h, weight_w
+    # how many rows after the last one the next line begins to use, where they are far away
+    Py_ssize_t ahead
     # along a row
     Axis w
     const real *x
@@ -135,6 +139,18 @@ cdef inline bint too_near(const int cols, const Rows *r, const real *x, Py_ssize
     return end - x < (r.d - 1) * r.x_d + (r.h - 1) * r.x_h + span * channels + LANES
 
 
+cdef inline bint is_far(Py_ssize_t items) noexcept nogil:
+    return items > DEPTHWISE_FAR // <Py_ssize_t> sizeof(real)
+
+
+cdef inline void fetch_ahead(const int cols, const Rows *r, const real *x, Py_ssize_t channels) noexcept nogil:
+    """Ask for what the next line reads first: a tile jumps from pixel to pixel, which no prefetcher of a processor foresees."""
+    cdef Py_ssize_t i, k
+    for k in range(r.ahead):
+        for i in range(cols):
+            __builtin_prefetch(x + (r.h + k) * r.x_h + i * channels, 0, 3)
+
+
 cdef inline void depthwise_vectors(
     const int cols, const int taps, const int stride, const Depthwise *p, const Rows *r,
     Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, real *y,
@@ -166,6 +182,10 @@ cdef inline void depthwise_vectors(
     while c < end:
         c = min(c, p.channels - LANES)
         bias = p.bias + c if p.bias else NOTHING
+        if r.ahead:
+            fetch_ahead(cols * max(stride, 1), r, x + c, p.channels)
+            for k in range(cols):
+                __builtin_prefetch(y + c + p.out_w * p.channels + k * y_step, 1, 3)
         if inside:
             depthwise_tile(cols, taps, stride, True, r, x + c, r.weight + c, bias, y + c, p.channels, y_step, 0, 0)
         else:
@@ -341,6 +361,7 @@ cdef void depthwise_line(
         return
     r.d, r.h = taps_inside(&axis_d, d, &tap_d), taps_inside(&axis_h, h, &tap_h)
     r.x_d, r.x_h = axis_d.dilation * p.size_h * per_row, axis_h.dilation * per_row
+    r.ahead = min(axis_h.stride, axis_h.taps) if p.far else 0
     r.weight_d, r.weight_h = axis_d.tap_step * p.kernel_h * per_weight, axis_h.tap_step * per_weight
     r.x = p.x + (
         (n * p.size_d + d * axis_d.stride + axis_d.origin + tap_d * axis_d.dilation) * p.size_h
@@ -409,6 +430,7 @@ def depthwise(
     p.plain = not all_finite(p.weight, weight.shape[0] * p.kernel_h * p.kernel_w * p.channels)
     p.padded = p.plain and not adjoint
     p.x_end = p.x + x.shape[0] * p.size_d * p.size_h * p.size_w * p.channels
+    p.far = is_far((p.x_end - p.x) + p.batch * p.out_d * p.out_h * p.out_w * p.channels)
     p.per_tap = p.channels
     taps = weight.shape[0] * p.kernel_h * p.kernel_w
     wide = NULL

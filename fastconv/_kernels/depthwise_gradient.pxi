@@ -62,6 +62,7 @@ cdef inline void depthwise_gradient_vectors(
     cdef Py_ssize_t size = max(r.w.size - start - low, <Py_ssize_t> 0)
     cdef bint inside = low == 0 and size > (cols - 1) * r.w.stride + (r.w.taps - 1) * r.w.dilation
     cdef const real *x = r.x + start * p.channels
+    cdef Py_ssize_t i
     dy += column * p.channels
     if p.channels < LANES and (
         p.dy_end - dy < (cols - 1) * p.channels + LANES or too_near(cols, r, x, p.channels, p.x_end)
@@ -70,6 +71,10 @@ cdef inline void depthwise_gradient_vectors(
         return
     while c < end:
         c = max(min(c, p.channels - LANES), <Py_ssize_t> 0)
+        if r.ahead:
+            fetch_ahead(cols * max(stride, 1), r, x + c, p.channels)
+            for i in range(cols):
+                __builtin_prefetch(dy + c + (r.w.rows + i) * p.channels, 0, 3)
         if inside:
             depthwise_gradient_tile(cols, taps, stride, True, r, x + c, dy + c, sums, p.channels, 0, 0)
         else:
@@ -179,6 +184,7 @@ cdef void depthwise_gradient_line(
     r.w = p.w
     r.d, r.h = taps_inside(&p.d, d, &tap_d), taps_inside(&p.h, h, &tap_h)
     r.x_d, r.x_h = p.d.dilation * p.h.size * per_row, p.h.dilation * per_row
+    r.ahead = min(p.h.stride, p.h.taps) if is_far((p.x_end - p.x) + (p.dy_end - p.dy)) else 0
     r.weight_h = p.w.taps * LANES
     r.weight_d = p.h.taps * r.weight_h
     r.x = p.x + (
