@@ -30,7 +30,12 @@ if X86:
 #: Suffix of the module -> C type of its arrays.
 DTYPES = {"f32": "float", "f64": "double"}
 
-OPTIMIZE = ["-O3", "-std=gnu11", "-funroll-loops", "-fno-math-errno", "-fno-trapping-math", "-g0"]
+#: What is to be unrolled has constant bounds, and gcc unrolls it without being told to; more only makes the wheel larger, like the
+#: tables for exceptions, which C has not.
+OPTIMIZE = [
+    *("-O3", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-g0"),
+    *("-fno-asynchronous-unwind-tables", "-fno-unwind-tables"),
+]
 
 #: gcc unrolls and inlines the register tile whole only when it may make large functions; others do not know these.
 GCC_ONLY = [

@@ -41,6 +41,8 @@ def test_layer(layer, check):
 
 def run_pytest(folder: Path, *arguments: str) -> str:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(folder)])}
+    # alone: where fastconv is installed, pytest would load its plugin a second time
+    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     command = [sys.executable, "-m", "pytest", "-p", "fastconv_pytest", "-p", "no:cacheprovider", "-rA", *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120).stdout
 
