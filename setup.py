@@ -30,8 +30,8 @@ if X86:
 #: Suffix of the module -> C type of its arrays.
 DTYPES = {"f32": "float", "f64": "double"}
 
-#: What is to be unrolled has constant bounds, and gcc unrolls it without being told to; more only makes the wheel larger, like the
-#: tables for exceptions, which C has not.
+#: What is to be unrolled has constant bounds, and gcc does so unasked; more only makes the wheel larger, like tables for
+#: exceptions, which C has not.
 OPTIMIZE = [
     *("-O3", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-g0"),
     *("-fno-asynchronous-unwind-tables", "-fno-unwind-tables"),
