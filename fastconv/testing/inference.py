@@ -103,7 +103,7 @@ def shapes_for(layer: Layer, typical: Shapes | None = None) -> tuple[Shapes, lis
     if layer.built:
         return typical, [typical]
     candidates = [shapes for rank in ranks for shapes in _candidates(rank, arity)]
-    accepted = [shapes for shapes in candidates if _takes(layer, shapes)]
+    accepted = [shapes for shapes in candidates if _refusal(layer, shapes) is None]
     accepted = by_size({*accepted, typical})
     if len(accepted) > _MOST:  # the smallest, and others from all sizes
         small = _MOST // 2
@@ -119,19 +119,22 @@ def by_size(variants: Iterable[Shapes]) -> list[Shapes]:
 def _found(layer: Layer) -> tuple[Shapes, list[int], int]:
     """Return shapes that a layer computes, all ranks that its `output_shape` takes, and the number of its inputs."""
     taken: dict[int, Shapes] = {}
+    refusal: Exception | None = None
     for arity in _arities(layer):
         for rank, channels in itertools.product((2, 1, 3, 0), (4, 6, 12, 3, 2, 1)):
             shapes = ((*_TYPICAL[:rank], channels),) * arity
-            if rank not in taken and _takes(layer, shapes):
-                taken[rank] = shapes
+            if rank not in taken:
+                refusal = _refusal(layer, shapes)
+                if refusal is None:
+                    taken[rank] = shapes
         # where none works it is the layer that is wrong, and the checks say so
         working = [shapes for shapes in taken.values() if _runs(layer, shapes)] or list(taken.values())
         if working:
             return working[0], sorted(taken), arity
     raise ValueError(
         f"no input shapes were found that output_shape of {layer.label} takes: give input_shapes=[(8, 8, 3)], "
-        f"without the batch axis"
-    )
+        f"without the batch axis (the last one tried: {type(refusal).__name__}: {refusal})"
+    ) from refusal
 
 
 def _arities(layer: Layer) -> list[int]:
@@ -141,12 +144,13 @@ def _arities(layer: Layer) -> list[int]:
     return [sum(parameter.default is parameter.empty for parameter in parameters)]
 
 
-def _takes(layer: Layer, shapes: Shapes) -> bool:
+def _refusal(layer: Layer, shapes: Shapes) -> Exception | None:
+    """Return what `output_shape` raises, or copying the layer; None where it takes the shapes."""
     try:
         shape_of(copy.deepcopy(layer), shapes)
-    except Exception:  # what it raises is the business of the checks
-        return False
-    return True
+    except Exception as error:  # what it raises is the business of the checks
+        return error
+    return None
 
 
 def _works(layer: Layer, typical: Shapes, shapes: Shapes) -> bool:

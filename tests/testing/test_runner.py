@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 
 import numpy as np
 import pytest
@@ -170,6 +171,16 @@ def test_a_layer_whose_shapes_nobody_finds():
     register("test.Picky")(Picky)
     results = check_layer(Picky(), input_shapes=[(11, 13, 9)], max_examples=1, on_fail="return")
     assert all(result.ok for result in results)
+
+
+def test_a_layer_that_cannot_be_copied():
+    class Locked(Plain):
+        def __init__(self):
+            super().__init__()
+            self.lock = threading.Lock()
+
+    with pytest.raises(ValueError, match=r"the last one tried: TypeError: cannot pickle '_thread.lock' object"):
+        check_layer(Locked())
 
 
 def test_a_class_that_nobody_can_make():
