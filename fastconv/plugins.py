@@ -34,12 +34,12 @@ from fastconv.registry import Registry
 
 __all__ = ["GROUPS", "Plugin", "PluginLoadError", "PluginWarning", "entries", "examine", "prefer", "refresh"]
 
-#: Group -> the module and the name of its registry; what is reserved has none.
+#: Group -> the name of its registry and the module that says what its members must be; what is reserved has none.
 _REGISTRIES = {
-    "fastconv.layers": ("fastconv.registry", "layers"),
-    "fastconv.losses": ("fastconv.training.names", "losses"),
-    "fastconv.optimizers": ("fastconv.training.names", "optimizers"),
-    "fastconv.callbacks": ("fastconv.training.names", "callbacks"),
+    "fastconv.layers": ("fastconv.layers.base", "registry"),
+    "fastconv.losses": ("fastconv.training.losses", "losses"),
+    "fastconv.optimizers": ("fastconv.training.optimizers", "optimizers"),
+    "fastconv.callbacks": ("fastconv.training.callback", "callbacks"),
     "fastconv.datasets": ("fastconv.data.load", "registry"),
     "fastconv.models": ("fastconv.networks", "registry"),
 }

@@ -163,6 +163,7 @@ def test_every_plugin_is_examined_in_a_process_of_its_own(folder: Folder) -> Non
         "exits": "import os; os._exit(0)",
         "hangs": "import time\nwhile True: time.sleep(1)",
         "raises": "import sys; print('out'); sys.exit('no')",
+        "stranger": "class Twice: pass",
     }
     points = {f"all.{name}": f"all_{name}:Twice" for name in sources}
     folder.install("all", "1", points, {f"all_{name}": source for name, source in sources.items()})
@@ -178,6 +179,7 @@ def test_every_plugin_is_examined_in_a_process_of_its_own(folder: Folder) -> Non
     )
     assert "could not be imported: SystemExit: no (it calls sys.exit)" in str(found["all.raises"].error)
     assert "all_raises.py" in str(found["all.raises"].details)
+    assert "only a subclass of fastconv.layers.Layer can be registered" in str(found["all.stranger"].error)
     assert not [name for name in sys.modules if name.startswith("all_")]
     with pytest.raises(ValueError, match="timeout must be a number of seconds greater than 0, got 0"):
         plugins.examine(timeout=0)
