@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastconv.fusion import fused
 from fastconv.layers.base import Backward, Layer, connect, ensure_built, run, run_backward, shape_of
 from fastconv.layers.context import Context
 from fastconv.layers.symbol import Node, Shape, Symbol
@@ -24,12 +25,16 @@ WayBack = Callable[[Sequence[Any]], tuple[list[Any], Gradients]]
 
 
 class Step(NamedTuple):
-    """One use of a layer: the slots it reads, the slots it writes, and the slots that nobody reads after it."""
+    """One use of a layer: the slots it reads and writes; in a program also those that nobody reads after it.
+
+    `runs` is what computes: the layer itself, or one that does the work of several and has its parameters.
+    """
 
     layer: Layer
     reads: tuple[int, ...]
     writes: tuple[int, ...]
-    frees: tuple[int, ...]
+    runs: Layer
+    frees: tuple[int, ...] = ()
 
 
 class Graph:
@@ -54,24 +59,15 @@ class Graph:
         self.input_names = [symbol.name for symbol in inputs]
         self.outputs = tuple(slots[id(symbol)] for symbol in outputs)
         self.slots = len(slots)
-        self.steps = self._steps(nodes, slots)
+        self.steps = [self._step(node, slots) for node in nodes]
+        self._program = _freeing(fused(self.steps, self.outputs), self.outputs)
         self.layers = _unique(step.layer for step in self.steps)
         self._symbols: tuple[tuple[Symbol, ...], tuple[Symbol, ...]] | None = tuple(inputs), tuple(outputs)
         self._plans: dict[bool, list[bool]] = {}
 
-    def _steps(self, nodes: list[Node], slots: dict[int, int]) -> list[Step]:
-        last: dict[int, int] = {}
-        for at, node in enumerate(nodes):
-            # a slot that nobody reads is free once it is written
-            last.update((slots[id(symbol)], at) for symbol in (*node.outputs, *node.inputs))
-        steps = []
-        for at, node in enumerate(nodes):
-            reads = tuple(slots[id(symbol)] for symbol in node.inputs)
-            writes = tuple(slots[id(symbol)] for symbol in node.outputs)
-            touched = dict.fromkeys((*reads, *writes))
-            frees = tuple(slot for slot in touched if last[slot] == at and slot not in self.outputs)
-            steps.append(Step(node.layer, reads, writes, frees))
-        return steps
+    def _step(self, node: Node, slots: dict[int, int]) -> Step:
+        reads, writes = (tuple(slots[id(symbol)] for symbol in some) for some in (node.inputs, node.outputs))
+        return Step(node.layer, reads, writes, node.layer)
 
     def __getstate__(self) -> dict[str, Any]:
         # symbols hold each other in one long chain, which copy and pickle would follow recursively
@@ -149,9 +145,9 @@ class Graph:
         values: list[Any] = [*xs, *[None] * (self.slots - len(xs))]
         closures: list[Backward | None] = []
         shapes: list[Any] = [getattr(value, "shape", None) for value in values]  # kept when the arrays are gone
-        for step in self.steps:
+        for step in self._program:
             context = wanted if any(flows[slot] for slot in step.reads) else unwanted
-            y, backward = run(step.layer, context, [values[slot] for slot in step.reads])
+            y, backward = run(step.runs, context, [values[slot] for slot in step.reads])
             if len(step.writes) > 1 and not (isinstance(y, tuple) and len(y) == len(step.writes)):
                 raise ValueError(
                     f"forward of {step.layer.label} must return a tuple of its {len(step.writes)} outputs first"
@@ -170,7 +166,7 @@ class Graph:
         def way_back(dys: Sequence[Any]) -> tuple[list[Any], Gradients]:
             if ctx.inference:
                 raise RuntimeError("this pass was for inference, which keeps nothing for the way back")
-            if len(closures) != len(self.steps):
+            if len(closures) != len(self._program):
                 raise RuntimeError("the way back was used already and its memory is free: run forward again")
             _require_gradients(dys, [shapes[slot] for slot in self.outputs])
             return self._backward(flows, closures, shapes, dys)
@@ -184,7 +180,7 @@ class Graph:
         for slot, dy in zip(self.outputs, dys, strict=True):
             if dy is not None:
                 slots.add(slot, dy)
-        for step in reversed(self.steps):
+        for step in reversed(self._program):
             backward = closures.pop()
             dy = [slots.take(slot) for slot in step.writes]
             if backward is None or all(part is None for part in dy):
@@ -195,7 +191,7 @@ class Graph:
                     np.zeros(shapes[at], dtype) if part is None else part
                     for part, at in zip(dy, step.writes, strict=True)
                 ]
-            dx, gradients = run_backward(step.layer, backward, tuple(dy) if len(dy) > 1 else dy[0])
+            dx, gradients = run_backward(step.runs, backward, tuple(dy) if len(dy) > 1 else dy[0])
             del backward, dy
             for name, gradient in gradients.items():
                 params.add((id(step.layer), name), gradient)
@@ -248,6 +244,20 @@ class _Sum:
 
     def items(self) -> ItemsView[Any, Any]:
         return self._arrays.items()
+
+
+def _freeing(steps: Sequence[Step], outputs: Sequence[int]) -> list[Step]:
+    """Return the steps, each with the slots that nobody reads after it."""
+    last: dict[int, int] = {}
+    for at, step in enumerate(steps):
+        # a slot that nobody reads is free once it is written
+        last.update((slot, at) for slot in (*step.writes, *step.reads))
+    return [
+        step._replace(
+            frees=tuple(s for s in dict.fromkeys((*step.reads, *step.writes)) if last[s] == at and s not in outputs)
+        )
+        for at, step in enumerate(steps)
+    ]
 
 
 def _per_input(step: Step, dx: Any) -> tuple[Any, ...]:

@@ -91,6 +91,12 @@ def _batch_norm(x: np.ndarray, scale: np.ndarray, bias: np.ndarray) -> Arrays:
     return y, evaluated, mean, var, *functional.batch_norm_backward(y, x, scale, mean, var)
 
 
+def _batch_norm_relu(x: np.ndarray, scale: np.ndarray, bias: np.ndarray) -> Arrays:
+    y, mean, var = functional.batch_norm_relu(x, scale, bias)
+    evaluated, _, _ = functional.batch_norm_relu(x, scale, bias, residual=x, mean=mean, var=var)
+    return y, evaluated, mean, var, *functional.batch_norm_relu_backward(x, x, scale, bias, mean, var)
+
+
 def _group_norm(x: np.ndarray, scale: np.ndarray, bias: np.ndarray) -> Arrays:
     y = functional.group_norm(x, 8, scale, bias)
     return y, *functional.group_norm_backward(y, x, 8, scale)
@@ -138,6 +144,7 @@ OPERATIONS = [
     _of_shape("nearest", "upsample", 2),
     _of_shape("bilinear", "upsample", (2, 3), mode="bilinear"),
     Operation("batch_norm", "batch_norm", [(2, 50, 52, 40), (40,), (40,)], _batch_norm),
+    Operation("batch_norm_relu", "batch_norm_relu", [(2, 50, 52, 40), (40,), (40,)], _batch_norm_relu),
     Operation("group_norm", "group_norm", [(5, 50, 52, 40), (40,), (40,)], _group_norm),
     Operation("layer_norm", "layer_norm", [(2, 50, 52, 40), (40,), (40,)], _layer_norm),
     _of_x("approximate", "gelu", approximate=True),

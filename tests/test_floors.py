@@ -24,6 +24,7 @@ FLOORS = {
     "threads": 1,
     "functional": 2,
     "layers": 3,
+    "fusion": 4,
     "graph": 4,
     "model": 4,
     "provenance": 4,

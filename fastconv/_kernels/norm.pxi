@@ -12,16 +12,19 @@ cdef enum:
     CHUNKS = 64        # of a single set, at most
     CHUNK = 16384      # numbers, at least
     SUMS = 4           # for each number of a line: of x - origin, its square, dy, dy * (x - origin)
-    TABLES = 5         # origin, mean, factor, shift, share
+    TABLES = 6         # origin, mean, factor, shift, share, bias
 
 cdef struct Norm:
     Py_ssize_t sets, items, pixels, channels, groups, width   # items: numbers of a set
     Py_ssize_t chunk, chunks                                  # numbers of a chunk, chunks of a set
     bint given          # whether mean and variance are given
     bint through        # whether gradients flow through them
+    bint rectified      # whether gradients come back through a ReLU of the output
+    real low            # the least output: 0 for a ReLU of it, else -infinity
     double eps
     const real *scale
-    const real *bias
+    const real *bias    # NULL where a gradient does not need it
+    const real *residual   # what is added to the output, or NULL
     real *mean          # (C,) or NULL: given, or written where it is not
     real *var
 
@@ -29,6 +32,7 @@ cdef struct Norm:
 cdef Norm normalization(Py_ssize_t items, Py_ssize_t channels, Py_ssize_t sets, Py_ssize_t groups, double eps) noexcept nogil:
     cdef Norm n
     n.sets, n.items, n.channels, n.groups, n.eps = sets, items // sets, channels, groups, eps
+    n.rectified, n.low, n.residual = False, -INFINITY, NULL
     n.pixels = n.items // channels
     n.width = max(LINE // channels, <Py_ssize_t> 1) * channels
     n.chunk, n.chunks = n.items, 1
@@ -67,17 +71,27 @@ cdef inline void products_into_doubles(
         products[i] += q[i] + (<double> b[i] - <double> origin[i]) * s[i]
 
 
+cdef inline vec passed(vec dy, vec x, vec mean, vec share, vec bias) noexcept nogil:
+    """What of dy goes back through a ReLU of the output, which is computed again, with the roundings of `map_lines`."""
+    return where(above((x - mean) * share + bias, broadcast(0)), dy)
+
+
 cdef inline void sum_block(
-    const bint squares, const bint gradients, const real *dy, const real *x, const Py_ssize_t lines, Py_ssize_t width,
-    const real *origin, double *sums,
+    const bint squares, const bint gradients, const bint rectified, const real *dy, const real *x, Py_ssize_t lines,
+    Py_ssize_t width, const real *origin, double *sums,
 ) noexcept nogil:
     """Add a few lines to the sums. Around the first line no digits are lost, however far from 0 the numbers lie."""
     cdef Py_ssize_t j = 0, at, r
     cdef vec base, d, g, first, second, total, product
+    cdef vec mean = broadcast(0), share = broadcast(0), bias = broadcast(0)
     while j < width:
         at = min(j, width - LANES)   # the last vector overlaps the one before, and skips what that has summed
         base = (<const vec *> (x + at))[0]
         first = second = total = product = broadcast(0)
+        if rectified:
+            mean = (<const vec *> (origin + width + at))[0]
+            share = (<const vec *> (origin + 4 * width + at))[0]
+            bias = (<const vec *> (origin + 5 * width + at))[0]
         for r in range(lines):
             d = (<const vec *> (x + r * width + at))[0] - base
             if squares:
@@ -85,6 +99,8 @@ cdef inline void sum_block(
                 second = second + d * d
             if gradients:
                 g = (<const vec *> (dy + r * width + at))[0]
+                if rectified:
+                    g = passed(g, (<const vec *> (x + r * width + at))[0], mean, share, bias)
                 total = total + g
                 product = product + g * d
         if squares:
@@ -97,28 +113,30 @@ cdef inline void sum_block(
 
 
 cdef inline void sum_numbers(
-    const bint squares, const bint gradients, const real *dy, const real *x, Py_ssize_t items, Py_ssize_t width,
-    const real *origin, double *sums,
+    const bint squares, const bint gradients, const bint rectified, const real *dy, const real *x, Py_ssize_t items,
+    Py_ssize_t width, const real *origin, double *sums,
 ) noexcept nogil:
-    """sums (SUMS, width) = those over lines of x, of which the last may be cut short."""
-    cdef Py_ssize_t i = 0, c
+    """sums (SUMS, width) = those over lines of x, of which the last may be cut short; `origin` begins the tables."""
+    cdef Py_ssize_t i = 0, lines, c
     cdef double d
+    cdef real g
     for c in range(0 if squares else 2 * width, (4 if gradients else 2) * width):
         sums[c] = 0
-    while items - i >= BLOCK_LINES * width:
-        sum_block(squares, gradients, dy + i, x + i, BLOCK_LINES, width, origin, sums)
-        i += BLOCK_LINES * width
-    if items - i >= width:
-        sum_block(squares, gradients, dy + i, x + i, (items - i) // width, width, origin, sums)
-        i += (items - i) // width * width
+    while items - i >= width:
+        lines = min((items - i) // width, <Py_ssize_t> BLOCK_LINES)
+        sum_block(squares, gradients, rectified, dy + i, x + i, lines, width, origin, sums)
+        i += lines * width
     for c in range(items - i):
         d = <double> x[i + c] - <double> origin[c]
         if squares:
             sums[c] += d
             sums[width + c] += d * d
         if gradients:
-            sums[2 * width + c] += <double> dy[i + c]
-            sums[3 * width + c] += <double> dy[i + c] * d
+            g = dy[i + c]
+            if rectified:
+                g = g if (x[i + c] - origin[width + c]) * origin[4 * width + c] + origin[5 * width + c] > 0 else 0
+            sums[2 * width + c] += <double> g
+            sums[3 * width + c] += <double> g * d
 
 
 cdef void sum_chunk(
@@ -127,11 +145,13 @@ cdef void sum_chunk(
     """The sums of one chunk of a set that begins at x; dy is NULL where no gradient is wanted."""
     cdef Py_ssize_t start = chunk * n.chunk, items = min(n.chunk, n.items - start)
     if dy == NULL:
-        sum_numbers(True, False, NULL, x + start, items, n.width, origin, sums)
+        sum_numbers(True, False, False, NULL, x + start, items, n.width, origin, sums)
+    elif n.rectified:
+        sum_numbers(False, True, True, dy + start, x + start, items, n.width, origin, sums)
     elif n.given:
-        sum_numbers(False, True, dy + start, x + start, items, n.width, origin, sums)
+        sum_numbers(False, True, False, dy + start, x + start, items, n.width, origin, sums)
     else:
-        sum_numbers(True, True, dy + start, x + start, items, n.width, origin, sums)
+        sum_numbers(True, True, False, dy + start, x + start, items, n.width, origin, sums)
 
 
 cdef void repeat_line(real *table, Py_ssize_t width, Py_ssize_t channels) noexcept nogil:
@@ -141,11 +161,24 @@ cdef void repeat_line(real *table, Py_ssize_t width, Py_ssize_t channels) noexce
 
 
 cdef void set_origin(const Norm *n, const real *x, real *tables) noexcept nogil:
-    """What sums are taken around: the mean where it is known, else the first pixel, which is not far from it."""
-    cdef Py_ssize_t c
+    """What sums are taken around: the mean where it is known, else the first pixel, which is not far from it.
+
+    Also the output's own tables, for gradients through a ReLU of it.
+    """
+    cdef Py_ssize_t c, i
     for c in range(n.channels):
         tables[c] = n.mean[c] if n.given else x[c]
-    repeat_line(tables, n.width, n.channels)
+        if n.rectified:
+            tables[n.width + c] = n.mean[c]
+            tables[4 * n.width + c] = factor_of(n, c, n.var[c])
+            tables[5 * n.width + c] = n.bias[c]
+    for i in range(TABLES if n.rectified else 1):
+        repeat_line(tables + i * n.width, n.width, n.channels)
+
+
+cdef inline real factor_of(const Norm *n, Py_ssize_t c, real var) noexcept nogil:
+    """What the distance from the mean is multiplied by."""
+    return <real> (n.scale[c] / sqrt(<double> var + n.eps))
 
 
 cdef void add_up(const Norm *n, bint gradients, double *sums) noexcept nogil:
@@ -183,16 +216,17 @@ cdef void group_statistics(
 
 
 cdef void forward_tables(const Norm *n, double *sums, real *tables) noexcept nogil:
-    """Mean, factor and shift of y = (x - mean) * factor + shift."""
+    """Mean, factor, shift and share of y = (x - mean) * factor + shift + residual * share."""
     cdef Py_ssize_t g, c, size = n.channels // n.groups
     cdef double mean, var
     for g in range(n.groups):
         group_statistics(n, tables, sums, g * size, (g + 1) * size, &mean, &var)
         for c in range(g * size, (g + 1) * size):
             tables[n.width + c] = <real> mean
-            tables[2 * n.width + c] = <real> (n.scale[c] / sqrt(<double> <real> var + n.eps))
+            tables[2 * n.width + c] = factor_of(n, c, <real> var)
             tables[3 * n.width + c] = n.bias[c]
-    for c in range(1, 4):
+            tables[4 * n.width + c] = 1
+    for c in range(1, 5):
         repeat_line(tables + c * n.width, n.width, n.channels)
 
 
@@ -217,57 +251,68 @@ cdef void backward_tables(const Norm *n, double *sums, real *tables, double *dsc
             tables[n.width + c] = <real> mean
             tables[2 * n.width + c] = <real> (-inverse * inverse * inverse * along_stretch / count) if n.through else 0
             tables[3 * n.width + c] = <real> (-inverse * along_shift / count) if n.through else 0
-            tables[4 * n.width + c] = <real> (n.scale[c] * inverse)
+            tables[4 * n.width + c] = factor_of(n, c, <real> var)
     for c in range(1, 5):
         repeat_line(tables + c * n.width, n.width, n.channels)
 
 
 cdef inline void map_lines(
-    const bint gradients, const real *dy, const real *x, const Py_ssize_t lines, Py_ssize_t width, const real *tables, real *y
+    const bint added, const bint rectified, const real *add, const real *x, Py_ssize_t lines, Py_ssize_t width,
+    const real *tables, real low, real *y,
 ) noexcept nogil:
     cdef Py_ssize_t j = 0, at, r
-    cdef vec mean, factor, shift, share = broadcast(0), value
+    cdef vec mean, factor, shift, share = broadcast(0), bias = broadcast(0), value, item
     while j < width:
         at = min(j, width - LANES)
         mean = (<const vec *> (tables + width + at))[0]
         factor = (<const vec *> (tables + 2 * width + at))[0]
         shift = (<const vec *> (tables + 3 * width + at))[0]
-        if gradients:
+        if added:
             share = (<const vec *> (tables + 4 * width + at))[0]
+        if rectified:
+            bias = (<const vec *> (tables + 5 * width + at))[0]
         for r in range(lines):
             value = ((<const vec *> (x + r * width + at))[0] - mean) * factor + shift
-            if gradients:
-                value = (<const vec *> (dy + r * width + at))[0] * share + value
-            (<vec *> (y + r * width + at))[0] = value
+            if added:
+                item = (<const vec *> (add + r * width + at))[0]
+                if rectified:
+                    item = passed(item, (<const vec *> (x + r * width + at))[0], mean, share, bias)
+                value = item * share + value
+            (<vec *> (y + r * width + at))[0] = choose(above(broadcast(low), value), broadcast(low), value)
         j += LANES
 
 
 cdef inline void map_numbers(
-    const bint gradients, const real *dy, const real *x, Py_ssize_t items, Py_ssize_t width, const real *tables, real *y
+    const bint added, const bint rectified, const real *add, const real *x, Py_ssize_t items, Py_ssize_t width,
+    const real *tables, real low, real *y,
 ) noexcept nogil:
-    cdef Py_ssize_t i = 0, c
-    cdef real value
-    while items - i >= FEW_LINES * width:
-        map_lines(gradients, dy + i, x + i, FEW_LINES, width, tables, y + i)
-        i += FEW_LINES * width
-    if items - i >= width:
-        map_lines(gradients, dy + i, x + i, (items - i) // width, width, tables, y + i)
-        i += (items - i) // width * width
+    """y = (x - mean) * factor + shift, plus add * share, at least `low`; a gradient to add may have to pass a ReLU."""
+    cdef Py_ssize_t i = 0, lines, c
+    cdef real value, item
+    while items - i >= width:
+        lines = min((items - i) // width, <Py_ssize_t> FEW_LINES)
+        map_lines(added, rectified, add + i, x + i, lines, width, tables, low, y + i)
+        i += lines * width
     for c in range(items - i):
         value = (x[i + c] - tables[width + c]) * tables[2 * width + c] + tables[3 * width + c]
-        if gradients:
-            value = dy[i + c] * tables[4 * width + c] + value
-        y[i + c] = value
+        if added:
+            item = add[i + c]
+            if rectified:
+                item = item if (x[i + c] - tables[width + c]) * tables[4 * width + c] + tables[5 * width + c] > 0 else 0
+            value = item * tables[4 * width + c] + value
+        y[i + c] = low if low > value else value
 
 
 cdef void map_chunk(
-    const Norm *n, const real *dy, const real *x, Py_ssize_t chunk, const real *tables, real *y
+    const Norm *n, const real *add, const real *x, Py_ssize_t chunk, const real *tables, real *y
 ) noexcept nogil:
     cdef Py_ssize_t start = chunk * n.chunk, items = min(n.chunk, n.items - start)
-    if dy == NULL:
-        map_numbers(False, NULL, x + start, items, n.width, tables, y + start)
+    if add == NULL:
+        map_numbers(False, False, NULL, x + start, items, n.width, tables, n.low, y + start)
+    elif n.rectified:
+        map_numbers(True, True, add + start, x + start, items, n.width, tables, n.low, y + start)
     else:
-        map_numbers(True, dy + start, x + start, items, n.width, tables, y + start)
+        map_numbers(True, False, add + start, x + start, items, n.width, tables, n.low, y + start)
 
 
 cdef void set_tables(const Norm *n, bint gradients, double *sums, real *tables, double *dparams) noexcept nogil:
@@ -323,7 +368,7 @@ cdef int normalize(
             add_up(n, dy != NULL, scratch)
         set_tables(n, dy != NULL, scratch, tables, parameters)
         for i in prange(n.chunks, num_threads=threads):
-            map_chunk(n, dy, x, i, tables, y)
+            map_chunk(n, dy if dy != NULL else n.residual, x, i, tables, y)
     if dy != NULL:
         for c in range(n.channels):
             total = 0
@@ -338,10 +383,13 @@ cdef int normalize(
     return 0
 
 
-def norm_forward(x, scale, bias, y, mean, var, bint given, Py_ssize_t sets, Py_ssize_t groups, double eps, int threads):
+def norm_forward(
+    x, scale, bias, residual, y, mean, var, bint given, bint relu, Py_ssize_t sets, Py_ssize_t groups, double eps, int threads
+):
     """y[s, p, c] = (x[s, p, c] - mean[s, g]) / sqrt(var[s, g] + eps) * scale[c] + bias[c], g the group of channel c.
 
     `mean` and `var`, (C,) for one set and groups of one channel, are given or written; None where nobody asks for them.
+    For one set, `residual` may be added to y; with `relu` y is at least 0.
     """
     cdef Py_ssize_t items, channels
     cdef const real *source = read_from(x, &items)
@@ -353,6 +401,10 @@ def norm_forward(x, scale, bias, y, mean, var, bint given, Py_ssize_t sets, Py_s
     n.mean = n.var = NULL
     if mean is not None:
         n.mean, n.var = <real *> read_from(mean), <real *> read_from(var)
+    if residual is not None:
+        n.residual = read_from(residual)
+    if relu:
+        n.low = 0
     with nogil:
         failed = normalize(&n, NULL, source, to, NULL, NULL, threads)
     if failed:
@@ -360,11 +412,12 @@ def norm_forward(x, scale, bias, y, mean, var, bint given, Py_ssize_t sets, Py_s
 
 
 def norm_backward(
-    dy, x, scale, mean, var, dx, dscale, dbias, bint through, Py_ssize_t sets, Py_ssize_t groups, double eps, int threads
+    dy, x, scale, relu_bias, mean, var, dx, dscale, dbias, bint through, Py_ssize_t sets, Py_ssize_t groups, double eps,
+    int threads,
 ):
     """The gradients of `norm_forward`; `mean` and `var`, (C,), are None where they are to be computed again.
 
-    `through` says whether they depend on x.
+    `through` says whether they depend on x. Where the output went through a ReLU, `relu_bias` is the bias, else None.
     """
     cdef Py_ssize_t items, channels
     cdef const real *source = read_from(x, &items)
@@ -379,6 +432,8 @@ def norm_backward(
     n.mean = n.var = NULL
     if mean is not None:
         n.mean, n.var = <real *> read_from(mean), <real *> read_from(var)
+    if relu_bias is not None:
+        n.rectified, n.bias = True, read_from(relu_bias)
     with nogil:
         failed = normalize(&n, gradient, source, to, to_scale, to_bias, threads)
     if failed:

@@ -72,12 +72,12 @@ class Kernels(Protocol):
     ) -> None: ...
 
     def norm_forward(
-        self, x: Real, scale: Real, bias: Real, y: Real, mean: Real | None, var: Real | None,
-        given: bool, sets: int, groups: int, eps: float, threads: int
+        self, x: Real, scale: Real, bias: Real, residual: Real | None, y: Real, mean: Real | None, var: Real | None,
+        given: bool, relu: bool, sets: int, groups: int, eps: float, threads: int
     ) -> None: ...
     def norm_backward(
-        self, dy: Real, x: Real, scale: Real, mean: Real | None, var: Real | None, dx: Real, dscale: Real, dbias: Real,
-        through: bool, sets: int, groups: int, eps: float, threads: int
+        self, dy: Real, x: Real, scale: Real, relu_bias: Real | None, mean: Real | None, var: Real | None,
+        dx: Real, dscale: Real, dbias: Real, through: bool, sets: int, groups: int, eps: float, threads: int
     ) -> None: ...
 
     def layer_norm_forward(self, x: Real, scale: Real, bias: Real, y: Real, eps: float, threads: int) -> None: ...

@@ -34,6 +34,10 @@ from fastconv.functional.conv import (
     conv_transpose,
     conv_transpose_backward,
 )
+from fastconv.functional.fused import (
+    batch_norm_relu,
+    batch_norm_relu_backward,
+)
 from fastconv.functional.linear import (
     linear,
     linear_backward,
@@ -82,6 +86,8 @@ __all__ = [
     "avg_pool_backward",
     "batch_norm",
     "batch_norm_backward",
+    "batch_norm_relu",
+    "batch_norm_relu_backward",
     "conv",
     "conv_backward",
     "conv_transpose",

@@ -69,22 +69,7 @@ def batch_norm(
     >>> y[:, 0], mean, var
     (array([-1.,  1.]), array([2.]), array([1.]))
     """
-    x = _array(x)
-    scale, bias, eps = _channel(scale, "scale", x), _channel(bias, "bias", x), _epsilon(eps)
-    given = mean is not None and var is not None
-    if given:
-        mean, var = _channel(mean, "mean", x), _channel(var, "var", x)
-    elif mean is not None or var is not None:
-        raise ValueError(f"mean and var must be given both or not at all, got mean={mean!r} and var={var!r}")
-    elif x.size == 0:
-        raise ValueError(f"x must have at least one value for each channel to average, got shape {x.shape}")
-    else:
-        mean, var = np.empty_like(scale), np.empty_like(scale)
-    y = np.empty_like(x)
-    if x.size:
-        threads = threads_for(COST * x.size)
-        kernels_for(x).norm_forward(x, scale, bias, y, mean, var, given, 1, x.shape[-1], eps, threads)
-    return y, mean, var
+    return of_batch(x, scale, bias, mean, var, eps)
 
 
 def batch_norm_backward(
@@ -129,9 +114,7 @@ def batch_norm_backward(
     >>> bool(abs(dx).max() < 1e-12), dbias  # adding one number to the whole batch changes nothing
     (True, array([3.]))
     """
-    x = _array(x)
-    scale, mean, var = _channel(scale, "scale", x), _channel(mean, "mean", x), _channel(var, "var", x)
-    return _backward(dy, x, scale, mean, var, bool(batch_statistics), 1, x.shape[-1], eps)
+    return of_batch_backward(dy, x, scale, mean, var, eps, bool(batch_statistics))
 
 
 def group_norm(x: ArrayLike, groups: int, scale: ArrayLike, bias: ArrayLike, *, eps: float = 1e-5) -> NDArray[Any]:
@@ -176,7 +159,7 @@ def group_norm(x: ArrayLike, groups: int, scale: ArrayLike, bias: ArrayLike, *, 
     y = np.empty_like(x)
     if x.size:
         threads = threads_for(COST * x.size)
-        kernels_for(x).norm_forward(x, scale, bias, y, None, None, False, len(x), groups, eps, threads)
+        kernels_for(x).norm_forward(x, scale, bias, None, y, None, None, False, False, len(x), groups, eps, threads)
     return y
 
 
@@ -208,7 +191,7 @@ def group_norm_backward(dy: ArrayLike, x: ArrayLike, groups: int, scale: ArrayLi
     array([2., 2.])
     """
     x, groups = _grouped(x, groups)
-    return _backward(dy, x, _channel(scale, "scale", x), None, None, True, len(x), groups, eps)
+    return _backward(dy, x, _channel(scale, "scale", x), None, None, None, True, len(x), groups, eps)
 
 
 def layer_norm(x: ArrayLike, scale: ArrayLike, bias: ArrayLike, *, eps: float = 1e-5) -> NDArray[Any]:
@@ -290,10 +273,59 @@ def layer_norm_backward(dy: ArrayLike, x: ArrayLike, scale: ArrayLike, *, eps: f
     return dx, dscale, dbias
 
 
+def of_batch(
+    x: ArrayLike,
+    scale: ArrayLike,
+    bias: ArrayLike,
+    mean: ArrayLike | None,
+    var: ArrayLike | None,
+    eps: float,
+    *,
+    residual: NDArray[Any] | None = None,
+    relu: bool = False,
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Return what `batch_norm` returns, after a residual (of the shape of x) and a ReLU where they are asked for."""
+    x = _array(x)
+    scale, bias, eps = _channel(scale, "scale", x), _channel(bias, "bias", x), _epsilon(eps)
+    given = mean is not None and var is not None
+    if given:
+        mean, var = _channel(mean, "mean", x), _channel(var, "var", x)
+    elif mean is not None or var is not None:
+        raise ValueError(f"mean and var must be given both or not at all, got mean={mean!r} and var={var!r}")
+    elif x.size == 0:
+        raise ValueError(f"x must have at least one value for each channel to average, got shape {x.shape}")
+    else:
+        mean, var = np.empty_like(scale), np.empty_like(scale)
+    y = np.empty_like(x)
+    if x.size:
+        threads = threads_for(COST * x.size)
+        kernels_for(x).norm_forward(x, scale, bias, residual, y, mean, var, given, relu, 1, x.shape[-1], eps, threads)
+    return y, mean, var
+
+
+def of_batch_backward(
+    dy: ArrayLike,
+    x: ArrayLike,
+    scale: ArrayLike,
+    mean: ArrayLike,
+    var: ArrayLike,
+    eps: float,
+    through: bool,
+    *,
+    relu_bias: ArrayLike | None = None,
+) -> Gradients:
+    """Return what `batch_norm_backward` returns; with the bias `relu_bias`, of a gradient that first passes a ReLU."""
+    x = _array(x)
+    scale, mean, var = _channel(scale, "scale", x), _channel(mean, "mean", x), _channel(var, "var", x)
+    bias = None if relu_bias is None else _channel(relu_bias, "bias", x)
+    return _backward(dy, x, scale, bias, mean, var, through, 1, x.shape[-1], eps)
+
+
 def _backward(
     dy: ArrayLike,
     x: NDArray[Any],
     scale: NDArray[Any],
+    relu_bias: NDArray[Any] | None,
     mean: NDArray[Any] | None,
     var: NDArray[Any] | None,
     through: bool,
@@ -308,7 +340,9 @@ def _backward(
         return dx, np.zeros_like(scale), np.zeros_like(scale)
     dscale, dbias = np.empty_like(scale), np.empty_like(scale)
     threads = threads_for(2 * COST * x.size)
-    kernels_for(x).norm_backward(gradient, x, scale, mean, var, dx, dscale, dbias, through, sets, groups, eps, threads)
+    kernels_for(x).norm_backward(
+        gradient, x, scale, relu_bias, mean, var, dx, dscale, dbias, through, sets, groups, eps, threads
+    )
     return dx, dscale, dbias
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from fastconv import functional as F
@@ -71,22 +74,30 @@ class BatchNorm(_Norm):
         self.buffers["var"] = np.ones(shape[-1], np.float32)
 
     def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
+        y, statistics = self.normalized(F.batch_norm, ctx, x)
+        scale = self.params["scale"]
+
+        def backward(dy: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+            dx, dscale, dbias = F.batch_norm_backward(dy, x, scale, **statistics)
+            return dx, {"scale": dscale, "bias": dbias}
+
+        return y, backward
+
+    def normalized(
+        self, function: Callable[..., Any], ctx: Context, x: np.ndarray, **keywords: Any
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Return the output of `function`, `functional.batch_norm` or one that does more, and what its way back takes."""
         scale, bias = self.params["scale"], self.params["bias"]
         require_channels(x, len(scale))
         of_batch = ctx.training and x.size > 0  # an empty batch has no statistics
         if of_batch:
-            y, mean, var = F.batch_norm(x, scale, bias, eps=self.eps)
+            y, mean, var = function(x, scale, bias, eps=self.eps, **keywords)
             self._remember(mean, var, x.size // len(scale))
         else:
             # copies: a later step in training changes the buffers, and the way back must not see it
             mean, var = self.buffers["mean"].copy(), self.buffers["var"].copy()
-            y, _, _ = F.batch_norm(x, scale, bias, mean=mean, var=var, eps=self.eps)
-
-        def backward(dy: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-            dx, dscale, dbias = F.batch_norm_backward(dy, x, scale, mean, var, eps=self.eps, batch_statistics=of_batch)
-            return dx, {"scale": dscale, "bias": dbias}
-
-        return y, backward
+            y, _, _ = function(x, scale, bias, mean=mean, var=var, eps=self.eps, **keywords)
+        return y, {"mean": mean, "var": var, "eps": self.eps, "batch_statistics": of_batch}
 
     def _remember(self, mean: np.ndarray, var: np.ndarray, count: int) -> None:
         unbiased = var * (count / max(count - 1, 1))

@@ -65,6 +65,10 @@ from fastconv.reference.activation import (
     tanh_backward,
 )
 from fastconv.reference.conv import conv, conv_backward, conv_transpose, conv_transpose_backward
+from fastconv.reference.fused import (
+    batch_norm_relu,
+    batch_norm_relu_backward,
+)
 from fastconv.reference.linear import linear, linear_backward
 from fastconv.reference.local import locally_connected, locally_connected_backward
 from fastconv.reference.loss import (
@@ -104,6 +108,8 @@ __all__ = [
     "avg_pool_backward",
     "batch_norm",
     "batch_norm_backward",
+    "batch_norm_relu",
+    "batch_norm_relu_backward",
     "conv",
     "conv_backward",
     "conv_transpose",

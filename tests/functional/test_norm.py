@@ -43,6 +43,36 @@ def test_batch_norm_equals_the_reference(isa, threads, case, batch_statistics):
     assert_close(got, want, 1000)  # a channel without variance divides by sqrt(eps) three times
 
 
+@settings(max_examples=30)
+@given(case=arrays(), dtype=st.sampled_from([np.float32, np.float64]), nans=st.booleans())
+def test_batch_norm_relu_has_the_bits_of_one_after_the_other(isa, threads, case, dtype, nans):
+    x, scale, bias, dy = (array.astype(dtype) for array in case)
+    residual = dy[::-1].copy()
+    if nans:
+        x.flat[0] = np.nan
+    y, mean, var = functional.batch_norm(x, scale, bias)
+    np.testing.assert_array_equal(functional.batch_norm_relu(x, scale, bias)[0], functional.relu(y))
+    given = {"residual": residual, "mean": mean, "var": var}
+    np.testing.assert_array_equal(functional.batch_norm_relu(x, scale, bias, **given)[0], functional.relu(y + residual))
+    want = functional.batch_norm_backward(functional.relu_backward(dy, y), x, scale, mean, var)
+    got = functional.batch_norm_relu_backward(dy, x, scale, bias, mean, var)
+    for one, other in zip(got, want, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@settings(max_examples=10)
+@given(case=arrays(), batch_statistics=st.booleans())
+def test_batch_norm_relu_equals_the_reference(isa, case, batch_statistics):
+    x, scale, bias, dy = case
+    y, mean, var = reference.batch_norm_relu(x, scale, bias, residual=dy)
+    assert_close(functional.batch_norm_relu(x, scale, bias, residual=dy), (y, mean, var))
+    got, want = (
+        f.batch_norm_relu_backward(dy, x, scale, bias, mean, var, batch_statistics=batch_statistics)
+        for f in (functional, reference)
+    )
+    assert_close(got, want, 1000)
+
+
 @settings(max_examples=15)
 @given(case=arrays(smallest_batch=0, smallest_rank=1), data=st.data())
 def test_group_norm_equals_the_reference(isa, threads, case, data):
@@ -215,6 +245,8 @@ X, C = np.ones((2, 5, 6)), np.ones(6)
         (lambda: functional.batch_norm_backward(X[:1], X, C, C, C), ValueError, r"dy must have shape \(2, 5, 6\)"),
         (lambda: functional.batch_norm_backward(X, X, C, C[:1], C), ValueError, r"mean must have shape \(6,\)"),
         (lambda: functional.batch_norm_backward(X, X, C, C, C, eps=-1), ValueError, "eps must be at least 0, got -1"),
+        (lambda: functional.batch_norm_relu(X, C, C, residual=X[:1]), ValueError, r"residual must have shape \(2, 5, 6\)"),
+        (lambda: functional.batch_norm_relu_backward(X, X, C, C[:1], C, C), ValueError, r"bias must have shape \(6,\)"),
         (lambda: functional.group_norm(X, 4, C, C), ValueError, "groups must divide the channels of x, 6, got 4"),
         (lambda: functional.group_norm(X, 0, C, C), ValueError, "groups must be at least 1, got 0"),
         (lambda: functional.group_norm(X, 2.0, C, C), TypeError, r"groups must be an integer"),
