@@ -9,10 +9,6 @@
 cdef extern from *:
     """
     static const real NOTHING[LANES]; /* what lies outside the image */
-    /* The return type of a function in which everything that it calls is inlined, whatever the compiler thinks of its size. */
-    #define WHOLE __attribute__((flatten)) void
-    /* A vector that is read once and kept: gcc would rather read it again for each of its uses, which costs more than a register. */
-    static inline vec held(const real *x) { return *(const volatile vec *)x; }
     /* x where low <= place < low + size, else zeros: by arithmetic, since a jump for each input costs more than the sums. */
     static inline const real *or_nothing(const real *x, size_t place, size_t low, size_t size) {
         size_t there = -(size_t)(place - low < size);
@@ -20,10 +16,8 @@ cdef extern from *:
     }
     """
     void __builtin_prefetch(const void *at, int writes, int keep) nogil
-    vec held(const real *x) nogil
     const real *or_nothing(const real *x, Py_ssize_t place, Py_ssize_t low, Py_ssize_t size) nogil
     const real *NOTHING
-    ctypedef void whole "WHOLE"
 
 
 cdef enum:

@@ -51,8 +51,23 @@ static inline vec in_register(vec x) {
     return x;
 }
 
-/* Ask for the cache line at x ahead of its use; any address will do. */
-static inline void prefetch(const real *x) { __builtin_prefetch(x); }
+/* A vector that is read once and kept: gcc would rather read it again for each of its uses, which costs more than a register. */
+static inline vec held(const real *x) { return *(const volatile vec *)x; }
+
+/* Ask for the cache line at x ahead of its use, or (`fetch`) have it brought into the second-level cache; any address will do. gcc takes a
+ * function that does nothing else for one without effect, and drops its calls: the empty piece of assembly is an effect. */
+static inline void prefetch(const real *x) {
+    __asm__ volatile("");
+    __builtin_prefetch(x);
+}
+
+static inline void fetch(const real *x) {
+    __asm__ volatile("");
+    __builtin_prefetch(x, 0, 2);
+}
+
+/* The return type of a function in which everything that it calls is inlined, whatever the compiler thinks of its size. */
+#define WHOLE __attribute__((flatten)) void
 
 /* The outcome of comparing two vectors: every bit of a lane is set, or none. Also as many integers. */
 typedef __typeof__(_Generic((real)0, float: (int32_t)0, double: (int64_t)0)) lane;

@@ -10,6 +10,7 @@ cdef extern from "simd.h":
     ctypedef float real
     ctypedef float vec
     ctypedef float part
+    ctypedef void whole "WHOLE"
     const int PART_LANES
     const int LANES
     const int TILE_M
@@ -18,8 +19,10 @@ cdef extern from "simd.h":
     const int HAS_OPENMP
     vec broadcast(real x) nogil
     vec in_register(vec x) nogil
+    vec held(const real *x) nogil
     void transpose_square(const real *source, Py_ssize_t from_ld, real *to, Py_ssize_t to_ld) nogil
     void prefetch(const real *x) nogil
+    void fetch(const real *x) nogil
 
 
 def describe():

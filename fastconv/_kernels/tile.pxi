@@ -137,7 +137,7 @@ cdef inline void panel(
         i += height
 
 
-cdef void rows_by_panel(
+cdef whole rows_by_panel(
     Py_ssize_t rows, Py_ssize_t cols, const real *a, const real *b, Py_ssize_t depth,
     const real *start, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
@@ -149,7 +149,7 @@ cdef void rows_by_panel(
         panel(ROWS_PACKED, 1, rows, cols, &left, 0, depth, b, LANES, start, y, out)
 
 
-cdef void columns_by_panel(
+cdef whole columns_by_panel(
     Py_ssize_t rows, Py_ssize_t cols, const real *a, const real *b, Py_ssize_t depth,
     const real *start, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
@@ -161,7 +161,7 @@ cdef void columns_by_panel(
         panel(COLUMNS_PACKED, 1, rows, cols, &left, 0, depth, b, LANES, start, y, out)
 
 
-cdef void windows_by_panel(
+cdef whole windows_by_panel(
     Py_ssize_t rows, Py_ssize_t cols, const Left *windows, Py_ssize_t first, const real *b, Py_ssize_t b_k,
     const real *start, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
@@ -172,7 +172,7 @@ cdef void windows_by_panel(
         panel(ROWS_AT, 1, rows, cols, windows, first, 0, b, b_k, start, y, out)
 
 
-cdef void pixels_by_panel(
+cdef whole pixels_by_panel(
     Py_ssize_t rows, Py_ssize_t cols, const Left *windows, Py_ssize_t depth, const real *b, Py_ssize_t b_k,
     const real *start, real *y, const Py_ssize_t *out,
 ) noexcept nogil:

@@ -43,7 +43,12 @@ cdef inline void taps_of_points(vec *g, const vec *u, const int taps, const int 
 
 cdef struct Gradient:
     Winograd w
-    Py_ssize_t chunks, col_blocks, z_items, u_items
+    Py_ssize_t chunks, col_blocks, block_cols, v_items, z_items, u_items
+
+
+cdef inline Py_ssize_t column_cut(const Gradient *g, Py_ssize_t i) noexcept nogil:
+    """Where block i of the columns begins: whole panels, and the last block, the widest, has what is over."""
+    return g.w.p.cols if i == g.col_blocks else g.w.p.cols // TILE_N * i // g.col_blocks * TILE_N
 
 
 cdef Gradient winograd_gradient_grid(const Product *p, int out_h, int out_w, Py_ssize_t groups) noexcept nogil:
@@ -54,16 +59,15 @@ cdef Gradient winograd_gradient_grid(const Product *p, int out_h, int out_w, Py_
     if g.w.tiles < 2 * CHUNK_TILES:  # too few for chunks: smaller blocks are tasks enough
         most = GRADIENT_STEP // 2
     cut_depth(&g.w, most)
-    g.w.v_parts = 1
-    cut_columns(&g.w, most)
-    g.col_blocks = g.w.passes
+    g.col_blocks = max(min(ceil_div(p.cols, most), p.cols // TILE_N), <Py_ssize_t> 1)
+    g.block_cols = round_up(p.cols - column_cut(&g, g.col_blocks - 1), TILE_N)
     g.chunks = max(
         <Py_ssize_t> 1, min(ceil_div(GRADIENT_TASKS, groups * g.w.parts * g.col_blocks), g.w.tiles // CHUNK_TILES)
     )
     g.w.rows = min(g.w.tiles, <Py_ssize_t> GRADIENT_TILES)
-    g.w.v_items = own_lines(ceil_div(g.w.positions, g.w.abreast) * g.w.rows * DEPTH_LD)
-    g.z_items = own_lines(g.w.positions * (g.w.rows + 1) * g.w.pass_cols)
-    g.u_items = own_lines(g.w.positions * (g.w.step * g.w.pass_cols + LANES))
+    g.v_items = input_items(&g.w, 1)
+    g.z_items = own_lines(g.w.positions * (g.w.rows + 1) * g.block_cols)
+    g.u_items = own_lines(g.w.positions * (g.w.step * g.block_cols + LANES))
     return g
 
 
@@ -96,13 +100,14 @@ cdef inline void transform_gradients(
 ) noexcept nogil:
     """Z of a block of tiles, in panels of TILE_N columns; zero beyond the last row, column and channel."""
     cdef real edge[MOST_POSITIONS * LANES]
-    cdef Py_ssize_t i, o, r, s, high, wide, width, col = g.w.p.y_ld, row = g.w.p.out_w * g.w.p.y_ld
+    cdef Py_ssize_t i, o, r, s, high, wide, width, col = g.w.step_w * g.w.p.y_ld, row = g.w.step_h * g.w.p.out_w * g.w.p.y_ld
     cdef const real *source
     cdef real *to
     cdef Tile t = tile_at(&g.w, first)
     for i in range(count):
-        high, wide = min(g.w.p.h.rows - t.h, <Py_ssize_t> out_h), min(g.w.p.w.rows - t.w, <Py_ssize_t> out_w)
-        source = dy + (((t.n * g.w.p.out_d + t.d) * g.w.p.out_h + t.h) * g.w.p.out_w + t.w) * col
+        high = min(ceil_div(g.w.p.h.rows - t.h, g.w.step_h), <Py_ssize_t> out_h)
+        wide = min(ceil_div(g.w.p.w.rows - t.w, g.w.step_w), <Py_ssize_t> out_w)
+        source = dy + (((t.n * g.w.p.out_d + t.d) * g.w.p.out_h + t.h) * g.w.p.out_w + t.w) * g.w.p.y_ld
         if high < out_h or wide < out_w:
             zero(edge, out_h * out_w * LANES)
         o = 0
@@ -156,13 +161,13 @@ cdef inline void winograd_gradient_block(
     """The sums of one chunk of tiles for one part of the channels and one block of the columns, into one partial gradient."""
     cdef Py_ssize_t part = task % g.w.parts, block = task // g.w.parts % g.col_blocks, chunk = task // g.w.parts // g.col_blocks
     cdef Py_ssize_t c_first = channel_cut(&g.w, part % g.w.cuts)
-    cdef Py_ssize_t depth = channel_cut(&g.w, part % g.w.cuts + 1) - c_first
-    cdef Py_ssize_t col = column_cut(g.w.p.cols, g.col_blocks, block)
-    cdef Py_ssize_t cols = column_cut(g.w.p.cols, g.col_blocks, block + 1) - col
+    cdef Py_ssize_t depth = part_depth(&g.w, part)
+    cdef Py_ssize_t col = column_cut(g, block)
+    cdef Py_ssize_t cols = column_cut(g, block + 1) - col
     cdef Py_ssize_t start = g.w.tiles * chunk // g.chunks, first = start, end = g.w.tiles * (chunk + 1) // g.chunks
     cdef Py_ssize_t u_ld = round_up(cols, LANES), position = depth * u_ld + LANES, z_position, count, k, j
     cdef real *v = scratch
-    cdef real *z = v + g.w.v_items
+    cdef real *z = v + g.v_items
     cdef real *u = z + g.z_items
     cdef real nothing[TILE_N]
     cdef Py_ssize_t out[GRADIENT_STEP + LANES]
@@ -172,13 +177,13 @@ cdef inline void winograd_gradient_block(
     while first < end:
         count = min(g.w.rows, end - first)
         z_position = count * round_up(cols, TILE_N) + LANES
-        transform_inputs(out_h, &g.w, part, 1, first, count, v)
+        transform_inputs(&g.w, part, 1, first, count, v)
         transform_gradients(out_h, out_w, g, dy + col, first, count, cols, z, z_position)
         for k in range(g.w.positions):
             j = 0
             while j < cols:
                 columns_by_panel(
-                    depth, TILE_N if cols - j > LANES else LANES, v + packed_inputs(&g.w, k, 0), z + k * z_position + j * count,
+                    depth, TILE_N if cols - j > LANES else LANES, v + packed_inputs(&g.w, 0, k), z + k * z_position + j * count,
                     count, nothing if first == start else NULL, u + k * position + j, out,
                 )
                 j += TILE_N
@@ -193,7 +198,7 @@ cdef inline int sum_winograd_gradient(
     int threads,
 ) noexcept nogil:
     cdef Gradient g = winograd_gradient_grid(p, out_h, out_w, groups)
-    cdef Py_ssize_t each = g.w.v_items + g.z_items + g.u_items, tasks = g.w.parts * g.col_blocks * g.chunks, task
+    cdef Py_ssize_t each = g.v_items + g.z_items + g.u_items, tasks = g.w.parts * g.col_blocks * g.chunks, task
     cdef real *scratch = new_scratch(each, threads)
     if scratch == NULL:
         return -1

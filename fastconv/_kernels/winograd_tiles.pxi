@@ -9,7 +9,8 @@
 #
 #     M[k] (tiles, columns) = V[k] (tiles, depth) @ U[k] (depth, columns)
 #
-# which the register tile computes. An axis with one tap has one point. The taps along d are further columns of V.
+# which the register tile computes. An axis with one tap has one point. The taps along d are further columns of V. Dilation
+# interleaves images, each of which has tiles of its own.
 
 cdef extern from *:
     """
@@ -36,6 +37,8 @@ cdef extern from *:
 cdef enum:
     MOST_POSITIONS = 36     # POINTS * POINTS
     MOST_TAPS = 25
+    RUN = 8                 # tiles of a line that are transformed together: their columns stay in the first-level cache
+    RUN_COLUMNS = 34        # (RUN - 1) * 4 + POINTS
 
 
 cdef inline void input_points(vec *v, const vec *d, const int step) noexcept nogil:
@@ -52,18 +55,18 @@ cdef inline void input_points(vec *v, const vec *d, const int step) noexcept nog
 
 cdef inline void weight_points(vec *u, const vec *g, const int taps, const int step) noexcept nogil:
     """u = G g: the values of the taps' polynomial at the points, over the products of the points' distances."""
-    cdef vec even_p = g[0] + P2 * g[2 * step], odd_p = P_ * g[step]
-    cdef vec even_q = g[0] + Q2 * g[2 * step], odd_q = Q_ * g[step]
+    cdef vec even_p = SCALE_P * g[0] + SCALE_P * P2 * g[2 * step], odd_p = SCALE_P * P_ * g[step]
+    cdef vec even_q = SCALE_Q * g[0] + SCALE_Q * Q2 * g[2 * step], odd_q = SCALE_Q * Q_ * g[step]
     if taps == 5:
-        even_p = even_p + P2 * P2 * g[4 * step]
-        odd_p = odd_p + P_ * P2 * g[3 * step]
-        even_q = even_q + Q2 * Q2 * g[4 * step]
-        odd_q = odd_q + Q_ * Q2 * g[3 * step]
-    u[0] = g[0] * SCALE_0
-    u[1] = (even_p + odd_p) * SCALE_P
-    u[2] = (even_p - odd_p) * SCALE_P
-    u[3] = (even_q + odd_q) * SCALE_Q
-    u[4] = (even_q - odd_q) * SCALE_Q
+        even_p = even_p + SCALE_P * P2 * P2 * g[4 * step]
+        odd_p = odd_p + SCALE_P * P_ * P2 * g[3 * step]
+        even_q = even_q + SCALE_Q * Q2 * Q2 * g[4 * step]
+        odd_q = odd_q + SCALE_Q * Q_ * Q2 * g[3 * step]
+    u[0] = SCALE_0 * g[0]
+    u[1] = even_p + odd_p
+    u[2] = even_p - odd_p
+    u[3] = even_q + odd_q
+    u[4] = even_q - odd_q
     u[5] = g[(taps - 1) * step]
 
 
@@ -91,31 +94,21 @@ cdef inline int taps_of(const int outputs) noexcept nogil:
 cdef struct Winograd:
     Product p
     int out_h, out_w                    # outputs of a tile
+    Py_ssize_t step_h, step_w           # pixels from one output of a tile to the next: the dilation
     Py_ssize_t positions, tiles_h, tiles_w, tiles
     Py_ssize_t cuts, step               # the channels are cut into parts of at most `step`
     Py_ssize_t parts                    # taps along d times cuts: what a product sums over
-    Py_ssize_t abreast                  # so many parts lie side by side in a row of V
-    Py_ssize_t rows, blocks             # tiles of a block
-    Py_ssize_t col_blocks               # blocks of columns beside them, where tiles are too few for the threads
-    Py_ssize_t passes, pass_cols        # ranges of columns, and the most columns of one
-    Py_ssize_t u_parts, v_parts         # parts of which U and V are held at a time
-    Py_ssize_t u_items, v_items, m_items
-
-
-cdef inline Py_ssize_t column_cut(Py_ssize_t cols, Py_ssize_t parts, Py_ssize_t i) noexcept nogil:
-    """Where part i of `cols` columns begins: whole panels, and the last part, the widest, has what is over."""
-    return cols if i == parts else cols // TILE_N * i // parts * TILE_N
-
-
-cdef inline void cut_columns(Winograd *g, Py_ssize_t most) noexcept nogil:
-    """Choose passes of at most `most` columns (a panel, at the least)."""
-    g.passes = max(min(ceil_div(g.p.cols, most), g.p.cols // TILE_N), <Py_ssize_t> 1)
-    g.pass_cols = round_up(g.p.cols - column_cut(g.p.cols, g.passes, g.passes - 1), TILE_N)
+    Py_ssize_t abreast                  # so many positions lie side by side in a row of V
+    Py_ssize_t rows                     # tiles of a block
 
 
 cdef inline Py_ssize_t channel_cut(const Winograd *g, Py_ssize_t i) noexcept nogil:
     """Where part i of the channels begins: whole vectors, at least one, and the last part has what is over."""
     return g.p.depth if i == g.cuts else ceil_div(g.p.depth // LANES * i, g.cuts) * LANES
+
+
+cdef inline Py_ssize_t part_depth(const Winograd *g, Py_ssize_t part) noexcept nogil:
+    return channel_cut(g, part % g.cuts + 1) - channel_cut(g, part % g.cuts)
 
 
 cdef inline void cut_depth(Winograd *g, Py_ssize_t most) noexcept nogil:
@@ -124,62 +117,90 @@ cdef inline void cut_depth(Winograd *g, Py_ssize_t most) noexcept nogil:
     g.cuts = ceil_div(g.p.depth, most)
     g.step = 0
     for i in range(g.cuts):
-        g.step = max(g.step, round_up(channel_cut(g, i + 1) - channel_cut(g, i), LANES))
+        g.step = max(g.step, round_up(part_depth(g, i), LANES))
     g.parts = g.p.d.taps * g.cuts
-    g.v_parts = g.parts
     g.abreast = DEPTH_LD // g.step
 
 
-cdef inline void size_scratch(Winograd *g) noexcept nogil:
-    g.u_items = own_lines(g.positions * g.u_parts * g.pass_cols * (g.step + 1))
-    g.v_items = own_lines(ceil_div(g.positions * g.v_parts, g.abreast) * g.rows * DEPTH_LD)
-    g.m_items = own_lines(g.positions * (g.rows * g.pass_cols + LANES))
+cdef inline Py_ssize_t input_items(const Winograd *g, Py_ssize_t parts) noexcept nogil:
+    """The size of V for a block of tiles and some parts of the channels."""
+    return own_lines(ceil_div(g.positions * parts, g.abreast) * g.rows * DEPTH_LD)
+
+
+cdef inline Py_ssize_t tiles_along(const Axis *axis, int outputs) noexcept nogil:
+    """The tiles of all the images that a dilation interleaves along an axis; the first rows % dilation have a row more."""
+    cdef Py_ssize_t d = axis.dilation if outputs > 1 else 1, longer = axis.rows % d
+    return longer * ceil_div(axis.rows // d + 1, outputs) + (d - longer) * ceil_div(axis.rows // d, outputs)
+
+
+cdef inline Py_ssize_t tile_start(const Axis *axis, int outputs, Py_ssize_t index) noexcept nogil:
+    """The first output of a tile along an axis."""
+    cdef Py_ssize_t d = axis.dilation if outputs > 1 else 1, longer = axis.rows % d, each = ceil_div(axis.rows // d + 1, outputs)
+    if index < longer * each:
+        return index // each + index % each * outputs * d
+    index -= longer * each
+    each = ceil_div(axis.rows // d, outputs)
+    return longer + index // each + index % each * outputs * d
 
 
 cdef Winograd winograd_grid(const Product *p, int out_h, int out_w) noexcept nogil:
     cdef Winograd g
     g.p, g.out_h, g.out_w = p[0], out_h, out_w
+    g.step_h, g.step_w = p.h.dilation if out_h > 1 else 1, p.w.dilation
     g.positions = points_of(out_h) * points_of(out_w)
-    g.tiles_h, g.tiles_w = ceil_div(p.h.rows, out_h), ceil_div(p.w.rows, out_w)
+    g.tiles_h, g.tiles_w = tiles_along(&p.h, out_h), tiles_along(&p.w, out_w)
     g.tiles = p.batch * p.d.rows * g.tiles_h * g.tiles_w
     return g
 
 
-cdef inline Py_ssize_t packed_weights(const Winograd *g, Py_ssize_t k, Py_ssize_t panel, Py_ssize_t part) noexcept nogil:
-    """Where in U the panel of one position and part is."""
-    return ((k * (g.pass_cols // TILE_N) + panel) * g.u_parts + part) * (g.step + 1) * TILE_N
+cdef inline Py_ssize_t packed_weights(const Winograd *g, Py_ssize_t panel, Py_ssize_t part) noexcept nogil:
+    """Where in U one part of the channels of a panel is: as many matrices as positions, panel_items(g.step) apart."""
+    return (panel * g.parts + part) * g.positions * panel_items(g.step)
 
 
-cdef inline Py_ssize_t packed_inputs(const Winograd *g, Py_ssize_t k, Py_ssize_t part) noexcept nogil:
-    """Where in V the first row of one position and part is."""
-    cdef Py_ssize_t unit = k * g.v_parts + part
+cdef inline Py_ssize_t packed_inputs(const Winograd *g, Py_ssize_t part, Py_ssize_t k) noexcept nogil:
+    """Where in V the first row of one part and position is."""
+    cdef Py_ssize_t unit = part * g.positions + k
     return unit // g.abreast * g.rows * DEPTH_LD + unit % g.abreast * g.step
 
 
-cdef inline void transform_weights(
-    const int out_h, const int out_w, const Winograd *g, Py_ssize_t col_first, Py_ssize_t cols, Py_ssize_t part,
+cdef void transform_weights(
+    const Winograd *g, Py_ssize_t col_first, Py_ssize_t cols, Py_ssize_t part, Py_ssize_t first, real *u
+) noexcept nogil:
+    """U of LANES channels of a part, from its channel `first`, for the panel of `cols` columns that begins at col_first."""
+    if g.out_h == 4:
+        panel_of_weights(3, 3, g, col_first, cols, part, first, u)
+    elif g.out_h == 2:
+        panel_of_weights(5, 5, g, col_first, cols, part, first, u)
+    elif g.out_w == 4:
+        panel_of_weights(1, 3, g, col_first, cols, part, first, u)
+    else:
+        panel_of_weights(1, 5, g, col_first, cols, part, first, u)
+
+
+cdef inline void panel_of_weights(
+    const int taps_h, const int taps_w, const Winograd *g, Py_ssize_t col_first, Py_ssize_t cols, Py_ssize_t part,
     Py_ssize_t first, real *u,
 ) noexcept nogil:
-    """U of LANES channels of a part, from its channel `first`, for `cols` (at most TILE_N) columns."""
     cdef Py_ssize_t c_first = channel_cut(g, part % g.cuts) + first
     cdef Py_ssize_t count = min(channel_cut(g, part % g.cuts + 1) - c_first, <Py_ssize_t> LANES)
-    cdef Py_ssize_t width = panel_width(cols), position = packed_weights(g, 1, 0, 0), row = g.p.b_h, col = g.p.b_w, c, o, r, s
+    cdef Py_ssize_t width = panel_width(cols), position = panel_items(g.step), row = g.p.b_h, col = g.p.b_w, c, o, r, s
     cdef Py_ssize_t next_c = g.p.b_k
     cdef const real *source = g.p.b + part // g.cuts * g.p.b_d + c_first * g.p.b_k + col_first * g.p.b_col
     cdef const real *taps = source
     cdef real packed[MOST_TAPS * LANES * TILE_N]
     if g.p.b_col != 1 or cols < width:
         taps, col, next_c = packed, LANES * TILE_N, TILE_N
-        row = taps_of(out_w) * col
+        row = taps_w * col
         if cols < width:
-            zero(packed, taps_of(out_h) * row)
-        for r in range(taps_of(out_h)):
-            for s in range(taps_of(out_w)):
+            zero(packed, taps_h * row)
+        for r in range(taps_h):
+            for s in range(taps_w):
                 pack_taps(g, source + r * g.p.b_h + s * g.p.b_w, count, cols, packed + r * row + s * col)
     for c in range(count):
         for o in range(width // LANES):
             transform_weight(
-                out_h, out_w, taps + c * next_c + o * LANES, row, col, LANES * g.p.b_k,
+                taps_h, taps_w, taps + c * next_c + o * LANES, row, col, LANES * g.p.b_k,
                 u + (first + c) * width + o * LANES, position,
             )
 
@@ -201,7 +222,7 @@ cdef inline void pack_taps(const Winograd *g, const real *b, Py_ssize_t depth, P
 
 
 cdef inline void transform_weight(
-    const int out_h, const int out_w, const real *taps, Py_ssize_t row, Py_ssize_t col, Py_ssize_t ahead, real *u,
+    const int taps_h, const int taps_w, const real *taps, Py_ssize_t row, Py_ssize_t col, Py_ssize_t ahead, real *u,
     Py_ssize_t position,
 ) noexcept nogil:
     """U = G g G^T for LANES pairs of channels: taps `row` and `col` apart, positions `position`; those of later channels,
@@ -211,17 +232,17 @@ cdef inline void transform_weight(
     cdef vec half[MOST_POSITIONS]
     cdef vec whole[MOST_POSITIONS]
     cdef Py_ssize_t i, r, s
-    for r in range(taps_of(out_h)):
-        for s in range(taps_of(out_w)):
+    for r in range(taps_h):
+        for s in range(taps_w):
             g[s] = (<const vec *> (taps + r * row + s * col))[0]
             prefetch(taps + r * row + s * col + ahead)
-        weight_points(half + r * POINTS, g, taps_of(out_w), 1)
-    if out_h == 1:
+        weight_points(half + r * POINTS, g, taps_w, 1)
+    if taps_h == 1:
         for s in range(POINTS):
             (<vec *> (u + s * position))[0] = half[s]
         return
     for s in range(POINTS):
-        weight_points(whole, half + s, taps_of(out_h), POINTS)
+        weight_points(whole, half + s, taps_h, POINTS)
         for i in range(POINTS):
             (<vec *> (u + (i * POINTS + s) * position))[0] = whole[i]
 
@@ -233,110 +254,124 @@ cdef struct Tile:
 
 cdef inline Tile tile_at(const Winograd *g, Py_ssize_t index) noexcept nogil:
     cdef Tile t
-    t.w = index % g.tiles_w * g.out_w
-    t.h = index // g.tiles_w % g.tiles_h * g.out_h
+    t.w = tile_start(&g.p.w, g.out_w, index % g.tiles_w)
+    t.h = tile_start(&g.p.h, g.out_h, index // g.tiles_w % g.tiles_h)
     t.d = index // g.tiles_w // g.tiles_h % g.p.d.rows
     t.n = index // g.tiles_w // g.tiles_h // g.p.d.rows
     return t
 
 
 cdef inline void next_tile(const Winograd *g, Tile *t) noexcept nogil:
-    t.w += g.out_w
-    if t.w >= g.p.w.rows:
-        t.w = 0
-        t.h += g.out_h
-        if t.h >= g.p.h.rows:
-            t.h = 0
-            t.d += 1
-            if t.d == g.p.d.rows:
-                t.d = 0
-                t.n += 1
+    t.w += g.out_w * g.step_w
+    if t.w < g.p.w.rows:
+        return
+    t.w = t.w % g.step_w + 1  # the next of the images that the dilation interleaves
+    if t.w < min(g.step_w, g.p.w.rows):
+        return
+    t.w = 0
+    t.h += g.out_h * g.step_h
+    if t.h < g.p.h.rows:
+        return
+    t.h = t.h % g.step_h + 1
+    if t.h < min(g.step_h, g.p.h.rows):
+        return
+    t.h = 0
+    t.d += 1
+    if t.d == g.p.d.rows:
+        t.d = 0
+        t.n += 1
 
 
-cdef inline void copy_vectors(
-    real *to, Py_ssize_t to_row, Py_ssize_t to_col, const real *source, Py_ssize_t row, Py_ssize_t col, Py_ssize_t high,
-    Py_ssize_t wide,
+cdef inline void transform_column(
+    const int points_h, const real *x, Py_ssize_t row, Py_ssize_t above, Py_ssize_t below, vec *v
 ) noexcept nogil:
-    """One vector from each of high x wide places to another."""
-    cdef Py_ssize_t r, s
-    for r in range(high):
-        for s in range(wide):
-            (<vec *> (to + r * to_row + s * to_col))[0] = (<const vec *> (source + r * row + s * col))[0]
-
-
-cdef inline void transform_input(
-    const int points_h, const real *x, Py_ssize_t row, Py_ssize_t col, real *v, const Py_ssize_t *place
-) noexcept nogil:
-    """V = B^T d B for LANES channels of a tile: pixels `row` and `col` apart, position k to v + place[k]."""
+    """v = B^T d for LANES channels of one column of pixels, `row` apart, of which above .. below - 1 are inside the image."""
     cdef vec d[POINTS]
-    cdef vec half[MOST_POSITIONS]
-    cdef vec whole[POINTS]
-    cdef Py_ssize_t i, s
-    for s in range(POINTS):
-        for i in range(points_h):
-            d[i] = (<const vec *> (x + i * row + s * col))[0]
-        if points_h == 1:
-            half[s] = d[0]
-        else:
-            input_points(whole, d, 1)
-            for i in range(POINTS):
-                half[i * POINTS + s] = whole[i]
+    cdef Py_ssize_t i
     for i in range(points_h):
-        input_points(whole, half + i * POINTS, 1)
-        for s in range(POINTS):
-            (<vec *> (v + place[i * POINTS + s]))[0] = whole[s]
+        d[i] = broadcast(0)
+        if above <= i < below:
+            d[i] = (<const vec *> (x + i * row))[0]
+    if points_h == 1:
+        v[0] = d[0]
+    else:
+        input_points(v, d, 1)
 
 
-cdef inline void transform_inputs(
-    const int out_h, const Winograd *g, Py_ssize_t part_first, Py_ssize_t parts, Py_ssize_t first, Py_ssize_t count, real *v
+cdef inline void transform_run(
+    const int points_h, const Winograd *g, const Tile *t, Py_ssize_t run, Py_ssize_t z, Py_ssize_t c_first, Py_ssize_t c_end,
+    real *v, const Py_ssize_t *place,
+) noexcept nogil:
+    """V = B^T d B of `run` tiles side by side, for some of their channels; position k to v + place[k].
+
+    The tiles overlap: the columns of all of them are transformed first.
+    """
+    cdef vec columns[RUN_COLUMNS * POINTS]
+    cdef vec points[POINTS]
+    cdef Py_ssize_t h = t.h + g.p.h.origin, w = t.w + g.p.w.origin, many = (run - 1) * g.out_w + POINTS
+    cdef Py_ssize_t col = g.step_w * g.p.a_ld, row = g.step_h * g.p.w.size * g.p.a_ld, c = c_first, k, i, j, r, s
+    cdef Py_ssize_t above = ceil_div(max(-h, <Py_ssize_t> 0), g.step_h), left = ceil_div(max(-w, <Py_ssize_t> 0), g.step_w)
+    cdef Py_ssize_t below = min(ceil_div(max(g.p.h.size - h, <Py_ssize_t> 0), g.step_h), <Py_ssize_t> points_h)
+    cdef Py_ssize_t right = min(ceil_div(max(g.p.w.size - w, <Py_ssize_t> 0), g.step_w), many)
+    cdef const real *x = g.p.a + (((t.n * g.p.d.size + z) * g.p.h.size + h) * g.p.w.size + w) * g.p.a_ld
+    cdef real *to
+    if z < 0 or z >= g.p.d.size or below <= above:
+        right = 0
+    for j in range(many):
+        if j < left or j >= right:
+            for r in range(points_h):
+                columns[j * points_h + r] = broadcast(0)
+    while c < c_end:
+        k = min(c, c_end - LANES)
+        if above == 0 and below == points_h:
+            for j in range(left, right):
+                transform_column(points_h, x + j * col + k, row, 0, points_h, columns + j * points_h)
+        else:
+            for j in range(left, right):
+                transform_column(points_h, x + j * col + k, row, above, below, columns + j * points_h)
+        for i in range(run):
+            to = v + i * DEPTH_LD + k - c_first
+            for r in range(points_h):
+                input_points(points, columns + i * g.out_w * points_h + r, points_h)
+                for s in range(POINTS):
+                    (<vec *> (to + place[r * POINTS + s]))[0] = points[s]
+        c += LANES
+
+
+cdef void transform_inputs(
+    const Winograd *g, Py_ssize_t part_first, Py_ssize_t parts, Py_ssize_t first, Py_ssize_t count, real *v
 ) noexcept nogil:
     """V of a block of tiles and some of its parts."""
-    cdef real edge[MOST_POSITIONS * LANES]  # a tile of which a part lies outside the image
     cdef Py_ssize_t place[MOST_POSITIONS]
-    cdef Py_ssize_t part, i, k, z, c, c_first, c_end, above, below, left, right
-    cdef Py_ssize_t col = g.p.a_ld, row = g.p.w.size * g.p.a_ld
-    cdef const real *x
-    cdef real *to
+    cdef Py_ssize_t part, i, k, z, run
     cdef Tile t
     for part in range(part_first, part_first + parts):
-        c_first, c_end = channel_cut(g, part % g.cuts), channel_cut(g, part % g.cuts + 1)
         for k in range(g.positions):
-            place[k] = packed_inputs(g, k, part - part_first)
+            place[k] = packed_inputs(g, part - part_first, k)
         t = tile_at(g, first)
-        for i in range(count):
+        i = 0
+        while i < count:
+            run = min(min(ceil_div(g.p.w.rows - t.w, g.out_w * g.step_w), count - i), <Py_ssize_t> RUN)
             z = t.d * g.p.d.stride + g.p.d.origin + part // g.cuts * g.p.d.dilation
-            above, left = max(-t.h - g.p.h.origin, <Py_ssize_t> 0), max(-t.w - g.p.w.origin, <Py_ssize_t> 0)
-            below = min(g.p.h.size - t.h - g.p.h.origin, <Py_ssize_t> points_of(out_h))
-            right = min(g.p.w.size - t.w - g.p.w.origin, <Py_ssize_t> POINTS)
-            if z < 0 or z >= g.p.d.size:
-                below = 0
-            x = g.p.a + (((t.n * g.p.d.size + z) * g.p.h.size + t.h + g.p.h.origin) * g.p.w.size + t.w + g.p.w.origin) * col
-            to = v + i * DEPTH_LD
-            if above == 0 and left == 0 and below == points_of(out_h) and right == POINTS:
-                c = c_first
-                while c < c_end:
-                    k = min(c, c_end - LANES)
-                    transform_input(points_of(out_h), x + k, row, col, to + k - c_first, place)
-                    c += LANES
+            if g.out_h == 1:
+                transform_run(
+                    1, g, &t, run, z, channel_cut(g, part % g.cuts), channel_cut(g, part % g.cuts + 1), v + i * DEPTH_LD, place
+                )
             else:
-                zero(edge, g.positions * LANES)
-                c = c_first
-                while c < c_end:
-                    k = min(c, c_end - LANES)
-                    if below > above and right > left:
-                        copy_vectors(
-                            edge + (above * POINTS + left) * LANES, POINTS * LANES, LANES, x + above * row + left * col + k, row,
-                            col, below - above, right - left,
-                        )
-                    transform_input(points_of(out_h), edge, POINTS * LANES, LANES, to + k - c_first, place)
-                    c += LANES
+                transform_run(
+                    POINTS, g, &t, run, z, channel_cut(g, part % g.cuts), channel_cut(g, part % g.cuts + 1), v + i * DEPTH_LD,
+                    place,
+                )
+            i += run
+            t.w += (run - 1) * g.out_w * g.step_w
             next_tile(g, &t)
 
 
 cdef inline void transform_output(
-    const int out_h, const int out_w, const real *m, Py_ssize_t position, vec bias, real *y, Py_ssize_t row, Py_ssize_t col
+    const int out_h, const int out_w, const real *m, Py_ssize_t position, vec bias, real *y, Py_ssize_t row, Py_ssize_t col,
+    Py_ssize_t high, Py_ssize_t wide,
 ) noexcept nogil:
-    """y = A^T M A + bias for LANES columns of a tile: positions `position` apart, outputs `row` and `col`."""
+    """y = A^T M A + bias for LANES columns of a tile: positions `position` apart, outputs `row` and `col`; high x wide of them."""
     cdef vec half[MOST_POSITIONS]
     cdef vec d[POINTS]
     cdef Py_ssize_t r, s
@@ -348,35 +383,49 @@ cdef inline void transform_output(
                 d[r] = (<const vec *> (m + (r * POINTS + s) * position))[0]
             outputs_of_points(half + s * out_h, d, out_h, 1)
     for r in range(out_h):
-        outputs_of_points(d, half + r, out_w, out_h)
-        for s in range(out_w):
-            (<vec *> (y + r * row + s * col))[0] = d[s] + bias
+        if r < high:
+            outputs_of_points(d, half + r, out_w, out_h)
+            for s in range(out_w):
+                if s < wide:
+                    (<vec *> (y + r * row + s * col))[0] = d[s] + bias
 
 
-cdef inline void transform_outputs(
+cdef inline void panel_of_outputs(
     const int out_h, const int out_w, const Winograd *g, Py_ssize_t first, Py_ssize_t count, Py_ssize_t col_first,
-    Py_ssize_t cols, const real *m, Py_ssize_t position, Py_ssize_t m_ld,
+    Py_ssize_t cols, const real *m, Py_ssize_t position,
 ) noexcept nogil:
-    """y of a block of tiles; what a tile has beyond the last row or column is dropped."""
-    cdef real edge[MOST_POSITIONS * LANES]
     cdef vec bias = broadcast(0)
-    cdef Py_ssize_t i, j, o, high, wide, col = g.p.y_ld, row = g.p.out_w * g.p.y_ld
+    cdef Py_ssize_t i, j, o, high, wide, col = g.step_w * g.p.y_ld, row = g.step_h * g.p.out_w * g.p.y_ld
     cdef real *y
     cdef Tile t = tile_at(g, first)
     for i in range(count):
-        high, wide = min(g.p.h.rows - t.h, <Py_ssize_t> out_h), min(g.p.w.rows - t.w, <Py_ssize_t> out_w)
+        high, wide = ceil_div(g.p.h.rows - t.h, g.step_h), ceil_div(g.p.w.rows - t.w, g.step_w)
         y = g.p.y + col_first + (
             ((t.n * g.p.out_d + g.p.d.out_first + t.d * g.p.d.out_step) * g.p.out_h + t.h) * g.p.out_w + t.w
-        ) * col
+        ) * g.p.y_ld
         o = 0
         while o < cols:
             j = min(o, cols - LANES)
             if g.p.bias:
                 bias = (<const vec *> (g.p.bias + col_first + j))[0]
-            if high == out_h and wide == out_w:
-                transform_output(out_h, out_w, m + i * m_ld + j, position, bias, y + j, row, col)
+            if high >= out_h and wide >= out_w:
+                transform_output(out_h, out_w, m + i * TILE_N + j, position, bias, y + j, row, col, out_h, out_w)
             else:
-                transform_output(out_h, out_w, m + i * m_ld + j, position, bias, edge, out_w * LANES, LANES)
-                copy_vectors(y + j, row, col, edge, out_w * LANES, LANES, high, wide)
+                transform_output(out_h, out_w, m + i * TILE_N + j, position, bias, y + j, row, col, high, wide)
             o += LANES
         next_tile(g, &t)
+
+
+cdef void transform_outputs(
+    const Winograd *g, Py_ssize_t first, Py_ssize_t count, Py_ssize_t col_first, Py_ssize_t cols, const real *m,
+    Py_ssize_t position,
+) noexcept nogil:
+    """y of a block of tiles and a panel of columns; what a tile has beyond the last row or column is dropped."""
+    if g.out_h == 4:
+        panel_of_outputs(4, 4, g, first, count, col_first, cols, m, position)
+    elif g.out_h == 2:
+        panel_of_outputs(2, 2, g, first, count, col_first, cols, m, position)
+    elif g.out_w == 4:
+        panel_of_outputs(1, 4, g, first, count, col_first, cols, m, position)
+    else:
+        panel_of_outputs(1, 2, g, first, count, col_first, cols, m, position)
