@@ -12,6 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -109,6 +110,12 @@ setup(
         [
             *extensions(),
             Extension("fastconv._kernels._cpu", [str(KERNELS / "_cpu.pyx")]),
+            Extension(
+                "fastconv._kernels._memory",
+                [str(KERNELS / "_memory.pyx")],
+                include_dirs=[str(KERNELS), numpy.get_include()],
+                depends=[str(KERNELS / "memory.h")],
+            ),
             Extension("fastconv.cython_api", ["fastconv/cython_api.pyx"], include_dirs=[INCLUDE]),
         ],
         compiler_directives={

@@ -3,6 +3,7 @@
 Where is what:
 
 ===================  =================================================================================================
+``memory.h``         where outputs lie: from the start of a cache line, in large blocks that are used again; ``_memory.pyx``
 ``simd.h``           what C must say: the SIMD type of the instruction set being compiled, the size of its register tile
 ``simd.pxi``         the same for Cython; scratch memory
 ``arrays.pxi``       where the numbers of an array lie, sooner than a memoryview tells
@@ -119,9 +120,10 @@ def short_waits() -> Iterator[None]:
 def keep_freed_memory() -> None:
     """Let the C library keep up to 64 MB of freed memory instead of giving it back and asking for it again.
 
-    Every step of a small network takes and frees a few MB: faulting them in anew took a fifth of a step of LeNet. GNU's
-    allocator adapts to the largest array that it has seen freed, up to 32 MB; it is shown one, which is never touched. It
-    does not adapt where the user has set it (``MALLOC_TRIM_THRESHOLD_`` and its like), and no other allocator minds.
+    For what `_memory.empty` does not allocate, scratch and the arrays of layers that others write in NumPy: faulting them in
+    anew took up to a fifth of a step of a small network. GNU's allocator adapts to the largest array that it has seen freed,
+    up to 32 MB; it is shown one, which is never touched. It does not adapt where the user has set it
+    (``MALLOC_TRIM_THRESHOLD_`` and its like), and no other allocator minds.
     """
     np.empty(2**25 - 2**13, np.uint8)
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv import geometry
+from fastconv._kernels._memory import empty
 from fastconv.functional._conv_algorithm import Algorithm, Problem, choose
 from fastconv.functional._validate import kernels_for
 from fastconv.threads import threads_for
@@ -196,7 +197,7 @@ def apply(plan: ConvPlan, x: NDArray[Any], weight: NDArray[Any], bias: NDArray[A
     """Return the convolution of x (plan.x_shape): an array of plan.y_shape."""
     if 0 in plan.x_shape or 0 in plan.y_shape:
         return _without_products(plan.y_shape, bias, x.dtype)
-    y = np.empty(plan.y_shape, x.dtype)
+    y = empty(plan.y_shape, x.dtype)
     kernels, threads = kernels_for(x), threads_for(plan.multiply_adds)
     if plan.forward.name == "depthwise":
         d, h, w = np.split(plan.axes, 3)  # a convolution has one phase
@@ -212,7 +213,7 @@ def adjoint(plan: ConvPlan, dy: NDArray[Any], weight: NDArray[Any], bias: NDArra
     """Return the adjoint of the convolution at dy (plan.y_shape): an array of plan.x_shape."""
     if 0 in plan.x_shape or 0 in plan.y_shape:
         return _without_products(plan.x_shape, bias, dy.dtype)
-    dx = np.empty(plan.x_shape, dy.dtype) if plan.reached else _without_products(plan.x_shape, bias, dy.dtype)
+    dx = empty(plan.x_shape, dy.dtype) if plan.reached else _without_products(plan.x_shape, bias, dy.dtype)
     kernels, threads = kernels_for(dy), threads_for(plan.multiply_adds)
     if plan.backward_input.name == "depthwise":
         kernels.depthwise(spatial3(dy), weight3(weight), bias, spatial3(dx), *plan.phases, True, threads)
@@ -244,13 +245,13 @@ def weight_gradient(plan: ConvPlan, x: NDArray[Any], dy: NDArray[Any]) -> NDArra
         lines = math.prod(plan.y_shape[:-2])  # (N, *spatial but the last)
         fitting = MOST_PARTIAL // (math.prod(shape) * x.itemsize)
         parts = max(ENOUGH_BLOCKS, math.prod(plan.y_shape[:-1]) // MOST_TERMS)
-        partial = np.empty((max(1, min(lines, fitting, parts)), *shape), x.dtype)
+        partial = empty((max(1, min(lines, fitting, parts)), *shape), x.dtype)
         kernels.depthwise_backward_weight(spatial3(x), spatial3(dy), partial, plan.axes, threads)
     else:
         tile = plan.backward_weight.tile
         depth, outputs = plan.weight_shape[-2:]
         chunks = kernels.gradient_chunks(plan.axes, plan.x_shape[0], depth, outputs, plan.groups, *tile, ENOUGH_BLOCKS)
-        partial = np.empty((chunks, *shape), x.dtype)
+        partial = empty((chunks, *shape), x.dtype)
         kernels.conv_backward_weight(spatial3(x), spatial3(dy), partial, plan.axes, plan.groups, *tile, threads)
     total = partial[0] if len(partial) == 1 else partial.sum(axis=0)
     return total.reshape(plan.weight_shape)
@@ -261,7 +262,7 @@ def bias_gradient(dy: NDArray[Any]) -> NDArray[Any]:
     rows = dy.size // dy.shape[-1]
     if rows == 0:
         return np.zeros(dy.shape[-1], dy.dtype)
-    partial = np.empty((-(-rows // SUM_ROWS), dy.shape[-1]), dy.dtype)
+    partial = empty((-(-rows // SUM_ROWS), dy.shape[-1]), dy.dtype)
     threads = threads_for(dy.size)
     kernels_for(dy).column_sums(dy.reshape(rows, dy.shape[-1]), partial, threads)
     return partial[0] if len(partial) == 1 else partial.sum(axis=0)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from fastconv._kernels._memory import empty
 from fastconv.functional._validate import float_array, kernels_for
 from fastconv.threads import threads_for
 
@@ -24,7 +24,7 @@ def dropped(x: NDArray[Any], rate: float, key: int) -> NDArray[Any]:
     array([2., 2., 2., 2., 2., 0., 0., 0.], dtype=float32)
     """
     array = float_array(x, "x")
-    y = np.empty_like(array)
+    y = empty(array.shape, array.dtype)
     if array.size:
         kernels_for(array).dropout(array, y, key, rate, threads_for(MIX_COST * array.size))
     return y

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastconv._kernels._memory import empty
 from fastconv.functional._validate import float_array, kernels_for, real_number, require_shape
 from fastconv.threads import threads_for
 
@@ -345,7 +345,7 @@ def softplus_backward(dy: ArrayLike, x: ArrayLike) -> NDArray[Any]:
 def _forward(name: str, x: ArrayLike, cost: int, a: float = 0.0, b: float = 0.0) -> NDArray[Any]:
     """Return the activation that the kernels know by `name`, with parameters a and b."""
     array = float_array(x, "x")
-    y = np.empty_like(array)
+    y = empty(array.shape, array.dtype)
     if array.size:
         kernels_for(array).activation_forward(array, y, name, a, b, threads_for(cost * array.size))
     return y
@@ -358,7 +358,7 @@ def _backward(
     array = float_array(x, called)
     gradient = float_array(dy, "dy", like=array, like_name=called)
     require_shape(gradient, array.shape, "dy", f"the shape of {called}")
-    dx = np.empty_like(array)
+    dx = empty(array.shape, array.dtype)
     if array.size:
         kernels_for(array).activation_backward(gradient, array, dx, name, a, b, threads_for(cost * array.size))
     return dx

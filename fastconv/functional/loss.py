@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastconv._kernels._memory import empty
 from fastconv.functional._validate import float_array, kernels_for, real_number, require_shape
 from fastconv.geometry import integer
 from fastconv.threads import threads_for
@@ -224,7 +225,7 @@ def cross_entropy_backward(logits: ArrayLike, labels: ArrayLike, *, label_smooth
     classes = logits.shape[-1]
     predictions = logits.size // classes
     if labels.dtype == np.int64:
-        dlogits = np.empty_like(logits)
+        dlogits = empty(logits.shape, logits.dtype)
         arguments = classes, label_smoothing, 1 / predictions, threads_for(EXP_COST * logits.size)
         _require_inside(
             labels, classes, kernels_for(logits).cross_entropy_backward(logits, labels, dlogits, *arguments)
@@ -254,7 +255,7 @@ def _rows(x: ArrayLike, axis: Any, *, logarithm: bool) -> NDArray[Any]:
     """Return the softmax along `axis`, or its logarithm; the kernels take the last axis."""
     scores, axis = _scores(x, axis)
     rows = _last(scores, axis)
-    y = np.empty_like(rows)
+    y = empty(rows.shape, rows.dtype)
     if rows.size:
         kernels_for(rows).softmax_forward(rows, y, rows.shape[-1], logarithm, threads_for(EXP_COST * rows.size))
     return _back(y, axis)
@@ -265,7 +266,7 @@ def _rows_backward(dy: ArrayLike, y: ArrayLike, axis: Any, *, logarithm: bool) -
     gradient = float_array(dy, "dy", like=array, like_name="y")
     require_shape(gradient, array.shape, "dy", "the shape of y")
     rows = _last(array, axis)
-    dx = np.empty_like(rows)
+    dx = empty(rows.shape, rows.dtype)
     if rows.size:
         threads = threads_for(EXP_COST * rows.size)
         kernels_for(rows).softmax_backward(_last(gradient, axis), rows, dx, rows.shape[-1], logarithm, threads)

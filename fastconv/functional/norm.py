@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastconv._kernels._memory import empty
 from fastconv.functional._validate import float_array, images, kernels_for, real_number, require_shape
 from fastconv.geometry import positive
 from fastconv.threads import threads_for
@@ -156,7 +157,7 @@ def group_norm(x: ArrayLike, groups: int, scale: ArrayLike, bias: ArrayLike, *, 
     """
     x, groups = _grouped(x, groups)
     scale, bias, eps = _channel(scale, "scale", x), _channel(bias, "bias", x), _epsilon(eps)
-    y = np.empty_like(x)
+    y = empty(x.shape, x.dtype)
     if x.size:
         threads = threads_for(COST * x.size)
         kernels_for(x).norm_forward(x, scale, bias, None, y, None, None, False, False, len(x), groups, eps, threads)
@@ -230,7 +231,7 @@ def layer_norm(x: ArrayLike, scale: ArrayLike, bias: ArrayLike, *, eps: float = 
     """
     x = _array(x)
     scale, bias, eps = _channel(scale, "scale", x), _channel(bias, "bias", x), _epsilon(eps)
-    y = np.empty_like(x)
+    y = empty(x.shape, x.dtype)
     if x.size:
         kernels_for(x).layer_norm_forward(x, scale, bias, y, eps, threads_for(COST * x.size))
     return y
@@ -265,7 +266,7 @@ def layer_norm_backward(dy: ArrayLike, x: ArrayLike, scale: ArrayLike, *, eps: f
     x = _array(x)
     scale, dy, eps = _channel(scale, "scale", x), _output_gradient(dy, x), _epsilon(eps)
     channels = x.shape[-1]
-    dx = np.empty_like(x)
+    dx = empty(x.shape, x.dtype)
     partial = np.zeros((min(-(-(x.size // channels) // PART_ROWS), PARTS), 2, channels))
     if x.size:
         kernels_for(x).layer_norm_backward(dy, x, scale, dx, partial, eps, threads_for(2 * COST * x.size))
@@ -296,7 +297,7 @@ def of_batch(
         raise ValueError(f"x must have at least one value for each channel to average, got shape {x.shape}")
     else:
         mean, var = np.empty_like(scale), np.empty_like(scale)
-    y = np.empty_like(x)
+    y = empty(x.shape, x.dtype)
     if x.size:
         threads = threads_for(COST * x.size)
         kernels_for(x).norm_forward(x, scale, bias, residual, y, mean, var, given, relu, 1, x.shape[-1], eps, threads)
@@ -335,7 +336,7 @@ def _backward(
 ) -> Gradients:
     """Return the gradients of a normalization of so many sets of pixels; `through` the statistics too, or not."""
     gradient, eps = _output_gradient(dy, x), _epsilon(eps)
-    dx = np.empty_like(x)
+    dx = empty(x.shape, x.dtype)
     if x.size == 0:
         return dx, np.zeros_like(scale), np.zeros_like(scale)
     dscale, dbias = np.empty_like(scale), np.empty_like(scale)

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastconv._kernels._memory import empty
 from fastconv.functional._conv_plan import spatial3
 from fastconv.functional._pool_plan import PoolPlan, adaptive_plan, image_shape, pool_plan
 from fastconv.functional._validate import float_array, images, kernels_for, require_shape
@@ -326,7 +326,7 @@ def _output_gradient(dy: ArrayLike, plan: PoolPlan, x: NDArray[Any] | None) -> N
 
 
 def _max(x: NDArray[Any], plan: PoolPlan) -> NDArray[Any]:
-    y = np.empty(plan.y_shape, x.dtype)
+    y = empty(plan.y_shape, x.dtype)
     if y.size:
         kernels_for(x).max_pool_forward(spatial3(x), spatial3(y), plan.axes, threads_for(plan.reads))
     return y
@@ -336,7 +336,7 @@ def _max_backward(dy: ArrayLike, x: NDArray[Any], plan: PoolPlan) -> NDArray[Any
     dy = _output_gradient(dy, plan, x)
     if prod(x.shape[1:-1]) > MOST_PIXELS:
         raise ValueError(f"x must have at most {MOST_PIXELS} pixels for a gradient, got shape {x.shape}")
-    dx = np.empty(x.shape, x.dtype)
+    dx = empty(x.shape, x.dtype)
     if dx.size:
         threads = threads_for(2 * plan.reads)
         kernels_for(x).max_pool_backward(spatial3(dy), spatial3(x), spatial3(dx), plan.axes, threads)
@@ -344,7 +344,7 @@ def _max_backward(dy: ArrayLike, x: NDArray[Any], plan: PoolPlan) -> NDArray[Any
 
 
 def _avg(x: NDArray[Any], plan: PoolPlan) -> NDArray[Any]:
-    y = np.empty(plan.y_shape, x.dtype)
+    y = empty(plan.y_shape, x.dtype)
     if y.size:
         kernels_for(x).avg_pool_forward(spatial3(x), spatial3(y), plan.axes, threads_for(plan.reads))
     return y
@@ -352,7 +352,7 @@ def _avg(x: NDArray[Any], plan: PoolPlan) -> NDArray[Any]:
 
 def _avg_backward(dy: ArrayLike, x_shape: tuple[int, ...], plan: PoolPlan) -> NDArray[Any]:
     dy = _output_gradient(dy, plan, None)
-    dx = np.empty(x_shape, dy.dtype)
+    dx = empty(x_shape, dy.dtype)
     if dx.size:
         kernels_for(dy).avg_pool_backward(spatial3(dy), spatial3(dx), plan.axes, threads_for(plan.reads))
     return dx

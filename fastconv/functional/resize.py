@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastconv import geometry
+from fastconv._kernels._memory import empty
 from fastconv.functional._conv_plan import spatial3
 from fastconv.functional._pool_plan import image_shape
 from fastconv.functional._validate import float_array, images, kernels_for, require_shape
@@ -59,7 +60,7 @@ def upsample(x: ArrayLike, scale: Any, *, mode: str = "nearest") -> NDArray[Any]
     """
     x = images(x, "x")
     factors, shape = _output_shape(x.shape, scale, mode)
-    y = np.empty(shape, x.dtype)
+    y = empty(shape, x.dtype)
     if y.size:
         axes, linear = _axes(x.shape, factors), mode == "bilinear"
         kernels_for(x).upsample_forward(spatial3(x), spatial3(y), axes, linear, threads_for(y.size))
@@ -95,7 +96,7 @@ def upsample_backward(dy: ArrayLike, input_shape: Sequence[int], scale: Any, *, 
     factors, output = _output_shape(shape, scale, mode)
     dy = float_array(dy, "dy")
     require_shape(dy, output, "dy", "the shape of the output")
-    dx = np.empty(shape, dy.dtype)
+    dx = empty(shape, dy.dtype)
     if dx.size:
         axes, linear = _axes(shape, factors), mode == "bilinear"
         kernels_for(dy).upsample_backward(spatial3(dy), spatial3(dx), axes, linear, threads_for(dy.size))
