@@ -78,6 +78,10 @@ def every_kernel(arrays_of, dtype):
             getattr(functional, pool + "_backward")(y, x if pool == "max_pool" else x.shape, 2, stride=1, padding=1)
         functional.relu_backward(x, x)
         functional.batch_norm_backward(x, x, new(channels), new(channels), abs(new(channels)))
+    for groups, channels, outputs in ((3, 2, 3), (2, 1, 2), (9, 4, 4), (2, 17, 3)):
+        x, weight = new(2, 4, 3, groups * channels), new(3, 2, channels, groups * outputs)
+        y = arrays_of(functional.conv(x, weight, padding=1, groups=groups))
+        functional.conv_backward(y, x, weight, padding=1, groups=groups)
     # shorter products at the border of an image are cut into larger parts than those inside
     x, weight = new(2, 5, 4, 4, 16), new(2, 3, 3, 4, 4, 4, 16, 13)
     y = functional.locally_connected(x, weight, stride=(3, 1, 1), padding=((2, 2), (1, 1), (1, 1)))

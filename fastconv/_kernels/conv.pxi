@@ -14,6 +14,8 @@ cdef int run_groups(
     cdef Py_ssize_t group
     cdef Product q
     cdef int status = 0
+    if tile_h == 0 and grouped_pays(p, groups):
+        return run_grouped(p, groups, b_group, threads)
     if tile_h == 0:
         return run_product(p[0], groups, b_group, threads)
     for group in range(groups):
@@ -137,7 +139,12 @@ def gradient_chunks(
     if tile_h:
         return winograd_gradient_grid(&p, tile_h, tile_w, groups).chunks
     cdef Grid g = gradient_grid(&p)
-    return max(1, min(ceil_div(enough, groups * g.row_blocks * g.col_blocks), ceil_div(product_rows(&p), ROWS)))
+    cdef Py_ssize_t blocks = groups * g.row_blocks * g.col_blocks
+    cdef Grouped of_groups
+    if grouped_pays(&p, groups):
+        of_groups = grouped(&p, groups, 0, LANES)
+        blocks = grouped_gradient_grid(&of_groups).col_blocks
+    return max(1, min(ceil_div(enough, blocks), ceil_div(product_rows(&p), ROWS)))
 
 
 def conv_backward_weight(
@@ -166,6 +173,8 @@ def conv_backward_weight(
     with nogil:
         if tile_h:
             status = run_winograd_gradient(&p, tile_h, tile_w, groups, dy_first, db, items, threads)
+        elif grouped_pays(&p, groups):
+            status = run_grouped_gradient(&p, groups, dy_first, db, items, partial.shape[0], threads)
         else:
             status = run_gradient(p, groups, dy_first, db, items, partial.shape[0], threads)
     if status:

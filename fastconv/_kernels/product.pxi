@@ -157,7 +157,7 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
     cdef Py_ssize_t length[DEPTH]
     cdef Py_ssize_t offsets[DEPTH]
     cdef Py_ssize_t out[ROWS]
-    cdef Left windows = Left(NULL, &at[0], 0, 0, &length[0])
+    cdef Left windows = Left(NULL, &at[0], 0, 0, &length[0], 0, NULL)
     cdef Py_ssize_t k, depth, m, rows, i, j, width, vectors, whole, b_k, in_place
     cdef const real *b
     cdef bint alone = (
@@ -239,7 +239,7 @@ cdef void gradient_block(
     cdef Py_ssize_t length[DEPTH]
     cdef Py_ssize_t offsets[DEPTH]
     cdef Py_ssize_t out[ROWS]
-    cdef Left windows = Left(NULL, at, ROWS, runs_between(p, k_first, k_first + depth), &length[0])
+    cdef Left windows = Left(NULL, at, ROWS, runs_between(p, k_first, k_first + depth), &length[0], 0, NULL)
     cdef Left run = windows
     cdef Py_ssize_t m, rows, i, j, k, s, width, b_k
     cdef const real *b

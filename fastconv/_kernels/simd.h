@@ -69,6 +69,9 @@ static inline void fetch(const real *x) {
 /* The return type of a function in which everything that it calls is inlined, whatever the compiler thinks of its size. */
 #define WHOLE __attribute__((flatten)) void
 
+/* The same, and itself inlined nowhere: it is large, and calling it costs nothing beside what it does. */
+#define APART __attribute__((flatten, noinline)) void
+
 /* The outcome of comparing two vectors: every bit of a lane is set, or none. Also as many integers. */
 typedef __typeof__(_Generic((real)0, float: (int32_t)0, double: (int64_t)0)) lane;
 typedef lane mask __attribute__((vector_size(VEC_BYTES), aligned(sizeof(real)), may_alias));
@@ -100,6 +103,17 @@ static inline mask beats(vec b, vec a) { return (mask)(~(b <= a) & (a == a)); }
 static inline mask choose_lanes(mask m, mask a, mask b) { return (m & a) | (~m & b); }
 
 static inline mask broadcast_lane(lane i) { return i - (mask){0}; }
+
+/* Lane i is lane from[i] of x. */
+#if VEC_BYTES == 16 || defined(__clang__)
+static inline vec permuted(vec x, mask from) {
+    vec y;
+    for (int i = 0; i < LANES; i++) y[i] = x[from[i]];
+    return y;
+}
+#else
+static inline vec permuted(vec x, mask from) { return __builtin_shuffle(x, from); }
+#endif
 
 /* The lower halves of two vectors, lane by lane in turn; the upper halves. */
 #if defined(__clang__)

@@ -11,6 +11,7 @@ cdef extern from "simd.h":
     ctypedef float vec
     ctypedef float part
     ctypedef void whole "WHOLE"
+    ctypedef void apart "APART"
     const int PART_LANES
     const int LANES
     const int TILE_M

@@ -1,18 +1,21 @@
 # The register tile: every multiplication of convolutions, linear layers and their gradients happens in `accumulate`.
 #
-# The right operand is a panel of vectors. The left one is read in one of four forms: from packed rows of DEPTH_LD elements, a
+# The right operand is a panel of vectors. The left one is read in one of five forms: from packed rows of DEPTH_LD elements, a
 # constant, so that all rows of a tile are at constant offsets from ONE pointer; or where it lies, by the addresses of windows.
+# Groups of channels that share a vector multiply each its own element, which a permutation brings to its lanes.
 
 
 cdef enum:
     DEPTH = 288      # columns of the left operand at a time: its rows stay in the first-level cache, panels come from the second
+    STEPS = 4        # of the sum at a time where one vector leaves registers for the right operand
     DEPTH_LD = 304   # elements between packed rows: whole cache lines, but no power of two, whose rows would share a set
 
 
 cdef enum Form:
     ROWS_PACKED      # element (i, k) is a[i * DEPTH_LD + k]
     COLUMNS_PACKED   # element (i, k) is a[k * DEPTH_LD + i]
-    ROWS_AT          # row i is made of runs: element k of run s is at[s * at_ld + i][k], for k < length[s]
+    ROWS_AT          # row i is made of runs: element k of run s is at[s * at_ld + i][offset + k], for k < length[s]
+    ROWS_SPREAD      # the same, but lane j multiplies element k + lanes[j], all of one vector
     COLUMNS_AT       # column k is one run: element (i, k) is at[k][i]
 
 
@@ -22,6 +25,8 @@ cdef struct Left:
     const real **at
     Py_ssize_t at_ld, runs
     const Py_ssize_t *length
+    Py_ssize_t offset
+    const lane *lanes
 
 
 cdef inline void multiply(
@@ -41,6 +46,19 @@ cdef inline void multiply(
             acc[i * TILE_V + j] = acc[i * TILE_V + j] + row[j] * left
 
 
+cdef inline void multiply_steps(
+    const int rows, vec *acc, const real *b, Py_ssize_t b_k, const real **at, Py_ssize_t k
+) noexcept nogil:
+    """STEPS steps of one vector, row by row: there are more addresses than registers, and each is fetched for all the steps."""
+    cdef vec row[STEPS]
+    cdef Py_ssize_t i, j
+    for j in range(STEPS):
+        row[j] = (<const vec *> (b + j * b_k))[0]
+    for i in range(rows):
+        for j in range(STEPS):
+            acc[i * TILE_V] = acc[i * TILE_V] + row[j] * at[i][k + j]
+
+
 cdef inline void accumulate(
     const int form, const int rows, const int vecs, const Left *left, Py_ssize_t first, Py_ssize_t depth,
     const real *b, Py_ssize_t b_k, const real *start, real *y, const Py_ssize_t *out,
@@ -53,6 +71,9 @@ cdef inline void accumulate(
     cdef vec acc[TILE_M * TILE_V]
     cdef const real *at[TILE_M]
     cdef const real *a = left.a
+    cdef vec pixel[TILE_M]
+    cdef mask lanes
+    cdef vec row
     cdef Py_ssize_t i, j, k, s
     for i in range(rows):
         for j in range(vecs):
@@ -72,9 +93,26 @@ cdef inline void accumulate(
     elif form == ROWS_AT:
         for s in range(left.runs):
             for i in range(rows):
-                at[i] = left.at[s * left.at_ld + first + i]
-            for k in range(left.length[s]):
+                at[i] = left.at[s * left.at_ld + first + i] + left.offset
+            k = 0
+            while vecs == 1 and k + STEPS <= left.length[s]:
+                multiply_steps(rows, acc, b, b_k, at, k)
+                k += STEPS
+                b += STEPS * b_k
+            while k < left.length[s]:
                 multiply(rows, vecs, acc, b, NULL, at, 0, k)
+                k += 1
+                b += b_k
+    elif form == ROWS_SPREAD:
+        for s in range(left.runs):
+            for i in range(rows):
+                pixel[i] = held(left.at[s * left.at_ld + first + i] + left.offset)
+            lanes = (<const mask *> left.lanes)[0]
+            for k in range(left.length[s]):
+                row = (<const vec *> b)[0]
+                for i in range(rows):
+                    acc[i * TILE_V] = acc[i * TILE_V] + row * permuted(pixel[i], lanes)
+                lanes = lanes + broadcast_lane(1)
                 b += b_k
     else:
         for k in range(depth):
@@ -137,31 +175,31 @@ cdef inline void panel(
         i += height
 
 
-cdef whole rows_by_panel(
+cdef apart rows_by_panel(
     Py_ssize_t rows, Py_ssize_t cols, const real *a, const real *b, Py_ssize_t depth,
     const real *start, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
     """y (rows x cols) += a (rows x depth, packed) @ b (depth x cols, a packed panel)."""
-    cdef Left left = Left(a, NULL, 0, 0, NULL)
+    cdef Left left = Left(a, NULL, 0, 0, NULL, 0, NULL)
     if cols > LANES:
         panel(ROWS_PACKED, TILE_V, rows, cols, &left, 0, depth, b, TILE_N, start, y, out)
     else:
         panel(ROWS_PACKED, 1, rows, cols, &left, 0, depth, b, LANES, start, y, out)
 
 
-cdef whole columns_by_panel(
+cdef apart columns_by_panel(
     Py_ssize_t rows, Py_ssize_t cols, const real *a, const real *b, Py_ssize_t depth,
     const real *start, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
     """y (rows x cols) += a.T @ b: `a` is (depth x rows, packed)."""
-    cdef Left left = Left(a, NULL, 0, 0, NULL)
+    cdef Left left = Left(a, NULL, 0, 0, NULL, 0, NULL)
     if cols > LANES:
         panel(COLUMNS_PACKED, TILE_V, rows, cols, &left, 0, depth, b, TILE_N, start, y, out)
     else:
         panel(COLUMNS_PACKED, 1, rows, cols, &left, 0, depth, b, LANES, start, y, out)
 
 
-cdef whole windows_by_panel(
+cdef apart windows_by_panel(
     Py_ssize_t rows, Py_ssize_t cols, const Left *windows, Py_ssize_t first, const real *b, Py_ssize_t b_k,
     const real *start, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
@@ -172,7 +210,14 @@ cdef whole windows_by_panel(
         panel(ROWS_AT, 1, rows, cols, windows, first, 0, b, b_k, start, y, out)
 
 
-cdef whole pixels_by_panel(
+cdef apart spread_by_panel(
+    Py_ssize_t rows, Py_ssize_t cols, const Left *windows, const real *b, const real *start, real *y, const Py_ssize_t *out,
+) noexcept nogil:
+    """y (rows x cols <= LANES) += windows @ b, where each lane has its own of the elements of a run."""
+    panel(ROWS_SPREAD, 1, rows, cols, windows, 0, 0, b, LANES, start, y, out)
+
+
+cdef apart pixels_by_panel(
     Py_ssize_t rows, Py_ssize_t cols, const Left *windows, Py_ssize_t depth, const real *b, Py_ssize_t b_k,
     const real *start, real *y, const Py_ssize_t *out,
 ) noexcept nogil:

@@ -27,6 +27,9 @@ TILE_TRANSFORM, WEIGHT_TRANSFORM = 11, 9
 #: Winograd must promise so much less work, or the product keeps the call: the model is no better than that.
 WORTH_IT = 0.85
 
+#: The same in groups, which Winograd's kernels take one by one and the product together.
+WORTH_IT_IN_GROUPS = 0.6
+
 #: The channels that Winograd's kernels take, of the input and of the output: a vector of the widest instruction set at least,
 #: and (with the taps along the first of three axes) so many at most that a row of transformed tiles fits in 8 MB.
 FEWEST_CHANNELS, MOST_CHANNELS = 16, 2048
@@ -136,6 +139,6 @@ def choose(problem: Problem, algorithm: str | None, *, weight_gradient: bool = F
     saving = f"Winograd's algorithm would take {work / direct:.0%} of the product's time"
     if algorithm == "exact":
         return product._replace(why=f'precision is "exact" ({saving})')
-    if work > WORTH_IT * direct:
+    if work > (WORTH_IT if problem.groups == 1 else WORTH_IT_IN_GROUPS) * direct:
         return product._replace(why=f"{saving}: the transforms do not pay")
     return Algorithm("winograd", tile, share, f"{saving.replace('would take', 'takes')}")

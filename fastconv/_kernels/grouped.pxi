@@ -1,0 +1,270 @@
+# Convolution in groups of few channels, its adjoint and the gradient of its weight: the product of product.pxi would leave most
+# of a vector empty, and look for the windows of each group anew.
+#
+# Groups share a vector where several fit: lane j multiplies the element of its own group, which a permutation of the pixel's
+# vector brings there, so nothing is multiplied by the zeros between groups. Groups of more channels have panels of their own.
+# Windows are found once for all groups: the address of a pixel is that of its first channel.
+
+
+cdef enum:
+    GROUPED_PANELS = 65536   # elements of packed weights, about, that a task holds: in the second-level cache
+    GROUPED_ROWS = 2         # times TILE_M rows at a time, for which a panel comes from there
+    GROUPED_TAPS = 8192      # elements of a window's group at most
+    GROUPED_COLS = 64        # columns of a group below which groups are computed together
+
+
+cdef struct Grouped:
+    Product p
+    Py_ssize_t groups, b_group
+    Py_ssize_t share   # groups of a panel
+    Py_ssize_t width   # elements of a row of a packed panel
+    Py_ssize_t each    # panels of a group, where it has its own
+    Py_ssize_t panels
+    lane lanes[LANES]
+
+
+cdef inline bint grouped_pays(const Product *p, Py_ssize_t groups) noexcept nogil:
+    return groups > 1 and p.cols < GROUPED_COLS and product_depth(p) <= GROUPED_TAPS
+
+
+cdef Grouped grouped(const Product *p, Py_ssize_t groups, Py_ssize_t b_group, Py_ssize_t width) noexcept nogil:
+    """`width`: columns of a panel at most, where groups have their own."""
+    cdef Grouped g
+    cdef Py_ssize_t i
+    g.p, g.groups, g.b_group = p[0], groups, b_group
+    g.share = max(LANES // max(p.cols, p.depth), <Py_ssize_t> 1)
+    g.width = min(width, round_up(p.cols, LANES))
+    g.each = ceil_div(p.cols, g.width)
+    g.panels = ceil_div(groups, g.share) * g.each
+    for i in range(LANES):
+        g.lanes[i] = i // p.cols * p.depth if i < g.share * p.cols else 0
+    return g
+
+
+cdef inline Py_ssize_t first_group(const Grouped *g, Py_ssize_t panel, Py_ssize_t *column, Py_ssize_t *cols) noexcept nogil:
+    """The first group of a panel, its first column in that group, and how many columns the panel has."""
+    cdef Py_ssize_t group = panel // g.each * g.share
+    column[0] = panel % g.each * g.width
+    cols[0] = min(g.share, g.groups - group) * g.p.cols if g.share > 1 else min(g.width, g.p.cols - column[0])
+    return group
+
+
+cdef inline Py_ssize_t grouped_taps(const Grouped *g) noexcept nogil:
+    return g.p.d.taps * g.p.h.taps * g.p.w.taps
+
+
+cdef inline Py_ssize_t panel_elements(const Grouped *g) noexcept nogil:
+    return (product_depth(&g.p) + 1) * g.width
+
+
+cdef inline Py_ssize_t row_width(const Grouped *g, Py_ssize_t cols) noexcept nogil:
+    """Elements of a row of a packed panel of so many columns."""
+    return LANES if g.share > 1 else panel_width(cols)
+
+
+cdef void pack_grouped(const Grouped *g, Py_ssize_t panel, Py_ssize_t panels, const Py_ssize_t *offsets, real *packed) noexcept nogil:
+    """packed[i * panel_elements + k * width + j] = element k of column j of panel i from `panel` on; columns beyond are 0.
+
+    offsets[k] is where element k of the first group's first column is. Row after row, as they lie in memory.
+    """
+    cdef Py_ssize_t column, cols, group, width, i, j, k, m, t, depth = product_depth(&g.p)
+    cdef const real *b
+    cdef real *to
+    if g.p.b_col == 1:  # columns of groups that share a panel are neighbours
+        for k in range(depth):
+            for i in range(panels):
+                group = first_group(g, panel + i, &column, &cols)
+                width = row_width(g, cols)
+                to = packed + i * panel_elements(g) + k * width
+                copy(to, g.p.b + offsets[k] + group * g.b_group + column, cols)
+                zero(to + cols, width - cols)
+        return
+    for i in range(panels):
+        group = first_group(g, panel + i, &column, &cols)
+        b = g.p.b + group * g.b_group + column * g.p.b_col
+        to = packed + i * panel_elements(g)
+        if g.share == 1:
+            pack_columns(b, g.p.b_col, offsets, depth, cols, to, 0)
+            continue
+        zero(to, depth * LANES)
+        for m in range(cols // g.p.cols):
+            for j in range(g.p.cols):
+                for t in range(grouped_taps(g)):
+                    for k in range(g.p.depth):
+                        to[(t * g.p.depth + k) * LANES + m * g.p.cols + j] = b[offsets[t * g.p.depth] + m * g.b_group + k + j * g.p.b_col]
+
+
+cdef inline Py_ssize_t tail_pixels(const Product *p) noexcept nogil:
+    """How many pixels at the end of the input a whole vector may not be read from."""
+    return min(LANES // p.a_ld + 1, p.batch * p.d.size * p.h.size * p.w.size)
+
+
+cdef void find_pixels(
+    const Product *p, Py_ssize_t first, Py_ssize_t count, const real *zeros, const real *tail, const real **at, Py_ssize_t at_ld
+) noexcept nogil:
+    """at[t * at_ld + i] = the pixel under tap t of the window of row first + i: zeros outside the image, a copy at its end."""
+    cdef Py_ssize_t i, t, td, th, tw, w = first % p.w.rows, h = first // p.w.rows, d, n, iz, ih, iw, line
+    cdef Py_ssize_t tail_first = p.batch * p.d.size * p.h.size * p.w.size - tail_pixels(p)
+    d, h = h // p.h.rows, h % p.h.rows
+    n, d = d // p.d.rows, d % p.d.rows
+    for i in range(count):
+        t = i
+        for td in range(p.d.taps):
+            iz = d * p.d.stride + p.d.origin + td * p.d.dilation
+            for th in range(p.h.taps):
+                ih = h * p.h.stride + p.h.origin + th * p.h.dilation
+                iw = w * p.w.stride + p.w.origin
+                line = ((n * p.d.size + iz) * p.h.size + ih) * p.w.size
+                if not (0 <= iz < p.d.size and 0 <= ih < p.h.size):
+                    iw = -(p.w.taps * p.w.dilation)  # outside, whatever the tap
+                for tw in range(p.w.taps):
+                    if not 0 <= iw < p.w.size:
+                        at[t] = zeros
+                    elif line + iw < tail_first:
+                        at[t] = p.a + (line + iw) * p.a_ld
+                    else:
+                        at[t] = tail + (line + iw - tail_first) * p.a_ld
+                    iw += p.w.dilation
+                    t += at_ld
+        w += 1
+        if w == p.w.rows:
+            w = 0
+            h += 1
+            if h == p.h.rows:
+                h = 0
+                d += 1
+                if d == p.d.rows:
+                    d = 0
+                    n += 1
+
+
+cdef inline void fetch_run(const real *x, Py_ssize_t items) noexcept nogil:
+    cdef Py_ssize_t i = 0
+    while i < items:
+        fetch(x + i)
+        i += 4 * PART_LANES  # a cache line
+
+
+cdef inline void fetch_pixels(
+    const Product *p, Py_ssize_t count, const real **at, Py_ssize_t at_ld, Py_ssize_t offset, Py_ssize_t channels,
+    Py_ssize_t part, Py_ssize_t parts,
+) noexcept nogil:
+    """Ask for one of `parts` parts of the pixels that no strip before has used, in the order of memory: groups jump from one
+    pixel to the next, which no prefetcher of a processor foresees."""
+    cdef Py_ssize_t fresh_h = min(p.h.stride, p.h.taps), fresh_w = min(p.w.stride, p.w.taps), i, k, t
+    cdef Py_ssize_t total = fresh_h * count * fresh_w
+    for i in range(part * total // parts, (part + 1) * total // parts):
+        k = i // fresh_w
+        t = (p.d.taps * p.h.taps - fresh_h + k // count) * p.w.taps + i % fresh_w
+        fetch_run(at[t * at_ld + k % count] + offset, channels)
+
+
+cdef inline Py_ssize_t grouped_strip(const Grouped *g) noexcept nogil:
+    return GROUPED_ROWS * TILE_M if grouped_taps(g) <= 64 else TILE_M
+
+
+cdef inline Py_ssize_t grouped_copies(const Grouped *g) noexcept nogil:
+    """Elements of a packed strip, where pixels side by side alias in the cache and are read again for each of their channels."""
+    cdef bint aliasing = g.p.w.stride * g.p.a_ld * sizeof(real) % 4096 == 0
+    return grouped_strip(g) * DEPTH_LD if aliasing and g.share == 1 and product_depth(&g.p) <= DEPTH else 0
+
+
+cdef inline void copy_pixels(const Left *windows, Py_ssize_t rows, real *packed) noexcept nogil:
+    """packed[i * DEPTH_LD + k] = element k of row i."""
+    cdef Py_ssize_t i, s, depth = windows.length[0]
+    for i in range(rows):
+        for s in range(windows.runs):
+            copy(packed + i * DEPTH_LD + s * depth, windows.at[s * windows.at_ld + i] + windows.offset, depth)
+
+
+cdef inline Py_ssize_t grouped_scratch(const Grouped *g, Grid grid) noexcept nogil:
+    cdef Py_ssize_t addresses = (2 * grouped_strip(g) + 1) * grouped_taps(g) + product_depth(&g.p)
+    cdef Py_ssize_t pixels = (tail_pixels(&g.p) + 1) * g.p.a_ld + 2 * LANES
+    return own_lines(addresses * sizeof(void *) // sizeof(real) + pixels + TILE_N + grouped_copies(g) + grid.cols * panel_elements(g))
+
+
+cdef Grid grouped_grid(const Grouped *g, int threads) noexcept nogil:
+    """Blocks of rows that fill the threads evenly, and of panels (`cols` of them) that fit the cache."""
+    cdef Grid grid
+    cdef Py_ssize_t total = product_rows(&g.p), most = max(GROUPED_PANELS // panel_elements(g), <Py_ssize_t> 1)
+    grid.col_blocks = ceil_div(g.panels, most)
+    grid.row_blocks = max(min(4 * threads, total // ROWS), <Py_ssize_t> 1)
+    if grid.row_blocks * grid.col_blocks < 2 * threads:
+        grid.col_blocks = min(g.panels, ceil_div(2 * threads, grid.row_blocks))
+    grid.rows = round_up(ceil_div(total, grid.row_blocks), TILE_M)
+    grid.row_blocks = ceil_div(total, grid.rows)
+    grid.cols = ceil_div(g.panels, grid.col_blocks)
+    grid.col_blocks = ceil_div(g.panels, grid.cols)
+    return grid
+
+
+cdef void grouped_block(const Grouped *g, Grid grid, Py_ssize_t block, real *scratch) noexcept nogil:
+    cdef Py_ssize_t m = block % grid.row_blocks * grid.rows, row_end = min(m + grid.rows, product_rows(&g.p))
+    cdef Py_ssize_t panel = block // grid.row_blocks * grid.cols, panels = min(grid.cols, g.panels - panel)
+    cdef Py_ssize_t taps = grouped_taps(g), strip = grouped_strip(g), tails = tail_pixels(&g.p) * g.p.a_ld
+    cdef const real **at = <const real **> scratch
+    cdef const real **ahead = at + taps * strip
+    cdef Py_ssize_t *length = <Py_ssize_t *> (ahead + taps * strip)
+    cdef Py_ssize_t *offsets = length + taps
+    cdef real *zeros = <real *> (offsets + product_depth(&g.p))
+    cdef real *tail = zeros + g.p.a_ld + LANES
+    cdef real *start = tail + tails + LANES
+    cdef real *copies = start + TILE_N
+    cdef real *packed = copies + grouped_copies(g)
+    cdef bint copied = grouped_copies(g) > 0
+    cdef Py_ssize_t out[GROUPED_ROWS * TILE_M]
+    cdef Left windows = Left(NULL, at, strip, taps, length, 0, &g.lanes[0])
+    cdef Py_ssize_t rows, next_rows, i, j, group, column, cols, first
+    cdef Py_ssize_t channel = first_group(g, panel, &column, &cols) * g.p.depth
+    cdef Py_ssize_t channels = min(
+        (first_group(g, panel + panels - 1, &column, &cols) + g.share) * g.p.depth, g.groups * g.p.depth
+    ) - channel
+    cdef const real *b
+    zero(zeros, g.p.a_ld + LANES)
+    zero(start, TILE_N)
+    copy(tail, g.p.a + g.p.batch * g.p.d.size * g.p.h.size * g.p.w.size * g.p.a_ld - tails, tails)
+    zero(tail + tails, LANES)
+    for i in range(taps):
+        length[i] = g.p.depth
+    weight_offsets(&g.p, 0, product_depth(&g.p), offsets)
+    pack_grouped(g, panel, panels, offsets, packed)
+    next_rows = min(strip, row_end - m)
+    find_pixels(&g.p, m, next_rows, zeros, tail, ahead, strip)
+    while m < row_end:
+        rows = next_rows
+        ahead, windows.at = windows.at, ahead
+        next_rows = min(strip, row_end - m - rows)
+        find_pixels(&g.p, m + rows, next_rows, zeros, tail, ahead, strip)
+        row_outputs(&g.p, m, rows, out)
+        for i in range(panels):
+            group = first_group(g, panel + i, &column, &cols)
+            first = group * g.p.cols + column
+            windows.offset = group * g.p.depth
+            fetch_pixels(&g.p, next_rows, ahead, strip, channel, channels, i, panels)
+            b = packed + i * panel_elements(g)
+            if g.p.bias:
+                for j in range(cols):
+                    start[j] = g.p.bias[first + j]
+            if g.share > 1:
+                spread_by_panel(rows, cols, &windows, b, start, g.p.y + first, out)
+            elif copied:
+                if column == 0 or i == 0:
+                    copy_pixels(&windows, rows, copies)
+                rows_by_panel(rows, cols, copies, b, product_depth(&g.p), start, g.p.y + first, out)
+            else:
+                windows_by_panel(rows, cols, &windows, 0, b, row_width(g, cols), start, g.p.y + first, out)
+        m += rows
+
+
+cdef int run_grouped(const Product *p, Py_ssize_t groups, Py_ssize_t b_group, int threads) noexcept nogil:
+    """Compute `p` for each group, as `run_groups` does. -1: no memory."""
+    cdef Grouped g = grouped(p, groups, b_group, TILE_N)
+    cdef Grid grid = grouped_grid(&g, threads)
+    cdef Py_ssize_t each = grouped_scratch(&g, grid), task
+    cdef real *scratch = new_scratch(each, threads)
+    if scratch == NULL:
+        return -1
+    for task in prange(grid.row_blocks * grid.col_blocks, schedule="dynamic", num_threads=threads):
+        grouped_block(&g, grid, task, scratch + threadid() * each)
+    free(scratch)
+    return 0

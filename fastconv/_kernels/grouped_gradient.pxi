@@ -1,0 +1,210 @@
+# The gradient of the weight of a convolution in groups of few channels, the panels and addresses of grouped.pxi.
+#
+# A tile is a vector of columns for some taps and some channels of a group: its sums stay in registers over a strip of pixels, of
+# each of which it reads one vector of dy and the pixels under the taps.
+
+
+cdef extern from *:
+    """
+    enum { GRADIENT_TAPS = 3, GRADIENT_CHANNELS = TILE_M * TILE_V >= 24 ? 8 : 4 }; /* 24 sums of 32 registers, or 12 of 16 */
+    """
+    const int GRADIENT_TAPS      # of a tile
+    const int GRADIENT_CHANNELS  # of a tile
+
+
+cdef enum:
+    GRADIENT_PANELS = 8  # of a task
+    GRADIENT_STRIP = 4   # times TILE_M rows at a time: their pixels stay in the second-level cache
+
+
+cdef inline void accumulate_pixels(
+    const int taps, const int channels, const bint spread, Py_ssize_t rows, const Left *x, Py_ssize_t tap, Py_ssize_t channel,
+    const real *dy, Py_ssize_t dy_ld, real *db, const Py_ssize_t *offsets, Py_ssize_t cols, bint fresh,
+) noexcept nogil:
+    """db[offsets[t, c] + j] = (0 or db[...]) + sum_i x[i, tap + t, channel + c] * dy[i * dy_ld + j], j < cols <= LANES.
+
+    offsets (taps, channels of a group). Where groups share the vector, each lane has its own element of the pixel.
+    """
+    cdef vec acc[GRADIENT_TAPS * GRADIENT_CHANNELS]
+    cdef vec pixel[GRADIENT_TAPS]
+    cdef const real *at[GRADIENT_TAPS]
+    cdef vec grad
+    cdef mask lanes
+    cdef real *to
+    cdef Py_ssize_t i, t, c
+    for t in range(taps):
+        for c in range(channels):
+            to = db + offsets[(tap + t) * x.length[0] + channel + c]
+            acc[t * channels + c] = broadcast(0) if fresh else load(to, to + cols)
+    if spread:
+        lanes = (<const mask *> x.lanes)[0] + broadcast_lane(channel)
+    for i in range(rows):
+        grad = held(dy + i * dy_ld)
+        for t in range(taps):
+            at[t] = x.at[(tap + t) * x.at_ld + i] + x.offset
+            if spread:
+                pixel[t] = held(at[t])
+            else:
+                at[t] += channel
+        for c in range(channels):
+            for t in range(taps):
+                if spread:
+                    acc[t * channels + c] = acc[t * channels + c] + grad * permuted(pixel[t], lanes + broadcast_lane(c))
+                else:
+                    acc[t * channels + c] = acc[t * channels + c] + grad * at[t][c]
+    for t in range(taps):
+        for c in range(channels):
+            store(db + offsets[(tap + t) * x.length[0] + channel + c], acc[t * channels + c], cols)
+
+
+cdef inline Py_ssize_t accumulate_channels(
+    const int taps, const bint spread, Py_ssize_t rows, const Left *x, Py_ssize_t tap, Py_ssize_t channel,
+    const real *dy, Py_ssize_t dy_ld, real *db, const Py_ssize_t *offsets, Py_ssize_t cols, bint fresh,
+) noexcept nogil:
+    """Run the tile of the most channels that are left in the group, and return how many these are."""
+    cdef Py_ssize_t left = x.length[0] - channel
+    if left >= GRADIENT_CHANNELS:
+        accumulate_pixels(taps, GRADIENT_CHANNELS, spread, rows, x, tap, channel, dy, dy_ld, db, offsets, cols, fresh)
+        return GRADIENT_CHANNELS
+    if left >= GRADIENT_CHANNELS // 2:
+        accumulate_pixels(taps, GRADIENT_CHANNELS // 2, spread, rows, x, tap, channel, dy, dy_ld, db, offsets, cols, fresh)
+        return GRADIENT_CHANNELS // 2
+    if left >= 2 and GRADIENT_CHANNELS > 4:
+        accumulate_pixels(taps, 2, spread, rows, x, tap, channel, dy, dy_ld, db, offsets, cols, fresh)
+        return 2
+    accumulate_pixels(taps, 1, spread, rows, x, tap, channel, dy, dy_ld, db, offsets, cols, fresh)
+    return 1
+
+
+ctypedef void (*PanelGradient)(
+    Py_ssize_t rows, const Left *x, const real *dy, Py_ssize_t dy_ld, real *db, const Py_ssize_t *offsets, Py_ssize_t cols, bint fresh
+) noexcept nogil
+
+
+cdef whole gradient_of_one(
+    Py_ssize_t rows, const Left *x, const real *dy, Py_ssize_t dy_ld, real *db, const Py_ssize_t *offsets, Py_ssize_t cols, bint fresh
+) noexcept nogil:
+    gradient_panel(False, rows, x, dy, dy_ld, db, offsets, cols, fresh)
+
+
+cdef whole gradient_of_several(
+    Py_ssize_t rows, const Left *x, const real *dy, Py_ssize_t dy_ld, real *db, const Py_ssize_t *offsets, Py_ssize_t cols, bint fresh
+) noexcept nogil:
+    gradient_panel(True, rows, x, dy, dy_ld, db, offsets, cols, fresh)
+
+
+cdef inline void gradient_panel(
+    const bint spread, Py_ssize_t rows, const Left *x, const real *dy, Py_ssize_t dy_ld, real *db, const Py_ssize_t *offsets,
+    Py_ssize_t cols, bint fresh,
+) noexcept nogil:
+    """Add what `rows` pixels give to all taps and channels of one panel."""
+    cdef Py_ssize_t tap = 0, channel
+    while tap < x.runs:
+        channel = 0
+        while channel < x.length[0]:
+            if x.runs - tap >= GRADIENT_TAPS:
+                channel += accumulate_channels(GRADIENT_TAPS, spread, rows, x, tap, channel, dy, dy_ld, db, offsets, cols, fresh)
+            else:
+                channel += accumulate_channels(1, spread, rows, x, tap, channel, dy, dy_ld, db, offsets, cols, fresh)
+        tap += GRADIENT_TAPS if x.runs - tap >= GRADIENT_TAPS else 1
+
+
+cdef Grid grouped_gradient_grid(const Grouped *g) noexcept nogil:
+    """Blocks of panels; the rows are cut by the caller."""
+    cdef Grid grid
+    grid.rows = product_depth(&g.p)
+    grid.row_blocks = 1
+    grid.col_blocks = ceil_div(g.panels, GRADIENT_PANELS)
+    grid.cols = ceil_div(g.panels, grid.col_blocks)
+    return grid
+
+
+cdef inline Py_ssize_t gradient_strip(const Grouped *g) noexcept nogil:
+    return GRADIENT_STRIP * TILE_M if grouped_taps(g) <= 64 else TILE_M
+
+
+cdef inline Py_ssize_t tail_rows(const Product *p) noexcept nogil:
+    """How many rows at the end of dy a whole vector may not be read from."""
+    return min(LANES // p.y_ld + 1, product_rows(p))
+
+
+cdef inline Py_ssize_t grouped_gradient_scratch(const Grouped *g) noexcept nogil:
+    cdef Py_ssize_t addresses = 2 * gradient_strip(g) * grouped_taps(g) + product_depth(&g.p)
+    cdef Py_ssize_t pixels = (tail_pixels(&g.p) + 1) * g.p.a_ld + tail_rows(&g.p) * g.p.y_ld + 3 * LANES
+    return own_lines(addresses * sizeof(void *) // sizeof(real) + pixels)
+
+
+cdef void grouped_gradient_block(
+    const Grouped *g, Grid grid, Py_ssize_t block, Py_ssize_t m, Py_ssize_t row_end, const real *dy, real *db, real *scratch
+) noexcept nogil:
+    """db (strides of p.b) of a block of panels, summed over the products' rows m .. row_end - 1."""
+    cdef Py_ssize_t panel = block * grid.cols, panels = min(grid.cols, g.panels - panel), row_first = m
+    cdef Py_ssize_t taps = grouped_taps(g), strip = gradient_strip(g), tails = tail_pixels(&g.p) * g.p.a_ld
+    cdef Py_ssize_t last = product_rows(&g.p) - tail_rows(&g.p), ends = tail_rows(&g.p) * g.p.y_ld
+    cdef const real **at = <const real **> scratch
+    cdef const real **ahead = at + taps * strip
+    cdef Py_ssize_t *offsets = <Py_ssize_t *> (ahead + taps * strip)
+    cdef real *zeros = <real *> (offsets + product_depth(&g.p))
+    cdef real *tail = zeros + g.p.a_ld + LANES
+    cdef real *end = tail + tails + LANES
+    cdef Py_ssize_t depth = g.p.depth, rows, next_rows, i, group, column, cols, first, safe
+    cdef Left x = Left(NULL, at, strip, taps, &depth, 0, &g.lanes[0])
+    cdef Py_ssize_t channel = first_group(g, panel, &column, &cols) * g.p.depth
+    cdef Py_ssize_t channels = min(
+        (first_group(g, panel + panels - 1, &column, &cols) + g.share) * g.p.depth, g.groups * g.p.depth
+    ) - channel
+    cdef Py_ssize_t outputs = first_group(g, panel + panels - 1, &column, &cols) * g.p.cols + column + cols, j
+    cdef Py_ssize_t of_block = first_group(g, panel, &column, &cols) * g.p.cols + column
+    outputs -= of_block
+    cdef PanelGradient kernel = gradient_of_one
+    if g.share > 1:
+        kernel = gradient_of_several
+    zero(zeros, g.p.a_ld + LANES)
+    copy(tail, g.p.a + g.p.batch * g.p.d.size * g.p.h.size * g.p.w.size * g.p.a_ld - tails, tails)
+    zero(tail + tails, LANES)
+    copy(end, dy + last * g.p.y_ld, ends)
+    zero(end + ends, LANES)
+    weight_offsets(&g.p, 0, product_depth(&g.p), offsets)
+    next_rows = min(strip, row_end - m)
+    find_pixels(&g.p, m, next_rows, zeros, tail, ahead, strip)
+    while True:
+        rows = next_rows
+        ahead, x.at = x.at, ahead
+        next_rows = min(strip, row_end - m - rows)
+        find_pixels(&g.p, m + rows, next_rows, zeros, tail, ahead, strip)
+        for i in range(panels):
+            group = first_group(g, panel + i, &column, &cols)
+            first = group * g.p.cols + column
+            x.offset = group * g.p.depth
+            fetch_pixels(&g.p, next_rows, ahead, strip, channel, channels, i, panels)
+            for j in range(i * next_rows // panels, (i + 1) * next_rows // panels):
+                fetch_run(dy + (m + rows + j) * g.p.y_ld + of_block, outputs)
+            safe = rows if cols == LANES else max(min(rows, last - m), <Py_ssize_t> 0)
+            kernel(safe, &x, dy + m * g.p.y_ld + first, g.p.y_ld, db + first, offsets, cols, m == row_first)
+            if safe < rows:
+                x.at += safe
+                kernel(rows - safe, &x, end + (m + safe - last) * g.p.y_ld + first, g.p.y_ld, db + first, offsets, cols, False)
+                x.at -= safe
+        m += rows
+        if m >= row_end:
+            return
+
+
+cdef int run_grouped_gradient(
+    const Product *p, Py_ssize_t groups, const real *dy, real *db, Py_ssize_t items, Py_ssize_t chunks, int threads
+) noexcept nogil:
+    """Write `chunks` partial gradients, `items` elements apart. -1: no memory."""
+    cdef Grouped g = grouped(p, groups, 0, LANES)
+    cdef Grid grid = grouped_gradient_grid(&g)
+    cdef Py_ssize_t total = product_rows(p), chunk_rows = ceil_div(total, chunks), each = grouped_gradient_scratch(&g), chunk, task
+    cdef real *scratch = new_scratch(each, threads)
+    if scratch == NULL:
+        return -1
+    for task in prange(chunks * grid.col_blocks, schedule="dynamic", num_threads=threads):
+        chunk = task // grid.col_blocks
+        grouped_gradient_block(
+            &g, grid, task % grid.col_blocks, min(chunk * chunk_rows, total), min((chunk + 1) * chunk_rows, total),
+            dy, db + chunk * items, scratch + threadid() * each,
+        )
+    free(scratch)
+    return 0

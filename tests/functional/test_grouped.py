@@ -1,0 +1,90 @@
+"""Convolution in groups of few channels: groups that share a vector, groups of their own, and what is not finite."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from exact import assert_all_exact, assert_exact, several, whole
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from problems import DTYPES, SEEDS
+
+import fastconv
+from fastconv import functional, reference
+
+#: (groups, channels of a group, outputs of a group): below, at and above a vector, whole and in part, and multipliers.
+GROUPS = [
+    (2, 8, 8),
+    (9, 4, 4),
+    (5, 3, 3),
+    (3, 6, 5),
+    (20, 1, 2),
+    (5, 2, 1),
+    (3, 16, 16),
+    (2, 17, 33),
+    (3, 24, 4),
+    (3, 4, 24),
+]
+
+
+@settings(max_examples=25)
+@given(
+    size=st.sampled_from([(9, 7), (1, 1), (3, 31), (5, 4, 3), (70,)]),
+    kernel=st.integers(1, 3),
+    keywords=st.fixed_dictionaries(
+        {"stride": st.integers(1, 2), "dilation": st.sampled_from([1, 1, 2]), "padding": st.sampled_from(["same", 3])}
+    ),
+    groups=st.sampled_from(GROUPS),
+    dtype=DTYPES,
+    seed=SEEDS,
+)
+def test_equals_the_reference(isa, threads, size, kernel, keywords, groups, dtype, seed):
+    count, channels, outputs = groups
+    weight_shape = (*(kernel,) * len(size), channels, count * outputs)
+    x, weight, bias = several([(2, *size, count * channels), weight_shape, (count * outputs,)], dtype, seed)
+    keywords = {**keywords, "groups": count}
+    want = reference.conv(x, weight, bias, **keywords)
+    assert_exact(functional.conv(x, weight, bias, algorithm="product", **keywords), want, dtype)
+    dy = whole(want.shape, dtype, seed + 1)
+    assert_all_exact(
+        functional.conv_backward(dy, x, weight, algorithm="product", **keywords),
+        reference.conv_backward(dy, x, weight, **keywords),
+        dtype,
+    )
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(("count", "channels", "outputs"), [(9, 4, 4), (5, 3, 3), (20, 1, 2), (3, 16, 16)])
+def test_what_is_not_finite_stays_in_its_group(isa, value, count, channels, outputs):
+    x = np.ones((1, 5, 6, count * channels), np.float32)
+    weight = np.ones((3, 3, channels, count * outputs), np.float32)
+    keywords = {"padding": 1, "groups": count}
+    dy = np.ones((1, 5, 6, count * outputs), np.float32)
+    for changed, index in ((x, (0, 4, 5, channels)), (weight, (1, 0, 0, outputs)), (dy, (0, 0, 0, outputs))):
+        usual, changed[index] = changed[index], value
+        with np.errstate(invalid="ignore"):
+            want = reference.conv(x, weight, **keywords)
+            gradients = reference.conv_backward(dy, x, weight, **keywords)
+        np.testing.assert_array_equal(functional.conv(x, weight, **keywords), want)
+        dx, *others = functional.conv_backward(dy, x, weight, **keywords)
+        for got, expected in zip(others, gradients[1:], strict=True):
+            np.testing.assert_array_equal(got, expected)
+        if changed is weight:  # the product multiplies it with zeros beyond dy's border, as everywhere
+            dx[..., channels : 2 * channels] = gradients[0][..., channels : 2 * channels]
+        np.testing.assert_array_equal(dx, gradients[0])
+        changed[index] = usual
+
+
+@pytest.mark.parametrize(("count", "channels", "outputs"), [(32, 8, 8), (20, 1, 2), (4, 20, 20)])
+def test_the_number_of_threads_cannot_be_seen(isa, count, channels, outputs):
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((3, 19, 17, count * channels), np.float32)
+    weight = rng.standard_normal((3, 3, channels, count * outputs), np.float32)
+    results = []
+    for threads in (1, 2, 3):
+        with fastconv.num_threads(threads):
+            y = functional.conv(x, weight, padding=1, groups=count)
+            results.append((y, *functional.conv_backward(y, x, weight, padding=1, groups=count)))
+    for result in results[1:]:
+        for got, want in zip(result, results[0], strict=True):
+            np.testing.assert_array_equal(got, want)
