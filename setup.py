@@ -50,6 +50,9 @@ GCC_ONLY = [
 
 KERNELS = Path("fastconv/_kernels")
 
+#: The module of Cython's memoryview type, which each of the kernel modules would otherwise hold again.
+MEMORYVIEWS = "fastconv._kernels._memoryviews"
+
 #: The headers that other packages compile with.
 INCLUDE = "fastconv/include"
 
@@ -117,7 +120,9 @@ setup(
                 depends=[str(KERNELS / "memory.h")],
             ),
             Extension("fastconv.cython_api", ["fastconv/cython_api.pyx"], include_dirs=[INCLUDE]),
+            Extension(MEMORYVIEWS, [f"{KERNELS}/_memoryviews.c"]),
         ],
+        shared_utility_qualified_name=MEMORYVIEWS,
         compiler_directives={
             "language_level": 3,
             "boundscheck": False,

@@ -20,6 +20,7 @@ def dropped(x: NDArray[Any], rate: float, key: int) -> NDArray[Any]:
     Which ones depends on the key, an integer from 0 to 2**64 - 1, and on nothing else: for the same key they are the same in
     any array of as many numbers, on any number of threads.
 
+    >>> import numpy as np
     >>> dropped(np.ones(8, np.float32), 0.5, 2)
     array([2., 2., 2., 2., 2., 0., 0., 0.], dtype=float32)
     """
