@@ -44,6 +44,13 @@ def positive(value: Any, name: str) -> int:
     return number
 
 
+def boolean(value: Any, name: str) -> bool:
+    """Return `value` as a bool; raise `TypeError` for what is neither True nor False (0 and 1 stand for them)."""
+    if isinstance(value, (bool, np.bool_)) or (isinstance(value, (int, np.integer)) and value in (0, 1)):
+        return bool(value)
+    raise TypeError(f"{name} must be True or False, got {value!r}")
+
+
 def ntuple(value: Any, rank: int, name: str, *, minimum: int = 1) -> tuple[int, ...]:
     """Return `value` as a tuple of `rank` integers, each at least `minimum`; one integer stands for all axes.
 

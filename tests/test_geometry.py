@@ -25,6 +25,17 @@ def windows(size, kernel, stride, padding, dilation):
     return result
 
 
+@pytest.mark.parametrize("value", [True, np.True_, 1, np.int8(1), False, np.False_, 0])
+def test_booleans(value):
+    assert geometry.boolean(value, "ceil_mode") is bool(value)
+
+
+@pytest.mark.parametrize("value", [None, 2, -1, 1.0, "False", [], np.array([1, 0]), np.array(1)])
+def test_what_is_no_boolean(value):
+    with pytest.raises(TypeError, match="ceil_mode must be True or False, got "):
+        geometry.boolean(value, "ceil_mode")
+
+
 @given(size=SIZES, kernel=SMALL, stride=SMALL, padding=st.tuples(PADDING, PADDING), dilation=SMALL)
 def test_output_counts_the_windows_that_fit(size, kernel, stride, padding, dilation):
     arguments = ((size,), (kernel,), (stride,), (padding,), (dilation,))

@@ -70,6 +70,11 @@ def load_data(path: str | None, *, size: tuple[int, int] | None = None, gray: bo
     return Data(dataset.train, dataset.test, dataset.classes, source, white)
 
 
+def is_image_folder(path: str | None) -> bool:
+    """Whether `path` is a folder of image files, which a size and gray are for, and nothing that holds arrays."""
+    return path is not None and Path(path).is_dir() and not any(Path(path).glob("*idx?-ubyte*"))
+
+
 def load_data_for(path: str | None, input_shape: Shape) -> Data:
     """Return the data set at `path` as a network takes it: images of `input_shape`, ``(H, W, C)``.
 

@@ -35,6 +35,8 @@ def read_picture(path: str | Path, shape: Shape, *, white: float = 1.0, invert: 
 
 
 def _read_array(path: Path, shape: Shape) -> np.ndarray:
+    from fastconv.data import check_finite
+
     try:
         array = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
@@ -47,6 +49,5 @@ def _read_array(path: Path, shape: Shape) -> np.ndarray:
         array = array[..., np.newaxis]
     if array.shape != shape:
         raise ValueError(f"{path} holds an array of shape {array.shape}, and the model takes {shape}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{path} holds values that are not finite")
+    check_finite(array, f"{path}: array", np.float32)
     return array

@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
     """Train, test, write everything, and print where it is."""
     import fastconv
     from fastconv.cli import INTERRUPTED, OK, plots
-    from fastconv.cli.datasets import load_data
+    from fastconv.cli.datasets import is_image_folder, load_data
     from fastconv.cli.models import Classifier, make_model
     from fastconv.cli.recipe import make_optimizer
     from fastconv.cli.runs import new_run
@@ -98,6 +98,8 @@ def run(options: argparse.Namespace) -> int:
         fastconv.get_num_threads()  # an environment variable that is no number fails here, before a folder is made
         size = recipe["image_size"] and tuple(recipe["image_size"])
         data = load_data(recipe["data"], size=size, gray=recipe["gray"])
+        if (size or recipe["gray"]) and not is_image_folder(recipe["data"]):
+            options.usage(f"--image-size and --gray are for a folder of image files, not for {data.source}")
         _require_same_data(recipe, data)
         model = make_model(recipe["model"], data.input_shape, len(data.classes))
         classifier = Classifier(model, data.classes, data.white)

@@ -4,8 +4,8 @@
 loaders                 return a `Dataset`, ``(x_train, y_train), (x_test, y_test), classes``: `load` for any path or plugin,
                         `load_npz`, `load_idx_folder`, `load_image_folder`, and `load_fashion_mnist_subset`, which is
                         inside the package
-batches                 `Batches`: shuffle, gather, scale, augment off the main thread augmentations           `Flip`,
-`Shift`, `Crop`, `Rotate`, `Erase`, `Mixup`, `Compose`; each image's variation depends on
+batches                 `Batches`: shuffle, gather, scale, augment off the main thread
+augmentations           `Flip`, `Shift`, `Crop`, `Rotate`, `Erase`, `Mixup`, `Compose`; each image's variation depends on
                         the seed, the epoch and its index alone
 larger than memory      `ImageFolder`, or a ``numpy.memmap``
 ======================  ====================================================================================

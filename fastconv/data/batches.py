@@ -13,6 +13,7 @@ from fastconv.data.augment import Augmentation, Compose
 from fastconv.data.check import check_finite, check_lengths, whole
 from fastconv.data.draws import Draws
 from fastconv.data.prefetch import Prefetch
+from fastconv.geometry import boolean
 
 Batch = tuple[Any, Any]
 
@@ -45,7 +46,8 @@ class Batches:
     Raises
     ------
     DataError
-        For arrays of different lengths, and for NaN or infinity in x or y; the message names the index.
+        For arrays of different lengths, and for NaN, infinity (also once it is cast to `dtype`) or masked values in x or y;
+        the message names the index.
     TypeError
         For x that is neither uint8 nor float.
 
@@ -71,12 +73,12 @@ class Batches:
         if y is None:
             y = getattr(x, "labels", None)
         self.x = _arrays(x)
-        self.y = _arrays(y)
+        self.y = counted(_arrays(y))
         self.samples = check_lengths(_tuple(self.x), _tuple(self.y))
         self.batch_size = whole(batch_size, "batch_size", minimum=1)
         self.seed = whole(seed, "seed")
         self.prefetch = whole(prefetch, "prefetch")
-        self.shuffle = bool(shuffle)
+        self.shuffle = boolean(shuffle, "shuffle")
         self.augment = augment if isinstance(augment, Compose) else Compose([augment] if callable(augment) else augment)
         self.dtype = np.dtype(dtype)
         self._next_epoch = 0
@@ -86,7 +88,7 @@ class Batches:
                     raise TypeError(
                         f"{label} must be uint8 or floats{', or integers' * (name == 'y')}, got {array.dtype}"
                     )
-                check_finite(array, label)
+                check_finite(array, label, self.dtype)
         if self.augment.augmentations and isinstance(self.x, tuple):
             raise TypeError(f"augment takes one array of images, got {len(self.x)}")
 
@@ -184,6 +186,13 @@ def _arrays(value: Any) -> Any:
     # what is no array but can be asked for rows, such as a folder of images, is left where it is
     lazy = hasattr(value, "shape") and isinstance(getattr(value, "dtype", None), np.dtype)
     return value if value is None or lazy else np.asarray(value)
+
+
+def counted(y: Any) -> Any:
+    """Return targets with booleans as the integers 0 and 1; a tuple of them alike."""
+    if isinstance(y, tuple):
+        return tuple(counted(item) for item in y)
+    return y.view(np.uint8) if isinstance(y, np.ndarray) and y.dtype == bool else y
 
 
 def _tuple(arrays: Any) -> tuple[Any, ...]:

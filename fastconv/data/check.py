@@ -31,24 +31,32 @@ def whole(value: Any, name: str, *, minimum: int = 0) -> int:
     return number
 
 
-def check_finite(x: np.ndarray, name: str = "x") -> None:
-    """Raise `DataError` that names the first sample of `x` (N, ...) with NaN or infinity; integers pass unread.
+def check_finite(x: np.ndarray, name: str = "x", dtype: Any = None) -> None:
+    """Raise `DataError` that names the first sample of `x` (N, ...) with a masked value, NaN or infinity, or with what becomes
+    infinite in `dtype`; integers pass unread.
 
     >>> check_finite(np.array([[0.0, 1.0], [2.0, np.nan]]))
     Traceback (most recent call last):
         ...
     fastconv.data.check.DataError: x[1] holds nan at position (1,); every value must be finite
     """
+    if np.ma.is_masked(x):
+        raise DataError(
+            f"{name}[{np.argwhere(np.ma.getmaskarray(x))[0][0]}] has masked values: fill them (numpy.ma.filled)"
+        )
     if x.dtype.kind != "f" or x.size == 0:
         return
     step = max(1, _BLOCK * len(x) // x.nbytes)
+    dtype = x.dtype if dtype is None else np.dtype(dtype)
     for start in range(0, len(x), step):
-        finite = np.isfinite(x[start : start + step])
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(x[start : start + step].astype(dtype, copy=False))
         if not finite.all():
             first = tuple(int(i) for i in np.argwhere(~finite)[0])
             value = x[start : start + step][first]
+            within = f" in {dtype}" if np.isfinite(value) else ""
             raise DataError(
-                f"{name}[{start + first[0]}] holds {value} at position {first[1:]}; every value must be finite"
+                f"{name}[{start + first[0]}] holds {value} at position {first[1:]}; every value must be finite{within}"
             )
 
 

@@ -76,7 +76,7 @@ def _samples(path: Path, arrays: dict[str, np.ndarray], x_name: str, y_name: str
         )
     if labels.min() < 0:
         raise DataError(f"{path}: {y_name}[{int(labels.argmin())}] is {labels.min()}; labels start at 0")
-    check_finite(images, f"{path}: {x_name}")
+    check_finite(images, f"{path}: {x_name}", np.float32)
     return images if images.dtype == np.uint8 else images.astype(np.float32, copy=False), labels.astype(np.int64)
 
 

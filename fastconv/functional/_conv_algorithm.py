@@ -103,11 +103,11 @@ def wish(algorithm: object) -> str | None:
     """Return what `choose` is to go by at this moment: a call's `algorithm` checked, "exact", or None for the cheapest."""
     if algorithm is None:
         return "exact" if is_exact() else None
-    if algorithm not in ALGORITHMS:
+    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise ValueError(f"algorithm must be None or one of {', '.join(map(repr, ALGORITHMS))}, got {algorithm!r}")
     if algorithm == "winograd" and is_exact():
         raise ValueError("algorithm 'winograd' is forbidden within fastconv.precision(\"exact\")")
-    return str(algorithm)
+    return algorithm
 
 
 def choose(problem: Problem, algorithm: str | None, *, weight_gradient: bool = False) -> Algorithm:

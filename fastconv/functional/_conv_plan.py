@@ -99,6 +99,7 @@ def conv_transpose_plan(
         raise ValueError(f"x must have at least one pixel along each spatial axis, got shape {x_shape}")
     out = geometry.conv_transpose_output(size, kernel, stride, pairs, dilation, output_padding)
     y_shape = (x_shape[0], *out, weight_shape[-2] * groups)
+    geometry.check_elements(y_shape, "the output")
     return _plan(y_shape, weight_shape, x_shape, stride, pairs, dilation, groups, algorithm)
 
 

@@ -53,8 +53,8 @@ def pool_plan(
         flat_arguments(stride, "stride"),
         flat_arguments(padding, "padding"),
         flat_arguments(dilation, "dilation"),
-        bool(ceil_mode),
-        bool(count_include_pad),
+        geometry.boolean(ceil_mode, "ceil_mode"),
+        geometry.boolean(count_include_pad, "count_include_pad"),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,25 @@ if TYPE_CHECKING:
 FLOATS = FLOAT32, FLOAT64 = (np.dtype(np.float32), np.dtype(np.float64))
 
 
+def as_array(value: Any, name: str) -> NDArray[Any]:
+    """Return `value` as a plain array; raise `ValueError` for masked values and for nested lists of several lengths."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be an array: {error}") from None
+    if np.ma.is_masked(value):
+        raise ValueError(
+            f"{name} must have no masked values, got {np.ma.count_masked(value)} of {array.size} masked: "
+            "a plain array has no mask, fill them first (numpy.ma.filled)"
+        )
+    return array
+
+
 def float_array(value: Any, name: str, *, like: np.ndarray | None = None, like_name: str = "x") -> NDArray[Any]:
     """Return `value` as a C contiguous float32 or float64 array, copied only where its order in memory is another.
 
     Raises `TypeError` for another dtype (naming `name`) and, given an array `like`, for a dtype that differs from its;
-    `ValueError` for nested lists of several lengths.
+    `ValueError` as `as_array` does.
     """
     if type(value) is np.ndarray:  # nearly every call: nothing to convert, and a tiny layer is done sooner than checked
         found = value.dtype
@@ -32,10 +46,7 @@ def float_array(value: Any, name: str, *, like: np.ndarray | None = None, like_n
             and value.flags.c_contiguous
         ):
             return value
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name} must be an array: {error}") from None
+    array = as_array(value, name)
     dtype = array.dtype if array.dtype.isnative else array.dtype.newbyteorder("=")
     if dtype not in FLOATS:
         raise TypeError(f"{name} must be a float32 or float64 array, got {array.dtype} of shape {array.shape}")
@@ -68,7 +79,9 @@ def require_shape(array: np.ndarray, shape: Sequence[int], name: str, what: str)
 def require_wrt(wrt: Any) -> tuple[str, ...]:
     """Return `wrt` as a tuple of some of ``"x"``, ``"weight"``, ``"bias"``; raise `ValueError` for anything else."""
     names = (wrt,) if isinstance(wrt, str) else wrt
-    if not isinstance(names, Collection) or any(item not in ("x", "weight", "bias") for item in names):
+    if not isinstance(names, (tuple, list, set, frozenset)) or any(
+        item not in ("x", "weight", "bias") for item in names
+    ):
         raise ValueError(f'wrt must name some of "x", "weight" and "bias", got {wrt!r}')
     return tuple(names)
 

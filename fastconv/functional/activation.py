@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastconv._kernels._memory import empty
 from fastconv.functional._validate import float_array, kernels_for, real_number, require_shape
+from fastconv.geometry import boolean
 from fastconv.threads import threads_for
 
 #: What a number counts in multiply-adds where threads share them: a comparison waits for memory, a dozen terms of a series do
@@ -155,7 +156,7 @@ def gelu(x: ArrayLike, *, approximate: bool = False) -> NDArray[Any]:
     >>> gelu(np.array([-1.0, 1.0])).round(4), gelu(np.array([-1.0, 1.0]), approximate=True).round(4)
     (array([-0.1587,  0.8413]), array([-0.1588,  0.8412]))
     """
-    return _forward("gelu_tanh" if approximate else "gelu", x, DEAR)
+    return _forward("gelu_tanh" if boolean(approximate, "approximate") else "gelu", x, DEAR)
 
 
 def gelu_backward(dy: ArrayLike, x: ArrayLike, *, approximate: bool = False) -> NDArray[Any]:
@@ -167,7 +168,7 @@ def gelu_backward(dy: ArrayLike, x: ArrayLike, *, approximate: bool = False) -> 
     >>> gelu_backward(np.ones(1), np.zeros(1))
     array([0.5])
     """
-    return _backward("gelu_tanh" if approximate else "gelu", dy, x, DEAR)
+    return _backward("gelu_tanh" if boolean(approximate, "approximate") else "gelu", dy, x, DEAR)
 
 
 def silu(x: ArrayLike) -> NDArray[Any]:

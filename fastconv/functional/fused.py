@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastconv.functional import norm
 from fastconv.functional._validate import float_array, require_shape
+from fastconv.geometry import boolean
 
 
 def batch_norm_relu(
@@ -99,4 +100,6 @@ def batch_norm_relu_backward(
     >>> batch_norm_relu_backward(np.ones((3, 1)), x, np.ones(1), np.zeros(1), mean, var)[2]  # two were cut off
     array([1.])
     """
-    return norm.of_batch_backward(dy, x, scale, mean, var, eps, bool(batch_statistics), relu_bias=bias)
+    return norm.of_batch_backward(
+        dy, x, scale, mean, var, eps, boolean(batch_statistics, "batch_statistics"), relu_bias=bias
+    )

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastconv._kernels._memory import empty
-from fastconv.functional._validate import float_array, kernels_for, real_number, require_shape
+from fastconv.functional._validate import as_array, float_array, kernels_for, real_number, require_shape
 from fastconv.geometry import integer
 from fastconv.threads import threads_for
 
@@ -290,7 +290,7 @@ def _check(logits: ArrayLike, labels: ArrayLike, label_smoothing: float) -> tupl
         raise ValueError(f"logits must have shape (N, ..., classes), at least one class, got {scores.shape}")
     if not 0 <= real_number(label_smoothing, "label_smoothing") <= 1:
         raise ValueError(f"label_smoothing must be from 0 to 1, got {label_smoothing!r}")
-    target = np.asarray(labels)
+    target = as_array(labels, "labels")
     if target.dtype.kind in "iu":
         require_shape(target, scores.shape[:-1], "labels", "the shape of logits without the classes")
         if target.dtype == np.uint64 and target.size and target.max() > np.iinfo(np.int64).max:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastconv._kernels._memory import empty
 from fastconv.functional._validate import float_array, images, kernels_for, real_number, require_shape
-from fastconv.geometry import positive
+from fastconv.geometry import boolean, positive
 from fastconv.threads import threads_for
 
 Gradients = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
@@ -115,7 +115,7 @@ def batch_norm_backward(
     >>> bool(abs(dx).max() < 1e-12), dbias  # adding one number to the whole batch changes nothing
     (True, array([3.]))
     """
-    return of_batch_backward(dy, x, scale, mean, var, eps, bool(batch_statistics))
+    return of_batch_backward(dy, x, scale, mean, var, eps, boolean(batch_statistics, "batch_statistics"))
 
 
 def group_norm(x: ArrayLike, groups: int, scale: ArrayLike, bias: ArrayLike, *, eps: float = 1e-5) -> NDArray[Any]:

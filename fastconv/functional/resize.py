@@ -105,7 +105,7 @@ def upsample_backward(dy: ArrayLike, input_shape: Sequence[int], scale: Any, *, 
 
 def _output_shape(shape: tuple[int, ...], scale: Any, mode: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Check the arguments; return the factor of each axis and the shape of the output."""
-    if mode not in MODES:
+    if not isinstance(mode, str) or mode not in MODES:
         raise ValueError(f'mode must be "nearest" or "bilinear", got {mode!r}')
     factors = geometry.ntuple(scale, len(shape) - 2, "scale")
     out = (shape[0], *(n * factor for n, factor in zip(shape[1:-1], factors, strict=True)), shape[-1])

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastconv import functional as F
+from fastconv.geometry import boolean
 from fastconv.layers.base import Backward, Layer
 from fastconv.layers.checks import number, require_channels, require_floats
 from fastconv.layers.context import Context
@@ -148,7 +149,7 @@ class GELU(_Elementwise):
     function = "gelu"
 
     def __init__(self, *, approximate: bool = False) -> None:
-        self.approximate = bool(approximate)
+        self.approximate = boolean(approximate, "approximate")
 
 
 @layers.register("SiLU")

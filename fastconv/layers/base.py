@@ -5,6 +5,7 @@ What a layer author writes is in the class docstring of `Layer`; the rest of thi
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, TypeVar
 
@@ -107,6 +108,11 @@ class Layer:
 
     def __init__(self) -> None:
         """Do nothing: a constructor may call it or not."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Copy and pickle by the attributes: a class that is called without its arguments refuses them in `__new__`."""
+        way = super().__reduce_ex__(protocol)
+        return (object.__new__, *way[1:]) if way[0] is copyreg.__newobj__ else way  # type: ignore[attr-defined]
 
     @classmethod
     def from_config(cls: type[Self], config: dict[str, Any]) -> Self:

@@ -25,8 +25,9 @@ def bound_arguments(
 ) -> dict[str, Any]:
     """Return the constructor's arguments by name, defaults included, as JSON values and layers.
 
-    Raises `TypeError` for an argument that is neither, naming class, argument and value, and for a constructor with
-    ``*args`` or ``**kwargs``, whose arguments have no names to be saved under.
+    Raises `TypeError` for arguments that the constructor does not take, for one that is neither JSON nor a layer, naming
+    class, argument and value, and for a constructor with ``*args`` or ``**kwargs``, whose arguments have no names to be saved
+    under.
     """
     import inspect
 
@@ -40,8 +41,14 @@ def bound_arguments(
             )
     try:
         bound = signature.bind(None, *args, **kwargs)
-    except TypeError:  # Python's own message, from the call of the constructor that follows, says it better
-        return {}
+    except TypeError as error:  # Python itself would name the class that the constructor is inherited from
+        takes = [each.replace(annotation=each.empty) for each in list(signature.parameters.values())[1:]]
+        unknown = [
+            f"got an unexpected keyword argument {name!r}" for name in kwargs if name not in signature.parameters
+        ]
+        raise TypeError(
+            f"{cls.__name__}: {unknown[0] if unknown else error}; it takes {inspect.Signature(takes)}"
+        ) from None
     bound.apply_defaults()
     values = list(bound.arguments.items())[1:]
     return {name: _json_value(value, f"{cls.__name__}: argument {name!r}", is_layer) for name, value in values}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import functional as F
+from fastconv.geometry import boolean
 from fastconv.layers.base import Backward, Layer
 from fastconv.layers.checks import positive
 from fastconv.layers.context import Context
@@ -47,7 +48,7 @@ class Linear(Layer):
         self, features: int, *, bias: bool = True, initializer: Any = "he_normal", bias_initializer: Any = "zeros"
     ) -> None:
         self.features = positive(features, "features")
-        self.bias = bool(bias)
+        self.bias = boolean(bias, "bias")
         self.initializer = initializer
         self.bias_initializer = bias_initializer
         checked_initializer(initializer)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastconv import functional as F
-from fastconv.geometry import effective_kernel, ntuple, padding_pairs, pool_output
+from fastconv.geometry import boolean, effective_kernel, ntuple, padding_pairs, pool_output
 from fastconv.layers.base import Backward, Layer
 from fastconv.layers.checks import spatial_shape
 from fastconv.layers.context import Context
@@ -30,7 +30,7 @@ class _Pool(Layer):
         self.stride = self.kernel if stride is None else ntuple(stride, self.rank, "stride")
         self.dilation = ntuple(dilation, self.rank, "dilation")
         self.padding = padding
-        self.ceil_mode = bool(ceil_mode)
+        self.ceil_mode = boolean(ceil_mode, "ceil_mode")
         padding_pairs(padding, self.kernel, self.kernel, self.stride, self.dilation)
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -82,7 +82,7 @@ class _AvgPool(_Pool):
         count_include_pad: bool = False,
     ) -> None:
         self._window(kernel_size, stride, padding, 1, ceil_mode)
-        self.count_include_pad = bool(count_include_pad)
+        self.count_include_pad = boolean(count_include_pad, "count_include_pad")
 
     def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
         spatial_shape(x.shape[1:], self.rank)
@@ -304,7 +304,7 @@ class _GlobalPool(Layer):
     reduce: ClassVar[Any]
 
     def __init__(self, *, keepdims: bool = False) -> None:
-        self.keepdims = bool(keepdims)
+        self.keepdims = boolean(keepdims, "keepdims")
 
     def output_shape(self, shape: Shape) -> Shape:
         size = spatial_shape(shape)

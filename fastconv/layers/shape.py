@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import functional as F
-from fastconv.geometry import ntuple, padding_pairs
+from fastconv.geometry import boolean, ntuple, padding_pairs
 from fastconv.layers.base import Backward, Layer
 from fastconv.layers.checks import require_floats, spatial_shape
 from fastconv.layers.context import Context
@@ -180,7 +180,7 @@ class AddCoords(Layer):
     traits = Traits(linear=True)
 
     def __init__(self, *, radius: bool = False) -> None:
-        self.radius = bool(radius)
+        self.radius = boolean(radius, "radius")
 
     def output_shape(self, shape: Shape) -> Shape:
         return (*shape[:-1], shape[-1] + len(spatial_shape(shape)) + self.radius)

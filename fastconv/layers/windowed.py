@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.geometry import conv_output, effective_kernel, ntuple, padding_pairs
+from fastconv.geometry import boolean, conv_output, effective_kernel, ntuple, padding_pairs
 from fastconv.layers.base import Layer
 from fastconv.layers.initializers import checked_initializer, initialise
 from fastconv.layers.symbol import Shape
@@ -49,7 +49,7 @@ class Windowed(Layer):
         self.dilation = ntuple(dilation, self.rank, "dilation")
         self.padding = padding
         padding_pairs(padding, self.kernel, self.kernel, self.stride, self.dilation)
-        self.bias = bool(bias)
+        self.bias = boolean(bias, "bias")
         self.initializer = initializer
         self.bias_initializer = bias_initializer
         checked_initializer(initializer)

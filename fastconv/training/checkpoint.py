@@ -7,6 +7,7 @@ file holds. A checkpoint is a model file (`fastconv.load_model` reads it) with t
 =============  ================================================================================
 epoch          how many are whole
 stopped        why a callback ended the run, or None
+first_rate     the learning rate that the run began with, or None where that is a schedule
 settings       what must be the same for the same result: seed, batch size, loss, ...
 callbacks      class and state of each callback that has a state, the history first
 =============  ================================================================================
@@ -88,6 +89,7 @@ def take_snapshot(run: Run, callbacks: Sequence[Callback], settings: dict[str, A
         "training": {
             "epoch": run.epoch,
             "stopped": run.stopped,
+            "first_rate": run.first_rate if isinstance(run.first_rate, float) else None,
             "settings": settings,
             "callbacks": [[type(callback).__name__, _copied(state)] for callback, state in _with_memory(callbacks)],
         },
@@ -130,6 +132,7 @@ def read_checkpoint(
                 f"{os.fspath(path)}: was written by a run with {name} = {there}, and here it is {here}: "
                 "resume with the same, or begin a new run from the weights in the file with fastconv.load_model"
             )
+    _require_rate(path, run, training.get("first_rate"), checkpoint.optimizer["learning_rate"])
     there = [kind for kind, _ in training["callbacks"]]
     here = [type(callback).__name__ for callback, _ in _with_memory(callbacks)]
     if there != here:
@@ -138,6 +141,18 @@ def read_checkpoint(
             f"and here they are {here}"
         )
     return {"arrays": _matching(checkpoint, run, path), "optimizer": checkpoint.optimizer, "training": training}
+
+
+def _require_rate(path: str | os.PathLike[str], run: Run, began: float | None, ended: Any) -> None:
+    """Raise `ValueError` for a learning rate that resuming would not use: it goes on with that of the checkpoint."""
+    rate = run.first_rate
+    if isinstance(rate, float) and isinstance(ended, float) and rate not in (began, ended):
+        raise ValueError(
+            f"{os.fspath(path)}: was written by a run with learning_rate = {ended if began is None else began}, and here it is "
+            f"{rate}: resume with the same (a LearningRateScheduler can change it), or begin a new run from the weights in the "
+            "file with fastconv.load_model"
+        )
+    run.first_rate = rate if began is None else began
 
 
 def _matching(checkpoint: Checkpoint, run: Run, path: str | os.PathLike[str]) -> dict[str, np.ndarray]:

@@ -82,7 +82,8 @@ def fit(
         Write a checkpoint after every epoch, as ``ModelCheckpoint(path)`` does.
     resume : path, optional
         Go on from the end of the last whole epoch in this checkpoint. With the arguments of the run that wrote it, the
-        weights become those of a run that never stopped, bit for bit.
+        weights become those of a run that never stopped, bit for bit; other ones are an error, but for epochs, callbacks
+        without a memory, and what the optimizer does beside its learning rate. The rate goes on as it is in the checkpoint.
     verbose : bool
         Show a progress bar, or a line for each epoch where the output is no terminal.
 

@@ -98,8 +98,8 @@ class BinaryCrossEntropy(Loss):
     """Cross entropy of independent yes-or-no questions, on logits: the mean over all entries.
 
     ``loss = max(x, 0) - x * t + log(1 + exp(-|x|))``, which is ``-t log p - (1 - t) log (1 - p)`` for ``p =
-    sigmoid(x)`` and overflows nowhere. Targets t are probabilities from 0 to 1 (or integers 0 and 1) in the shape of
-    the logits x. The metric is accuracy: the share of entries where ``p > 0.5`` says what ``t > 0.5`` says.
+    sigmoid(x)`` and overflows nowhere. Targets t are probabilities from 0 to 1 (or booleans, or integers 0 and 1) in the
+    shape of the logits x. The metric is accuracy: the share of entries where ``p > 0.5`` says what ``t > 0.5`` says.
     """
 
     def __init__(self) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.data.batches import Batches, as_floats, named
+from fastconv.data.batches import Batches, as_floats, counted, named
 from fastconv.data.check import DataError
+from fastconv.functional._validate import as_array
 from fastconv.layers.context import Context
 from fastconv.model import Model
 from fastconv.training.losses import Loss, get_loss
@@ -195,11 +196,11 @@ def check_targets(model: Model, loss: Loss, batches: Any) -> None:
 
 
 def _inputs(model: Model, x: Any) -> tuple[np.ndarray, ...]:
-    return tuple(as_floats(np.asarray(array), model.dtype) for array in (x if isinstance(x, tuple) else (x,)))
+    return tuple(as_floats(as_array(array, label), model.dtype) for label, array in named("x", x))
 
 
 def _targets(model: Model, y: Any) -> Any:
     if isinstance(y, tuple):
         return tuple(_targets(model, item) for item in y)
-    array = np.asarray(y)
+    array = counted(as_array(y, "y"))
     return array.astype(model.dtype, copy=False) if array.dtype.kind == "f" else array

@@ -31,6 +31,8 @@ class Run:
         learning_rate, seconds.
     history : History
         The results of the whole epochs so far.
+    first_rate : float or Schedule
+        The learning rate that the run began with, resumed or not.
     snapshot : dict
         Everything that is needed to go on from the end of the last whole epoch; see `fastconv.training.checkpoint`.
     """
@@ -46,6 +48,7 @@ class Run:
         self.history = history
         self.epoch = 0
         self.step = 0
+        self.first_rate = optimizer.learning_rate
         self.logs: dict[str, float] = {}
         self.snapshot: dict[str, Any] = {}
         self.stopped: str | None = None

@@ -155,6 +155,15 @@ def test_a_folder_of_images_in_gray_and_smaller(problem: list[str]) -> None:
     assert fastconv.load_model("run/model.safetensors").input_shapes == ((10, 8, 1),)
 
 
+@pytest.mark.parametrize("option", [["--gray"], ["--image-size", "10x8"]])
+def test_arrays_are_neither_resized_nor_made_gray(
+    problem: list[str], option: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*problem, "--epochs", "1", "--out", "run", *option]) == 2
+    assert "--image-size and --gray are for a folder of image files, not for" in capsys.readouterr().err
+    assert not Path("run").exists()
+
+
 def test_large_photographs_are_made_smaller(problem: list[str]) -> None:
     write_folder(Path("photos"), 12, size=200)
     assert main(["train", "--data", "photos", "--model", "net.json", "--epochs", "1", "--out", "run", "--quiet"]) == 0

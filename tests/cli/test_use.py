@@ -106,7 +106,8 @@ def test_predict_goes_on_after_a_bad_image(trained: Path, capsys: pytest.Capture
     [
         (np.zeros((5, 5), np.uint8), r"holds an array of shape (5, 5, 1), and the model takes (12, 12, 1)"),
         (np.zeros((12, 12), np.int64), "must hold one array of uint8 or floats, got int64"),
-        (np.full((12, 12), np.nan), "values that are not finite"),
+        (np.full((12, 12), np.nan), "array[0] holds nan at position (0, 0); every value must be finite"),
+        (np.full((12, 12), 1e300), "array[0] holds 1e+300 at position (0, 0); every value must be finite in float32"),
         (np.array([None]), "no .npy file of a plain array"),
     ],
 )

@@ -106,6 +106,11 @@ def test_memory_maps_are_read_piece_by_piece(tmp_path: Any) -> None:
         ((np.zeros(3), np.zeros(4)), {}, DataError, "same number of samples; x has 3, y has 4"),
         (((np.zeros(3), np.zeros(4)),), {}, DataError, r"x\[0\] has 3, x\[1\] has 4"),
         ((np.array([1.0, np.inf]),), {}, DataError, r"x\[1\] holds inf at position \(\)"),
+        ((np.array([1.0, 1e39]),), {}, DataError, r"x\[1\] holds 1e\+39 at .*; every value must be finite in float32"),
+        ((np.zeros(2), np.array([0.0, -1e39])), {}, DataError, r"y\[1\] holds -1e\+39 at .* finite in float32"),
+        ((np.ma.masked_equal([[1.0], [2.0]], 2.0),), {}, DataError, r"x\[1\] has masked values: fill them"),
+        ((np.zeros(3), np.ma.masked_equal([1, 2, 3], 1)), {}, DataError, r"y\[0\] has masked values: fill them"),
+        ((np.zeros(3),), {"shuffle": "no"}, TypeError, "shuffle must be True or False, got 'no'"),
         ((np.zeros(3), np.array([0, 1, np.nan])), {}, DataError, r"y\[2\] holds nan"),
         (((np.zeros(2), np.array([[0.0], [np.nan]])),), {}, DataError, r"x\[1\]\[1\] holds nan at position \(0,\)"),
         ((np.zeros(3, np.int64),), {}, TypeError, "x must be uint8 or floats, got int64"),
@@ -121,6 +126,16 @@ def test_memory_maps_are_read_piece_by_piece(tmp_path: Any) -> None:
 def test_bad_data_is_named(arguments: Any, options: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         Batches(*arguments, **options)
+
+
+def test_large_values_are_fine_in_a_dtype_that_holds_them() -> None:
+    ((x, _),) = Batches(np.ma.masked_array([1e39]), dtype=np.float64)
+    assert x.tolist() == [1e39]
+
+
+def test_booleans_are_the_labels_0_and_1() -> None:
+    ((_, y),) = Batches(np.zeros(3), [True, False, True], shuffle=False)
+    assert y.dtype == np.uint8 and y.tolist() == [1, 0, 1]
 
 
 def test_nan_deep_in_a_large_array() -> None:

@@ -31,6 +31,8 @@ KEYWORDS = [
     ({"padding": -1}, ValueError, "padding must be at least 0, got -1"),
     ({"padding": 2}, ValueError, r"padding must be smaller than the kernel's span, got \(2, 2\) with kernel 2"),
     ({"padding": ((0, 0), (0, 2))}, ValueError, r"padding must be smaller .*got \(0, 2\).*along spatial axis 1"),
+    ({"ceil_mode": "yes"}, TypeError, "ceil_mode must be True or False, got 'yes'"),
+    ({"ceil_mode": np.array([1, 0])}, TypeError, r"ceil_mode must be True or False, got array\(\[1, 0\]\)"),
     ({"padding": "full"}, ValueError, """padding must be an integer, a tuple, "same" or "valid", got 'full'"""),
 ]  # fmt: skip
 OF_MAXIMA = [

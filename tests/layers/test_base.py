@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,13 +131,43 @@ def test_a_constructor_with_nameless_arguments_is_refused() -> None:
         Loose(1, 2)
 
 
-def test_wrong_arguments_give_the_message_of_python() -> None:
-    with pytest.raises(TypeError, match="missing 2 required positional arguments: 'channels' and 'kernel_size'"):
+def test_wrong_arguments_are_named_with_the_class_and_what_it_takes() -> None:
+    with pytest.raises(
+        TypeError, match=r"^Conv2d: missing a required .*'channels'; it takes \(channels, kernel_size, \*"
+    ):
         Conv2d()  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match="takes 1 positional argument but 2 were given"):
+    with pytest.raises(TypeError, match=r"^ReLU: too many positional arguments; it takes \(\)"):
         ReLU(3)  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match="unexpected keyword argument 'size'"):
+    with pytest.raises(TypeError, match=r"^Scale: got an unexpected keyword argument 'size'; it takes \(\*, start="):
         Scale(size=3)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_copies_have_weights_of_their_own(protocol: int) -> None:
+    layer = Conv2d(8, 3)
+    layer.build((8, 8, 2), rng=np.random.default_rng(0))
+    for copied in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer, protocol))):
+        assert copied.config == layer.config
+        assert copied.params["weight"].tobytes() == layer.params["weight"].tobytes()
+        copied.params["weight"][...] = 0
+        assert layer.params["weight"].any()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Conv2d(8, 3, bias="no"),  # type: ignore[arg-type]
+        lambda: get("MaxPool2d")(2, ceil_mode=2),
+        lambda: get("AvgPool2d")(2, count_include_pad=None),
+        lambda: get("GlobalAvgPool")(keepdims=1.0),
+        lambda: get("GELU")(approximate="tanh"),
+    ],
+)
+def test_yes_or_no_is_a_boolean(make: Any) -> None:
+    with pytest.raises(
+        TypeError, match=r"(bias|ceil_mode|count_include_pad|keepdims|approximate) must be True or False, got "
+    ):
+        make()
 
 
 def test_defaulted_arguments_are_keyword_only_but_the_first_two() -> None:

@@ -34,6 +34,7 @@ CASES = [
     (CrossEntropy(label_smoothing=0.1), PROBABILITIES),
     (BinaryCrossEntropy(), PROBABILITIES),
     (BinaryCrossEntropy(), (PROBABILITIES > 0.3).astype(np.int64)),
+    (BinaryCrossEntropy(), PROBABILITIES > 0.3),
     (MSE(), PROBABILITIES),
     (Huber(), PROBABILITIES),
     (Huber(delta=0.5), PROBABILITIES),

@@ -141,6 +141,22 @@ def test_a_learning_rate_that_a_callback_set_is_resumed(tmp_path: Path) -> None:
     assert second["learning_rate"] == history["learning_rate"] == [0.1, 0.05, 0.025, 0.0125]
 
 
+def test_a_learning_rate_that_resuming_would_not_use_is_refused(tmp_path: Path) -> None:
+    class Halve(Callback):
+        def on_epoch_end(self, run: Run) -> None:
+            run.optimizer.learning_rate /= 2  # type: ignore[operator]
+
+    path, optimizer = tmp_path / "checkpoint.safetensors", SGD(0.1)
+    train(epochs=2, optimizer=optimizer, callbacks=[Halve()], checkpoint=path)
+    message = r"checkpoint.* by a run with learning_rate = 0\.1, and here it is 0\.5: resume with the same \(a LearningRateSch"
+    with pytest.raises(ValueError, match=message):
+        train(optimizer=SGD(0.5), callbacks=[Halve()], resume=path)
+    assert optimizer.learning_rate == 0.025  # what the checkpoint has, so the same object may go on
+    _, history = train(epochs=3, optimizer=optimizer, callbacks=[Halve()], checkpoint=path, resume=path)
+    assert history["learning_rate"] == [0.1, 0.05, 0.025]
+    train(optimizer=SGD(0.1), callbacks=[Halve()], resume=path)  # that of the first run, still
+
+
 class InterruptAt(Callback):
     def __init__(self, epoch: int, step: int) -> None:
         self.epoch, self.step = epoch, step
