@@ -153,10 +153,21 @@ def normalized(package: str) -> str:
     return re.sub(r"[-_.]+", "-", package).lower()
 
 
+def with_article(kind: str) -> str:
+    """Return a kind of members with "a" or "an" in front.
+
+    >>> with_article("layer"), with_article("optimizer")
+    ('a layer', 'an optimizer')
+    """
+    return f"{'an' if kind[0] in 'aeioO' else 'a'} {kind}"
+
+
 def check_words(name: str, kind: str) -> None:
     """Raise `ValueError` for what can be no name: words, of letters, digits, ``_`` and ``-``, joined by dots."""
     if not _NAME.fullmatch(name):
-        raise ValueError(f"the name of a {kind} must be words joined by dots, as in 'acme.Swish', got {name!r}")
+        raise ValueError(
+            f"the name of {with_article(kind)} must be words joined by dots, as in 'acme.Swish', got {name!r}"
+        )
 
 
 def check_foreign(name: str, kind: str) -> None:
@@ -165,9 +176,9 @@ def check_foreign(name: str, kind: str) -> None:
     if "." not in name or name.startswith("fastconv."):
         last = name.rpartition(".")[2]
         raise ValueError(
-            f"{name!r} cannot be the name of a {kind} of yours: names without a dot, and those that begin with fastconv, "
-            f"are the built-ins' alone. Put your package in front, or in a program of your own any word: 'acme.{last}', "
-            f"'my.{last}'; {last!r} alone will find it while it is unique"
+            f"{name!r} cannot be the name of {with_article(kind)} of yours: names without a dot, and those that begin with "
+            f"fastconv, are the built-ins' alone. Put your package in front, or in a program of your own any word: "
+            f"'acme.{last}', 'my.{last}'; {last!r} alone will find it while it is unique"
         )
 
 

@@ -87,6 +87,7 @@ class Registry:
 
     def __init__(self, group: str, *, late: Mapping[str, str] | None = None) -> None:
         self.kind = GROUPS[group]
+        self.a_kind = discovery.with_article(self.kind)
         self.group = group
         self.base: type | None = None
         self.check: Callable[[Any], None] | None = None
@@ -124,7 +125,7 @@ class Registry:
         holder = self._members.get(name)
         if holder is not None and _is_builtin(holder) and _qualified(holder) != _qualified(member):
             raise ValueError(
-                f"{name!r} is a {self.kind} of fastconv and cannot be replaced: "
+                f"{name!r} is {self.a_kind} of fastconv and cannot be replaced: "
                 f"choose another name for {_qualified(member)}, with your package in front, as in 'acme.{name}'"
             )
         if not _is_builtin(member):
@@ -146,11 +147,11 @@ class Registry:
         if self.base is not None and not (isinstance(member, type) and issubclass(member, self.base)):
             base = f"{self.base.__module__.rpartition('.')[0]}.{self.base.__name__}"
             raise TypeError(
-                f"only a subclass of {base} can be registered as a {self.kind}, got {member!r} for the name {name!r}"
+                f"only a subclass of {base} can be registered as {self.a_kind}, got {member!r} for the name {name!r}"
             )
         if not callable(member):
             raise TypeError(
-                f"only a class or function can be registered as a {self.kind}, got {member!r} for the name {name!r}"
+                f"only a class or function can be registered as {self.a_kind}, got {member!r} for the name {name!r}"
             )
 
     def get(self, name: str, *, plugins: bool = True) -> Any:
@@ -161,7 +162,7 @@ class Registry:
         plugin does but fails.
         """
         if not isinstance(name, str):
-            raise TypeError(f"the name of a {self.kind} must be a string, got {name!r}")
+            raise TypeError(f"the name of {self.a_kind} must be a string, got {name!r}")
         if name in self._late and name not in self._members:
             import_module(self._late[name])
         if not plugins:

@@ -101,7 +101,7 @@ def read_model_json(path: Path, input_shape: Shape) -> Model:
 
     try:
         spec = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
     if isinstance(spec, list):
         spec = {"layer": "Sequential", "config": {"layers": spec, "input_shape": list(input_shape)}}

@@ -45,7 +45,7 @@ def json_object(text: str) -> dict[str, Any]:
     """
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise argparse.ArgumentTypeError(f'expected a JSON object, as in {{"channels": 4}}, got {text!r}')

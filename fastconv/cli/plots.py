@@ -6,6 +6,7 @@ told by words and frames as well as by colour.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -177,7 +178,9 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _save(figure: Figure, path: str | Path) -> None:
-    figure.savefig(path, format="png", bbox_inches="tight", pad_inches=0.2)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # names in letters that the font lacks have boxes in their places
+        figure.savefig(path, format="png", bbox_inches="tight", pad_inches=0.2)
 
 
 def _clean(axes: Axes | Any) -> None:

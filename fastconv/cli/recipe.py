@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,6 +30,38 @@ LEARNING_RATES = {"adam": 4e-3, "adamw": 4e-3, "rmsprop": 1e-3, "sgd": 5e-2}
 SCHEDULES = ("one-cycle", "cosine", "constant")
 
 AUGMENTATIONS = ("flip", "shift", "rotate", "erase", "mixup")
+
+
+def check_recipe(recipe: dict[str, Any], source: object) -> None:
+    """Raise `ValueError`, which names `source`, for options that a command line cannot have said."""
+    missing = sorted(set(DEFAULTS) - set(recipe))
+    if missing:
+        raise ValueError(f"{source} lacks {', '.join(missing)}: it is not from this version of `fastconv train`")
+    for name, fits in _FITS.items():
+        if not fits(recipe[name]):
+            raise ValueError(f"{source}: {name} cannot be {recipe[name]!r:.80}")
+
+
+def _whole(value: Any, minimum: int = 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= minimum
+
+
+#: Option -> whether a value from a file can be its.
+_FITS: dict[str, Callable[[Any], bool]] = {
+    "data": lambda value: value is None or isinstance(value, str),
+    "image_size": lambda value: (
+        value is None or (isinstance(value, list) and len(value) == 2 and all(map(_whole, value)))
+    ),
+    "gray": lambda value: isinstance(value, bool),
+    "model": lambda value: isinstance(value, str),
+    "epochs": _whole,
+    "batch_size": _whole,
+    "optimizer": lambda value: isinstance(value, str),
+    "learning_rate": lambda value: value is None or (isinstance(value, float) and value > 0),
+    "schedule": lambda value: value in SCHEDULES,
+    "augment": lambda value: isinstance(value, list) and all(each in AUGMENTATIONS for each in value),
+    "seed": lambda value: _whole(value, 0),
+}
 
 
 def make_optimizer(recipe: dict[str, Any]) -> Optimizer:

@@ -52,7 +52,7 @@ class Run:
         """Return the options; raise `ValueError` where the file holds something else."""
         try:
             options = json.loads(self.options.read_bytes())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{self.options} is not the JSON that `fastconv train` wrote: {error}") from error
         if not isinstance(options, dict):
             raise ValueError(f"{self.options} is not the JSON that `fastconv train` wrote: it holds no object")

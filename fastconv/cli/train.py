@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from fastconv.cli.options import image_size, positive_integer, positive_number, seed
-from fastconv.cli.recipe import AUGMENTATIONS, DEFAULTS, LEARNING_RATES, SCHEDULES
+from fastconv.cli.recipe import AUGMENTATIONS, DEFAULTS, LEARNING_RATES, SCHEDULES, check_recipe
 
 if TYPE_CHECKING:
     from fastconv.cli.datasets import Data
@@ -153,11 +153,7 @@ def _recipe(options: argparse.Namespace) -> tuple[Run | None, dict[str, Any]]:
         )
     earlier = find_run(options.resume or options.out)
     recipe = earlier.read_options()
-    missing = sorted(set(DEFAULTS) - set(recipe))
-    if missing:
-        raise ValueError(
-            f"{earlier.options} lacks {', '.join(missing)}: it is not from this version of `fastconv train`"
-        )
+    check_recipe(recipe, earlier.options)
     return earlier, recipe | said
 
 

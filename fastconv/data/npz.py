@@ -74,6 +74,10 @@ def _samples(path: Path, arrays: dict[str, np.ndarray], x_name: str, y_name: str
         raise DataError(
             f"{path}: {y_name} must be one integer for each of the {len(x)} images, got {y.dtype} of shape {y.shape}"
         )
+    if labels.max() > np.iinfo(np.int64).max:
+        raise DataError(
+            f"{path}: {y_name}[{int(labels.argmax())}] is {labels.max()}, and labels count the classes from 0"
+        )
     if labels.min() < 0:
         raise DataError(f"{path}: {y_name}[{int(labels.argmin())}] is {labels.min()}; labels start at 0")
     check_finite(images, f"{path}: {x_name}", np.float32)

@@ -31,6 +31,9 @@ from fastconv.training.callback import Callback
 from fastconv.training.run import Run
 from fastconv.training.watch import Watch
 
+#: What is under ``extra["training"]``, as it comes out of a file.
+_KINDS: dict[str, Any] = {"epoch": int, "stopped": (str, type(None)), "settings": dict, "callbacks": list}
+
 
 class ModelCheckpoint(Callback):
     """Write a checkpoint after every epoch, or after the best ones: a model file that ``fit(resume=path)`` can go on
@@ -98,19 +101,33 @@ def take_snapshot(run: Run, callbacks: Sequence[Callback], settings: dict[str, A
 
 def return_to(snapshot: dict[str, Any], run: Run, callbacks: Sequence[Callback]) -> None:
     """Put model, optimizer and callbacks back to where a snapshot was taken."""
+    training = snapshot["training"]
+    for (callback, _), (_, state) in zip(_with_memory(callbacks), training["callbacks"], strict=True):
+        callback.load_state_dict(state)
+    run.optimizer.load_state_dict(snapshot["optimizer"])
+    run.epoch = training["epoch"]
     arrays = {**run.model.params, **run.model.buffers}
     for name, array in snapshot["arrays"].items():
         arrays[name][...] = array
-    run.optimizer.load_state_dict(snapshot["optimizer"])
-    training = snapshot["training"]
-    run.epoch = training["epoch"]
-    for (callback, _), (_, state) in zip(_with_memory(callbacks), training["callbacks"], strict=True):
-        callback.load_state_dict(state)
 
 
 def save_checkpoint(run: Run, path: str | os.PathLike[str]) -> None:
     """Write the run's snapshot to a file, with the model as it is now: at the end of an epoch they are the same."""
     save_model(run.model, path, optimizer=run.snapshot["optimizer"], extra={"training": run.snapshot["training"]})
+
+
+def resume_from(
+    path: str | os.PathLike[str], run: Run, callbacks: Sequence[Callback], settings: dict[str, Any]
+) -> None:
+    """Go on from the checkpoint in a file; raise what `read_checkpoint` does, and then nothing has changed."""
+    run.snapshot = read_checkpoint(path, run, callbacks, settings)
+    try:
+        return_to(run.snapshot, run, callbacks)
+    except (AttributeError, LookupError, TypeError) as error:
+        raise ModelFileError(
+            f"{os.fspath(path)}: holds a state that does not fit: {type(error).__name__}: {error}"
+        ) from error
+    run.stopped = run.snapshot["training"]["stopped"]
 
 
 def read_checkpoint(
@@ -125,6 +142,11 @@ def read_checkpoint(
     training = checkpoint.extra.get("training")
     if checkpoint.optimizer is None or not isinstance(training, dict):
         raise ModelFileError(f"{os.fspath(path)}: is a model, but no checkpoint of a training run")
+    for name, kind in _KINDS.items():
+        if not isinstance(training.get(name), kind):
+            raise ModelFileError(
+                f"{os.fspath(path)}: is damaged: the {name!r} of its run is {training.get(name)!r:.80}"
+            )
     for name in {**training["settings"], **settings}:
         there, here = training["settings"].get(name), settings.get(name)
         if there != here:
@@ -132,8 +154,8 @@ def read_checkpoint(
                 f"{os.fspath(path)}: was written by a run with {name} = {there}, and here it is {here}: "
                 "resume with the same, or begin a new run from the weights in the file with fastconv.load_model"
             )
-    _require_rate(path, run, training.get("first_rate"), checkpoint.optimizer["learning_rate"])
-    there = [kind for kind, _ in training["callbacks"]]
+    _require_rate(path, run, training.get("first_rate"), checkpoint.optimizer.get("learning_rate"))
+    there = [saved[0] if isinstance(saved, list) and saved else saved for saved in training["callbacks"]]
     here = [type(callback).__name__ for callback, _ in _with_memory(callbacks)]
     if there != here:
         raise ValueError(

@@ -14,7 +14,7 @@ from fastconv.data.batches import named
 from fastconv.data.check import whole
 from fastconv.model import Model
 from fastconv.training.callback import Callback
-from fastconv.training.checkpoint import ModelCheckpoint, read_checkpoint, return_to, take_snapshot
+from fastconv.training.checkpoint import ModelCheckpoint, resume_from, return_to, take_snapshot
 from fastconv.training.history import History
 from fastconv.training.losses import Loss, get_loss
 from fastconv.training.names import callbacks as named_callbacks
@@ -140,9 +140,7 @@ def fit(
         for callback in everyone:
             callback.on_train_begin(run)
         if resume is not None:
-            run.snapshot = read_checkpoint(resume, run, everyone, settings)
-            return_to(run.snapshot, run, everyone)
-            run.stopped = run.snapshot["training"]["stopped"]
+            resume_from(resume, run, everyone, settings)
         else:
             run.snapshot = take_snapshot(run, everyone, settings)
         _run_epochs(run, batches, validation, everyone, settings, seed)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastconv.data.check import whole
 from fastconv.training.names import Described, at_least_zero, optimizers, positive
 from fastconv.training.schedules import Schedule
 
@@ -204,16 +205,20 @@ class Optimizer(Described):
             raise ValueError(
                 f"this is a state with the arrays {sorted(state['arrays'])}, and {self!r} keeps {sorted(self.slots)}"
             )
-        self.steps = int(state["steps"])
+        arrays = state["arrays"]
+        shapes: dict[str, tuple[int, ...]] = {}
+        for slot in self.slots:
+            for name, array in arrays[slot].items():
+                if array.shape != shapes.setdefault(name, array.shape):
+                    raise ValueError(f"the state of {name!r} has arrays of shapes {shapes[name]} and {array.shape}")
+        self.steps = whole(state["steps"], "steps")
         if isinstance(rate, Schedule):
             rate.load_state_dict(state["learning_rate"])
         else:
             self.learning_rate = state["learning_rate"]
-        arrays = state["arrays"]
-        names = dict.fromkeys(name for slot in self.slots for name in arrays[slot])
         self._states = {
-            name: _State(arrays[self.slots[0]][name].shape, {slot: arrays[slot][name].flatten() for slot in self.slots})
-            for name in names
+            name: _State(shape, {slot: arrays[slot][name].flatten() for slot in self.slots})
+            for name, shape in shapes.items()
         }
 
     def _name(self) -> str:

@@ -54,6 +54,13 @@ def test_prediction_sheet(tmp_path: Path, n: int, channels: int, share_right: fl
     assert 800 < width < 3000 and 150 < height < 3000
 
 
+def test_names_in_letters_that_the_font_lacks(tmp_path: Path) -> None:
+    plots.confusion_matrix(
+        np.eye(2, dtype=int), ["日本", "\u2028"], tmp_path / "matrix.png"
+    )  # a warning would be an error
+    assert (tmp_path / "matrix.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_no_window_system_and_no_pyplot_is_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND"):
         monkeypatch.delenv(name, raising=False)

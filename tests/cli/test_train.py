@@ -309,12 +309,27 @@ def test_resume_refuses_other_data(problem: list[str], capsys: pytest.CaptureFix
     assert "has changed since the run began" in capsys.readouterr().err
 
 
+def change(run: Path, **options: object) -> None:
+    """Write other options into a run's folder."""
+    path = run / "options.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | options))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (lambda run: (run / "options.json").write_text("{"), "options.json is not the JSON"),
         (lambda run: (run / "options.json").write_text("[1]"), "it holds no object"),
         (lambda run: (run / "options.json").write_text("{}"), "options.json lacks augment, batch_size"),
+        (lambda run: (run / "options.json").write_text("[" * 100_000), "options.json is not the JSON"),
+        (lambda run: change(run, epochs="x"), "options.json: epochs cannot be 'x'"),
+        (lambda run: change(run, batch_size=0), "options.json: batch_size cannot be 0"),
+        (lambda run: change(run, learning_rate=-1.0), "options.json: learning_rate cannot be -1.0"),
+        (lambda run: change(run, augment="flip"), "options.json: augment cannot be 'flip'"),
+        (lambda run: change(run, schedule=["cosine"]), r"options.json: schedule cannot be ['cosine']"),
+        (lambda run: change(run, model=None), "options.json: model cannot be None"),
+        (lambda run: change(run, image_size=[3]), "options.json: image_size cannot be [3]"),
+        (lambda run: change(run, seed=True), "options.json: seed cannot be True"),
         (lambda run: (run / "options.json").unlink(), "is not the folder of a run"),
         (lambda run: (run / "checkpoint.safetensors").unlink(), "stopped before an epoch was over"),
         (lambda run: (run / "checkpoint.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}"), "checkpoint.safetensors"),
@@ -325,7 +340,7 @@ def test_resume_of_a_damaged_run(
 ) -> None:
     assert main([*problem, "--epochs", "1", "--out", "run", "--quiet"]) == 0
     damage(Path("run"))  # type: ignore[operator]
-    assert main(["train", "--resume", "run", "--epochs", "2", "--quiet"]) == 1
+    assert main(["train", "--resume", "run", "--quiet"]) == 1
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1
 

@@ -116,6 +116,7 @@ def without(layers: list[dict[str, Any]], last: dict[str, Any]) -> list[dict[str
 
 BAD_MODELS: list[tuple[Any, str]] = [
     ("{", "net.json is not JSON"),
+    ("[" * 100_000, "net.json is not JSON"),
     ([], "net.json: layer (Sequential) cannot be made from its config: layers must be at least one layer, got none"),
     ([1], "net.json"),
     ({"layer": "Flatten"}, "describes a single Flatten"),

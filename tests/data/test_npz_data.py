@@ -51,6 +51,10 @@ def test_without_a_test_part_a_share_of_each_class_is_held_out(tmp_path: Path) -
         ({"x": X.astype(np.int64), "y": Y}, "x must be uint8 or floats, got int64"),
         ({"x": X, "y": Y[:7]}, r"y must be one integer for each of the 10 images, got int64 of shape \(7,\)"),
         ({"x": X, "y": Y / 2}, "y must be one integer .* got float64"),
+        (
+            {"x": X, "y": Y.astype(np.uint64) + np.uint64(2**63)},
+            rf"y\[\d\] is {2**63 + 1}, and labels count the classes from 0",
+        ),
         ({"x": X, "y": Y - 1}, r"y\[0\] is -1; labels start at 0"),
         ({"x": np.where(X == 55, np.nan, X), "y": Y}, r"x\[3\] holds nan at position \(1, 3, 0\)"),
         ({"x_train": X, "y_train": Y, "x_test": X[:, :3], "y_test": Y}, r"\(4, 4, 1\), x_test of \(3, 4, 1\)"),

@@ -240,6 +240,10 @@ def test_state_of_something_else() -> None:
     params, grads = problem(np.float32)
     optimizer = Adam()
     optimizer.step(params, grads[0])
+    state = optimizer.state_dict()
+    state["arrays"]["mean"]["conv/bias"] = np.zeros((2, 2), np.float32)
+    with pytest.raises(ValueError, match=r"state of 'conv/bias' has arrays of shapes \(2, 2\) and \(4,\)"):
+        optimizer.load_state_dict(state)
     with pytest.raises(ValueError, match=r"'conv/bias' is float32 of shape \(5,\), but .* shape \(4,\): use a new"):
         optimizer.step({"conv/bias": np.zeros(5, np.float32)}, {"conv/bias": np.zeros(5, np.float32)})
     with pytest.raises(ValueError, match=r"'conv/bias' is float64 .* state of it float32"):

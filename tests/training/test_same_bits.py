@@ -14,7 +14,7 @@ from small_training import fingerprint, network, stripes
 
 import fastconv
 from fastconv.data import Erase, Flip, Mixup, Rotate, Shift
-from fastconv.saving import ModelFileError
+from fastconv.saving import ModelFileError, load_checkpoint, save_model
 from fastconv.training import (
     SGD,
     Adam,
@@ -257,6 +257,30 @@ def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
         train(resume=path)
     with pytest.raises(FileNotFoundError):
         train(resume=tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epoch": "one"}, "is damaged: the 'epoch' of its run is 'one'"),
+        ({"settings": None}, "is damaged: the 'settings' of its run is None"),
+        ({"callbacks": {}}, r"is damaged: the 'callbacks' of its run is \{\}"),
+        ({"callbacks": [["History", {}]]}, "holds a state that does not fit: KeyError: 'rows'"),
+        ({"callbacks": [["History", 3]]}, "holds a state that does not fit: TypeError"),
+    ],
+)
+def test_damaged_checkpoints(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    train(epochs=1, checkpoint=path)
+    model, optimizer, extra = load_checkpoint(path)
+    extra["training"].update(change)
+    save_model(model, path, optimizer=optimizer, extra=extra)
+    fresh = network()
+    fresh.build((8, 8, 1), rng=np.random.default_rng(0))
+    before = fingerprint(fresh)
+    with pytest.raises(ModelFileError, match=rf"checkpoint\.safetensors: {message}"):
+        train(fresh, resume=path)
+    assert fingerprint(fresh) == before
 
 
 def test_a_failed_resumption_leaves_the_log_alone(tmp_path: Path) -> None:
