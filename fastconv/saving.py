@@ -204,7 +204,10 @@ def save(path: str | os.PathLike[str], tensors: dict[str, np.ndarray], metadata:
     from safetensors.numpy import save as serialise
 
     plain = {}
-    for name, tensor in tensors.items():
+    for name, given in tensors.items():
+        tensor = (
+            np.asarray(given) if isinstance(given, np.generic) else given
+        )  # what arithmetic makes of an array of no axes
         if not isinstance(tensor, np.ndarray) or tensor.dtype.name not in _DTYPES:
             kind = f"an array of {tensor.dtype}" if isinstance(tensor, np.ndarray) else type(tensor).__name__
             raise TypeError(f"the array {name!r} cannot be saved: it must be an array of numbers, got {kind}")

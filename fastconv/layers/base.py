@@ -317,21 +317,7 @@ def ensure_built(layer: Layer, shapes: Sequence[Shape], rng: np.random.Generator
 
 def run(layer: Layer, ctx: Context, xs: Sequence[np.ndarray]) -> tuple[Any, Backward]:
     """Return ``layer.forward(ctx, *xs)``, checked to be a pair; errors name the layer."""
-    for x in xs:
-        if x.dtype not in FLOATS and x.dtype.newbyteorder("=") not in FLOATS and not layer.traits.integers:
-            raise TypeError(
-                f"in {layer.label}: x must be a float32 or float64 array, got {x.dtype} of shape {x.shape}: "
-                f"cast it, with x.astype(numpy.{layer.dtype})"
-            )
-    params = layer.own("params")
-    if params:
-        dtype = next(iter(params.values())).dtype
-        for x in xs:
-            if x.dtype != dtype and x.dtype.kind == "f":
-                raise TypeError(
-                    f"{layer.label} is {dtype} and got an input of {x.dtype}: "
-                    f"cast one of them, with x.astype(numpy.{dtype}) or model.astype(numpy.{x.dtype})"
-                )
+    _require_inputs(layer, xs)
     try:
         result = layer.forward(ctx, *xs)
     except Exception as error:
@@ -345,6 +331,32 @@ def run(layer: Layer, ctx: Context, xs: Sequence[np.ndarray]) -> tuple[Any, Back
             f"forward of {layer.label} must return an array first, or a tuple of arrays, got {_described(y)}"
         )
     return result
+
+
+def _require_inputs(layer: Layer, xs: Sequence[np.ndarray]) -> None:
+    """Raise for what no layer takes: other dtypes than declared, floats of two widths, no axis of channels."""
+    params = layer.own("params")
+    dtype = next(iter(params.values())).dtype if params else None
+    for x in xs:
+        kind = x.dtype.kind
+        if x.dtype not in FLOATS and x.dtype.newbyteorder("=") not in FLOATS:
+            integers = layer.traits.integers
+            if not (integers and kind in "iu"):
+                raise TypeError(
+                    f"in {layer.label}: x must be a float32 or float64 array{' or one of integers' if integers else ''}, "
+                    f"got {x.dtype} of shape {x.shape}: cast it, with x.astype(numpy.{layer.dtype})"
+                )
+        elif dtype is not None and x.dtype != dtype:
+            raise TypeError(
+                f"{layer.label} is {dtype} and got an input of {x.dtype}: "
+                f"cast one of them, with x.astype(numpy.{dtype}) or model.astype(numpy.{x.dtype})"
+            )
+        elif x.ndim < 2:
+            raise ValueError(f"in {layer.label}: x must have shape (N, ..., C), got (N,)")
+    if len(xs) > 1 and len({x.dtype for x in xs if x.dtype.kind == "f"}) > 1:
+        raise TypeError(
+            f"in {layer.label}: the inputs must have one dtype, got {' and '.join(str(x.dtype) for x in xs)}"
+        )
 
 
 def run_backward(layer: Layer, backward: Backward, dy: Any) -> tuple[Any, dict[str, np.ndarray]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -150,7 +152,15 @@ def _torch() -> Any:
         raise ImportError(
             "this layer computes with PyTorch, which is not installed: pip install 'fastconv[torch]'"
         ) from error
+    _one_thread_after_a_fork(torch)
     return torch
+
+
+@cache
+def _one_thread_after_a_fork(torch: Any) -> None:
+    """Let a forked child compute on one thread: PyTorch's others stay in the parent, and it would wait for them for ever."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 def _tensor(torch: Any, array: np.ndarray) -> Any:

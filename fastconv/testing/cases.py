@@ -45,21 +45,22 @@ class Passed(NamedTuple):
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return all arrays by what they are called in messages."""
-        named = {_numbered("the output", at, self.ys): y for at, y in enumerate(self.ys)}
-        named |= {
-            _numbered("the gradient of the input", at, self.dxs): dx for at, dx in enumerate(self.dxs) if dx is not None
-        }
+        named = numbered("the output", self.ys) | numbered("the gradient of the input", self.dxs)
         return named | {f"the gradient of parameter {name!r}": array for name, array in self.gradients.items()}
 
 
 class Case(NamedTuple):
-    """One example: what a check gets. Every method starts from the same layer, untouched, and from the same seed."""
+    """One example: what a check gets. Every method starts from the same layer, untouched, and from the same seed.
+
+    Layer and inputs are of `dtype` where nothing else is asked for.
+    """
 
     entry: Entry
     shapes: tuple[Shape, ...]
     batch: int = 2
     training: bool = False
     seed: int = 0
+    dtype: Any = np.float64
 
     @property
     def label(self) -> str:
@@ -76,7 +77,7 @@ class Case(NamedTuple):
             shares_input=any(traits.shares_input for traits in inner),
         )
 
-    def layer(self, dtype: Any = np.float64) -> Layer:
+    def layer(self, dtype: Any = None) -> Layer:
         """Return a copy of the layer, built, with parameters that are neither 0 nor 1, where errors hide.
 
         What came built keeps its parameters. float32 and float64 have the same ones.
@@ -91,12 +92,12 @@ class Case(NamedTuple):
             if collect(layer, "buffers"):  # as training leaves them
                 xs = [x.astype(np.float32) if x.dtype.kind == "f" else x for x in self._replace(batch=3).inputs()]
                 run(layer, Context(True, np.random.default_rng(self.seed + 3)), xs)
-        return layer.astype(dtype)
+        return layer.astype(dtype or self.dtype)
 
-    def inputs(self, dtype: Any = np.float64) -> Arrays:
+    def inputs(self, dtype: Any = None) -> Arrays:
         """Return random inputs away from the layer's kinks, the same numbers in both dtypes."""
         rng = np.random.default_rng(self.seed)
-        return tuple(self._input(rng, (self.batch, *shape), dtype) for shape in self.shapes)
+        return tuple(self._input(rng, (self.batch, *shape), dtype or self.dtype) for shape in self.shapes)
 
     def _input(self, rng: np.random.Generator, shape: Shape, dtype: Any) -> np.ndarray:
         traits = self.traits
@@ -142,6 +143,8 @@ class Case(NamedTuple):
         """Return the example in words that let somebody write it down again, its numbers too where they are few."""
         inputs = " and ".join(str((self.batch, *shape)) for shape in self.shapes)
         mode = "training" if self.training else "evaluation"
+        if self.dtype != np.float64:
+            mode += f", {np.dtype(self.dtype)}"
         words = f"{self.entry.layer!r} on {'inputs' if len(self.shapes) > 1 else 'an input'} of shape {inputs}, {mode}"
         xs = self.inputs()
         if not 0 < sum(x.size for x in xs) <= _FEW:
@@ -159,5 +162,24 @@ def several(value: Any) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
-def _numbered(what: str, at: int, among: tuple[Any, ...]) -> str:
-    return f"{what} {at + 1}" if len(among) > 1 else what
+def state_of(layer: Layer, *kinds: str) -> dict[str, np.ndarray]:
+    """Return the live arrays of some kinds, "params" and "buffers", in a layer and those inside, by what messages call them.
+
+    >>> from fastconv.layers import Linear
+    >>> layer = Linear(2)
+    >>> _ = layer(np.ones((1, 3), np.float32))
+    >>> list(state_of(layer, "params", "buffers"))
+    ["parameter 'weight'", "parameter 'bias'"]
+    """
+    words = {"params": "parameter", "buffers": "buffer"}
+    return {f"{words[kind]} {name!r}": array for kind in kinds for name, array in collect(layer, kind).items()}
+
+
+def numbered(what: str, arrays: tuple[Any, ...]) -> dict[str, Any]:
+    """Return arrays by what messages call them, with their number where there are several; None is left out.
+
+    >>> numbered("the input", (7,)), numbered("the input", (7, None, 9))
+    ({'the input': 7}, {'the input 1': 7, 'the input 3': 9})
+    """
+    named = {f"{what} {at}" if len(arrays) > 1 else what: array for at, array in enumerate(arrays, 1)}
+    return {name: array for name, array in named.items() if array is not None}

@@ -68,7 +68,20 @@ def _require(wrong: np.ndarray, error: np.ndarray, got: np.ndarray, want: np.nda
     )
 
 
-def require_all(got: Mapping[str, Any], want: Mapping[str, Any], tolerance: float | None, suffix: str) -> None:
+def largest(arrays: Mapping[str, Any]) -> float:
+    """Return the largest absolute value in some arrays, 0 for none; what is not finite does not count.
+
+    >>> import numpy as np
+    >>> largest({"y": np.array([1.0, -3.0]), "dx": np.array([np.inf])})
+    3.0
+    """
+    finite = (np.abs(array[np.isfinite(array)]).max(initial=0.0) for array in arrays.values())
+    return max(map(float, finite), default=0.0)
+
+
+def require_all(
+    got: Mapping[str, Any], want: Mapping[str, Any], tolerance: float | None, suffix: str, *, scale: float = 0.0
+) -> None:
     """Compare arrays by name, to the last bit where `tolerance` is None; messages end with `suffix`."""
     missing = sorted(set(want) ^ set(got))
     if missing:
@@ -77,4 +90,12 @@ def require_all(got: Mapping[str, Any], want: Mapping[str, Any], tolerance: floa
         if tolerance is None:
             require_same(got[name], array, f"{name}{suffix}")
         else:
-            require_close(got[name], array, f"{name}{suffix}", tolerance)
+            require_close(got[name], array, f"{name}{suffix}", tolerance, scale=scale)
+
+
+def require_rounded(got: Mapping[str, Any], want: Mapping[str, Any], dtype: Any, suffix: str) -> None:
+    """Compare arrays that were computed in `dtype` in another order."""
+    if np.dtype(dtype) == np.float64:
+        require_all(got, want, FLOAT64, suffix)
+    else:
+        require_all(got, want, FLOAT32, suffix, scale=largest(want))

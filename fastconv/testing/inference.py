@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,22 @@ Shapes = tuple[Shape, ...]
 
 _SIZES = (1, 2, 3, 4, 5, 7)
 _CHANNELS = (1, 2, 3, 4, 5, 8, 17)
-_TYPICAL = (6, 5, 7)
+
+#: One axis as long as this: beyond the vectors and blocks that somebody's loop may take.
+_LONG = (9, 17, 33)
+
+#: Sizes of the image and numbers of channels that are tried one after another until a layer takes one.
+_TYPICAL = ((6, 5, 7), (8, 4, 12), (12, 12, 12), (16, 16, 16), (28, 28, 28), (32, 32, 32), (64, 64, 64))
+_TYPICAL_CHANNELS = (4, 6, 12, 3, 2, 1), (8, 16, 5, 10, 32, 64)
+
+#: Beyond so many numbers an image is not tried.
+_LARGEST = 1 << 18
 
 #: More variants than that say nothing new.
 _MOST = 80
+
+#: Nor do more layers of a class that were thought up.
+_MOST_LAYERS = 6
 
 
 def entries_of(layer: Any, input_shapes: Any = None, reference: Any = None) -> list[Entry]:
@@ -44,11 +56,14 @@ def entries_of(layer: Any, input_shapes: Any = None, reference: Any = None) -> l
 
 
 def examples_of(cls: type[Layer]) -> list[Any]:
-    """Return layers of a class: its own `examples`, or one made without arguments, or with small integers for what it asks.
+    """Return layers of a class: its own `examples`, or one made with as few arguments as possible, and others near it.
+
+    What it asks for is a small integer. In the others an integer is one larger, or a switch is turned: they are left out where
+    they cannot be made or take no inputs.
 
     >>> from fastconv.layers import GroupNorm, ReLU
     >>> examples_of(ReLU), examples_of(GroupNorm)
-    ([ReLU()], [GroupNorm(groups=2)])
+    ([ReLU()], [GroupNorm(groups=2), GroupNorm(groups=3)])
     """
     given = list(cls.examples())
     if given:
@@ -62,13 +77,37 @@ def examples_of(cls: type[Layer]) -> list[Any]:
     error: Exception | None = None
     for value in (2, 3, 0.5, [2], "same"):
         try:
-            return [cls(**dict.fromkeys(wanted, value))]
+            layer = cls(**dict.fromkeys(wanted, value))
+            return [layer, *_others(layer)]
         except (TypeError, ValueError) as failure:
             error = failure
     raise ValueError(
         f"nobody knows how to make a {cls.__name__}: write a classmethod examples(cls) that returns layers to test, "
         f"or give check_layer a layer ({error})"
     )
+
+
+def _others(layer: Layer) -> list[Layer]:
+    """Return layers of the same class, each with one argument changed a little."""
+    found: list[Layer] = []
+    for name, value in layer.config.items():
+        try:
+            other = type(layer)(**{**layer.config, name: _changed(value)})
+            if _changed(value) is not value and any(_runs(other, shapes) for shapes in shapes_for(other)[1][:5]):
+                found.append(other)
+        except Exception:  # an argument that must be what it is
+            continue
+    return found[:_MOST_LAYERS]
+
+
+def _changed(value: Any) -> Any:
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int) and value > 0:
+        return value + 1
+    if isinstance(value, list) and value and all(type(item) is int and item > 0 for item in value):
+        return [item + 1 for item in value]
+    return value
 
 
 def _given(shapes: Any) -> Shapes | None:
@@ -102,7 +141,7 @@ def shapes_for(layer: Layer, typical: Shapes | None = None) -> tuple[Shapes, lis
         typical, ranks, arity = _found(layer)
     if layer.built:
         return typical, [typical]
-    candidates = [shapes for rank in ranks for shapes in _candidates(rank, arity)]
+    candidates = {*(shapes for rank in ranks for shapes in _candidates(rank, arity)), *_relatives(typical)}
     accepted = [shapes for shapes in candidates if _refusal(layer, shapes) is None]
     accepted = by_size({*accepted, typical})
     if len(accepted) > _MOST:  # the smallest, and others from all sizes
@@ -118,22 +157,29 @@ def by_size(variants: Iterable[Shapes]) -> list[Shapes]:
 
 def _found(layer: Layer) -> tuple[Shapes, list[int], int]:
     """Return shapes that a layer computes, all ranks that its `output_shape` takes, and the number of its inputs."""
-    taken: dict[int, Shapes] = {}
     refusal: Exception | None = None
+    wrong: tuple[Shapes, list[int], int] | None = None
     for arity in _arities(layer):
-        for rank, channels in itertools.product((2, 1, 3, 0), (4, 6, 12, 3, 2, 1)):
-            shapes = ((*_TYPICAL[:rank], channels),) * arity
-            if rank not in taken:
-                refusal = _refusal(layer, shapes)
-                if refusal is None:
-                    taken[rank] = shapes
-        # where none works it is the layer that is wrong, and the checks say so
-        working = [shapes for shapes in taken.values() if _runs(layer, shapes)] or list(taken.values())
-        if working:
-            return working[0], sorted(taken), arity
+        for guesses in _guesses(arity):
+            taken: dict[int, Shapes] = {}
+            for shapes in guesses:
+                rank = len(shapes[0]) - 1
+                if rank not in taken:
+                    refused = _refusal(layer, shapes)
+                    if refused is None:
+                        taken[rank] = shapes
+                    else:
+                        refusal = refusal or refused
+            working = [shapes for shapes in taken.values() if _runs(layer, shapes)]
+            if working:
+                return working[0], sorted(taken), arity
+            if taken and wrong is None:
+                wrong = next(iter(taken.values())), sorted(taken), arity
+    if wrong is not None:  # where none works it is the layer that is wrong, and the checks say so
+        return wrong
     raise ValueError(
-        f"no input shapes were found that output_shape of {layer.label} takes: give input_shapes=[(8, 8, 3)], "
-        f"without the batch axis (the last one tried: {type(refusal).__name__}: {refusal})"
+        f"no input shapes were found that output_shape of {layer.label} takes: give input_shapes=[(8, 8, 3)], one for each "
+        f"input, without the batch axis (the first one tried: {type(refusal).__name__}: {refusal})"
     ) from refusal
 
 
@@ -142,6 +188,28 @@ def _arities(layer: Layer) -> list[int]:
     if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
         return [2, 1, 3]
     return [sum(parameter.default is parameter.empty for parameter in parameters)]
+
+
+def _guesses(arity: int) -> Iterator[list[Shapes]]:
+    """Yield lists of shapes of all ranks to try, the most usual first."""
+    for size, channels, related in itertools.product(_TYPICAL, _TYPICAL_CHANNELS, _relations(arity)):
+        shapes = [(*size[:rank], c) for rank in (2, 1, 3, 0) for c in channels]
+        yield [related(shape) for shape in shapes if np.prod(shape) <= _LARGEST]
+
+
+def _relations(arity: int) -> list[Callable[[Shape], Shapes]]:
+    """Return how the other inputs of a layer may be shaped, given the first."""
+    same: Callable[[Shape], Shapes] = lambda shape: (shape,) * arity  # noqa: E731
+    if arity < 2:
+        return [same]
+    lasts: list[Callable[[Shape], Shape]] = [
+        lambda shape: (*shape[:-1], 1),  # a map of one channel
+        lambda shape: shape[-1:],  # one number for each channel
+        lambda shape: (2 * shape[-1],),  # two numbers for each channel
+        lambda shape: (*(1 for _ in shape[:-1]), shape[-1]),  # one pixel
+        lambda shape: (*(n + 1 for n in shape[:-1]), shape[-1]),  # another size
+    ]
+    return [same, *(lambda shape, last=last: (*(shape,) * (arity - 1), last(shape)) for last in lasts)]
 
 
 def _refusal(layer: Layer, shapes: Shapes) -> Exception | None:
@@ -178,9 +246,27 @@ def _runs(layer: Layer, shapes: Shapes) -> bool:
 
 def _candidates(rank: int, arity: int) -> Iterator[Shapes]:
     sizes = {(n,) * rank for n in _SIZES} | {tuple(_SIZES[(i + j) % 6] for j in range(rank)) for i in range(6)}
-    for size, channels in itertools.product(sorted(sizes), _CHANNELS):
-        shape = (*size, channels)
-        yield (shape,) * arity
-        if arity > 1:  # one that stretches, one with other channels
-            yield (*(shape,) * (arity - 1), (*(1 for _ in size), channels))
-            yield (*(shape,) * (arity - 1), (*size, channels + 1))
+    shapes = [(*size, channels) for size, channels in itertools.product(sorted(sizes), _CHANNELS)]
+    for axis, n, other in itertools.product(range(rank), _LONG, (1, 4)):
+        shapes += [(*(n if at == axis else other for at in range(rank)), channels) for channels in (1, 3, 4)]
+    for shape in shapes:
+        for related in _relations(arity):
+            yield related(shape)
+        if arity > 1:
+            yield (*(shape,) * (arity - 1), (*shape[:-1], shape[-1] + 1))
+
+
+def _relatives(typical: Shapes) -> Iterator[Shapes]:
+    """Yield shapes like those that are known to suit: numbers that are equal stay so, and channels a multiple of others."""
+    first, channels = typical[0], typical[0][-1]
+    sizes = list(dict.fromkeys(n for shape in typical for n in shape[:-1]))
+    longer: list[Callable[[int], int]] = [lambda n: n, lambda n: n + 1, lambda n: n + 3, lambda n: 2 * n]
+    changed = [dict(zip(sizes, map(change, sizes), strict=True)) for change in longer]
+    changed += [dict(zip(sizes, itertools.islice(itertools.cycle(_SIZES), at, None), strict=False)) for at in range(6)]
+    for size, c in itertools.product(changed, (*_CHANNELS, channels, 2 * channels, 3 * channels)):
+        scaled = tuple(
+            (*(size[n] for n in shape[:-1]), c * (shape[-1] // channels) if shape[-1] % channels == 0 else shape[-1])
+            for shape in typical
+        )
+        if max(int(np.prod(shape)) for shape in scaled) <= max(_LARGEST // 16, int(np.prod(first))):
+            yield scaled

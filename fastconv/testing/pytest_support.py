@@ -125,8 +125,8 @@ class PluginLayers(pytest.Collector):
             try:
                 layer = registry.get(plugin.name)
                 examined.entries_of(layer)
-            except (LookupError, plugins.PluginLoadError, ValueError) as error:
-                step = "inputs" if isinstance(error, ValueError) else "import"
+            except Exception as error:  # examples() of a stranger may raise anything
+                step = "import" if isinstance(error, (LookupError, plugins.PluginLoadError)) else "inputs"
                 yield PluginItem.from_parent(self, name=f"{plugin.name}[{step}]", error=error)
                 continue
             for check in CHECKS.values():

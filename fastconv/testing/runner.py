@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from fastconv.geometry import positive
@@ -124,9 +125,9 @@ def run_check(check: Check, entries: Sequence[Entry], max_examples: int, expecte
 
 
 def _typical(check: Check, entries: Sequence[Entry]) -> CheckFailed | None:
-    for entry in entries:
+    for entry, dtype in product(entries, check.dtypes):
         try:
-            _apply(check, Case(entry, entry.typical))
+            _apply(check, Case(entry, entry.typical, dtype=dtype))
         except CheckFailed as error:
             return error
     return None
@@ -151,7 +152,7 @@ def _drawn(check: Check, entries: Sequence[Entry], max_examples: int) -> CheckFa
         print_blob=False,
         suppress_health_check=list(HealthCheck),
     )
-    @given(cases(entries))
+    @given(cases(entries, dtypes=check.dtypes))
     def examples(case: Case) -> None:
         _apply(check, case, failures)
 

@@ -22,8 +22,10 @@ def same_piece(case: Case, places: Sequence[tuple[Layer, Arrays]]) -> bool:
     A layer without others inside is kept from its kinks by its inputs already, unless it computes the distance from them.
     """
     layer = case.entry.layer
-    if callable(case.traits.kinks) and any(case.traits.kinks(*xs) < AWAY / 10 for _, xs in places):
-        return False
+    for other, xs in places:
+        distance = other.traits.kinks  # of the copy at hand, whose parameters may decide where a kink is
+        if callable(distance) and distance(*xs) < AWAY / 10:
+            return False
     if not any(inner.traits.kinks for _, inner in walk(layer) if inner is not layer):
         return True
     first, *others = (_piece(case, copy.deepcopy(other), xs) for other, xs in places)

@@ -218,8 +218,9 @@ def models(draw: st.DrawFn, *, shape: Shape | None = None, depth: int = 4, outpu
 
 
 @st.composite
-def cases(draw: st.DrawFn, entries: Sequence[Entry]) -> Case:
-    """Draw an example for the checks of a layer: one of `entries`, shapes, a batch, a mode and a seed."""
+def cases(draw: st.DrawFn, entries: Sequence[Entry], *, dtypes: Sequence[Any] = (np.float64,)) -> Case:
+    """Draw an example for the checks of a layer: one of `entries`, shapes, a batch, a mode, a seed and one of `dtypes`."""
     entry = draw(st.sampled_from(entries))
     variant = draw(st.sampled_from(entry.variants))
-    return Case(entry, variant, draw(st.integers(1, 3)), draw(st.booleans()), draw(st.integers(0, 100)))
+    batch, training, seed = draw(st.integers(1, 3)), draw(st.booleans()), draw(st.integers(0, 100))
+    return Case(entry, variant, batch, training, seed, draw(st.sampled_from(list(dtypes))))

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 
 from fastconv.layers import Layer, from_spec, to_spec
-from fastconv.layers.base import ensure_built, shape_of
+from fastconv.layers.base import ensure_built, is_layer, shape_of
+from fastconv.layers.config import layers_in
 from fastconv.layers.symbol import Shape
 from fastconv.layers.symbol import several as several_shapes
 from fastconv.layers.tree import collect, walk
-from fastconv.testing.cases import Case, Passed
+from fastconv.testing.cases import Case, Passed, numbered, state_of
 from fastconv.testing.checks.registry import check
 from fastconv.testing.compare import require_all, require_same
+from fastconv.testing.generators import global_generators_kept
 from fastconv.testing.result import CheckFailed
 
 
@@ -48,7 +50,21 @@ def config_round_trip(case: Case) -> None:
 
 def _fresh_pass(case: Case, layer: Layer) -> Passed:
     ensure_built(layer, case.shapes, np.random.default_rng(case.seed))
+    _require_all_known(layer)
     return case.passed(layer, case.inputs(layer.dtype))
+
+
+def _require_all_known(layer: Layer) -> None:
+    """Raise `CheckFailed` where a layer inside another is kept in an attribute that nobody else knows of."""
+    known = {id(inner) for _, inner in walk(layer)}
+    for _, inner in walk(layer):
+        for name, value in vars(inner).items():
+            for _, hidden in layers_in(value, "", is_layer):
+                if id(hidden) not in known and state_of(hidden, "params", "buffers"):
+                    raise CheckFailed(
+                        f"the attribute {name!r} of {inner.label} holds a {type(hidden).__name__} with arrays that are neither "
+                        f"trained nor saved nor cast: take it as an argument of the constructor, or let `children` return it"
+                    )
 
 
 @check("API")
@@ -78,27 +94,16 @@ def build_is_repeatable(case: Case) -> None:
     """
     if case.entry.layer.built:
         return
-    before = _global_state()
     made = []
-    for _ in range(2):
-        layer = copy.deepcopy(case.entry.layer).astype(np.float32)
-        ensure_built(layer, case.shapes, np.random.default_rng(case.seed))
-        made.append({kind: collect(layer, kind) for kind in ("params", "buffers")})
-    for kind, word in (("params", "parameter"), ("buffers", "buffer")):
-        named = [{f"{word} {name!r}": array for name, array in each[kind].items()} for each in made]
-        for name, array in named[0].items():
-            if array.dtype.kind == "f" and array.dtype != np.float32:
-                raise CheckFailed(
-                    f"{name} was built in {array.dtype}, expected float32: a model casts it where it must"
-                )
-        require_all(named[1], named[0], None, ", built a second time with the same seed,")
-    if _global_state() != before:
-        raise CheckFailed("build draws from NumPy's global generator, expected the generator that it is given")
-
-
-def _global_state() -> tuple[bytes, int]:
-    _, keys, position, *_ = np.random.get_state()  # noqa: NPY002 - to see whether somebody used it
-    return np.asarray(keys).tobytes(), int(position)
+    with global_generators_kept("build", "the generator that it is given"):
+        for _ in range(2):
+            layer = copy.deepcopy(case.entry.layer).astype(np.float32)
+            ensure_built(layer, case.shapes, np.random.default_rng(case.seed))
+            made.append(state_of(layer, "params", "buffers"))
+    for name, array in made[0].items():
+        if array.dtype.kind == "f" and array.dtype != np.float32:
+            raise CheckFailed(f"{name} was built in {array.dtype}, expected float32: a model casts it where it must")
+    require_all(made[1], made[0], None, ", built a second time with the same seed,")
 
 
 @check("API", doubtful=True)
@@ -233,11 +238,16 @@ def _refused_or_right(case: Case, change: Any, what: str) -> None:
 def wrong_dtype(case: Case) -> None:
     """Integers, complex numbers and a float of another width than the parameters are refused with a `TypeError`.
 
-    `fastconv` sees to that before `forward` is called, unless the layer declares `Traits(integers=True)`.
+    `fastconv` sees to that before `forward` is called. A layer that declares `Traits(integers=True)` gets integers as they
+    come: those of fewer bits give the same, or a `TypeError`.
     """
     layer = case.layer(np.float32)
     xs = case._replace(batch=2).inputs(np.float32)
-    wrong: list[Any] = [np.complex64] if case.traits.integers else [np.int64, np.float16, np.complex64]
+    wrong: list[Any] = [np.float16, np.complex64]
+    if case.traits.integers:
+        _require_any_integers(case, layer)
+    else:
+        wrong.append(np.int64)
     if collect(layer, "params") and xs[0].dtype.kind == "f":
         wrong.append(np.float64)
     for dtype in wrong:
@@ -247,6 +257,21 @@ def wrong_dtype(case: Case) -> None:
             _require_typed(error, layer, f"an input of {np.dtype(dtype)}", TypeError)
         else:
             raise CheckFailed(f"an input of {np.dtype(dtype)} is computed, expected a TypeError")
+
+
+def _require_any_integers(case: Case, layer: Layer) -> None:
+    xs = case._replace(batch=2).inputs(np.float32)
+    if any(x.dtype.kind == "f" or not x.size for x in xs):
+        return
+    want, _ = case.forward(copy.deepcopy(layer), xs)
+    for dtype in (np.int32, np.int16, np.int8):
+        if all(np.array_equal(x.astype(dtype), x) for x in xs):
+            try:
+                ys, _ = case.forward(copy.deepcopy(layer), [x.astype(dtype) for x in xs])
+            except Exception as error:
+                _require_typed(error, layer, f"an input of {np.dtype(dtype)}", TypeError)
+            else:
+                require_all(numbered("the output", ys), numbered("the output", want), None, f" for {np.dtype(dtype)}")
 
 
 def _require_typed(error: Exception, layer: Layer, what: str, kinds: Any = (TypeError, ValueError)) -> None:

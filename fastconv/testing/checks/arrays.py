@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import numpy as np
 
 from fastconv.layers import Layer
 from fastconv.layers.tree import collect
-from fastconv.testing.cases import Arrays, Case, Passed
+from fastconv.testing.cases import Arrays, Case, Passed, numbered, state_of
 from fastconv.testing.checks.registry import check
-from fastconv.testing.compare import FLOAT32, FLOAT64, require_all, require_close, require_same
+from fastconv.testing.compare import FLOAT32, largest, require_all, require_rounded, require_same
 from fastconv.testing.result import CheckFailed
 
 
@@ -45,7 +46,7 @@ def memory_order(case: Case) -> None:
     want = _fresh(case, layer, xs, lambda array: array).arrays()
     for order, changed in _ORDERS.items():
         got = _fresh(case, layer, tuple(map(changed, xs)), changed)
-        require_all(got.arrays(), want, FLOAT64, f" for an input {order}")
+        require_rounded(got.arrays(), want, case.dtype, f" for an input {order}")
 
 
 def _fresh(case: Case, layer: Layer, xs: Arrays, changed: Callable[[np.ndarray], np.ndarray]) -> Passed:
@@ -71,7 +72,7 @@ def read_only(case: Case) -> None:
         got = case.back(layer, ys, backward, dys)
     except ValueError as error:
         raise CheckFailed(f"with a read-only gradient of the output the way back raises: {error}") from error
-    require_all(got.arrays(), want, FLOAT64, " for read-only arrays")
+    require_rounded(got.arrays(), want, case.dtype, " for read-only arrays")
 
 
 @check("Arrays")
@@ -81,23 +82,29 @@ def arguments_unchanged(case: Case) -> None:
     Write `y = x * 2`, not `x *= 2`; in the way back copy `dy` before changing it. Evaluation changes no buffer either.
     """
     layer, xs = case.layer(), case.inputs()
-    watched = {"the input": list(xs), "a parameter": list(collect(layer, "params").values())}
-    if not case.training:
-        watched["a buffer"] = list(collect(layer, "buffers").values())
-    before = {what: [array.copy() for array in arrays] for what, arrays in watched.items()}
+
+    def held() -> dict[str, np.ndarray]:  # found anew: an array may have been replaced by another
+        return numbered("the input", xs) | state_of(layer, "params", *([] if case.training else ["buffers"]))
+
+    before = _copied(held())
     ys, backward = case.forward(layer, xs)
-    _require_kept(watched, before, "forward")
+    _require_kept(held(), before, "forward")
     dys = case.cotangents(ys)
-    watched |= {"the output": list(ys), "the gradient that comes in": list(dys)}
-    before = {what: [array.copy() for array in arrays] for what, arrays in watched.items()}
+    others = numbered("the output", ys) | numbered("the gradient that comes in", dys)
+    before |= _copied(others)
     case.back(layer, ys, backward, dys)
-    _require_kept(watched, before, "the way back")
+    _require_kept(held() | others, before, "the way back")
 
 
-def _require_kept(watched: dict[str, list[np.ndarray]], before: dict[str, list[np.ndarray]], culprit: str) -> None:
-    for what, arrays in watched.items():
-        for array, copied in zip(arrays, before[what], strict=True):
-            require_same(array, copied, f"{what}, which {culprit} changes,")
+def _copied(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: array.copy() for name, array in arrays.items()}
+
+
+def _require_kept(arrays: dict[str, np.ndarray], before: dict[str, np.ndarray], culprit: str) -> None:
+    for name, array in arrays.items():
+        if name not in before:
+            raise CheckFailed(f"{culprit} makes {name}, which was not there: make it in build")
+        require_same(array, before[name], f"{name}, which {culprit} changes,")
 
 
 @check("Arrays")
@@ -108,11 +115,7 @@ def outputs_are_new(case: Case) -> None:
     `traits = Traits(shares_input=True)`.
     """
     layer, xs = case.layer(), case.inputs()
-    state = {
-        f"{word} {name!r}": array
-        for kind, word in (("params", "parameter"), ("buffers", "buffer"))
-        for name, array in collect(layer, kind).items()
-    }
+    state = state_of(layer, "params", "buffers")
     first = case.passed(layer, xs).arrays()
     others = tuple(x.copy() for x in xs)
     second = case.passed(layer, others).arrays()
@@ -139,15 +142,50 @@ def dtype_stays(case: Case) -> None:
     """
     for dtype in (np.float32, np.float64):
         layer = case.layer(dtype)
-        xs = case.inputs(dtype)
-        arrays = case.passed(layer, xs).arrays()
-        for kind, word in (("params", "parameter"), ("buffers", "buffer")):
-            arrays |= {
-                f"{word} {name!r}": array for name, array in collect(layer, kind).items() if array.dtype.kind == "f"
-            }
+        arrays = case.passed(layer, case.inputs(dtype)).arrays()
+        state = state_of(layer, "params", "buffers")
+        arrays |= {what: array for what, array in state.items() if array.dtype.kind == "f"}
         for what, array in arrays.items():
             if array.dtype != dtype:
                 raise CheckFailed(f"{what} is {array.dtype} for an input of {np.dtype(dtype)}")
+    _require_digits(case._replace(dtype=np.float64))
+
+
+#: A step that float32 cannot see, and one that it can, relative to the number that moves.
+_FINE, _COARSE = 1e-9, 3e-6
+
+
+def _require_digits(case: Case) -> None:
+    """Raise `CheckFailed` for what is float64 in name: it moves with what it is computed from no finer than float32."""
+    layer = case.layer()
+    still = _moved(case, layer, "", 0.0)
+    for source in ("the inputs", "the parameters", "the incoming gradient"):
+        fine, coarse = (_moved(case, layer, source, step) for step in (_FINE, _COARSE))
+        for what, array in still.items():
+            changed = np.count_nonzero(coarse[what] != array)
+            if np.array_equal(fine[what], array) and changed > array.size / 10:
+                raise CheckFailed(
+                    f"{what} is float64, and follows {source} no finer than float32: a step of {_FINE:g} leaves it as it "
+                    f"is, one of {_COARSE:g} does not; something on the way is cast to float32"
+                )
+
+
+def _moved(case: Case, layer: Layer, source: str, step: float) -> dict[str, np.ndarray]:
+    """Return the arrays of a pass whose `source` is moved by a relative step, which the same numbers decide each time."""
+    rng = np.random.default_rng(case.seed + 6)
+
+    def move(array: np.ndarray, which: str) -> np.ndarray:
+        if which != source or array.dtype.kind != "f":
+            return array
+        return array * (1 - step * rng.uniform(0.5, 1.0, array.shape))
+
+    layer = copy.deepcopy(layer)
+    xs = tuple(move(x, "the inputs") for x in case.inputs())
+    for array in collect(layer, "params").values():
+        array[...] = move(array, "the parameters")
+    ys, backward = case.forward(layer, xs)
+    dys = tuple(move(dy, "the incoming gradient") for dy in case.cotangents(ys))
+    return case.back(layer, ys, backward, dys).arrays()
 
 
 @check("Arrays")
@@ -162,7 +200,4 @@ def float32_is_accurate(case: Case) -> None:
         ys, backward = case.forward(layer, case.inputs(dtype))
         results.append(case.back(layer, ys, backward, case.cotangents(ys)).arrays())
     got, want = results
-    scale = max((float(np.abs(array).max(initial=0.0)) for array in want.values()), default=0.0)
-    for what, array in want.items():
-        if what in got:
-            require_close(got[what], array, f"{what} in float32", FLOAT32, scale=scale)
+    require_all(got, want, FLOAT32, " in float32", scale=largest(want))

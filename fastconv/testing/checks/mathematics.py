@@ -9,11 +9,12 @@ import numpy as np
 
 from fastconv.layers import Context, Layer
 from fastconv.layers.base import run
-from fastconv.layers.tree import collect
+from fastconv.layers.tree import collect, walk
 from fastconv.testing.cases import Arrays, Case, several
 from fastconv.testing.checks.registry import check
 from fastconv.testing.compare import FLOAT64, require_all, require_close, require_same
 from fastconv.testing.differences import require_slope
+from fastconv.testing.generators import global_generators_kept, seeds_used
 from fastconv.testing.result import CheckFailed, CheckSkipped
 from fastconv.testing.smooth import same_piece
 
@@ -155,25 +156,52 @@ def training_and_evaluation(case: Case) -> None:
     """
     layer, xs = case.layer(), case.inputs()
     if not case.training:
-        try:
-            ys = several(run(layer, Context(), xs)[0])  # no generator: who draws raises
-        except RuntimeError as error:
-            raise CheckFailed(f"evaluation without a generator raises: {error}") from error
-        for y, again in zip(ys, case.forward(layer, xs)[0], strict=True):
-            require_same(again, y, "the output of evaluation, a second time,")
+        with global_generators_kept("evaluation", "no random numbers"):
+            try:
+                ys = several(run(layer, Context(), xs)[0])  # no generator: who draws raises
+            except RuntimeError as error:
+                raise CheckFailed(f"evaluation without a generator raises: {error}") from error
+            for y, second in zip(ys, case.forward(layer, xs)[0], strict=True):
+                require_same(second, y, "the output of evaluation, a second time,")
         return
-    state = _global_numbers()
-    want = case.passed(copy.deepcopy(layer), xs).arrays()
-    require_all(
-        case.passed(copy.deepcopy(layer), xs).arrays(), want, None, " in training, with the same generator again,"
-    )
-    if _global_numbers() != state:
-        raise CheckFailed("training draws from NumPy's global generator, expected ctx.rng")
+    with global_generators_kept("training", "ctx.rng"):
+        want = case.passed(copy.deepcopy(layer), xs).arrays()
+        again = case.passed(copy.deepcopy(layer), xs).arrays()
+    require_all(again, want, None, " in training, with the same generator again,")
+    state = _kept(layer)
+    case.passed(layer, xs)
+    _put_back(state)
+    again = case.passed(layer, xs).arrays()
+    require_all(again, want, None, " in training, with the same generator, parameters and buffers again,")
+    _require_no_fixed_seed(case, layer, xs)
 
 
-def _global_numbers() -> tuple[bytes, int]:
-    _, keys, position, *_ = np.random.get_state()  # noqa: NPY002 - to see whether somebody used it
-    return np.asarray(keys).tobytes(), int(position)
+def _kept(layer: Layer) -> list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
+    """Return the dicts of arrays in a layer, each with a copy of what it holds."""
+    owned = [inner.own(kind) for _, inner in walk(layer) for kind in ("params", "buffers")]
+    return [(arrays, {name: array.copy() for name, array in arrays.items()}) for arrays in owned]
+
+
+def _put_back(state: list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]) -> None:
+    for arrays, copies in state:
+        arrays.clear()
+        arrays.update(copies)
+
+
+def _require_no_fixed_seed(case: Case, layer: Layer, xs: Arrays) -> None:
+    """Raise `CheckFailed` where training alone makes a generator whose seed `ctx.rng` does not decide."""
+
+    def seeds(*, training: bool, seed: int) -> list[str]:
+        each = case._replace(training=training, seed=seed)
+        return seeds_used(lambda: each.forward(copy.deepcopy(layer), xs))
+
+    fixed = set(seeds(training=True, seed=case.seed)) & set(seeds(training=True, seed=case.seed + 1))
+    fixed -= set(seeds(training=False, seed=case.seed))
+    if fixed:
+        raise CheckFailed(
+            f"training makes a generator of its own in every pass, with the seed {min(fixed)}, which draws the same numbers "
+            f"each time; expected ctx.rng"
+        )
 
 
 @check("Mathematics")

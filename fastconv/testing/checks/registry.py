@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from fastconv.testing.cases import Case
 
@@ -21,6 +23,12 @@ class Check(NamedTuple):
     function: Callable[[Case], None]
     once: bool
     doubtful: bool
+
+    @property
+    def dtypes(self) -> tuple[Any, ...]:
+        """The dtypes of its examples: mathematics needs the digits of float64; what looks at files chooses itself."""
+        both = self.group == "Concurrency" or not (self.once or self.group == "Mathematics")
+        return (np.float64, np.float32) if both else (np.float64,)
 
     @property
     def about(self) -> str:

@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.layers import Layer
-from fastconv.layers.base import ensure_built
-from fastconv.layers.tree import collect, walk
+from fastconv.layers import Context, Layer
+from fastconv.layers.base import ensure_built, run
+from fastconv.layers.tree import walk
 from fastconv.model import Input, Model
 from fastconv.saving import ModelFileError, load, load_model, save
-from fastconv.testing.cases import Case, several
+from fastconv.testing.cases import Case, several, state_of
 from fastconv.testing.checks.registry import check
 from fastconv.testing.compare import require_all, require_same
+from fastconv.testing.contents import contents
 from fastconv.testing.processes import require_known_elsewhere, run_elsewhere
 from fastconv.testing.result import CheckFailed, CheckSkipped
 
@@ -27,7 +28,7 @@ def two_passes(case: Case) -> None:
 
     A layer may be used twice in one model. What the way back needs lives in its closure, not on `self`.
     """
-    other = case._replace(seed=case.seed + 1)
+    other = case._replace(seed=case.seed + 1, batch=case.batch + 1)
     passes = [(case, case.inputs()), (other, other.inputs())]
     built = case.layer()
     results = []
@@ -37,12 +38,12 @@ def two_passes(case: Case) -> None:
         found: dict[int, Any] = {}
         for at in (first, second):
             ys, backward = made[at]
-            found[at] = case.back(layer, ys, backward, case.cotangents(ys)).arrays()
+            found[at] = passes[at][0].back(layer, ys, backward, passes[at][0].cotangents(ys)).arrays()
         results.append(found)
     layer = copy.deepcopy(built)
     for at, (each, xs) in enumerate(passes):
         ys, backward = each.forward(layer, xs)
-        alone = case.back(layer, ys, backward, case.cotangents(ys)).arrays()
+        alone = each.back(layer, ys, backward, each.cotangents(ys)).arrays()
         for order, found in zip(("the same", "the opposite"), results, strict=True):
             suffix = f" of pass {at + 1} of two, after both ways back in {order} order,"
             require_all(found[at], alone, None, suffix)
@@ -50,29 +51,43 @@ def two_passes(case: Case) -> None:
 
 @check("State")
 def nothing_on_self(case: Case) -> None:
-    """A pass leaves the attributes of the layer as they are.
+    """A pass leaves the attributes of the layer and of its class as they are, and what is in them.
 
     The closure is the place for what the way back needs, `buffers` the place for what training remembers. A table for each
     size of the image belongs into `functools.lru_cache`.
     """
     layer = case.layer()
     case.passed(layer, case.inputs())  # a model may seed its generator now
-    before = {path: dict(vars(inner)) for path, inner in walk(layer)}
-    other = case._replace(seed=case.seed + 1)
+    before = _attributes(layer)
+    other = case._replace(seed=case.seed + 1, batch=case.batch + 1)
     other.passed(layer, other.inputs())
+    for name, (value, held) in _attributes(layer).items():
+        if name not in before or before[name][1] != held:
+            raise CheckFailed(f"a pass changes {name}, which is now a {type(value).__name__}")
+
+
+def _attributes(layer: Layer) -> dict[str, tuple[Any, Any]]:
+    """Return every attribute of a layer, those inside and their classes, by what messages call it, with its `contents`."""
+    found = {}
     for path, inner in walk(layer):
+        where = f" of {path}" if path else ""
         for name, value in vars(inner).items():
-            if name not in before[path] or before[path][name] is not value:
-                where = f" of {path}" if path else ""
-                raise CheckFailed(
-                    f"a pass changes the attribute {name!r}{where}, which is now a {type(value).__name__}"
-                )
+            if name not in ("params", "buffers"):  # other checks look at these
+                found[f"the attribute {name!r}{where}"] = value, contents(value)
+        for cls in type(inner).__mro__:
+            for name, value in vars(cls).items():
+                if not name.startswith("__"):
+                    found[f"{name!r} of the class {cls.__name__}"] = value, contents(value)
+    return found
 
 
 def _model(case: Case, dtype: Any) -> Model:
+    """Return a model of the layer alone, built, after a step of training: what it remembers is in the file, too."""
     layer = case.layer(dtype)
     symbols = [Input(shape) for shape in case.shapes]
-    return Model(symbols, layer(*symbols)).build().astype(dtype)
+    model = Model(symbols, layer(*symbols)).build().astype(dtype)
+    run(model, Context(True, np.random.default_rng(case.seed)), case._replace(batch=3).inputs(dtype))
+    return model
 
 
 @check("State", once=True)
@@ -87,9 +102,8 @@ def save_and_load(case: Case) -> None:
             path = Path(folder) / "model.safetensors"
             model.save(path)
             again = load_model(path)
-        for kind, word in (("params", "parameter"), ("buffers", "buffer")):
-            ours, theirs = ({f"{word} {name!r}": a for name, a in getattr(m, kind).items()} for m in (model, again))
-            require_all(theirs, ours, None, ", saved and loaded,")
+        ours, theirs = (state_of(each, "params", "buffers") for each in (model, again))
+        require_all(theirs, ours, None, ", saved and loaded,")
         for y, z in zip(several(model(*xs)), several(again(*xs)), strict=True):
             require_same(z, y, "the output of the loaded model")
 
@@ -115,11 +129,11 @@ def strict_loading(case: Case) -> None:
 
     So no parameter may change its name, shape or dtype after `build`.
     """
+    _require_as_built(case)
     model = _model(case, np.float32)
     arrays = {**model.params, **model.buffers}
     if not arrays:
         raise CheckSkipped("it has no parameters and no buffers")
-    _require_as_built(case)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.safetensors"
         model.save(path)
@@ -146,11 +160,7 @@ def strict_loading(case: Case) -> None:
 
 def _require_as_built(case: Case) -> None:
     def kinds(layer: Layer) -> dict[str, str]:
-        return {
-            key: f"{a.dtype} of shape {a.shape}"
-            for kind in ("params", "buffers")
-            for key, a in collect(layer, kind).items()
-        }
+        return {name: f"{a.dtype} of shape {a.shape}" for name, a in state_of(layer, "params", "buffers").items()}
 
     layer = copy.deepcopy(case.entry.layer)
     ensure_built(layer, case.shapes, np.random.default_rng(0))
@@ -162,4 +172,4 @@ def _require_as_built(case: Case) -> None:
     for name in sorted({*before, *after}):
         made, now = before.get(name, "not there"), after.get(name, "not there")
         if made != now:
-            raise CheckFailed(f"the array {name!r} was made by build as {made}, and after a pass it is {now}")
+            raise CheckFailed(f"{name} was made by build as {made}, and after a pass it is {now}")
