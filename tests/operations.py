@@ -113,7 +113,7 @@ def _cross_entropy(logits: np.ndarray) -> Arrays:
 
 
 ACTIVATIONS = (
-    "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "hard_swish", "hard_sigmoid", "sigmoid", "tanh", "softplus",
+    "relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "hard_swish", "hard_sigmoid", "sigmoid", "tanh", "softplus",
 )  # fmt: skip
 
 OPERATIONS = [

@@ -6,6 +6,7 @@
 
 cdef enum:
     RELU
+    RELU6
     LEAKY_RELU    # a: slope
     ELU           # a: alpha, b: scale
     GELU
@@ -21,7 +22,7 @@ cdef enum:
     PORTION = 4096  # elements of a task
 
 ACTIVATIONS = {
-    "relu": RELU, "leaky_relu": LEAKY_RELU, "elu": ELU, "gelu": GELU, "gelu_tanh": GELU_TANH, "silu": SILU,
+    "relu": RELU, "relu6": RELU6, "leaky_relu": LEAKY_RELU, "elu": ELU, "gelu": GELU, "gelu_tanh": GELU_TANH, "silu": SILU,
     "hard_swish": HARD_SWISH, "hard_sigmoid": HARD_SIGMOID, "sigmoid": SIGMOID, "tanh": TANH, "softplus": SOFTPLUS,
     "sigmoid_from_output": SIGMOID_FROM_OUTPUT, "tanh_from_output": TANH_FROM_OUTPUT,
 }
@@ -78,6 +79,14 @@ cdef inline vec relu_forward(vec x, real a, real b) noexcept nogil:
 
 cdef inline vec relu_backward(vec dy, vec x, real a, real b) noexcept nogil:
     return choose(above(x, broadcast(0)), dy, broadcast(0))
+
+
+cdef inline vec relu6_forward(vec x, real a, real b) noexcept nogil:
+    return at_most(at_least(x, 0), 6)
+
+
+cdef inline vec relu6_backward(vec dy, vec x, real a, real b) noexcept nogil:
+    return choose(above(x, broadcast(0)), choose(above(broadcast(6), x), dy, broadcast(0)), broadcast(0))
 
 
 cdef inline vec leaky_relu_forward(vec x, real a, real b) noexcept nogil:
@@ -203,6 +212,7 @@ cdef inline void backward_all(
 
 cdef void forward_portion(int kind, const real *x, real *y, Py_ssize_t items, real a, real b) noexcept nogil:
     if kind == RELU: forward_all(relu_forward, x, y, items, a, b)
+    elif kind == RELU6: forward_all(relu6_forward, x, y, items, a, b)
     elif kind == LEAKY_RELU: forward_all(leaky_relu_forward, x, y, items, a, b)
     elif kind == ELU: forward_all(elu_forward, x, y, items, a, b)
     elif kind == GELU: forward_all(gelu_forward, x, y, items, a, b)
@@ -219,6 +229,7 @@ cdef void backward_portion(
     int kind, const real *dy, const real *x, real *dx, Py_ssize_t items, real a, real b
 ) noexcept nogil:
     if kind == RELU: backward_all(relu_backward, dy, x, dx, items, a, b)
+    elif kind == RELU6: backward_all(relu6_backward, dy, x, dx, items, a, b)
     elif kind == LEAKY_RELU: backward_all(leaky_relu_backward, dy, x, dx, items, a, b)
     elif kind == ELU: backward_all(elu_backward, dy, x, dx, items, a, b)
     elif kind == GELU: backward_all(gelu_backward, dy, x, dx, items, a, b)

@@ -54,6 +54,36 @@ def relu_backward(dy: ArrayLike, x: ArrayLike | None = None, *, y: ArrayLike | N
     return _backward_from_either("relu", "relu", dy, x, y, CHEAP)
 
 
+def relu6(x: ArrayLike) -> NDArray[Any]:
+    """Return ``min(max(x, 0), 6)`` (Howard et al., MobileNets, 2017; Sandler et al., MobileNetV2, CVPR 2018, section 4).
+
+    See Also
+    --------
+    relu6_backward : its gradient.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> relu6(np.array([-2.0, 3.0, 8.0]))
+    array([0., 3., 6.])
+    """
+    return _forward("relu6", x, CHEAP)
+
+
+def relu6_backward(dy: ArrayLike, x: ArrayLike | None = None, *, y: ArrayLike | None = None) -> NDArray[Any]:
+    """Return the gradient of `relu6`: dy where x, or its output y, is between 0 and 6 (both excluded), else 0.
+
+    Give one of the two.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> relu6_backward(np.ones(4), np.array([-2.0, 0.0, 3.0, 8.0]))
+    array([0., 0., 1., 0.])
+    """
+    return _backward_from_either("relu6", "relu6", dy, x, y, CHEAP)
+
+
 def leaky_relu(x: ArrayLike, *, slope: float = 0.01) -> NDArray[Any]:
     """Return x where it is positive, else ``slope * x`` (Maas et al., ICML 2013).
 

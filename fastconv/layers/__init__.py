@@ -18,6 +18,7 @@ from fastconv.layers.activation import (
     LeakyReLU,
     PReLU,
     ReLU,
+    ReLU6,
     Sigmoid,
     SiLU,
     Softmax,
@@ -29,7 +30,7 @@ from fastconv.layers.borrowed import Prototype, TorchLayer
 from fastconv.layers.config import from_spec, to_spec
 from fastconv.layers.context import Context
 from fastconv.layers.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
-from fastconv.layers.dropout import Dropout
+from fastconv.layers.dropout import Dropout, StochasticDepth
 from fastconv.layers.linear import Linear
 from fastconv.layers.local import LocallyConnected1d, LocallyConnected2d
 from fastconv.layers.merge import Add, Concat, Multiply
@@ -108,12 +109,14 @@ __all__ = [
     "PluginLoadError",
     "Prototype",
     "ReLU",
+    "ReLU6",
     "Reshape",
     "SeparableConv2d",
     "SiLU",
     "Sigmoid",
     "Softmax",
     "Softplus",
+    "StochasticDepth",
     "Tanh",
     "TorchLayer",
     "Traits",

@@ -51,6 +51,21 @@ class ReLU(_Elementwise):
     gradient_takes = "y"
 
 
+@layers.register("ReLU6")
+class ReLU6(_Elementwise):
+    """``min(max(x, 0), 6)``. Source: Sandler et al., MobileNetV2, CVPR 2018, section 4.
+
+    >>> import numpy as np
+    >>> ReLU6()(np.array([[-2.0, 3.0, 8.0]]))
+    array([[0., 3., 6.]])
+    """
+
+    traits = Traits(kinks=(0.0, 6.0))
+
+    function = "relu6"
+    gradient_takes = "y"
+
+
 @layers.register("LeakyReLU")
 class LeakyReLU(_Elementwise):
     """``x`` where it is positive, else ``slope * x``. Source: Maas et al., ICML 2013.

@@ -1,4 +1,4 @@
-"""Dropout."""
+"""Dropout, of numbers and of whole samples."""
 
 from __future__ import annotations
 
@@ -46,3 +46,40 @@ class Dropout(Layer):
             return x, lambda dy: (dy, {})
         key = int(ctx.rng.integers(2**63))  # all that the way back keeps
         return dropped(x, self.rate, key), lambda dy: (dropped(dy, self.rate, key), {})
+
+
+@layers.register("StochasticDepth")
+class StochasticDepth(Layer):
+    """In training, set all numbers of a sample to 0 with probability `rate` and divide the others by ``1 - rate``.
+
+    At the end of a residual branch it leaves the branch out, for some of the samples. Evaluation does nothing: it returns its
+    input itself. Source: Huang et al., Deep networks with stochastic depth, ECCV 2016, section 3.
+
+    >>> import numpy as np
+    >>> from fastconv.layers import Context
+    >>> x = np.ones((4, 2), np.float32)
+    >>> y, backward = StochasticDepth(0.5).forward(Context(training=True, rng=np.random.default_rng(0)), x)
+    >>> y
+    array([[2., 2.],
+           [0., 0.],
+           [0., 0.],
+           [0., 0.]], dtype=float32)
+    """
+
+    traits = Traits(linear=True, shares_input=True)
+
+    def __init__(self, rate: float = 0.2) -> None:
+        self.rate = number(rate, "rate", low=0.0, high=1.0)
+        if self.rate == 1.0:
+            raise ValueError("rate must be below 1, because something must be left, got 1")
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return shape
+
+    def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
+        require_floats(x)
+        if not ctx.training or self.rate == 0.0:
+            return x, lambda dy: (dy, {})
+        stays = ctx.rng.random((len(x), *[1] * (x.ndim - 1))) >= self.rate
+        factor = stays.astype(x.dtype) / x.dtype.type(1 - self.rate)
+        return x * factor, lambda dy: (dy * factor, {})

@@ -36,6 +36,24 @@ def relu_backward(dy: np.ndarray, x: np.ndarray) -> np.ndarray:
     return np.where(x > 0, dy, 0).astype(x.dtype)
 
 
+def relu6(x: np.ndarray) -> np.ndarray:
+    """Return ``min(max(x, 0), 6)`` (Sandler et al., MobileNetV2, CVPR 2018, section 4).
+
+    >>> relu6(np.array([-2.0, 3, 8]))
+    array([0., 3., 6.])
+    """
+    return np.clip(x, 0, 6)
+
+
+def relu6_backward(dy: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Return dx of `relu6`: dy where x is between 0 and 6 (both excluded), else 0.
+
+    >>> relu6_backward(np.array([1.0, 1, 1]), np.array([-1.0, 3, 6]))
+    array([0., 1., 0.])
+    """
+    return np.where((x > 0) & (x < 6), dy, 0).astype(x.dtype)
+
+
 def leaky_relu(x: np.ndarray, *, slope: float = 0.01) -> np.ndarray:
     """Return ``x`` where it is positive, else ``slope * x`` (Maas et al., ICML 2013).
 

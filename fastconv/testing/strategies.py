@@ -141,7 +141,9 @@ def layers(draw: st.DrawFn, shape: Shape) -> Layer:
     kernel = draw(st.integers(1, 3))
     width = draw(st.integers(1, 5))
     choices: list[Any] = [
-        st.sampled_from([L.ReLU, L.LeakyReLU, L.PReLU, L.ELU, L.SELU, L.GELU, L.SiLU, L.HardSwish]).map(lambda c: c()),
+        st.sampled_from([L.ReLU, L.ReLU6, L.LeakyReLU, L.PReLU, L.ELU, L.SELU, L.GELU, L.SiLU, L.HardSwish]).map(
+            lambda c: c()
+        ),
         st.sampled_from([L.HardSigmoid, L.Sigmoid, L.Tanh, L.Softplus, L.Softmax]).map(lambda c: c()),
         st.sampled_from([L.BatchNorm, L.LayerNorm, L.Flatten]).map(lambda c: c()),
         st.just(width).map(L.Linear),

@@ -12,6 +12,7 @@ F = torch.nn.functional
 
 ACTIVATIONS = [
     ("relu", {}, F.relu),
+    ("relu6", {}, F.relu6),
     ("leaky_relu", {"slope": 0.3}, lambda x: F.leaky_relu(x, 0.3)),
     ("elu", {"alpha": 0.7}, lambda x: F.elu(x, 0.7)),
     ("selu", {}, F.selu),

@@ -14,6 +14,7 @@ from fastconv import functional, reference
 
 FORMS = [
     ("relu", {}),
+    ("relu6", {}),
     ("leaky_relu", {}),
     ("leaky_relu", {"slope": 0.3}),
     ("elu", {}),
@@ -85,7 +86,7 @@ def test_equals_scipy(isa, name, formula, dtype):
     np.testing.assert_allclose(getattr(functional, name)(x), want, rtol=tolerance, atol=atol)
 
 
-@pytest.mark.parametrize("name", ["relu", "sigmoid", "tanh"])
+@pytest.mark.parametrize("name", ["relu", "relu6", "sigmoid", "tanh"])
 @dtypes
 def test_gradient_from_the_output(isa, threads, name, dtype):
     x = numbers(dtype)
@@ -129,7 +130,7 @@ def test_threads_share_large_arrays(isa, threads):
 @forms
 def test_gradient_against_finite_differences(isa, name, keywords):
     forward, backward = both(name, **keywords)
-    x = np.linspace(-6.05, 6.05, 60)  # beside the bends at 0 and at 3, not on them
+    x = np.linspace(-6.05, 6.05, 60)  # beside the bends at 0, 3 and 6, not on them
     dy = np.random.default_rng(0).standard_normal(60)
     assert_gradient(backward(dy, x), forward, x, dy)
 

@@ -88,6 +88,7 @@ CASES: dict[str, list[Case]] = {
         case(lambda: L.Reshape([6]), (3, 2), any_rank=True),
     ],
     "Dropout": [case(lambda: L.Dropout(0.3), IMAGE, any_rank=True)],
+    "StochasticDepth": [case(lambda: L.StochasticDepth(0.3), IMAGE, any_rank=True)],
     "BatchNorm": [
         case(lambda: L.BatchNorm(), IMAGE, any_rank=True),
         case(lambda: L.BatchNorm(momentum=0.5, eps=0.1), (3,), any_rank=True),
@@ -95,6 +96,7 @@ CASES: dict[str, list[Case]] = {
     "LayerNorm": [case(lambda: L.LayerNorm(), (3, 4), any_rank=True)],
     "GroupNorm": [case(lambda: L.GroupNorm(2), (3, 2, 4))],
     "ReLU": [case(lambda: L.ReLU(), IMAGE, any_rank=True)],
+    "ReLU6": [case(lambda: L.ReLU6(), IMAGE, any_rank=True)],
     "LeakyReLU": [case(lambda: L.LeakyReLU(0.2), IMAGE, any_rank=True)],
     "PReLU": [case(lambda: L.PReLU(), IMAGE, any_rank=True)],
     "ELU": [case(lambda: L.ELU(0.5), IMAGE, any_rank=True)],

@@ -12,6 +12,7 @@ from fastconv import reference
 ACTIVATIONS = {
     # formulas of SciPy and NumPy that are not ours, for moderate x
     "relu": (lambda x: x * (x > 0), {}),
+    "relu6": (lambda x: np.minimum(x * (x > 0), 6), {}),
     "leaky_relu": (lambda x: np.where(x > 0, x, 0.2 * x), {"slope": 0.2}),
     "elu": (lambda x: np.where(x > 0, x, 0.7 * (np.exp(x) - 1)), {"alpha": 0.7}),
     "selu": (lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * (np.exp(x) - 1)), {}),
@@ -42,7 +43,7 @@ def test_the_approximate_gelu_is_close_to_the_exact():
 
 @pytest.mark.parametrize(("name", "keywords"), FORMS)
 def test_activation_backward_is_the_gradient(name, keywords):
-    x = np.linspace(-6.05, 6.05, 60)  # beside the kinks at 0 and at 3, not on them
+    x = np.linspace(-6.05, 6.05, 60)  # beside the kinks at 0, 3 and 6, not on them
     dy = np.random.default_rng(0).standard_normal(60)
     dx = getattr(reference, name + "_backward")(dy, x, **keywords)
     assert_gradient(dx, lambda x: getattr(reference, name)(x, **keywords), x, dy)
