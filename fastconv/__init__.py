@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from fastconv.version import __version__
 
 if TYPE_CHECKING:
-    from fastconv import data, functional, geometry, layers, networks, plugins, reference, testing, training
+    from fastconv import data, functional, geometry, layers, networks, plugins, reference, testing, training, weights
     from fastconv.accuracy import precision
     from fastconv.config import get_include, show_config
     from fastconv.functional.explain import explain_conv
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fastconv.saving import load_model
     from fastconv.threads import get_num_threads, num_threads, set_num_threads
     from fastconv.training import SGD, Adam, AdamW, RMSprop
+    from fastconv.weights import load_torch_weights, torch_state_dict
 
 #: Public name -> the module that has it, imported when the name is first asked for.
 _HOMES = {
@@ -40,13 +41,26 @@ _HOMES = {
     "get_include": "config",
     "get_num_threads": "threads",
     "load_model": "saving",
+    "load_torch_weights": "weights",
     "num_threads": "threads",
     "precision": "accuracy",
     "set_num_threads": "threads",
     "show_config": "config",
+    "torch_state_dict": "weights",
 }
 
-_MODULES = ("data", "functional", "geometry", "layers", "networks", "plugins", "reference", "testing", "training")
+_MODULES = (
+    "data",
+    "functional",
+    "geometry",
+    "layers",
+    "networks",
+    "plugins",
+    "reference",
+    "testing",
+    "training",
+    "weights",
+)
 
 __all__ = [
     "SGD",
@@ -65,6 +79,7 @@ __all__ = [
     "get_num_threads",
     "layers",
     "load_model",
+    "load_torch_weights",
     "networks",
     "num_threads",
     "plugins",
@@ -73,7 +88,9 @@ __all__ = [
     "set_num_threads",
     "show_config",
     "testing",
+    "torch_state_dict",
     "training",
+    "weights",
 ]
 
 

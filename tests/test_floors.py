@@ -34,6 +34,7 @@ FLOORS = {
     "freeze": 5,
     "networks": 5,
     "training": 5,
+    "weights": 5,
     "plugins": 6,
     "testing": 6,
     "onnx": 6,

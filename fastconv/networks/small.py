@@ -1,89 +1,18 @@
-"""The networks: names to builders of image classifiers, fastconv's own and those of plugins.
+"""The small networks: fastconv's own, and published ones for small images; each trains on a laptop.
 
-A builder takes the shape of one image, ``(H, W, C)``, and the number of classes, and returns a model whose output are
-logits, one for each class. The weights are drawn when the model is built: ``model.build(input_shape, rng=rng)``.
-
-A plugin offers its builder as an entry point of the group ``fastconv.models``, a program registers one with
-``@fastconv.networks.register("my.tiny")``.
-
-Each of fastconv's own is small enough to train on a laptop. Where an architecture was published for another size of image, it
-is kept layer by layer, and only the pooling before the last linear layers adapts.
-
->>> from fastconv import networks
->>> networks.names()
-['cnn-small', 'lenet', 'mobilenet-small', 'resnet20', 'vgg-small']
->>> model = networks.create("lenet", (28, 28, 1), 10)
->>> model.output_shape((28, 28, 1))
-(10,)
+Where an architecture was published for another size of image, it is kept layer by layer, and only the pooling before the last
+linear layers adapts.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from fastconv import layers as L
 from fastconv.layers import Layer
 from fastconv.layers.symbol import Symbol
 from fastconv.model import Input, Model, Sequential
-from fastconv.registry import Registry, UnknownNameError
+from fastconv.networks.blocks import through
 
 Shape = tuple[int, ...]
-Builder = Callable[[Shape, int], Model]
-
-registry = Registry("fastconv.models")
-
-#: Decorator that gives a builder of one's own a name, as ``@fastconv.layers.register`` does for a layer.
-register = registry.register
-
-
-def create(name: str, input_shape: Shape, classes: int) -> Model:
-    """Return the network `name` for images of `input_shape`, ``(H, W, C)``, and a number of `classes`.
-
-    `name` is a built-in one, or that of a plugin, ``"acme.tiny"``, which is imported.
-
-    Raises `ValueError` where there is no such network, the shape is not that of an image, the image is too small for the
-    network's poolings, or there are fewer than two classes; for a plugin's network `PluginLoadError` where the plugin is
-    broken, and `TypeError` where what it returns is no model.
-    """
-    build = builder(name)
-    shape = tuple(input_shape)
-    if len(shape) != 3 or min(shape) < 1:
-        raise ValueError(f"input_shape must be (height, width, channels), all at least 1, got {shape}")
-    if classes < 2:
-        raise ValueError(f"classes must be at least 2, got {classes}")
-    if name not in NETWORKS:
-        model = build(shape, classes)
-        if not isinstance(model, Model):
-            raise TypeError(f"the network {name!r} must be a function that returns a model, got {model!r:.200}")
-        return model
-    least = SMALLEST[name]
-    if min(shape[:2]) < least:
-        raise ValueError(
-            f"input_shape: {name} needs images of at least {least} x {least} pixels, got {shape[0]} x {shape[1]}"
-        )
-    return build(shape, classes)
-
-
-def builder(name: str) -> Builder:
-    """Return what builds the network `name`; raise `ValueError` where there is none."""
-    if name in NETWORKS:
-        return NETWORKS[name]
-    try:
-        found: Builder = registry.get(name)
-    except UnknownNameError:
-        known = [*names(), *(entry.name for entry in registry.entries() if not entry.error)]
-        raise ValueError(f"there is no network {name!r}; there are: {', '.join(known)}") from None
-    return found
-
-
-def names() -> list[str]:
-    """Return the names of the built-in networks, sorted."""
-    return sorted(NETWORKS)
-
-
-def description(name: str) -> str:
-    """Return the first sentence of a built-in network's documentation."""
-    return (NETWORKS[name].__doc__ or "").partition("\n")[0]
 
 
 def cnn_small(input_shape: Shape, classes: int) -> Model:
@@ -157,7 +86,7 @@ def resnet20(input_shape: Shape, classes: int) -> Model:
     Source: K. He, X. Zhang, S. Ren, J. Sun, "Deep residual learning for image recognition", CVPR 2016, section 4.2.
     """
     image = Input(input_shape)
-    y = _through(_conv(16, 3), image)
+    y = through(_conv(16, 3), image)
     for stage, channels in enumerate((16, 32, 64)):
         for block in range(3):
             y = _residual(y, channels, halve=stage > 0 and block == 0)
@@ -184,22 +113,6 @@ def mobilenet_small(input_shape: Shape, classes: int) -> Model:
     return Sequential([*blocks, L.GlobalAvgPool(), L.Dropout(0.2), L.Linear(classes)], input_shape=input_shape)
 
 
-#: Name on the command line to builder.
-NETWORKS: dict[str, Builder] = {
-    "cnn-small": cnn_small,
-    "lenet": lenet,
-    "vgg-small": vgg_small,
-    "resnet20": resnet20,
-    "mobilenet-small": mobilenet_small,
-}
-
-#: The shortest side, in pixels, that leaves at least one pixel after every pooling and stride.
-SMALLEST = {"cnn-small": 4, "lenet": 12, "vgg-small": 8, "resnet20": 1, "mobilenet-small": 1}
-
-#: The network of `fastconv train` without options.
-DEFAULT = "cnn-small"
-
-
 def _conv(channels: int, kernel_size: int, stride: int = 1) -> list[Layer]:
     """Convolution, batch normalization (whose bias makes the convolution's own idle) and ReLU."""
     padding = kernel_size // 2
@@ -210,12 +123,6 @@ def _residual(x: Symbol, channels: int, halve: bool) -> Symbol:
     """Return relu(shortcut(x) + two convolutions of x), the basic block of He et al. 2016, figure 2."""
     stride = 2 if halve else 1
     *second, relu = _conv(channels, 3)
-    y = _through([*_conv(channels, 3, stride), *second], x)
-    shortcut = _through([L.Conv2d(channels, 1, stride=stride, bias=False), L.BatchNorm()], x) if halve else x
+    y = through([*_conv(channels, 3, stride), *second], x)
+    shortcut = through([L.Conv2d(channels, 1, stride=stride, bias=False), L.BatchNorm()], x) if halve else x
     return relu(L.Add()(y, shortcut))
-
-
-def _through(steps: list[Layer], x: Symbol) -> Symbol:
-    for step in steps:
-        x = step(x)
-    return x

@@ -141,8 +141,15 @@ def test_bad_networks(layers: Any, message: str, capsys: pytest.CaptureFixture[s
     assert message in said, said
 
 
+def test_a_network_for_other_images_or_another_task(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "densenet121 needs images of at least 29 x 29 pixels, got 28 x 28" in refused(
+        capsys, "--model", "densenet121"
+    )
+    assert "multiples of 16 pixels, got 28 x 28" in refused(capsys, "--model", "unet")
+
+
 def test_unknown_network(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "no network 'alexnet'; there are: cnn-small, lenet" in refused(capsys, "--model", "alexnet")
+    assert "no network 'alexnet'; there are: cnn-small, densenet121" in refused(capsys, "--model", "alexnet")
 
 
 def test_missing_network_file(capsys: pytest.CaptureFixture[str]) -> None:
