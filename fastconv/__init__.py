@@ -18,9 +18,22 @@ from typing import TYPE_CHECKING, Any
 from fastconv.version import __version__
 
 if TYPE_CHECKING:
-    from fastconv import data, functional, geometry, layers, networks, plugins, reference, testing, training, weights
+    from fastconv import (
+        data,
+        frozen,
+        functional,
+        geometry,
+        layers,
+        networks,
+        plugins,
+        reference,
+        testing,
+        training,
+        weights,
+    )
     from fastconv.accuracy import precision
     from fastconv.config import get_include, show_config
+    from fastconv.frozen import FrozenModel, freeze, load_frozen
     from fastconv.functional.explain import explain_conv
     from fastconv.model import Input, Model, Sequential
     from fastconv.saving import load_model
@@ -32,14 +45,17 @@ if TYPE_CHECKING:
 _HOMES = {
     "Adam": "training",
     "AdamW": "training",
+    "FrozenModel": "frozen",
     "Input": "model",
     "Model": "model",
     "RMSprop": "training",
     "SGD": "training",
     "Sequential": "model",
     "explain_conv": "functional.explain",
+    "freeze": "frozen",
     "get_include": "config",
     "get_num_threads": "threads",
+    "load_frozen": "frozen",
     "load_model": "saving",
     "load_torch_weights": "weights",
     "num_threads": "threads",
@@ -51,6 +67,7 @@ _HOMES = {
 
 _MODULES = (
     "data",
+    "frozen",
     "functional",
     "geometry",
     "layers",
@@ -66,6 +83,7 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "FrozenModel",
     "Input",
     "Model",
     "RMSprop",
@@ -73,11 +91,14 @@ __all__ = [
     "__version__",
     "data",
     "explain_conv",
+    "freeze",
+    "frozen",
     "functional",
     "geometry",
     "get_include",
     "get_num_threads",
     "layers",
+    "load_frozen",
     "load_model",
     "load_torch_weights",
     "networks",

@@ -144,6 +144,8 @@ def load_checkpoint(path: str | os.PathLike[str], *, allow_plugins: bool = True)
     """Return everything that `save_model` wrote; raises what `load_model` raises."""
     tensors, metadata = load(path)
     missing = sorted({"model", "input_shapes", "dtype", "rng", "optimizer", "extra"} - set(metadata))
+    if "frozen" in metadata:
+        raise ModelFileError(f"{os.fspath(path)}: holds a frozen model: read it with fastconv.load_frozen")
     if missing:
         raise ModelFileError(f"{os.fspath(path)}: holds no model, because its description lacks {_some(missing)}")
     try:

@@ -31,7 +31,7 @@ FLOORS = {
     "saving": 4,
     "summary": 4,
     "data": 5,
-    "freeze": 5,
+    "frozen": 5,
     "networks": 5,
     "training": 5,
     "weights": 5,

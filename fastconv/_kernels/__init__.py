@@ -28,6 +28,7 @@ Where is what:
 ``pool.pxi``         maxima and averages over windows
 ``pool_back.pxi``    their ways back
 ``elementwise.pxi``  activations
+``epilogue.pxi``     the sum with a shortcut and the activation in one pass, in place, for inference
 ``norm.pxi``         sums for each channel, and the normalization that they decide
 ``rows.pxi``         each row of a matrix by itself: layer normalization, softmax, cross entropy
 ``dropout.pxi``      dropout, whose random numbers are a function of a key and the place

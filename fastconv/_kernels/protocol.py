@@ -71,6 +71,11 @@ class Kernels(Protocol):
         self, dy: Real, x: Real, dx: Real, name: str, a: float, b: float, threads: int
     ) -> None: ...
 
+    def activated_sum(
+        self, x: Real, residual: Real, y: Real, name: str | None, a: float, b: float, threads: int
+    ) -> None: ...
+    def prelu_forward(self, x: Real, slope: Real, y: Real, threads: int) -> None: ...
+
     def norm_forward(
         self, x: Real, scale: Real, bias: Real, residual: Real | None, y: Real, mean: Real | None, var: Real | None,
         given: bool, relu: bool, sets: int, groups: int, eps: float, threads: int

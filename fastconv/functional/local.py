@@ -24,7 +24,7 @@ from fastconv.functional.conv import Gradients
 from fastconv.threads import threads_for
 
 
-class _LocalPlan(NamedTuple):
+class LocalPlan(NamedTuple):
     y_shape: tuple[int, ...]
     weight3: tuple[int, ...]  # (D' * H' * W', T, R, S, C, O)
     axes: NDArray[np.int64]
@@ -33,7 +33,7 @@ class _LocalPlan(NamedTuple):
 
 
 @lru_cache(maxsize=256, typed=True)
-def _plan(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: Any, padding: Any) -> _LocalPlan:
+def local_plan(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: Any, padding: Any) -> LocalPlan:
     rank = len(x_shape) - 2
     if len(weight_shape) != 2 * rank + 2 or 0 in weight_shape:
         raise ValueError(
@@ -60,7 +60,7 @@ def _plan(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: Any, 
     d, h, w = (geometry.records(geometry.adjoint_axes(*a)) for a in arguments)
     y_shape = (x_shape[0], *out, outputs)
     geometry.check_elements(y_shape, "the output")
-    return _LocalPlan(
+    return LocalPlan(
         y_shape,
         (math.prod(out), *(1,) * (3 - rank), *kernel, channels, outputs),
         geometry.records([geometry.forward_axis(*a) for a in arguments]),
@@ -103,7 +103,7 @@ def locally_connected(
     """
     x = images(x, "x")
     weight = float_array(weight, "weight", like=x)
-    plan = _plan(x.shape, weight.shape, flat_arguments(stride, "stride"), flat_arguments(padding, "padding"))
+    plan = local_plan(x.shape, weight.shape, flat_arguments(stride, "stride"), flat_arguments(padding, "padding"))
     if bias is not None:
         bias = float_array(bias, "bias", like=x)
         require_shape(bias, plan.y_shape[1:], "bias", "one value for each output")
@@ -157,7 +157,7 @@ def locally_connected_backward(
     x = images(x, "x")
     weight, dy = float_array(weight, "weight", like=x), float_array(dy, "dy", like=x)
     wrt = require_wrt(wrt)
-    plan = _plan(x.shape, weight.shape, flat_arguments(stride, "stride"), flat_arguments(padding, "padding"))
+    plan = local_plan(x.shape, weight.shape, flat_arguments(stride, "stride"), flat_arguments(padding, "padding"))
     require_shape(dy, plan.y_shape, "dy", "the shape of the output")
     kernels, threads = kernels_for(x), threads_for(plan.multiply_adds)
     dx = dweight = None

@@ -59,10 +59,10 @@ def upsample(x: ArrayLike, scale: Any, *, mode: str = "nearest") -> NDArray[Any]
     (array([0., 0., 4., 4.]), array([0., 1., 3., 4.]))
     """
     x = images(x, "x")
-    factors, shape = _output_shape(x.shape, scale, mode)
+    factors, shape = output_shape(x.shape, scale, mode)
     y = empty(shape, x.dtype)
     if y.size:
-        axes, linear = _axes(x.shape, factors), mode == "bilinear"
+        axes, linear = upsample_axes(x.shape, factors), mode == "bilinear"
         kernels_for(x).upsample_forward(spatial3(x), spatial3(y), axes, linear, threads_for(y.size))
     return y
 
@@ -93,17 +93,17 @@ def upsample_backward(dy: ArrayLike, input_shape: Sequence[int], scale: Any, *, 
     array([  11., 1100.])
     """
     shape = image_shape(input_shape)
-    factors, output = _output_shape(shape, scale, mode)
+    factors, output = output_shape(shape, scale, mode)
     dy = float_array(dy, "dy")
     require_shape(dy, output, "dy", "the shape of the output")
     dx = empty(shape, dy.dtype)
     if dx.size:
-        axes, linear = _axes(shape, factors), mode == "bilinear"
+        axes, linear = upsample_axes(shape, factors), mode == "bilinear"
         kernels_for(dy).upsample_backward(spatial3(dy), spatial3(dx), axes, linear, threads_for(dy.size))
     return dx
 
 
-def _output_shape(shape: tuple[int, ...], scale: Any, mode: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def output_shape(shape: tuple[int, ...], scale: Any, mode: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Check the arguments; return the factor of each axis and the shape of the output."""
     if not isinstance(mode, str) or mode not in MODES:
         raise ValueError(f'mode must be "nearest" or "bilinear", got {mode!r}')
@@ -113,7 +113,7 @@ def _output_shape(shape: tuple[int, ...], scale: Any, mode: str) -> tuple[tuple[
     return factors, out
 
 
-def _axes(shape: tuple[int, ...], factors: tuple[int, ...]) -> NDArray[np.int64]:
+def upsample_axes(shape: tuple[int, ...], factors: tuple[int, ...]) -> NDArray[np.int64]:
     """Return pixels and factor of each of three axes, as the kernels take them."""
     axes = np.ones((3, 2), np.int64)
     axes[3 - len(factors) :] = list(zip(shape[1:-1], factors, strict=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -111,12 +111,21 @@ def predict(model: Model, x: Any, *, batch_size: int = 64) -> Any:
 
     `x` is what `fit` takes: uint8 images are scaled, a tuple holds several inputs. No samples give no rows.
     """
-    batches = Batches(x, None, batch_size=batch_size, shuffle=False, dtype=model.dtype)
+
+    def evaluated(*xs: np.ndarray) -> Any:
+        return model.forward(Context(inference=True, input_grad=False), *xs)[0]
+
+    return predict_batches(evaluated, model.dtype, x, batch_size=batch_size)
+
+
+def predict_batches(function: Callable[..., Any], dtype: Any, x: Any, *, batch_size: int = 64) -> Any:
+    """Return what `function` of arrays of `dtype` returns for all samples, computed batch by batch; `x` as for `predict`."""
+    batches = Batches(x, None, batch_size=batch_size, shuffle=False, dtype=dtype)
     outputs: list[np.ndarray] = []
     start = 0
     with batches.epoch(0) as iterator:
         for xs in _never_none(iterator, batches):
-            y = model.forward(Context(inference=True, input_grad=False), *xs)[0]
+            y = function(*xs)
             parts = y if isinstance(y, tuple) else (y,)
             if not outputs:
                 outputs = [np.empty((batches.samples, *part.shape[1:]), part.dtype) for part in parts]

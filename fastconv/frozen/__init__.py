@@ -1,0 +1,22 @@
+"""Frozen models: the inference compiler behind `fastconv.freeze`. How it works is in docs/inference.md.
+
+===================  =================================================================================================
+``lower``            from a model to a program: a flat list of steps over values
+``program``          what a program is
+``operation``, ``weighted``, ``unweighted``, ``foreign``, ``activations``
+                     what a step can be, and which calls of kernels it makes
+``passes``           from a program to one that computes the same with less work
+``memory``           where values lie
+``plan``             a program for inputs of one shape, and the memory that it runs in
+``model``            `freeze`, `FrozenModel`
+``files``            frozen models as files
+``explanation``      what each step does, and how long it takes
+===================  =================================================================================================
+
+The package is not called ``freeze``, because ``fastconv.freeze`` is the function.
+"""
+
+from fastconv.frozen.files import load_frozen
+from fastconv.frozen.model import FrozenModel, freeze
+
+__all__ = ["FrozenModel", "freeze", "load_frozen"]

@@ -1,0 +1,178 @@
+"""What a frozen model does step by step, which layers became part of each, and how long it takes."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fastconv import _kernels
+from fastconv.frozen.plan import Plan, StepPlan
+from fastconv.geometry import positive
+from fastconv.layers.checks import with_batch
+from fastconv.layers.symbol import Shape
+from fastconv.threads import get_num_threads
+
+if TYPE_CHECKING:
+    from fastconv.frozen.model import FrozenModel
+
+#: Independent vectors of the kernel that measures the peak, and how often it multiplies and adds.
+CHAINS, ROUNDS = 12, 100_000
+
+_TITLES = ("layers", "operation", "algorithm", "output", "multiply-adds", "time", "share", "of peak")
+_ALIGN = "<<<<>>>>"
+
+
+class StepTime(NamedTuple):
+    """A step: the layers whose work it does, its operation, the calls of kernels it makes, and its median time in seconds.
+
+    `share` is its part of the time of a call, `of_peak` the rate of its multiply-adds (those of the definition: Winograd's
+    algorithm needs fewer) as a share of what the machine can do; None for what multiplies no matrices.
+    """
+
+    layers: tuple[str, ...]
+    operation: str
+    algorithm: str
+    output: str
+    multiply_adds: int
+    seconds: float
+    share: float
+    of_peak: float | None
+
+    def cells(self) -> tuple[str, ...]:
+        """Return what a table shows."""
+        return (
+            " + ".join(self.layers),
+            self.operation,
+            self.algorithm,
+            self.output,
+            f"{self.multiply_adds:,}" if self.multiply_adds else "",
+            f"{self.seconds * 1e6:,.1f} us",
+            f"{self.share:.1%}",
+            "" if self.of_peak is None else f"{self.of_peak:.0%}",
+        )
+
+
+class Explanation(NamedTuple):
+    """What `FrozenModel.explain` returns; printed, a table."""
+
+    steps: tuple[StepTime, ...]
+    seconds: float  # of a whole call, the median
+    overhead: float  # of it outside of kernels, in seconds
+    arena_bytes: int
+    separate_bytes: int  # what the values between the steps would take without sharing memory
+    constant_bytes: int
+    peak: float  # multiply-adds a second of the machine, with so many threads
+    threads: int
+
+    def __str__(self) -> str:
+        table = [_TITLES, *(step.cells() for step in self.steps)]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines = [
+            "  ".join(f"{cell:{side}{width}}" for cell, width, side in zip(row, widths, _ALIGN, strict=True)).rstrip()
+            for row in table
+        ]
+        total = sum(step.multiply_adds for step in self.steps)
+        rate = f", {total / self.seconds / self.peak:.0%} of the peak" if total and self.seconds else ""
+        return "\n".join(
+            [
+                *lines,
+                f"total: {self.seconds * 1e6:,.1f} us a call on {self.threads} thread{'s' if self.threads > 1 else ''}, "
+                f"{self.overhead * 1e6:,.1f} us of it outside of kernels; {total:,} multiply-adds{rate}",
+                f"memory: {self.constant_bytes:,} bytes of constants; {self.arena_bytes:,} bytes for all values between "
+                f"steps, {self.separate_bytes:,} if each had its own",
+            ]
+        )
+
+    def plot(self, path: str | os.PathLike[str]) -> None:
+        """Draw the time of each step as bars to a PNG file; needs ``pip install 'fastconv[plot]'``."""
+        from fastconv.frozen.chart import draw
+
+        draw(self, path)
+
+
+def explain(model: FrozenModel, shapes: Sequence[Shape], batch: int, repeats: int) -> Explanation:
+    """Return the explanation of a frozen model for inputs of `shapes` (without the batch); see `FrozenModel.explain`."""
+    batch, repeats = positive(batch, "batch"), positive(repeats, "repeats")
+    rng = np.random.default_rng(0)
+    xs = [rng.standard_normal((batch, *shape)).astype(model.dtype) for shape in shapes]
+    model(*xs)  # checks the shapes
+    plan = model._plan([x.shape for x in xs])
+    times = _timed(plan, xs, repeats)
+    whole = _whole(model, xs, repeats)
+    peak = multiply_adds_a_second(model.dtype)
+    steps = [step for step in plan.steps if not step.step.operation.is_view]
+    medians = [statistics.median(times[at]) for at, step in enumerate(plan.steps) if step in steps]
+    total = sum(medians)
+    explained = tuple(_explained(step, seconds, total, peak) for step, seconds in zip(steps, medians, strict=True))
+    between = {value for step in steps for value in step.step.writes} - set(plan.own) - plan.foreign()
+    return Explanation(
+        explained,
+        whole,
+        max(0.0, whole - total),
+        plan.arena_bytes,
+        sum(int(np.prod(plan.shapes[value])) for value in between) * plan.dtype.itemsize,
+        model.constant_bytes,
+        peak,
+        get_num_threads(),
+    )
+
+
+def _timed(plan: Plan, xs: Sequence[np.ndarray], repeats: int) -> list[list[float]]:
+    """Return the seconds that each step took in each of some calls."""
+    times: list[list[float]] = [[] for _ in plan.steps]
+    for _ in range(repeats):
+        workspace = plan.workspace()
+        try:
+            workspace.prepare(xs)
+            spent = [0.0] * len(plan.steps)
+            for at, (kernel, args) in zip(workspace.steps, workspace.calls, strict=True):
+                begun = time.perf_counter()
+                kernel(*args)
+                spent[at] += time.perf_counter() - begun
+        finally:
+            plan.give_back(workspace)
+        for at, seconds in enumerate(spent):
+            times[at].append(seconds)
+    return times
+
+
+def _whole(model: FrozenModel, xs: Sequence[np.ndarray], repeats: int) -> float:
+    times = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        model(*xs)
+        times.append(time.perf_counter() - begun)
+    return statistics.median(times)
+
+
+def _explained(planned: StepPlan, seconds: float, total: float, peak: float) -> StepTime:
+    step, operation = planned.step, planned.step.operation
+    work = operation.multiply_adds(*planned.read_shapes)
+    return StepTime(
+        step.layers,
+        operation.kind,
+        ", ".join(call.algorithm for call in planned.calls),
+        " ".join(with_batch(shape[1:]) for shape in planned.write_shapes),
+        work,
+        seconds,
+        seconds / total if total else 0.0,
+        work / seconds / peak if work and seconds else None,
+    )
+
+
+def multiply_adds_a_second(dtype: np.dtype[Any]) -> float:
+    """Return how many multiply-adds a second the machine does at most, on as many threads as calls use now."""
+    kernels, threads = _kernels.modules[dtype], get_num_threads()
+    lanes = kernels.describe()["vector_bytes"] // dtype.itemsize
+    y = np.zeros((threads, CHAINS * lanes), dtype)
+    best = float("inf")
+    for _ in range(7):
+        begun = time.perf_counter()
+        kernels.multiply_add_peak(y, ROUNDS, threads)
+        best = min(best, time.perf_counter() - begun)
+    return y.size * ROUNDS / best

@@ -1,0 +1,211 @@
+"""From a model to a program: each layer as the operations that it is, nested models laid flat, constants copied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastconv import layers as L
+from fastconv.frozen import unweighted as ops
+from fastconv.frozen.activations import ACTIVATIONS
+from fastconv.frozen.foreign import Foreign, snapshot
+from fastconv.frozen.operation import Array, Operation
+from fastconv.frozen.program import Program, Step
+from fastconv.frozen.weighted import Conv, ConvTranspose, Linear, Local
+from fastconv.functional._validate import flat_arguments
+from fastconv.geometry import ntuple, padding_pairs
+from fastconv.graph import Graph
+from fastconv.layers.base import Layer
+from fastconv.layers.symbol import Shape
+from fastconv.model import Model
+
+#: Copies an array of a layer, once for all that use it.
+Constant = Callable[[Array], Array]
+
+#: The operations of a layer, one after the other; the first takes all of its inputs. `shape` is its first input's, no batch.
+Rule = Callable[[Any, Shape, Constant], list[Operation]]
+
+
+def lower(model: Model) -> Program:
+    """Return the program of a built model in evaluation; it shares no memory with the model."""
+    graph = model.graph
+    lowering = _Lowering(len(graph.input_shapes))
+    outputs = lowering.graph(graph, range(len(graph.input_shapes)), model.input_shapes, "")
+    shapes, names = tuple(tuple(shape) for shape in model.input_shapes), tuple(graph.input_names)
+    return Program(shapes, names, model.dtype, tuple(lowering.steps), tuple(outputs), model.label)
+
+
+class _Lowering:
+    def __init__(self, inputs: int) -> None:
+        self.steps: list[Step] = []
+        self._values = inputs
+        self._copies: dict[int, tuple[Any, Any]] = {}  # the original too: its id is taken as long as it lives
+        self._floats: set[int] = set()  # values that are of the model's dtype for sure
+
+    def graph(self, graph: Graph, inputs: Sequence[int], shapes: Sequence[Shape], path: str) -> list[int]:
+        """Add the steps of a graph, and return the values of its outputs."""
+        slots: dict[int, int] = dict(enumerate(inputs))
+        sizes = graph.shapes(*shapes)
+        for step in graph.steps:
+            reads = [slots[slot] for slot in step.reads]
+            name = f"{path}{step.layer.name}"
+            made = self._layer(step.layer, reads, [sizes[slot] for slot in step.reads], name, len(step.writes))
+            slots.update(zip(step.writes, made, strict=True))
+        return [slots[slot] for slot in graph.outputs]
+
+    def _layer(
+        self, layer: Layer, reads: Sequence[int], shapes: Sequence[Shape], name: str, outputs: int
+    ) -> Sequence[int]:
+        if isinstance(layer, Model) and type(layer).forward is Model.forward:
+            return self.graph(layer.graph, reads, shapes, f"{name}/")
+        rule = RULES.get(type(layer))  # not a subclass, which may compute something else
+        if rule is None or (layer.traits.integers and not self._floats.issuperset(reads)):
+            return self._add(Foreign(self._copied(layer, snapshot), shapes), reads, name, outputs)
+        made: Sequence[int] = tuple(reads)
+        for operation in rule(layer, shapes[0], self._constant):
+            made = self._combined(operation, made, name)
+            self._floats.update(made)
+        return made
+
+    def _add(self, operation: Operation, reads: Sequence[int], name: str, outputs: int = 1) -> tuple[int, ...]:
+        writes = tuple(range(self._values, self._values + outputs))
+        self._values += outputs
+        self.steps.append(Step(operation, tuple(reads), writes, (name,)))
+        return writes
+
+    def _combined(self, operation: Operation, reads: Sequence[int], name: str) -> tuple[int, ...]:
+        """Add an operation of any number of values; a sum takes two at a time, in order, as the layer does."""
+        if len(reads) == 1 and isinstance(operation, (ops.Sum, ops.Product, ops.Concat)):
+            return self._add(ops.Identity(), reads, name)
+        if not isinstance(operation, ops.Sum):
+            return self._add(operation, reads, name)
+        total = reads[0]
+        for value in reads[1:]:
+            (total,) = self._add(operation, (total, value), name)
+        return (total,)
+
+    def _constant(self, array: Array) -> Array:
+        return self._copied(array, lambda original: np.array(original, order="C"))
+
+    def _copied(self, original: Any, copy: Callable[[Any], Any]) -> Any:
+        if id(original) not in self._copies:
+            self._copies[id(original)] = copy(original), original
+        return self._copies[id(original)][0]
+
+
+def _bias(layer: Any, constant: Constant) -> Array | None:
+    return constant(layer.params["bias"]) if "bias" in layer.params else None
+
+
+def _window(layer: Any) -> dict[str, Any]:
+    return {name: flat_arguments(getattr(layer, name), name) for name in ("stride", "padding", "dilation")}
+
+
+def _conv(layer: Any, shape: Shape, constant: Constant) -> list[Operation]:
+    weight = constant(layer.params["weight"])
+    return [Conv(weight, _bias(layer, constant), **_window(layer), groups=layer.groups)]
+
+
+def _depthwise(layer: Any, shape: Shape, constant: Constant) -> list[Operation]:
+    weight = constant(layer.params["weight"])
+    return [Conv(weight, _bias(layer, constant), **_window(layer), groups=weight.shape[-1] // layer.multiplier)]
+
+
+def _separable(layer: Any, shape: Shape, constant: Constant) -> list[Operation]:
+    depthwise, pointwise = (constant(layer.params[name]) for name in ("depthwise", "pointwise"))
+    first = Conv(depthwise, **_window(layer), groups=depthwise.shape[-1] // layer.multiplier)
+    return [first, Conv(pointwise, _bias(layer, constant))]
+
+
+def _conv_transpose(layer: Any, shape: Shape, constant: Constant) -> list[Operation]:
+    weight, bias = constant(layer.params["weight"]), _bias(layer, constant)
+    extra = flat_arguments(layer.output_padding, "output_padding")
+    return [ConvTranspose(weight, bias, **_window(layer), output_padding=extra, groups=layer.groups)]
+
+
+def _linear(layer: Any, shape: Shape, constant: Constant) -> list[Operation]:
+    return [Linear(constant(layer.params["weight"]), _bias(layer, constant))]
+
+
+def _local(layer: Any, shape: Shape, constant: Constant) -> list[Operation]:
+    window = _window(layer)
+    del window["dilation"]
+    return [Local(constant(layer.params["weight"]), _bias(layer, constant), **window)]
+
+
+def _batch_norm(layer: Any, shape: Shape, constant: Constant) -> list[Operation]:
+    wide = {
+        name: array.astype(np.float64) for arrays in (layer.params, layer.buffers) for name, array in arrays.items()
+    }
+    with np.errstate(all="ignore"):  # a variance of 0 without eps is infinite here as it is in the layer
+        factor = wide["scale"] / np.sqrt(wide["var"] + layer.eps)
+        shift = wide["bias"] - wide["mean"] * factor
+        return [ops.Scale(factor.astype(layer.dtype), shift.astype(layer.dtype))]
+
+
+def _activation(layer: Any, shape: Shape, constant: Constant) -> list[Operation]:
+    return [ops.Activate(ACTIVATIONS[type(layer)](layer))]
+
+
+def _layer_norm(layer: Any, shape: Shape, constant: Constant) -> list[Operation]:
+    return [ops.LayerNorm(constant(layer.params["scale"]), constant(layer.params["bias"]), layer.eps)]
+
+
+def _group_norm(layer: Any, shape: Shape, constant: Constant) -> list[Operation]:
+    return [ops.GroupNorm(layer.groups, constant(layer.params["scale"]), constant(layer.params["bias"]), layer.eps)]
+
+
+def _pool(how: str, layer: Any) -> list[Operation]:
+    window = {name: flat_arguments(getattr(layer, name), name) for name in ("stride", "padding", "dilation")}
+    count = getattr(layer, "count_include_pad", False)
+    return [ops.Pool(how, layer.kernel, **window, ceil_mode=layer.ceil_mode, count_include_pad=count)]
+
+
+def _global_pool(how: str, layer: Any, shape: Shape) -> list[Operation]:
+    return [ops.AdaptivePool(how, (1,) * (len(shape) - 1) if layer.keepdims else ())]
+
+
+def _pad(layer: Any, shape: Shape, constant: Constant) -> list[Operation]:
+    ones = (1,) * (len(shape) - 1)
+    return [ops.Pad(padding_pairs(flat_arguments(layer.padding, "padding"), shape[:-1], ones, ones, ones))]
+
+
+def _upsample(layer: Any, shape: Shape, constant: Constant) -> list[Operation]:
+    return [ops.Upsample(ntuple(layer.scale, len(shape) - 1, "scale"), layer.mode)]
+
+
+RULES: dict[type[Layer], Rule] = {
+    **dict.fromkeys((L.Conv1d, L.Conv2d, L.Conv3d), _conv),
+    **dict.fromkeys((L.ConvTranspose1d, L.ConvTranspose2d, L.ConvTranspose3d), _conv_transpose),
+    **dict.fromkeys((L.LocallyConnected1d, L.LocallyConnected2d), _local),
+    **dict.fromkeys(ACTIVATIONS, _activation),
+    **{cls: (lambda layer, shape, constant: _pool("max", layer)) for cls in (L.MaxPool1d, L.MaxPool2d, L.MaxPool3d)},
+    **{cls: (lambda layer, shape, constant: _pool("avg", layer)) for cls in (L.AvgPool1d, L.AvgPool2d, L.AvgPool3d)},
+    **{
+        cls: (lambda layer, shape, constant: [ops.AdaptivePool("max", layer.output_size)])
+        for cls in (L.AdaptiveMaxPool1d, L.AdaptiveMaxPool2d, L.AdaptiveMaxPool3d)
+    },
+    **{
+        cls: (lambda layer, shape, constant: [ops.AdaptivePool("avg", layer.output_size)])
+        for cls in (L.AdaptiveAvgPool1d, L.AdaptiveAvgPool2d, L.AdaptiveAvgPool3d)
+    },
+    L.GlobalMaxPool: lambda layer, shape, constant: _global_pool("max", layer, shape),
+    L.GlobalAvgPool: lambda layer, shape, constant: _global_pool("avg", layer, shape),
+    L.DepthwiseConv2d: _depthwise,
+    L.SeparableConv2d: _separable,
+    L.Linear: _linear,
+    L.BatchNorm: _batch_norm,
+    L.LayerNorm: _layer_norm,
+    L.GroupNorm: _group_norm,
+    L.Softmax: lambda layer, shape, constant: [ops.Softmax()],
+    L.Dropout: lambda layer, shape, constant: [ops.Identity()],
+    L.Flatten: lambda layer, shape, constant: [ops.Reshape((-1,))],
+    L.Reshape: lambda layer, shape, constant: [ops.Reshape(layer.shape)],
+    L.ZeroPad: _pad,
+    L.Upsample: _upsample,
+    L.Add: lambda layer, shape, constant: [ops.Sum()],
+    L.Multiply: lambda layer, shape, constant: [ops.Product()],
+    L.Concat: lambda layer, shape, constant: [ops.Concat(layer.axis)],
+}

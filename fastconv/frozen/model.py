@@ -1,0 +1,203 @@
+"""Frozen models: a model compiled for inference, callable from many threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastconv import _kernels
+from fastconv.accuracy import is_exact
+from fastconv.frozen.foreign import Foreign
+from fastconv.frozen.lower import lower
+from fastconv.frozen.operation import constants
+from fastconv.frozen.passes import optimized
+from fastconv.frozen.plan import Plan
+from fastconv.frozen.program import Program
+from fastconv.layers.checks import with_batch
+from fastconv.layers.symbol import Shape
+from fastconv.model import Model
+
+if TYPE_CHECKING:
+    from fastconv.frozen.explanation import Explanation
+
+#: Shapes of inputs that a frozen model remembers its plans for.
+MOST_PLANS = 8
+
+
+def freeze(model: Model) -> FrozenModel:
+    """Compile a model for inference.
+
+    Constants are folded into weights, activations and sums are drawn into the steps before them, what does nothing in
+    evaluation is gone, and all values between the steps lie in one block of memory. Layers that the compiler does not know run
+    as they are.
+
+    Parameters
+    ----------
+    model : Model
+        Built, or of known input shapes. It stays as it is, and training it further does not change what is frozen.
+
+    Returns
+    -------
+    FrozenModel
+        Called like the model; equal to its evaluation up to rounding.
+
+    Raises
+    ------
+    TypeError
+        For what is no model.
+    ValueError
+        For a model that does not know its input.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import Sequential, freeze
+    >>> from fastconv.layers import BatchNorm, Conv2d, ReLU
+    >>> model = Sequential([Conv2d(8, 3), BatchNorm(), ReLU()], input_shape=(28, 28, 1))
+    >>> frozen = freeze(model)
+    >>> x = np.ones((2, 28, 28, 1), np.float32)
+    >>> bool(abs(frozen(x) - model(x)).max() < 1e-5), len(frozen.program.steps)
+    (True, 1)
+    """
+    if not isinstance(model, Model):
+        raise TypeError(f"only a model can be frozen, got {model!r:.200}: put a layer into a Sequential")
+    _ = model.params  # builds a model that knows its input
+    if not model.built:
+        raise ValueError("the model is not built yet, so there is nothing to freeze: call it, or build((28, 28, 1))")
+    return FrozenModel(optimized(lower(model)))
+
+
+class FrozenModel:
+    """A model compiled by `fastconv.freeze`, or loaded by `fastconv.load_frozen`.
+
+    Call it with arrays as the model: one for each input, with the batch axis, any batch size; it returns a new array, or a
+    tuple for several outputs. Many Python threads may call it at once: each call has memory of its own.
+
+    Attributes
+    ----------
+    program : fastconv.frozen.program.Program
+        The steps.
+    dtype : numpy.dtype
+        Of inputs and outputs, float32 or float64.
+    input_shapes : tuple of shapes
+        What it was built for, without the batch axis. Images of another size may do, as for the model.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.dtype = program.dtype
+        self.input_shapes = program.input_shapes
+        # integers may come only to inputs that layers of others alone take
+        self._floats = [_takes_floats(program, value) for value in range(len(program.input_shapes))]
+        self._plans: dict[tuple[Any, ...], Plan] = {}
+
+    def __call__(self, *xs: Any) -> Any:
+        """Return the output, a new array, or a tuple of them.
+
+        Raises `TypeError` and `ValueError` for inputs that the model does not take, as the model does.
+        """
+        ready = [x if self._fits(x) else self._checked(at, x) for at, x in enumerate(xs)]
+        results = self._plan([x.shape for x in ready]).run(ready)
+        return tuple(results) if len(results) > 1 else results[0]
+
+    def predict(self, x: Any, *, batch_size: int = 64) -> Any:
+        """Return the outputs for all samples, computed batch by batch, as `Model.predict`.
+
+        `x` is what `Model.predict` takes: uint8 images are scaled, a tuple holds several inputs. No samples give no rows.
+        """
+        from fastconv.training.passes import predict_batches
+
+        return predict_batches(self, self.dtype, x, batch_size=batch_size)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the frozen model to a file that `fastconv.load_frozen` reads; see `fastconv.frozen.files.save_frozen`."""
+        from fastconv.frozen.files import save_frozen
+
+        save_frozen(self, path)
+
+    def explain(self, *shapes: Sequence[int], batch: int = 1, repeats: int = 20) -> Explanation:
+        """Return what each step does, which layers became part of it, and how long it takes.
+
+        Parameters
+        ----------
+        shapes : tuple of int, one for each input
+            Without the batch axis; those that the model was built for where left out.
+        batch : int
+        repeats : int
+            Calls to time; of each step the median counts.
+        """
+        from fastconv.frozen.explanation import explain
+
+        return explain(self, [tuple(shape) for shape in shapes] or list(self.input_shapes), batch, repeats)
+
+    def arena_bytes(self, *shapes: Sequence[int], batch: int = 1) -> int:
+        """Return the bytes that all values between the steps take together during one call, for inputs of these shapes."""
+        sizes = [tuple(shape) for shape in shapes] or list(self.input_shapes)
+        return self._plan([(batch, *size) for size in sizes]).arena_bytes
+
+    @property
+    def constant_bytes(self) -> int:
+        """The bytes of all weights and other constants of the compiled steps, each counted once."""
+        arrays = {id(array): array.nbytes for step in self.program.steps for array in constants(step.operation)}
+        return sum(arrays.values())
+
+    def _fits(self, x: Any) -> bool:
+        return type(x) is np.ndarray and x.dtype is self.dtype and x.flags.c_contiguous
+
+    def _plan(self, shapes: Sequence[Shape]) -> Plan:
+        key = (*shapes, is_exact(), _kernels.isa)
+        plan = self._plans.get(key)
+        if plan is None:
+            self._require_shapes(shapes)
+            # made twice where two threads come at once; either will do, and no lock can be left behind in a forked child
+            plan = self._plans[key] = Plan(self.program, shapes)
+            for old in list(self._plans)[:-MOST_PLANS]:
+                self._plans.pop(old, None)
+        return plan
+
+    def _checked(self, at: int, x: Any) -> np.ndarray:
+        """Return input number `at` as the plan takes it; `TypeError` for what is no array, or of another dtype."""
+        if not isinstance(x, np.ndarray):
+            raise TypeError(f"{self._label} takes arrays with a batch axis, got {type(x).__name__}")
+        if x.ndim == 0:
+            raise ValueError(f"{self._label} takes arrays with a batch axis, got shape {x.shape}")
+        if x.dtype.kind == "f" and x.dtype != self.dtype:
+            raise TypeError(
+                f"{self._label} is {self.dtype} and got an input of {x.dtype}: cast it, with x.astype(numpy.{self.dtype})"
+            )
+        if x.dtype != self.dtype and at < len(self._floats) and self._floats[at]:
+            raise TypeError(
+                f"x must be a {self.dtype} array, got {x.dtype} of shape {x.shape}: "
+                f"cast it, with x.astype(numpy.{self.dtype})"
+            )
+        return np.ascontiguousarray(x)
+
+    @property
+    def _label(self) -> str:
+        return f"the frozen {self.program.label.removeprefix('the ')}"
+
+    def _require_shapes(self, shapes: Sequence[Shape]) -> None:
+        wanted, names = self.input_shapes, self.program.input_names
+        if len(shapes) != len(wanted):
+            raise ValueError(f"{self._label} takes {len(wanted)} inputs, got {len(shapes)}")
+        for at, (shape, model_shape) in enumerate(zip(shapes, wanted, strict=True)):
+            if len(shape) != len(model_shape) + 1 or (model_shape and shape[-1] != model_shape[-1]):
+                which = f"input {names[at]!r}" if names[at] else f"input {at + 1}"
+                raise ValueError(
+                    f"{self._label} takes {which} with shape {with_batch(model_shape)} (another size of the image may do, "
+                    f"other axes or channels do not), got {shape}"
+                )
+        if len({shape[0] for shape in shapes}) > 1:
+            raise ValueError(f"the inputs must have one batch size, got shapes {', '.join(map(str, shapes))}")
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(map(with_batch, self.input_shapes))
+        return f"FrozenModel({len(self.program.steps)} steps, inputs {inputs}, {self.dtype})"
+
+
+def _takes_floats(program: Program, value: int) -> bool:
+    reading = [step.operation for step in program.steps if value in step.reads]
+    return not reading or not all(isinstance(operation, Foreign) for operation in reading)

@@ -1,0 +1,121 @@
+"""What a step of a frozen model computes: the base of every operation, and how an operation is written down as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastconv.frozen.activations import NAMES
+from fastconv.functional.calls import Activation, Call, View
+from fastconv.layers.symbol import Shape
+
+Array = NDArray[Any]
+Self = TypeVar("Self", bound="Operation")
+
+#: Name in a file to class; filled by `register`.
+OPERATIONS: dict[str, type[Operation]] = {}
+
+
+class Operation:
+    """A function of arrays that knows its constants. Shapes are with the batch axis.
+
+    A subclass is a frozen dataclass whose fields are numbers, strings, (nested) tuples of them, arrays, and an `Activation`.
+    What its fields must be, it checks in `output_shape`, which runs before any kernel does.
+    """
+
+    kind: ClassVar[str]
+
+    #: Whether the output may be written over an input of its shape that nobody reads any more.
+    in_place: ClassVar[bool] = False
+
+    #: Whether the output is the input in another shape, in the same memory.
+    is_view: ClassVar[bool] = False
+
+    def output_shape(self, *shapes: Shape) -> Any:
+        """Return the shape of the output for inputs of `shapes`, or a list of shapes for several outputs; check everything."""
+        raise NotImplementedError
+
+    def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
+        """Return the calls that write the outputs; `kernels` is the module for the dtype."""
+        raise NotImplementedError
+
+    def multiply_adds(self, *shapes: Shape) -> int:
+        """Return how many multiplications (each with its addition) it takes; 0 for what is no matrix product."""
+        return 0
+
+    def replace(self: Self, **changes: Any) -> Self:
+        """Return the same operation with other fields."""
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+
+def register(cls: type[Self]) -> type[Self]:
+    """Let files name a class by its `kind`."""
+    OPERATIONS[cls.kind] = cls
+    return cls
+
+
+def constants(operation: Operation) -> list[Array]:
+    """Return the arrays that an operation computes with."""
+    if not dataclasses.is_dataclass(operation):
+        return []
+    values = list(fields(operation).values())
+    slopes = [value.slope for value in values if isinstance(value, Activation)]
+    return [value for value in (*values, *slopes) if isinstance(value, np.ndarray)]
+
+
+def fields(operation: Operation) -> dict[str, Any]:
+    """Return the fields of an operation by name."""
+    return {
+        field.name: getattr(operation, field.name)
+        for field in dataclasses.fields(operation)  # type: ignore[arg-type]
+    }
+
+
+def encode(value: Any, name_of: Callable[[Array], str]) -> Any:
+    """Return a field as JSON; an array as ``{"array": name}``."""
+    if isinstance(value, np.ndarray):
+        return {"array": name_of(value)}
+    if isinstance(value, Activation):
+        return {"activation": [encode(item, name_of) for item in value]}
+    if isinstance(value, (tuple, list)):
+        return [encode(item, name_of) for item in value]
+    return value
+
+
+def decode(value: Any, arrays: dict[str, Array]) -> Any:
+    """Undo `encode`; `ValueError` for what it did not write."""
+    if isinstance(value, list):
+        return tuple(decode(item, arrays) for item in value)
+    if not isinstance(value, dict):
+        return value
+    if set(value) == {"array"}:
+        if value["array"] not in arrays:
+            raise ValueError(f"lacks an array that its description names: {value['array']!r:.80}")
+        return arrays[value["array"]]
+    if set(value) == {"activation"}:
+        return _activation(*decode(value["activation"], arrays))
+    raise ValueError(f"{value!r:.80} describes nothing that is known")
+
+
+def _activation(name: str, a: float, b: float, slope: Array | None) -> Activation:
+    if name not in NAMES or (name == "prelu") != isinstance(slope, np.ndarray):
+        raise ValueError(f"there is no activation {name!r:.80}")
+    return Activation(name, float(a), float(b), slope)
+
+
+def require_slope(activation: Activation | None, channels: int) -> None:
+    """Raise `ValueError` unless the slopes of an activation, if it has any, are one for each channel."""
+    if activation is not None and activation.slope is not None:
+        require_channels(activation.slope, channels, "slope")
+
+
+def require_channels(array: Any, channels: int, name: str) -> None:
+    """Raise `ValueError` unless an array has one value for each channel."""
+    if not isinstance(array, np.ndarray) or array.shape != (channels,):
+        raise ValueError(
+            f"{name} must have shape ({channels},), one value for each channel, got {getattr(array, 'shape', array)!r:.80}"
+        )

@@ -1,0 +1,213 @@
+"""What the compiler does to a program: each pass is a function from a program to one that computes the same with less work.
+
+The order matters: what is folded into a weight is gone before sums and activations are drawn into the steps before them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastconv.frozen.operation import Operation
+from fastconv.frozen.program import Program, Step
+from fastconv.frozen.unweighted import Activate, Identity, Pad, Reshape, Scale, Sum
+from fastconv.frozen.weighted import Conv, Linear, Weighted
+
+
+def remove_identities(program: Program) -> Program:
+    """Let whoever reads a copy read the original: dropout, a sum of one."""
+    names = {step.writes[0]: step.reads[0] for step in program.steps if isinstance(step.operation, Identity)}
+    left = [step for step in program.steps if not isinstance(step.operation, Identity)]
+    return program.with_steps(left).renamed(names)
+
+
+def drop_dead(program: Program) -> Program:
+    """Drop the steps whose outputs nobody reads, as where one output of several of a nested model is used."""
+    needed = set(program.outputs)
+    kept = []
+    for step in reversed(program.steps):
+        if needed.intersection(step.writes):
+            kept.append(step)
+            needed.update(step.reads)
+    return program.with_steps(kept[::-1])
+
+
+def merge_views(program: Program) -> Program:
+    """Make one reshape of two in a row."""
+    return _merged(program, lambda first, second: second if _are(first, second, Reshape, Reshape) else None)
+
+
+def absorb_padding(program: Program) -> Program:
+    """Let a convolution add the zeros that a layer put around its image, without an image in between."""
+
+    def merge(first: Operation, second: Operation) -> Operation | None:
+        if not isinstance(first, Pad):
+            return None
+        if isinstance(second, Pad):
+            return Pad(_added(first.pairs, second.pairs))
+        if isinstance(second, Conv):
+            return second.replace(extra=_added(first.pairs, second.extra) if second.extra else first.pairs)
+        return None
+
+    return _merged(program, merge)
+
+
+def fold_scales(program: Program) -> Program:
+    """Multiply constants once instead of at every call: batch normalization into the weight before it, or into another one."""
+
+    def merge(first: Operation, second: Operation) -> Operation | None:
+        if not isinstance(second, Scale) or second.activation is not None:
+            return None
+        if isinstance(first, Weighted) and first.activation is None:
+            return first.scaled(second.factor, second.shift)
+        if isinstance(first, Scale) and first.activation is None:
+            wide = second.factor.astype(np.float64)
+            return _scale(first.factor * wide, first.shift * wide + second.shift, first.factor.dtype)
+        return None
+
+    return _merged(program, merge, unless_shortcut=True)
+
+
+def fold_scales_forward(program: Program) -> Program:
+    """Fold a scale into the weight after it, where that is exact.
+
+    Zeros around the image come after the scale: a shift does not reach them, so with a shift there must be none. Between the
+    scale and a linear map the pixels may be flattened.
+    """
+    reads, makers, steps = program.reads(), program.makers(), list(program.steps)
+    names: dict[int, int] = {}
+    for at, step in enumerate(steps):
+        operation, value = step.operation, step.reads[0] if step.reads else -1
+        if not isinstance(operation, (Conv, Linear)):
+            continue
+        between = _reshape_before(steps, makers, reads, value) if isinstance(operation, Linear) else None
+        value = value if between is None else between.reads[0]
+        scale = steps[makers[value]] if value in makers and reads[value] == 1 else None
+        if (
+            scale is None
+            or not isinstance(scale.operation, Scale)
+            or scale.operation.activation
+            or len(scale.reads) > 1
+        ):
+            continue
+        factor, shift = scale.operation.factor, scale.operation.shift
+        if isinstance(operation, Conv) and shift.any() and not operation.never_padded():
+            continue
+        if isinstance(operation, Linear) and between is not None:
+            inputs = operation.weight.shape[0]
+            if inputs % len(factor):
+                continue
+            factor, shift = (np.tile(array, inputs // len(factor)) for array in (factor, shift))
+        folded = operation.scaled_input(factor, shift)
+        if folded is not None:
+            steps[at] = step._replace(operation=folded, layers=scale.layers + step.layers)
+            names[value] = scale.reads[0]
+    return program.with_steps([step for step in steps if step.writes[0] not in names]).renamed(names)
+
+
+def fuse_sums(program: Program) -> Program:
+    """Let the step that made one of two summands add the other one: the end of a residual block.
+
+    Not where an image is one pixel wide: for images of another size one summand might stretch to the other's.
+    """
+    shapes = program.example_shapes()
+    reads, makers, steps = program.reads(), program.makers(), list(program.steps)
+    gone: set[int] = set()
+    for at, step in enumerate(steps):
+        if not isinstance(step.operation, Sum):
+            continue
+        one, other = (shapes[value] for value in step.reads)
+        if one != other or 1 in one[1:-1]:
+            continue
+        # the later one of the two: what it reads need not live longer
+        places = sorted((makers[value], value) for value in step.reads if value in makers and reads[value] == 1)
+        for place, value in reversed(places):
+            maker = steps[place]
+            if _ends_open(maker) and place not in gone:
+                (shortcut,) = (each for each in step.reads if each != value)
+                steps[at] = Step(maker.operation, (*maker.reads, shortcut), step.writes, maker.layers + step.layers)
+                gone.add(place)
+                break
+    return program.with_steps([step for at, step in enumerate(steps) if at not in gone])
+
+
+def fuse_activations(program: Program) -> Program:
+    """Let a step end with the activation that alone reads what it made."""
+
+    def merge(first: Operation, second: Operation) -> Operation | None:
+        if isinstance(second, Activate) and isinstance(first, (Weighted, Scale, Sum)) and first.activation is None:
+            return first.replace(activation=second.activation)
+        return None
+
+    return _merged(program, merge)
+
+
+#: In this order.
+PASSES: tuple[Callable[[Program], Program], ...] = (
+    remove_identities,
+    drop_dead,
+    merge_views,
+    absorb_padding,
+    fold_scales,
+    fold_scales_forward,
+    fuse_sums,
+    fuse_activations,
+)
+
+
+def optimized(program: Program) -> Program:
+    """Return the program after all passes."""
+    for each in PASSES:
+        program = each(program)
+    return program
+
+
+def _merged(
+    program: Program, merge: Callable[[Operation, Operation], Operation | None], *, unless_shortcut: bool = False
+) -> Program:
+    """Return the program in which `merge` made one operation of two that follow each other, wherever it could.
+
+    The second takes one input, which nobody else reads. With `unless_shortcut` the first must have no second input either.
+    """
+    steps: dict[int, Step] = dict(enumerate(program.steps))
+    reads, makers = program.reads(), program.makers()
+    for at, second in enumerate(program.steps):
+        if len(second.reads) != 1 or reads[second.reads[0]] != 1 or second.reads[0] not in makers:
+            continue
+        place = makers[second.reads[0]]
+        first = steps[place]
+        operation = None
+        if not (unless_shortcut and len(first.reads) > 1):
+            operation = merge(first.operation, second.operation)
+        if operation is not None:
+            del steps[place]
+            steps[at] = Step(operation, first.reads, second.writes, first.layers + second.layers)
+            makers[second.writes[0]] = at
+    return program.with_steps([steps[at] for at in sorted(steps)])
+
+
+def _are(first: Operation, second: Operation, one: type, other: type) -> bool:
+    return isinstance(first, one) and isinstance(second, other)
+
+
+def _ends_open(step: Step) -> bool:
+    """Whether a step can add a second input to its output."""
+    operation: Any = step.operation
+    return isinstance(operation, (Weighted, Scale)) and operation.activation is None and len(step.reads) == 1
+
+
+def _reshape_before(steps: list[Step], makers: dict[int, int], reads: Any, value: int) -> Step | None:
+    step = steps[makers[value]] if value in makers and reads[value] == 1 else None
+    return step if step is not None and isinstance(step.operation, Reshape) else None
+
+
+def _scale(factor: Any, shift: Any, dtype: Any) -> Scale | None:
+    with np.errstate(over="ignore"):
+        factor, shift = (np.ascontiguousarray(array, dtype) for array in (factor, shift))
+    return Scale(factor, shift) if np.isfinite(factor).all() and np.isfinite(shift).all() else None
+
+
+def _added(first: Any, second: Any) -> tuple[tuple[int, int], ...]:
+    return tuple((a + c, b + d) for (a, b), (c, d) in zip(first, second, strict=True))

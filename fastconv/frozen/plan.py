@@ -1,0 +1,267 @@
+"""A program for inputs of one shape: every call of a kernel decided, every value at its place.
+
+A `Plan` is shared by all threads and never changes. Who runs it takes a `Workspace`: the plan bound to a block of memory of its
+own, which nobody else uses meanwhile, and goes back into the pool afterwards.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv import _kernels
+from fastconv._kernels._memory import empty
+from fastconv.frozen.foreign import Foreign
+from fastconv.frozen.memory import Life, arrange
+from fastconv.frozen.program import Program, Step, output_shapes
+from fastconv.functional.calls import Call, View
+from fastconv.layers.symbol import Shape
+from fastconv.threads import get_num_threads, threads_for
+
+#: Workspaces that a plan keeps for calls to come; more calls than this at once make theirs anew.
+MOST_WORKSPACES = 8
+
+
+class StepPlan(NamedTuple):
+    """A step with the shapes it meets and the calls that do it; a layer of others has none."""
+
+    step: Step
+    read_shapes: tuple[Shape, ...]
+    write_shapes: tuple[Shape, ...]
+    calls: tuple[Call, ...]
+
+
+class Plan:
+    """A program for inputs of these shapes (with the batch), on the instruction set and with the precision of this moment."""
+
+    def __init__(self, program: Program, input_shapes: Sequence[Shape]) -> None:
+        self.dtype = program.dtype
+        kernels = _kernels.modules[program.dtype]
+        shapes = dict(enumerate(map(tuple, input_shapes)))
+        self.steps: list[StepPlan] = []
+        for step in program.steps:
+            read = tuple(shapes[value] for value in step.reads)
+            made = tuple(output_shapes(step, read))
+            shapes.update(zip(step.writes, made, strict=True))
+            calls: Sequence[Call] = ()
+            if not step.operation.is_view and not isinstance(step.operation, Foreign):
+                views = [[View(value, shapes[value]) for value in values] for values in (step.reads, step.writes)]
+                calls = step.operation.calls(kernels, *views)
+            self.steps.append(StepPlan(step, read, made, tuple(calls)))
+        self.shapes = shapes
+        self.inputs = len(input_shapes)
+        self.outputs = program.outputs
+        self._roots = self._find_roots()
+        self.own = self._outputs_of_their_own()
+        self.places, self.arena_bytes = self._arrange()
+        self._pool: list[Workspace] = []
+
+    def _find_roots(self) -> dict[int, int]:
+        """Return, for each value, the value in whose memory it is."""
+        roots = {value: value for value in self.shapes}
+        for step, *_ in self.steps:
+            if step.operation.is_view:
+                roots[step.writes[0]] = roots[step.reads[0]]
+        return roots
+
+    def root(self, value: int) -> int:
+        """Return the value in whose memory a value is."""
+        return self._roots[value]
+
+    def foreign(self) -> set[int]:
+        """Return the values that layers of others make."""
+        return {value for step, *_ in self.steps if isinstance(step.operation, Foreign) for value in step.writes}
+
+    def _outputs_of_their_own(self) -> dict[int, int]:
+        """Return the values that are written into an output: value to number of the output. The other outputs are copies."""
+        own: dict[int, int] = {}
+        elsewhere = self.foreign() | set(range(self.inputs))
+        for number, value in enumerate(self.outputs):
+            root = self.root(value)
+            if root not in elsewhere:
+                own.setdefault(root, number)
+        return own
+
+    def _arrange(self) -> tuple[dict[int, int], int]:
+        """Return the offset of each value that lies in the arena, and the bytes of the arena."""
+        outside = set(range(self.inputs)) | set(self.own) | self.foreign()
+        first: dict[int, int] = {}
+        last: dict[int, int] = {}
+        for at, (step, *_) in enumerate(self.steps):
+            for value in (*step.reads, *step.writes):
+                root = self.root(value)
+                first.setdefault(root, at)
+                last[root] = at
+        for value in self.outputs:
+            last[self.root(value)] = len(self.steps)
+        self._write_in_place(outside, last)
+        for value, root in self._roots.items():
+            first[root] = min(first.get(root, len(self.steps)), first.get(value, len(self.steps)))
+            last[root] = max(last.get(root, -1), last.get(value, -1))
+        roots = sorted({root for root in self._roots.values() if root not in outside})
+        lives = [Life(self._bytes(root), first[root], last[root]) for root in roots]
+        offsets, total = arrange(lives)
+        return dict(zip(roots, offsets, strict=True)), total
+
+    def _write_in_place(self, outside: set[int], last: dict[int, int]) -> None:
+        """Let operations that may do so write over an input that nobody reads any more."""
+        for at, (step, *_) in enumerate(self.steps):
+            if not step.operation.in_place or self.root(step.writes[0]) in outside:
+                continue
+            (value,) = step.writes
+            for read in step.reads[:2]:  # a third factor is read when the output is already written
+                root = self.root(read)
+                if root in outside or last[root] != at or self.shapes[read] != self.shapes[value]:
+                    continue
+                last[root] = max(last[root], last[value])
+                for each, of in self._roots.items():
+                    if of == value:
+                        self._roots[each] = root
+                break
+
+    def _bytes(self, value: int) -> int:
+        return math.prod(self.shapes[value]) * self.dtype.itemsize
+
+    def run(self, xs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return new arrays with the outputs for inputs that have been checked."""
+        workspace = self.workspace()
+        try:
+            return workspace.run(xs)
+        finally:
+            self.give_back(workspace)
+
+    def workspace(self) -> Workspace:
+        """Return a workspace from the pool, or a new one."""
+        try:
+            return self._pool.pop()
+        except IndexError:
+            return Workspace(self)
+
+    def give_back(self, workspace: Workspace) -> None:
+        """Put a workspace into the pool."""
+        workspace.forget()
+        if len(self._pool) < MOST_WORKSPACES:
+            self._pool.append(workspace)
+
+
+class Workspace:
+    """A plan bound to memory: a list of kernels and their arguments. One call at a time may use it.
+
+    Arguments that are no array of the arena (inputs, outputs, what layers of others made) are filled in at each call.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self.arena = empty((plan.arena_bytes,), np.dtype(np.uint8))
+        self._threads = 0
+        self._works: list[tuple[list[Any], int]] = []
+        # value: the argument lists that take it, where, and in what shape; of layers of others, and of kernels
+        self._foreign_takers: dict[int, list[tuple[list[Any], int, Shape]]] = {}
+        self._takers: dict[int, list[tuple[list[Any], int, Shape]]] = {}
+        self._made: dict[int, np.ndarray] = {}
+        self.calls: list[tuple[Callable[..., Any], list[Any]]] = []
+        self.steps: list[int] = []  # the step of each call
+        for at, (step, *_, calls) in enumerate(plan.steps):
+            if isinstance(step.operation, Foreign):
+                views = tuple(View(value, plan.shapes[value]) for value in step.reads)
+                self._bind(at, Call("layer", partial(self._run_foreign, step), views), self._foreign_takers)
+            for call in calls:
+                self._bind(at, call, self._takers)
+        self._outputs = [(number, plan.shapes[root]) for root, number in plan.own.items()]
+        self._own = {number: root for root, number in plan.own.items()}
+
+    def _bind(self, at: int, call: Call, takers: dict[int, list[tuple[list[Any], int, Shape]]]) -> None:
+        args: list[Any] = []
+        for place, argument in enumerate(call.args):
+            if not isinstance(argument, View):
+                args.append(argument)
+                continue
+            root = self._plan.root(argument.value)
+            if root in self._plan.places:
+                offset = self._plan.places[root]
+                args.append(np.ndarray(argument.shape, self._plan.dtype, self.arena, offset))
+            else:
+                args.append(None)
+                takers.setdefault(root, []).append((args, place, argument.shape))
+        if call.work is not None:
+            args.append(1)
+            self._works.append((args, call.work))
+        self.calls.append((call.kernel, args))
+        self.steps.append(at)
+
+    def run(self, xs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return the outputs for inputs `xs`, C contiguous and of the plan's shapes."""
+        self.prepare(xs)
+        for kernel, args in self.calls:
+            kernel(*args)
+        return self.results(xs)
+
+    def prepare(self, xs: Sequence[np.ndarray]) -> None:
+        """Fill in the inputs, new arrays for the outputs, and the number of threads."""
+        threads = get_num_threads()
+        if threads != self._threads:
+            for args, work in self._works:
+                args[-1] = threads_for(work)
+            self._threads = threads
+        for value, x in enumerate(xs):
+            self._give(self._takers, value, x)
+            self._give(self._foreign_takers, value, x)
+        dtype = self._plan.dtype
+        for number, shape in self._outputs:
+            y = empty(shape, dtype)
+            self._made[self._own[number]] = y
+            self._give(self._takers, self._own[number], y)
+            self._give(self._foreign_takers, self._own[number], y)
+
+    def _give(self, takers: dict[int, list[tuple[list[Any], int, Shape]]], value: int, array: np.ndarray) -> None:
+        for args, place, shape in takers.get(value, ()):
+            args[place] = array if array.shape == shape else array.reshape(shape)
+
+    def results(self, xs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return the outputs, each an array of its own."""
+        plan, results, given = self._plan, [], set()
+        for value in plan.outputs:
+            root, shape = plan.root(value), plan.shapes[value]
+            array = xs[root] if root < plan.inputs else self._made[root]
+            if array.shape != shape:
+                array = array.reshape(shape)
+            results.append(array.copy() if root in given or root < plan.inputs else array)
+            given.add(root)
+        return results
+
+    def forget(self) -> None:
+        """Let go of the arrays of the last call."""
+        for takers in (*self._takers.values(), *self._foreign_takers.values()):
+            for args, place, _ in takers:
+                args[place] = None
+        self._made.clear()
+
+    def _run_foreign(self, step: Step, *xs: np.ndarray) -> None:
+        plan, operation = self._plan, step.operation
+        assert isinstance(operation, Foreign)
+        made = operation.run(*xs)
+        if len(made) != len(step.writes):
+            raise ValueError(
+                f"in {step.label}: forward must return {len(step.writes)} outputs, as output_shape says, got {len(made)}"
+            )
+        for value, y in zip(step.writes, made, strict=True):
+            if y.shape != plan.shapes[value]:
+                raise ValueError(
+                    f"in {step.label}: forward returned an array of shape {y.shape}, and output_shape says {plan.shapes[value]}"
+                )
+            # what shares memory with the arena will be overwritten, and an input belongs to the caller
+            shared = any(np.may_share_memory(y, x) for x in (self.arena, *xs))
+            self._made[value] = y = y.copy() if shared else y
+            self._give(self._foreign_takers, value, y)
+            if value in self._takers:
+                self._give(self._takers, value, _as_floats(y, plan.dtype, step))
+
+
+def _as_floats(y: np.ndarray, dtype: np.dtype[Any], step: Step) -> np.ndarray:
+    if y.dtype.kind != "f":
+        raise TypeError(f"the next layer takes a float32 or float64 array, and {step.label} returned {y.dtype}")
+    return np.ascontiguousarray(y, dtype)

@@ -1,0 +1,86 @@
+"""Programs: a model as a flat list of steps over numbered values.
+
+Values ``0 .. len(inputs) - 1`` are the inputs. Every other value is written by one step, before any step reads it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv.frozen.operation import Operation
+from fastconv.layers.symbol import Shape
+
+
+class Step(NamedTuple):
+    """One operation: the values that it reads and writes, and the layers whose work it does."""
+
+    operation: Operation
+    reads: tuple[int, ...]
+    writes: tuple[int, ...]
+    layers: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """How messages call it."""
+        return " + ".join(self.layers) or self.operation.kind
+
+
+class Program(NamedTuple):
+    """Steps from inputs to outputs. Input shapes are without the batch axis; other sizes of the image may do."""
+
+    input_shapes: tuple[Shape, ...]
+    input_names: tuple[str | None, ...]
+    dtype: np.dtype[Any]
+    steps: tuple[Step, ...]
+    outputs: tuple[int, ...]
+    label: str = "the model"
+
+    def with_steps(self, steps: Sequence[Step]) -> Program:
+        """Return the program with other steps."""
+        return self._replace(steps=tuple(steps))
+
+    def reads(self) -> Counter[int]:
+        """Return how often each value is read, by a step or as an output."""
+        return Counter([*self.outputs, *(value for step in self.steps for value in step.reads)])
+
+    def makers(self) -> dict[int, int]:
+        """Return the place of the step that writes each value."""
+        return {value: at for at, step in enumerate(self.steps) for value in step.writes}
+
+    def renamed(self, names: Mapping[int, int]) -> Program:
+        """Return the program in which whoever read a value of `names` reads another in its place."""
+
+        def now(value: int) -> int:
+            while value in names:
+                value = names[value]
+            return value
+
+        steps = [step._replace(reads=tuple(map(now, step.reads))) for step in self.steps]
+        return self._replace(steps=tuple(steps), outputs=tuple(map(now, self.outputs)))
+
+    def shapes(self, *input_shapes: Shape) -> dict[int, Shape]:
+        """Return the shape of every value for inputs of these shapes, with the batch; errors name the layer."""
+        shapes = dict(enumerate(input_shapes))
+        for step in self.steps:
+            made = output_shapes(step, [shapes[value] for value in step.reads])
+            shapes.update(zip(step.writes, made, strict=True))
+        return shapes
+
+    def example_shapes(self) -> dict[int, Shape]:
+        """Return the shapes for one sample of the size that the model was built for."""
+        return self.shapes(*((1, *shape) for shape in self.input_shapes))
+
+
+def output_shapes(step: Step, shapes: Sequence[Shape]) -> list[Shape]:
+    """Return the shapes that a step writes for those that it reads; errors name its layers."""
+    try:
+        made = step.operation.output_shape(*shapes)
+    except (TypeError, ValueError) as error:
+        if len(error.args) == 1 and step.layers and not str(error).startswith("in "):
+            raise type(error)(f"in {step.label}: {error}") from error
+        raise
+    return made if isinstance(made, list) else [made]

@@ -1,0 +1,363 @@
+"""Operations without a matrix product: number by number, windows, normalization, and those that move numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastconv import geometry
+from fastconv.frozen.operation import Array, Operation, register, require_channels, require_slope
+from fastconv.functional import resize
+from fastconv.functional._pool_plan import PoolPlan, adaptive_plan, pool_plan
+from fastconv.functional.calls import Activation, Call, View, activate, activated_sum
+from fastconv.functional.loss import EXP_COST
+from fastconv.functional.norm import COST
+from fastconv.layers.symbol import Shape
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class Identity(Operation):
+    """The input itself."""
+
+    kind = "identity"
+    is_view = True
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        return shapes[0]
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class Reshape(Operation):
+    """The same numbers of a sample in another shape; one entry may be -1."""
+
+    shape: tuple[int, ...]
+
+    kind = "reshape"
+    is_view = True
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        batch, *rest = shapes[0]
+        total, known = math.prod(rest), math.prod(n for n in self.shape if n != -1)
+        if known < 1 or self.shape.count(-1) > 1 or total % known or (-1 not in self.shape and total != known):
+            raise ValueError(f"an input of shape {shapes[0]} cannot be reshaped to (N, {self.shape})")
+        return (batch, *(total // known if n == -1 else n for n in self.shape))
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class Activate(Operation):
+    """A function of each number."""
+
+    activation: Activation
+
+    kind = "activate"
+    in_place = True
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        require_slope(self.activation, shapes[0][-1])
+        return shapes[0]
+
+    def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
+        return activate(kernels, self.activation, reads[0], writes[0])
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class Scale(Operation):
+    """``f(x * factor + shift + shortcut)``, a factor and a shift for each channel; the shortcut is a second input."""
+
+    factor: Array
+    shift: Array
+    activation: Activation | None = None
+
+    kind = "scale"
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        require_channels(self.factor, shapes[0][-1], "factor")
+        require_channels(self.shift, shapes[0][-1], "shift")
+        require_slope(self.activation, shapes[0][-1])
+        if len(shapes) > 2 or (len(shapes) == 2 and shapes[1] != shapes[0]):
+            raise ValueError(f"a shortcut must have the shape of x, {shapes[0]}, got {shapes[1:]}")
+        return shapes[0]
+
+    def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
+        x, y = reads[0], writes[0]
+        if not y.size:
+            return []
+        residual = reads[1] if len(reads) > 1 else None
+        relu = self.activation is not None and self.activation.name == "relu"
+        # what normalizes by mean 0 and variance 1
+        statistics = np.zeros_like(self.factor), np.ones_like(self.factor)
+        arguments = (x, self.factor, self.shift, residual, y, *statistics, True, relu, 1, x.shape[-1], 0.0)
+        calls = [Call("scale", kernels.norm_forward, arguments, COST * y.size)]
+        if self.activation is not None and not relu:
+            calls += activate(kernels, self.activation, y, y)
+        return calls
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class Sum(Operation):
+    """``f(a + b)``; an axis of size 1 stretches."""
+
+    activation: Activation | None = None
+
+    kind = "sum"
+    in_place = True
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        if len(shapes) != 2:
+            raise ValueError(f"a sum takes two inputs, got {len(shapes)}")
+        shape = stretched(*shapes)
+        require_slope(self.activation, shape[-1])
+        return shape
+
+    def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
+        a, b, y = *reads, writes[0]
+        if a.shape == b.shape:
+            return activated_sum(kernels, self.activation, a, b, y)
+        calls = [Call("add", np.add, (a, b, y))] if y.size else []
+        return calls if self.activation is None else calls + activate(kernels, self.activation, y, y)
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class Product(Operation):
+    """The product of the inputs; an axis of size 1 stretches."""
+
+    kind = "product"
+    in_place = True
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        return stretched(*shapes)
+
+    def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
+        y = writes[0]
+        if not y.size:
+            return []
+        calls = [Call("multiply", np.multiply, (reads[0], reads[1], y))]
+        return calls + [Call("multiply", np.multiply, (y, other, y)) for other in reads[2:]]
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class Concat(Operation):
+    """The inputs side by side along an axis, which counts the batch and is not it."""
+
+    axis: int
+
+    kind = "concat"
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        rank = len(shapes[0])
+        axis = self.axis % rank
+        rest = {(len(shape), shape[:axis], shape[axis + 1 :]) for shape in shapes}
+        if axis == 0 or len(rest) > 1:
+            raise ValueError(f"the inputs must have one shape except along axis {self.axis}, got {_listed(shapes)}")
+        return (*shapes[0][:axis], sum(shape[axis] for shape in shapes), *shapes[0][axis + 1 :])
+
+    def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
+        return [Call("concat", _concatenate, (self.axis, writes[0], *reads))]
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class Pad(Operation):
+    """Zeros around the image, pairs (before, after) for each spatial axis."""
+
+    pairs: tuple[tuple[int, int], ...]
+
+    kind = "pad"
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        shape = shapes[0]
+        if len(self.pairs) != len(shape) - 2 or any(n < 0 for pair in self.pairs for n in pair):
+            raise ValueError(f"padding {self.pairs} does not fit x of shape {shape}")
+        sizes = (n + before + after for n, (before, after) in zip(shape[1:-1], self.pairs, strict=True))
+        return (shape[0], *sizes, shape[-1])
+
+    def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
+        x, y = reads[0], writes[0]
+        inside = (slice(None), *(slice(a, a + n) for n, (a, _) in zip(x.shape[1:-1], self.pairs, strict=True)))
+        return [Call("pad", _pad, (x, y, inside))]
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class Pool(Operation):
+    """Windows of pixels summarised by "max" or "avg"; the arguments are those of `fastconv.functional.max_pool`."""
+
+    how: str
+    kernel_size: Any
+    stride: Any = None
+    padding: Any = 0
+    dilation: Any = 1
+    ceil_mode: bool = False
+    count_include_pad: bool = False
+
+    kind = "pool"
+
+    def plan(self, shape: Shape) -> PoolPlan:
+        """Return the plan for an input of `shape`."""
+        _require_image(shape)
+        arguments = self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode, self.count_include_pad
+        return pool_plan(shape, *arguments)
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        return self.plan(shapes[0]).y_shape
+
+    def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
+        return _pool_calls(kernels, self.how, self.plan(reads[0].shape), reads[0], writes[0])
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class AdaptivePool(Operation):
+    """`output_size` windows that cover the image, summarised by "max" or "avg"; () is one window and no spatial axes."""
+
+    how: str
+    output_size: tuple[int, ...]
+
+    kind = "adaptive_pool"
+
+    def plan(self, shape: Shape) -> PoolPlan:
+        """Return the plan for an input of `shape`."""
+        _require_image(shape)
+        return adaptive_plan(shape, self.output_size or 1)
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        shape = self.plan(shapes[0]).y_shape
+        return shape if self.output_size else (shape[0], shape[-1])
+
+    def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
+        plan = self.plan(reads[0].shape)
+        return _pool_calls(kernels, self.how, plan, reads[0], writes[0].reshape(*plan.y_shape))
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class LayerNorm(Operation):
+    """Each pixel normalized over its channels, then scaled and shifted."""
+
+    scale: Array
+    bias: Array
+    eps: float
+
+    kind = "layer_norm"
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        require_channels(self.scale, shapes[0][-1], "scale")
+        require_channels(self.bias, shapes[0][-1], "bias")
+        return shapes[0]
+
+    def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
+        x, y = reads[0], writes[0]
+        arguments = (x, self.scale, self.bias, y, self.eps)
+        return [Call("layer norm", kernels.layer_norm_forward, arguments, COST * y.size)] if y.size else []
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class GroupNorm(Operation):
+    """Each image normalized over its pixels and each group of channels, then scaled and shifted."""
+
+    groups: int
+    scale: Array
+    bias: Array
+    eps: float
+
+    kind = "group_norm"
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        shape = shapes[0]
+        require_channels(self.scale, shape[-1], "scale")
+        require_channels(self.bias, shape[-1], "bias")
+        if shape[-1] % geometry.positive(self.groups, "groups"):
+            raise ValueError(f"groups must divide the channels of x, {shape[-1]}, got {self.groups}")
+        if 0 in shape[1:]:
+            raise ValueError(f"x must have at least one pixel, got shape {shape}")
+        return shape
+
+    def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
+        x, y = reads[0], writes[0]
+        if not y.size:
+            return []
+        arguments = (x, self.scale, self.bias, None, y, None, None, False, False, x.shape[0], self.groups, self.eps)
+        return [Call("group norm", kernels.norm_forward, arguments, COST * y.size)]
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class Softmax(Operation):
+    """Probabilities along the last axis."""
+
+    kind = "softmax"
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        return shapes[0]
+
+    def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
+        x, y = reads[0], writes[0]
+        arguments = (x, y, x.shape[-1], False)
+        return [Call("softmax", kernels.softmax_forward, arguments, EXP_COST * y.size)] if y.size else []
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class Upsample(Operation):
+    """Each spatial axis `scale` times as long; `mode` is "nearest" or "bilinear"."""
+
+    scale: Any
+    mode: str
+
+    kind = "upsample"
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        _require_image(shapes[0])
+        return resize.output_shape(shapes[0], self.scale, self.mode)[1]
+
+    def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
+        x, y = reads[0], writes[0]
+        axes = resize.upsample_axes(x.shape, resize.output_shape(x.shape, self.scale, self.mode)[0])
+        arguments = (x.spatial3(), y.spatial3(), axes, self.mode == "bilinear")
+        return [Call(self.mode, kernels.upsample_forward, arguments, y.size)] if y.size else []
+
+
+def stretched(*shapes: Shape) -> Shape:
+    """Return the shape of arrays combined number by number, where an axis of size 1 (not the batch) stretches."""
+    alike = len({len(shape) for shape in shapes}) == 1 and len({shape[0] for shape in shapes}) == 1
+    sizes = [{n for n in axis if n != 1} for axis in zip(*shapes, strict=False)]
+    if not alike or any(len(axis) > 1 for axis in sizes):
+        raise ValueError(f"the inputs must have one shape (an axis of size 1 stretches), got {_listed(shapes)}")
+    return tuple(axis.pop() if axis else 1 for axis in sizes)
+
+
+def _pool_calls(kernels: Any, how: str, plan: PoolPlan, x: View, y: View) -> list[Call]:
+    if how not in ("max", "avg"):
+        raise ValueError(f'a pooling takes "max" or "avg", got {how!r:.80}')
+    kernel = kernels.max_pool_forward if how == "max" else kernels.avg_pool_forward
+    return [Call(f"{how} pool", kernel, (x.spatial3(), y.spatial3(), plan.axes), plan.reads)] if y.size else []
+
+
+def _concatenate(axis: int, y: Array, *parts: Array) -> None:
+    np.concatenate(parts, axis=axis, out=y)
+
+
+def _pad(x: Array, y: Array, inside: tuple[slice, ...]) -> None:
+    y[...] = 0
+    y[inside] = x
+
+
+def _require_image(shape: Shape) -> None:
+    if not 3 <= len(shape) <= 5 or shape[-1] == 0:
+        raise ValueError(f"x must have shape (N, *spatial, C) with 1, 2 or 3 spatial axes, got shape {shape}")
+
+
+def _listed(shapes: Sequence[Shape]) -> str:
+    return " and ".join(map(str, shapes))

@@ -1,0 +1,276 @@
+"""Operations that multiply with a weight: convolutions, linear maps, locally connected layers.
+
+Each ends, in the same step, with the sum with a shortcut (a second input) and an activation. The last axis of the bias is the
+channels of the output, which `scaled` multiplies and shifts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from fastconv import geometry
+from fastconv.frozen.operation import Array, Operation, register, require_slope
+from fastconv.functional import _conv_plan as plans
+from fastconv.functional._conv_algorithm import wish
+from fastconv.functional.calls import Activation, Call, View
+from fastconv.functional.frozen_conv import conv_calls, local_calls
+from fastconv.functional.local import LocalPlan, local_plan
+from fastconv.layers.symbol import Shape
+
+Self = TypeVar("Self", bound="Weighted")
+
+
+class Weighted(Operation):
+    """What the operations with a weight share."""
+
+    weight: Array
+    bias: Array | None
+    activation: Activation | None
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        shape = self.product_shape(shapes[0])
+        if self.bias is not None and (
+            not isinstance(self.bias, np.ndarray) or self.bias.shape != self.bias_shape(shape)
+        ):
+            raise ValueError(f"bias must have shape {self.bias_shape(shape)}, got {self.bias!r:.80}")
+        require_slope(self.activation, shape[-1])
+        if len(shapes) > 2 or (len(shapes) == 2 and shapes[1] != shape):
+            raise ValueError(f"a shortcut to an output of shape {shape} must have this shape, got {shapes[1:]}")
+        return shape
+
+    def product_shape(self, shape: Shape) -> Shape:
+        """Return the shape of the output for an input of `shape`; check the weight."""
+        raise NotImplementedError
+
+    def bias_shape(self, shape: Shape) -> Shape:
+        """Return the shape of the bias for an output of `shape`."""
+        return shape[-1:]
+
+    def scaled(self: Self, factor: Array, shift: Array) -> Self | None:
+        """Return the operation whose output is that of this one times `factor` plus `shift`, for each channel.
+
+        None where the new constants would not be finite.
+        """
+        wide = factor.astype(np.float64)
+        bias = 0.0 if self.bias is None else self.bias.astype(np.float64)
+        return self._with(self._weight_scaled(wide), bias * wide + shift)
+
+    def _weight_scaled(self, factor: Array) -> Array:
+        return self.weight * factor  # the last axis of most weights is the output's channels
+
+    def _with(self: Self, weight: Array, bias: Array) -> Self | None:
+        dtype = self.weight.dtype
+        with np.errstate(over="ignore"):
+            made = [np.ascontiguousarray(array, dtype) for array in (weight, bias)]
+        return self.replace(weight=made[0], bias=made[1]) if all(np.isfinite(a).all() for a in made) else None
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class Conv(Weighted):
+    """A convolution; the arguments are those of `fastconv.functional.conv`.
+
+    `extra` are pixels of zeros, pairs (before, after), around the image before `padding` is looked at.
+    """
+
+    weight: Array
+    bias: Array | None = None
+    stride: Any = 1
+    padding: Any = 0
+    dilation: Any = 1
+    groups: int = 1
+    extra: Any = ()
+    activation: Activation | None = None
+
+    kind = "conv"
+
+    def product_shape(self, shape: Shape) -> Shape:
+        return self.plan(shape).y_shape
+
+    def plan(self, shape: Shape) -> plans.ConvPlan:
+        """Return the plan for an input of `shape`, with the algorithms that are allowed at this moment."""
+        _require_image(shape)
+        groups = geometry.positive(self.groups, "groups")
+        padding = self.padding
+        if self.extra:
+            padding = self.pairs(shape)
+        return plans.conv_plan(shape, self.weight.shape, self.stride, padding, self.dilation, groups, wish(None))
+
+    def pairs(self, shape: Shape) -> tuple[tuple[int, int], ...]:
+        """Return the zeros around an image of `shape` as pairs (before, after)."""
+        rank = len(shape) - 2
+        extra = self.extra or ((0, 0),) * rank
+        size = tuple(n + before + after for n, (before, after) in zip(shape[1:-1], extra, strict=True))
+        kernel = self.weight.shape[:rank]
+        stride, dilation = (
+            geometry.ntuple(self.stride, rank, "stride"),
+            geometry.ntuple(self.dilation, rank, "dilation"),
+        )
+        inner = geometry.padding_pairs(self.padding, size, kernel, stride, dilation)
+        return tuple((a + c, b + d) for (a, b), (c, d) in zip(inner, extra, strict=True))
+
+    def never_padded(self) -> bool:
+        """Whether there are no zeros around an image of any size."""
+        rank = self.weight.ndim - 2
+        if self.padding == "same":
+            inner = any(n > 1 for n in self.weight.shape[:rank])
+        else:
+            ones = (1,) * rank
+            inner = any(map(any, geometry.padding_pairs(self.padding, ones, ones, ones, ones)))
+        return not inner and not any(map(any, self.extra))
+
+    def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
+        x, y = reads[0], writes[0]
+        residual = reads[1] if len(reads) > 1 else None
+        end = {"residual": residual, "activation": self.activation}
+        return conv_calls(kernels, self.plan(x.shape), self.weight, self.bias, x, y, **end)  # type: ignore[arg-type]
+
+    def multiply_adds(self, *shapes: Shape) -> int:
+        return self.plan(shapes[0]).multiply_adds
+
+    def scaled_input(self, factor: Array, shift: Array) -> Conv | None:
+        """Return the operation that takes x for this one's ``x * factor + shift``; the image has no zeros around it."""
+        group = self.weight.shape[-2]
+        outputs = self.weight.shape[-1] // self.groups
+        # (C // groups, O): what a tap of output o multiplies input c of its group with
+        in_group = np.arange(group)[:, None] + group * (np.arange(self.weight.shape[-1]) // outputs)
+        wide = self.weight.astype(np.float64)
+        constant = (wide * shift.astype(np.float64)[in_group]).sum(axis=tuple(range(wide.ndim - 1)))
+        return self._with(wide * factor.astype(np.float64)[in_group], _plus(self.bias, constant))
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class ConvTranspose(Weighted):
+    """A transposed convolution; the arguments are those of `fastconv.functional.conv_transpose`."""
+
+    weight: Array
+    bias: Array | None = None
+    stride: Any = 1
+    padding: Any = 0
+    output_padding: Any = 0
+    dilation: Any = 1
+    groups: int = 1
+    activation: Activation | None = None
+
+    kind = "conv_transpose"
+
+    def product_shape(self, shape: Shape) -> Shape:
+        return self.plan(shape).x_shape
+
+    def plan(self, shape: Shape) -> plans.ConvPlan:
+        """Return the plan of the convolution whose adjoint takes an array of `shape`."""
+        _require_image(shape)
+        groups = geometry.positive(self.groups, "groups")
+        arguments = self.stride, self.padding, self.output_padding, self.dilation, groups, wish(None)
+        return plans.conv_transpose_plan(shape, self.weight.shape, *arguments)
+
+    def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
+        x, y = reads[0], writes[0]
+        residual = reads[1] if len(reads) > 1 else None
+        end = {"residual": residual, "activation": self.activation}
+        plan = self.plan(x.shape)
+        return conv_calls(kernels, plan, self.weight, self.bias, x, y, adjoint=True, **end)  # type: ignore[arg-type]
+
+    def multiply_adds(self, *shapes: Shape) -> int:
+        return self.plan(shapes[0]).multiply_adds
+
+    def _weight_scaled(self, factor: Array) -> Array:
+        # the weight is (*kernel, O // groups, C): output o of the group that input c belongs to
+        outputs, inputs = self.weight.shape[-2:]
+        group = np.arange(inputs) // (inputs // self.groups)
+        return self.weight * factor[np.arange(outputs)[:, None] + outputs * group]
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class Linear(Weighted):
+    """The last axis times a matrix (in, out)."""
+
+    weight: Array
+    bias: Array | None = None
+    activation: Activation | None = None
+
+    kind = "linear"
+
+    def product_shape(self, shape: Shape) -> Shape:
+        if self.weight.ndim != 2 or 0 in self.weight.shape:
+            raise ValueError(f"weight must have shape (in, out), at least 1 each, got {self.weight.shape}")
+        if not shape or shape[-1] != self.weight.shape[0]:
+            raise ValueError(f"x must have shape (..., {self.weight.shape[0]}), the rows of weight, got {shape}")
+        return (*shape[:-1], self.weight.shape[1])
+
+    def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
+        inputs, outputs = self.weight.shape
+        rows = math.prod(reads[0].shape[:-1])
+        x, y = reads[0].reshape(rows, 1, inputs), writes[0].reshape(rows, 1, outputs)
+        weight = self.weight.reshape(1, inputs, outputs)
+        plan = plans.conv_plan(x.shape, weight.shape, 1, 0, 1, 1, None)
+        residual = reads[1].reshape(*y.shape) if len(reads) > 1 else None
+        return conv_calls(kernels, plan, weight, self.bias, x, y, residual=residual, activation=self.activation)
+
+    def multiply_adds(self, *shapes: Shape) -> int:
+        return math.prod(shapes[0]) * int(self.weight.shape[1])
+
+    def scaled_input(self, factor: Array, shift: Array) -> Linear | None:
+        """Return the operation that takes x for this one's ``x * factor + shift``."""
+        wide = self.weight.astype(np.float64)
+        constant = shift.astype(np.float64) @ wide
+        return self._with(wide * factor.astype(np.float64)[:, None], _plus(self.bias, constant))
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class Local(Weighted):
+    """A convolution with a weight of its own at each position; the arguments are those of `functional.locally_connected`."""
+
+    weight: Array
+    bias: Array | None = None
+    stride: Any = 1
+    padding: Any = 0
+    activation: Activation | None = None
+
+    kind = "local"
+
+    def product_shape(self, shape: Shape) -> Shape:
+        return self.plan(shape).y_shape
+
+    def bias_shape(self, shape: Shape) -> Shape:
+        return shape[1:]
+
+    def plan(self, shape: Shape) -> LocalPlan:
+        """Return the plan for an input of `shape`."""
+        _require_image(shape)
+        return local_plan(shape, self.weight.shape, self.stride, self.padding)
+
+    def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
+        x, y = reads[0], writes[0]
+        end = {"residual": reads[1] if len(reads) > 1 else None, "activation": self.activation}
+        return local_calls(kernels, self.plan(x.shape), self.weight, self.bias, x, y, **end)  # type: ignore[arg-type]
+
+    def multiply_adds(self, *shapes: Shape) -> int:
+        return self.plan(shapes[0]).multiply_adds
+
+    def scaled(self, factor: Array, shift: Array) -> Local | None:
+        wide = factor.astype(np.float64)
+        bias = np.zeros(self.bias_shape(self.plan_output())) if self.bias is None else self.bias.astype(np.float64)
+        return self._with(self._weight_scaled(wide), bias * wide + shift)
+
+    def plan_output(self) -> Shape:
+        """Return the shape of the output of one sample: the weight says where its windows are."""
+        rank = (self.weight.ndim - 2) // 2
+        return (1, *self.weight.shape[:rank], self.weight.shape[-1])
+
+
+def _plus(bias: Array | None, constant: Array) -> Array:
+    return constant if bias is None else bias.astype(np.float64) + constant
+
+
+def _require_image(shape: Shape) -> None:
+    if not 3 <= len(shape) <= 5 or shape[-1] == 0:
+        raise ValueError(f"x must have shape (N, *spatial, C) with 1, 2 or 3 spatial axes, got shape {shape}")
