@@ -162,8 +162,6 @@ class FrozenModel:
         """Return input number `at` as the plan takes it; `TypeError` for what is no array, or of another dtype."""
         if not isinstance(x, np.ndarray):
             raise TypeError(f"{self._label} takes arrays with a batch axis, got {type(x).__name__}")
-        if x.ndim == 0:
-            raise ValueError(f"{self._label} takes arrays with a batch axis, got shape {x.shape}")
         if x.dtype.kind == "f" and x.dtype != self.dtype:
             raise TypeError(
                 f"{self._label} is {self.dtype} and got an input of {x.dtype}: cast it, with x.astype(numpy.{self.dtype})"

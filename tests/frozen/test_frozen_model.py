@@ -1,0 +1,317 @@
+"""Frozen models from outside: built-in networks, several inputs and outputs, batches, sizes, errors, layers of others."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from frozen_cases import assert_equal_models, assert_equal_outputs, inputs, trained
+
+import fastconv
+from fastconv import layers as L
+from fastconv import networks
+from fastconv.model import Input, Model, Sequential
+
+
+class Doubled(L.Layer):
+    """A layer that the compiler does not know."""
+
+    def output_shape(self, shape):
+        return shape
+
+    def forward(self, ctx, x):
+        assert ctx.inference and not ctx.training
+        return x * 2, lambda dy: (dy * 2, {})
+
+
+class Argmax(L.Layer):
+    """Its output is no float."""
+
+    def output_shape(self, shape):
+        return shape[:-1] or (1,)
+
+    def forward(self, ctx, x):
+        y = x.argmax(axis=-1)
+        return y if x.ndim > 2 else y[:, None], lambda dy: (np.zeros_like(x), {})
+
+
+class Picked(L.Layer):
+    """Its second input is integers."""
+
+    traits = L.Traits(integers=True)
+
+    def output_shape(self, shape, index):
+        return (1,)
+
+    def forward(self, ctx, x, index):
+        return np.take_along_axis(x, index, axis=1), lambda dy: ((np.zeros_like(x), None), {})
+
+
+class Same(L.Layer):
+    """Its output is its input itself, or a view."""
+
+    def __init__(self, flipped: bool = False):
+        self.flipped = flipped
+
+    def output_shape(self, shape):
+        return shape
+
+    def forward(self, ctx, x):
+        return x[:, ::-1] if self.flipped else x, lambda dy: (dy, {})
+
+
+class Halves(L.Layer):
+    def output_shape(self, shape):
+        return (*shape[:-1], shape[-1] // 2), (*shape[:-1], shape[-1] - shape[-1] // 2)
+
+    def forward(self, ctx, x):
+        half = x.shape[-1] // 2
+        return (x[..., :half], x[..., half:]), lambda dys: (np.concatenate(dys, axis=-1), {})
+
+
+class MyConv(L.Conv2d):
+    """A subclass may compute something else."""
+
+    def forward(self, ctx, x):
+        y, backward = super().forward(ctx, x)
+        return y + 1, backward
+
+
+class Noise(L.Layer):
+    def output_shape(self, shape):
+        return shape
+
+    def forward(self, ctx, x):
+        return x + ctx.rng.standard_normal(x.shape, x.dtype), lambda dy: (dy, {})
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", networks.NETWORKS)
+def test_built_in_networks(isa, name, dtype):
+    model = trained(networks.create(name, (28, 28, 3), 10).astype(dtype))
+    frozen = fastconv.freeze(model)
+    assert len(frozen.program.steps) < len(model.graph.steps)
+    for batch in (0, 1, 5):
+        assert_equal_models(frozen, model, batch=batch)
+
+
+def test_other_precision(isa):
+    model = trained(networks.create("vgg-small", (28, 28, 1), 10))
+    frozen, (x,) = fastconv.freeze(model), inputs(model)
+    with fastconv.precision("exact"):
+        assert "winograd" not in str(frozen.explain(repeats=1))
+        assert_equal_outputs(frozen(x), model(x))
+    assert "winograd" in str(frozen.explain(repeats=1))
+
+
+def test_images_of_other_sizes():
+    model = trained(networks.create("resnet20", (32, 32, 3), 10))
+    frozen = fastconv.freeze(model)
+    for shape in ((1, 40, 24, 3), (3, 7, 33, 3), (2, 1, 1, 3)):
+        x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+        assert_equal_outputs(frozen(x), model(x))
+
+
+def two_inputs():
+    a, b = Input((8, 8, 3), name="image"), Input((4,), name="facts")
+    y = L.GlobalAvgPool()(L.Conv2d(5, 3)(a))
+    z = L.Concat()(y, L.Linear(6)(b))
+    return trained(Model([a, b], [L.Linear(2)(z), z, y, z]))
+
+
+def test_several_inputs_and_outputs():
+    model = two_inputs()
+    frozen = fastconv.freeze(model)
+    assert_equal_models(frozen, model)
+    outputs = frozen(*inputs(frozen))
+    assert not any(np.may_share_memory(a, b) for i, a in enumerate(outputs) for b in outputs[:i])
+
+
+def test_nested_and_shared_models():
+    x = Input((8, 8, 4))
+    block = Sequential([L.Conv2d(4, 3, padding=1), L.BatchNorm(), L.ReLU()])
+    inner = Model(x, L.Add()(block(x), x))
+    y = Input((8, 8, 4))
+    model = trained(Model(y, L.Flatten()(inner(inner(block(y))))))
+    frozen = fastconv.freeze(model)
+    assert len(frozen.program.steps) == 6  # block; twice block and sum; flatten
+    assert frozen.program.steps[0].layers == (
+        "sequential_1/conv2d_1",
+        "sequential_1/batchnorm_1",
+        "sequential_1/relu_1",
+    )
+    assert_equal_models(frozen, model)
+
+
+def test_outputs_that_are_views_or_inputs():
+    x = Input((4, 4, 2))
+    y = L.ReLU()(x)
+    flat = L.Flatten()(y)
+    model = trained(Model(x, [flat, y, L.Flatten()(x), x, L.Tanh()(flat)]))
+    assert_equal_models(fastconv.freeze(model), model)
+
+
+@pytest.mark.parametrize(
+    "layer", [Doubled(), MyConv(3, 3), Same(), Same(True), L.AddCoords(radius=True), Noise()], ids=repr
+)
+def test_layers_that_the_compiler_does_not_know_run_as_they_are(layer):
+    model = trained(Sequential([L.Conv2d(4, 3), layer, L.ReLU(), L.Conv2d(3, 1)], input_shape=(8, 8, 2)))
+    frozen = fastconv.freeze(model)
+    assert [step.operation.kind for step in frozen.program.steps].count("layer") == 1
+    if not isinstance(layer, Noise):
+        assert_equal_models(frozen, model)
+        assert_equal_models(frozen, model, batch=0)
+    assert frozen(*inputs(frozen)).shape == model(*inputs(model)).shape
+
+
+def test_a_layer_of_others_at_either_end():
+    for layers in ([Same(), L.ReLU()], [L.Tanh(), Same(True)], [Same(True)], [Same(), Same()], [Doubled(), Doubled()]):
+        model = trained(Sequential(layers, input_shape=(4, 4, 2)))
+        assert_equal_models(fastconv.freeze(model), model)
+
+
+def test_a_result_does_not_change_with_the_next_call():
+    model = trained(Sequential([L.Conv2d(4, 3), Same(), Same(True)], input_shape=(8, 8, 2)))
+    frozen = fastconv.freeze(model)
+    x = inputs(model)[0]
+    first = frozen(x)
+    kept = first.copy()
+    frozen(x * 2)
+    assert (first == kept).all()
+
+
+def test_outputs_that_are_no_floats():
+    x = Input((6,))
+    y = L.Linear(5)(x)
+    index = Argmax()(y)
+    model = trained(Model(x, [Picked()(y, index), index]))
+    frozen = fastconv.freeze(model)
+    assert_equal_models(frozen, model)
+    assert frozen(*inputs(frozen))[1].dtype == np.int64
+
+
+def test_integers_where_a_kernel_takes_floats():
+    model = trained(Sequential([Argmax(), L.Linear(3)], input_shape=(4, 6)))
+    x = inputs(model)
+    with pytest.raises(TypeError, match="must be a float32 or float64 array, got int64"):
+        model(*x)
+    with pytest.raises(TypeError, match=r"takes a float32 or float64 array, and argmax_1 returned int64"):
+        fastconv.freeze(model)(*x)
+
+
+def test_several_outputs_of_a_layer_of_others():
+    x = Input((4, 4, 5))
+    a, b = Halves()(L.Conv2d(5, 1)(x))
+    model = trained(Model(x, [L.Concat()(b, a), L.ReLU()(a)]))
+    assert_equal_models(fastconv.freeze(model), model)
+
+
+class Liar(L.Layer):
+    def output_shape(self, shape):
+        return (*shape[:-1], shape[-1] + 1)
+
+    def forward(self, ctx, x):
+        return x, lambda dy: (dy, {})
+
+
+def test_a_layer_of_others_that_says_another_shape_is_named():
+    model = Sequential([Liar()], input_shape=(4,)).build()
+    with pytest.raises(ValueError, match=r"in liar_1: .* shape \(2, 4\), and output_shape says \(2, 5\)"):
+        fastconv.freeze(model)(*inputs(model))
+
+
+class Broken(L.Layer):
+    def output_shape(self, shape):
+        return shape
+
+    def forward(self, ctx, x):
+        if x[0, 0] > 0:
+            raise RuntimeError("no")
+        return x, lambda dy: (dy, {})
+
+
+def test_a_call_after_one_that_failed():
+    model = Sequential([L.Tanh(), Broken(), L.Tanh()], input_shape=(4,)).build()
+    frozen = fastconv.freeze(model)
+    with pytest.raises(RuntimeError, match=r"in layer 'broken_1' \(Broken\): no"):
+        frozen(np.ones((1, 4), np.float32))
+    x = -np.ones((1, 4), np.float32)
+    assert (frozen(x) == model(x)).all()
+
+
+def test_training_further_does_not_change_what_is_frozen():
+    model = trained(Sequential([L.Conv2d(4, 3), Doubled(), L.PReLU(), MyConv(2, 1)], input_shape=(8, 8, 2)))
+    frozen, x = fastconv.freeze(model), inputs(model)[0]
+    before = frozen(x)
+    for param in model.params.values():
+        param += 1
+    assert (frozen(x) == before).all()
+
+
+def test_inputs_in_any_memory_order():
+    model = trained(networks.create("lenet", (12, 12, 2), 3))
+    frozen = fastconv.freeze(model)
+    x = np.asfortranarray(inputs(model)[0])
+    assert_equal_outputs(frozen(x), model(x))
+    assert_equal_outputs(frozen(x[::-1, ::-1]), model(x[::-1, ::-1]))
+
+
+@pytest.mark.parametrize("batch_size", [2, 64])
+def test_predict_is_that_of_the_model(batch_size):
+    model = trained(networks.create("lenet", (12, 12, 1), 3))
+    images = np.random.default_rng(0).integers(0, 256, (5, 12, 12, 1)).astype(np.uint8)
+    frozen = fastconv.freeze(model)
+    for x in (images, images[:0]):
+        assert_equal_outputs(frozen.predict(x, batch_size=batch_size), model.predict(x, batch_size=batch_size))
+    model = two_inputs()
+    xs = tuple(inputs(model, 5))
+    assert_equal_outputs(fastconv.freeze(model).predict(xs, batch_size=2), model.predict(xs, batch_size=2))
+
+
+@pytest.mark.parametrize(
+    ("xs", "error", "said"),
+    [
+        ([[[1.0]]], TypeError, r"the frozen model takes arrays with a batch axis, got list"),
+        (
+            [np.zeros((1, 8, 8, 3))],
+            TypeError,
+            r"is float32 and got an input of float64: cast it",
+        ),
+        ([np.zeros((1, 8, 8, 3), np.uint8)], TypeError, "x must be a float32 array, got uint8"),
+        ([np.zeros((1, 8, 8, 4), np.float32)], ValueError, r"takes input 1 with shape \(N, 8, 8, 3\)"),
+        ([np.zeros((8, 8, 3), np.float32)], ValueError, r"takes input 1 with shape \(N, 8, 8, 3\)"),
+        ([np.zeros((), np.float32)], ValueError, r"takes input 1 with shape .*, got \(\)"),
+        ([np.zeros((1, 8, 8, 3), np.float32)] * 2, ValueError, "takes 1 inputs, got 2"),
+        ([], ValueError, "takes 1 inputs, got 0"),
+        ([np.zeros((1, 2, 8, 3), np.float32)], ValueError, "in conv2d_1: .*kernel"),
+    ],
+)
+def test_errors_say_what_is_wrong(xs, error, said):
+    frozen = fastconv.freeze(trained(Sequential([L.Conv2d(4, 3)], input_shape=(8, 8, 3))))
+    with pytest.raises(error, match=said):
+        frozen(*xs)
+
+
+def test_inputs_of_different_batches():
+    with pytest.raises(ValueError, match="must have one batch size"):
+        fastconv.freeze(two_inputs())(np.zeros((2, 8, 8, 3), np.float32), np.zeros((3, 4), np.float32))
+    with pytest.raises(ValueError, match="takes input 'facts' with shape"):
+        fastconv.freeze(two_inputs())(np.zeros((2, 8, 8, 3), np.float32), np.zeros((2, 5), np.float32))
+
+
+def test_what_cannot_be_frozen():
+    with pytest.raises(TypeError, match="only a model can be frozen, got ReLU"):
+        fastconv.freeze(L.ReLU())
+    with pytest.raises(ValueError, match="is not built yet"):
+        fastconv.freeze(Sequential([L.Conv2d(4, 3)]))
+
+
+def test_plans_are_forgotten_some_time():
+    frozen = fastconv.freeze(Sequential([L.ReLU()], input_shape=(3,)).build())
+    for batch in range(1, 30):
+        assert frozen(np.ones((batch, 3), np.float32)).shape == (batch, 3)
+    assert len(frozen._plans) <= 9
+
+
+def test_it_says_what_it_is():
+    frozen = fastconv.freeze(networks.create("lenet", (28, 28, 1), 10))
+    assert repr(frozen) == "FrozenModel(8 steps, inputs (N, 28, 28, 1), float32)"

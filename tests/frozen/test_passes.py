@@ -1,0 +1,315 @@
+"""Each pass by itself: what it makes of a small program, and that what it must not touch stays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from frozen_cases import assert_equal_models, trained
+
+import fastconv
+from fastconv import layers as L
+from fastconv.frozen.lower import lower
+from fastconv.frozen.passes import (
+    absorb_padding,
+    drop_dead,
+    fold_scales,
+    fold_scales_forward,
+    fuse_activations,
+    fuse_sums,
+    merge_views,
+    optimized,
+    remove_identities,
+)
+from fastconv.model import Input, Model, Sequential
+
+SHAPE = (6, 6, 4)
+
+ACTIVATIONS = [
+    L.ReLU(),
+    L.LeakyReLU(0.2),
+    L.PReLU(),
+    L.ELU(0.7),
+    L.SELU(),
+    L.GELU(),
+    L.GELU(approximate=True),
+    L.SiLU(),
+    L.HardSwish(),
+    L.HardSigmoid(),
+    L.Sigmoid(),
+    L.Tanh(),
+    L.Softplus(),
+]
+
+WEIGHTED = [
+    L.Conv2d(8, 3, padding=1),
+    L.Conv2d(8, 3, groups=2, bias=False),
+    L.DepthwiseConv2d(3, 2, padding="same"),
+    L.SeparableConv2d(5, 3),
+    L.ConvTranspose2d(6, 3, stride=2, padding=1),
+    L.ConvTranspose2d(6, 2, stride=3, groups=2, bias=False),
+    L.Linear(7),
+    L.Linear(7, bias=False),
+    L.LocallyConnected2d(3, 3),
+    L.LocallyConnected2d(3, 3, bias=False),
+]
+
+
+def kinds(program):
+    return [step.operation.kind for step in program.steps]
+
+
+def chain(*layers, shape=SHAPE, dtype=np.float32):
+    return trained(Sequential(list(layers), input_shape=shape).astype(dtype))
+
+
+def after(model, *passes):
+    program = lower(model)
+    for each in passes:
+        program = each(program)
+    return program
+
+
+def branches(connect, shape=SHAPE):
+    """Return a trained model: `connect` of a symbol."""
+    x = Input(shape)
+    return trained(Model(x, connect(x)))
+
+
+def test_what_does_nothing_in_evaluation_is_gone():
+    model = chain(L.Dropout(), L.ReLU(), L.Dropout(), L.Add())
+    assert kinds(after(model, remove_identities)) == ["activate"]
+    assert_equal_models(fastconv.freeze(model), model)
+
+
+def test_a_model_that_does_nothing_returns_a_copy():
+    frozen = fastconv.freeze(chain(L.Dropout()))
+    x = np.ones((1, *SHAPE), np.float32)
+    y = frozen(x)
+    assert kinds(frozen.program) == []
+    assert (y == x).all() and not np.may_share_memory(x, y)
+
+
+class Halves(L.Layer):
+    def output_shape(self, shape):
+        return (shape, shape)
+
+    def forward(self, ctx, x):
+        return (x * 0.5, x * 0.5), lambda dys: (sum(dys) * 0.5, {})
+
+
+def test_what_nobody_reads_is_dropped():
+    def connect(x):
+        y = Input(SHAPE)
+        inner = Model(y, [L.ReLU()(y), L.Tanh()(L.Sigmoid()(y))])
+        return inner(x)[0]
+
+    model = branches(connect)
+    assert kinds(lower(model)) == ["activate", "activate", "activate"]
+    assert kinds(after(model, drop_dead)) == ["activate"]
+    assert_equal_models(fastconv.freeze(model), model)
+
+
+def test_reshapes_become_one_and_none_copies():
+    model = chain(L.Reshape((36, 4)), L.Reshape((12, 12)), L.Flatten(), L.Linear(3))
+    program = after(model, merge_views)
+    assert kinds(program) == ["reshape", "linear"]
+    assert len(fastconv.freeze(model).explain(repeats=1).steps) == 1
+    assert_equal_models(fastconv.freeze(model), model)
+
+
+@pytest.mark.parametrize("padding", [0, 1, "same", "valid", ((0, 2), (1, 0))])
+@pytest.mark.parametrize("kind", [L.Conv2d, L.DepthwiseConv2d])
+def test_padding_becomes_the_convolutions(padding, kind):
+    arguments = (5, 3) if kind is L.Conv2d else (3,)
+    model = chain(L.ZeroPad(1), L.ZeroPad(((0, 1), (2, 0))), kind(*arguments, stride=2, padding=padding))
+    assert kinds(after(model, absorb_padding)) == ["conv"]
+    assert_equal_models(fastconv.freeze(model), model)
+
+
+def test_padding_stays_where_somebody_else_sees_it():
+    def connect(x):
+        y = L.ZeroPad(1)(x)
+        return L.Conv2d(3, 3)(y), y
+
+    x = Input(SHAPE)
+    model = trained(Model(x, list(connect(x))))
+    assert kinds(after(model, absorb_padding)) == ["pad", "conv"]
+    assert_equal_models(fastconv.freeze(model), model)
+
+
+def test_padding_before_a_pooling_stays():
+    model = chain(L.ZeroPad(1), L.MaxPool2d(2))
+    assert kinds(after(model, absorb_padding)) == ["pad", "pool"]
+    assert_equal_models(fastconv.freeze(model), model)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("layer", WEIGHTED, ids=repr)
+def test_normalization_after_a_weight_is_folded_into_it(layer, dtype):
+    layer = L.from_spec(L.to_spec(layer))
+    model = chain(layer, L.BatchNorm(), L.BatchNorm(), dtype=dtype)
+    program = after(model, fold_scales)
+    assert "scale" not in kinds(program)
+    assert program.steps[-1].layers[-2:] == ("batchnorm_1", "batchnorm_2")
+    assert_equal_models(fastconv.freeze(model), model)
+
+
+def test_scales_in_a_row_become_one():
+    model = chain(L.BatchNorm(), L.BatchNorm(), L.BatchNorm())
+    assert kinds(after(model, fold_scales)) == ["scale"]
+    assert_equal_models(fastconv.freeze(model), model)
+
+
+def test_normalization_of_what_others_read_too_stays():
+    def connect(x):
+        y = L.Conv2d(4, 1)(x)
+        return L.Concat()(y, L.BatchNorm()(y))
+
+    model = branches(connect)
+    assert kinds(after(model, fold_scales)) == ["conv", "scale", "concat"]
+    assert_equal_models(fastconv.freeze(model), model)
+
+
+def test_normalization_that_would_overflow_the_weight_stays():
+    model = chain(L.Conv2d(4, 1), L.BatchNorm())
+    model.params["conv2d_1/weight"][...] = 1e30
+    model.params["batchnorm_1/scale"][...] = 1e20
+    assert kinds(after(model, fold_scales)) == ["conv", "scale"]
+
+
+def test_a_dead_variance_gives_what_the_layer_gives():
+    model = chain(L.Conv2d(4, 1), L.BatchNorm(eps=0.0))
+    model.buffers["batchnorm_1/var"][0] = 0.0
+    x = np.random.default_rng(0).standard_normal((1, *SHAPE)).astype(np.float32)
+    with np.errstate(all="ignore"):
+        want = model(x)
+    np.testing.assert_array_equal(np.isfinite(fastconv.freeze(model)(x)), np.isfinite(want))
+
+
+@pytest.mark.parametrize(
+    ("layer", "folded"),
+    [
+        (L.Conv2d(8, 3), True),
+        (L.Conv2d(8, 3, padding="valid", groups=2), True),
+        (L.Conv2d(8, 1, padding="same", stride=2), True),
+        (L.Conv2d(8, 3, padding=1), False),
+        (L.Conv2d(8, 2, padding="same", stride=2), False),  # no zeros around 6 pixels, but around 7
+        (L.DepthwiseConv2d(3), True),
+        (L.Linear(5), True),
+        (L.ConvTranspose2d(5, 3), False),
+    ],
+    ids=repr,
+)
+def test_normalization_before_a_weight_is_folded_where_no_zeros_come_between(layer, folded):
+    model = chain(L.BatchNorm(), L.from_spec(L.to_spec(layer)))
+    assert ("scale" in kinds(after(model, fold_scales_forward))) != folded
+    assert_equal_models(fastconv.freeze(model), model)
+
+
+def test_a_scale_without_a_shift_is_folded_through_padding():
+    model = chain(L.BatchNorm(), L.Conv2d(8, 3, padding=1))
+    model.params["batchnorm_1/bias"][...] = 0
+    model.buffers["batchnorm_1/mean"][...] = 0
+    assert kinds(after(model, fold_scales_forward)) == ["conv"]
+    assert_equal_models(fastconv.freeze(model), model)
+
+
+def test_normalization_is_folded_through_flatten():
+    model = chain(L.BatchNorm(), L.Flatten(), L.Linear(5))
+    assert kinds(after(model, fold_scales_forward)) == ["reshape", "linear"]
+    assert_equal_models(fastconv.freeze(model), model)
+
+
+def test_padding_that_was_absorbed_keeps_a_shift_out():
+    model = chain(L.BatchNorm(), L.ZeroPad(1), L.Conv2d(8, 3))
+    assert kinds(optimized(lower(model))) == ["scale", "conv"]
+    assert_equal_models(fastconv.freeze(model), model)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=repr)
+@pytest.mark.parametrize("layer", [L.Conv2d(4, 3, padding=1), L.BatchNorm()], ids=repr)
+def test_the_end_of_a_residual_block_is_one_step(layer, activation):
+    layer, activation = (L.from_spec(L.to_spec(each)) for each in (layer, activation))
+    model = branches(lambda x: activation(L.Add()(layer(x), x)))
+    program = after(model, fuse_sums, fuse_activations)
+    assert len(program.steps) == 1
+    assert len(program.steps[0].layers) == 3
+    assert_equal_models(fastconv.freeze(model), model)
+
+
+def test_of_two_convolutions_the_later_adds():
+    def connect(x):
+        return L.ReLU()(L.Add()(L.Conv2d(4, 1)(x), L.Conv2d(4, 3, padding=1)(x)))
+
+    program = after(branches(connect), fuse_sums, fuse_activations)
+    assert kinds(program) == ["conv", "conv"]
+    assert program.steps[1].layers == ("conv2d_2", "add_1", "relu_1")
+    assert_equal_models(fastconv.freeze(branches(connect)), branches(connect))
+
+
+def test_a_sum_of_many_is_drawn_in_as_far_as_it_goes():
+    def connect(x):
+        return L.Add()(L.Conv2d(4, 1)(x), L.Conv2d(4, 1)(x), x, x)
+
+    model = branches(connect)
+    assert kinds(after(model, fuse_sums)) == ["conv", "conv", "sum", "sum"]
+    assert_equal_models(fastconv.freeze(model), model)
+
+
+def test_a_sum_with_itself_and_a_sum_that_stretches_stay():
+    def connect(x):
+        y = L.Conv2d(4, 1)(x)
+        z = L.Add()(y, y)
+        gate = L.Conv2d(4, 1)(L.GlobalAvgPool(keepdims=True)(x))
+        return L.Multiply()(L.Sigmoid()(L.Add()(z, gate)), gate, x)
+
+    model = branches(connect)
+    assert kinds(after(model, fuse_sums)).count("sum") == 2
+    assert_equal_models(fastconv.freeze(model), model)
+
+
+def test_one_pixel_that_stretches_for_larger_images():
+    def connect(x):
+        return L.Add()(L.Conv2d(4, 1)(x), L.GlobalAvgPool(keepdims=True)(x))
+
+    model = branches(connect, shape=(1, 1, 4))
+    frozen = fastconv.freeze(model)
+    x = np.random.default_rng(0).standard_normal((2, 5, 3, 4)).astype(np.float32)
+    np.testing.assert_allclose(frozen(x), model(x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=repr)
+@pytest.mark.parametrize("layer", WEIGHTED, ids=repr)
+def test_every_activation_is_drawn_into_every_weight(layer, activation):
+    layer, activation = (L.from_spec(L.to_spec(each)) for each in (layer, activation))
+    model = chain(layer, activation)
+    program = after(model, fuse_activations)
+    assert "activate" not in kinds(program)
+    assert_equal_models(fastconv.freeze(model), model)
+
+
+def test_a_second_activation_and_one_that_is_not_alone_stay():
+    model = chain(L.Conv2d(4, 1), L.Tanh(), L.Sigmoid())
+    assert kinds(after(model, fuse_activations)) == ["conv", "activate"]
+    x = Input(SHAPE)
+    y = L.Conv2d(4, 1)(x)
+    model = trained(Model(x, [L.ReLU()(y), y]))
+    assert kinds(after(model, fuse_activations)) == ["conv", "activate"]
+    assert_equal_models(fastconv.freeze(model), model)
+
+
+def test_softmax_is_no_activation_of_a_number():
+    model = chain(L.Linear(5), L.Softmax())
+    assert kinds(optimized(lower(model))) == ["linear", "softmax"]
+    assert_equal_models(fastconv.freeze(model), model)
+
+
+def test_a_shared_layer_is_a_step_for_each_use_and_one_array():
+    def connect(x):
+        layer = L.Conv2d(4, 1)
+        return layer(layer(x))
+
+    frozen = fastconv.freeze(branches(connect))
+    first, second = frozen.program.steps
+    assert first.operation.weight is second.operation.weight
+    assert frozen.constant_bytes == 4 * (4 * 4 + 4)
