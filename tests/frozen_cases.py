@@ -9,6 +9,9 @@ import numpy as np
 from fastconv.frozen import FrozenModel
 from fastconv.model import Model
 
+#: Networks for images of 20 x 20 pixels that are built in no time.
+SMALL_NETWORKS = ["cnn-small", "lenet", "mobilenet-small", "resnet20", "vgg-small"]
+
 #: The largest difference over the largest output.
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
 

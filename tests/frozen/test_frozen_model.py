@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from frozen_cases import assert_equal_models, assert_equal_outputs, inputs, trained
+from frozen_cases import SMALL_NETWORKS, assert_equal_models, assert_equal_outputs, inputs, trained
 
 import fastconv
 from fastconv import layers as L
@@ -85,13 +85,22 @@ class Noise(L.Layer):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("name", networks.NETWORKS)
+@pytest.mark.parametrize("name", SMALL_NETWORKS)
 def test_built_in_networks(isa, name, dtype):
     model = trained(networks.create(name, (28, 28, 3), 10).astype(dtype))
     frozen = fastconv.freeze(model)
     assert len(frozen.program.steps) < len(model.graph.steps)
     for batch in (0, 1, 5):
         assert_equal_models(frozen, model, batch=batch)
+
+
+# VGG's steps are those of vgg-small, and its weights take seconds to draw
+@pytest.mark.parametrize("name", [n for n in networks.names() if n not in SMALL_NETWORKS and not n.startswith("vgg")])
+def test_published_networks(name):
+    model = trained(networks.create(name, (32, 32, 3), 10))
+    frozen = fastconv.freeze(model)
+    assert len(frozen.program.steps) < len(model.graph.steps)
+    assert_equal_models(frozen, model, batch=2)
 
 
 def test_other_precision(isa):
