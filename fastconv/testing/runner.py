@@ -160,12 +160,31 @@ def _drawn(check: Check, entries: Sequence[Entry], max_examples: int) -> CheckFa
     try:
         examples()
     except CheckFailed as error:
-        return error
+        return _smallest(check, error)
     except FlakyFailure:  # it fails now and then: the smallest failure that was seen
         return failures[-1]
     except Unsatisfiable as error:
         raise CheckSkipped("no example was found that keeps away from where the layer has kinks") from error
     return None
+
+
+def _smallest(check: Check, error: CheckFailed) -> CheckFailed:
+    """Return the failure on the smallest shapes with which the example of `error` fails; shrinking may have missed them."""
+    from hypothesis.errors import HypothesisException, HypothesisWarning
+
+    case: Case = error.example
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HypothesisWarning)  # an example may be rejected, here too
+        for shapes in case.entry.variants:
+            if shapes == case.shapes:
+                break
+            try:
+                _apply(check, case._replace(shapes=shapes))
+            except CheckFailed as smaller:
+                return smaller
+            except (CheckSkipped, HypothesisException):
+                continue
+    return error
 
 
 def _apply(check: Check, case: Case, failures: list[CheckFailed] | None = None) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fastconv.layers import Layer, Traits, register
+from fastconv.layers import Layer, Linear, Traits, register
 from fastconv.layers.checks import require_channels
 
 #: Check -> the layers that it must find wrong.
@@ -74,6 +74,24 @@ class ChangesItsConfig(Plain):
         self.config["rate"] = rate / 2
 
 
+@caught_by("config_round_trip")
+class KeepsALayerToItself(Plain):
+    """A layer with parameters, made in the constructor, that is no argument and no child."""
+
+    def __init__(self, *, width=3):
+        self.inner = Linear(width)
+
+    def build(self, shape, rng):
+        self.inner.build(shape, rng=rng)
+
+    def output_shape(self, shape):
+        return self.inner.output_shape(shape)
+
+    def forward(self, ctx, x):
+        y, backward = self.inner.forward(ctx, x)
+        return y, lambda dy: (backward(dy)[0], {})
+
+
 @caught_by("copies_are_independent")
 class CopiesShareParameters(Sound):
     """A deep copy that is none."""
@@ -90,6 +108,15 @@ class DrawsFromNumPy(Sound):
     """First values from NumPy's global generator."""
 
     def build(self, shape, rng):
+        self.params["scale"] = np.random.uniform(0.5, 1.5, shape[-1]).astype(np.float32)  # noqa: NPY002
+
+
+@caught_by("build_is_repeatable")
+class SeedsNumPy(Sound):
+    """The same first values each time, and everybody's generator begins again."""
+
+    def build(self, shape, rng):
+        np.random.seed(0)  # noqa: NPY002
         self.params["scale"] = np.random.uniform(0.5, 1.5, shape[-1]).astype(np.float32)  # noqa: NPY002
 
 
@@ -136,6 +163,19 @@ class Overflows(Plain):
         with np.errstate(divide="ignore"):
             y = 1 / np.floor(np.abs(x) / 3)
         return y, lambda dy: (np.zeros_like(dy), {})
+
+
+@caught_by("output_shape")
+class DoesNotSumWhereItStretched(Layer):
+    """A gate of one channel, whose gradient has all of them."""
+
+    def output_shape(self, a, b):
+        if a[:-1] != b[:-1] or b[-1] != 1:
+            raise ValueError("b must have the pixels of a and one channel")
+        return a
+
+    def forward(self, ctx, a, b):
+        return a * b, lambda dy: ((dy * b, dy * a), {})
 
 
 @caught_by("empty_batch")
@@ -217,7 +257,7 @@ class Broadcasts(Sound):
 
 @caught_by("wrong_dtype")
 class TakesAnything(Plain):
-    """Says that it takes integers, and takes complex numbers too."""
+    """Says that it takes integers, and computes in theirs: 8 bits overflow."""
 
     traits = Traits(integers=True)
 
@@ -236,6 +276,15 @@ class ReadsTheGradientAsItLies(Plain):
 
     def forward(self, ctx, x):
         return 2 * x, lambda dy: (2 * dy.ravel(order="K").reshape(dy.shape), {})
+
+
+@caught_by("memory_order")
+class ReadsFloat32AsItLies(Plain):
+    """Right in float64, which has no fast path."""
+
+    def forward(self, ctx, x):
+        order = "K" if x.dtype == np.float32 else "C"
+        return 2 * x.ravel(order=order).reshape(x.shape), lambda dy: (2 * dy, {})
 
 
 @caught_by("read_only")
@@ -268,6 +317,28 @@ class ChangesTheGradient(Plain):
             return dy, {}
 
         return 2 * x, backward
+
+
+@caught_by("arguments_unchanged")
+class ReplacesItsParameter(Sound):
+    """A decay that the optimizer knows nothing of, in a new array."""
+
+    def forward(self, ctx, x):
+        self.params["scale"] = self.params["scale"] * x.dtype.type(0.99)
+        return super().forward(ctx, x)
+
+
+@caught_by("arguments_unchanged")
+class CountsInEvaluation(Sound):
+    """A buffer that grows with every image seen."""
+
+    def build(self, shape, rng):
+        super().build(shape, rng)
+        self.buffers["seen"] = np.zeros((), np.int64)
+
+    def forward(self, ctx, x):
+        self.buffers["seen"] = self.buffers["seen"] + len(x)
+        return super().forward(ctx, x)
 
 
 @caught_by("outputs_are_new")
@@ -309,6 +380,23 @@ class MultipliesByFloat64(Plain):
 
     def forward(self, ctx, x):
         return x * np.float64(2), lambda dy: (2 * dy, {})
+
+
+@caught_by("dtype_stays")
+class ComputesInFloat32(Plain):
+    """float64 in and out, and something else in between."""
+
+    def forward(self, ctx, x):
+        y = np.tanh(x.astype(np.float32)).astype(x.dtype)
+        return y, lambda dy: (dy * (1 - y * y), {})
+
+
+@caught_by("dtype_stays")
+class DifferentiatesInFloat32(Plain):
+    """The same on the way back alone."""
+
+    def forward(self, ctx, x):
+        return 3 * x, lambda dy: (3 * dy.astype(np.float32).astype(dy.dtype), {})
 
 
 @caught_by("float32_is_accurate")

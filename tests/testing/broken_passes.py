@@ -59,6 +59,32 @@ class WrongForEvenKernels(Layer):
 
 
 @caught_by("input_gradient")
+class WrongForKernelsNobodyLists(WrongForEvenKernels):
+    """The kernels nearby are tried although nobody lists them."""
+
+    def __init__(self, kernel_size=3):
+        super().__init__(kernel_size)
+
+    @classmethod
+    def examples(cls):
+        return []
+
+
+@caught_by("input_gradient")
+class WrongBeyondEightPixels(Plain):
+    """What is left over when the row was taken in blocks."""
+
+    def forward(self, ctx, x):
+        def backward(dy):
+            dx = 2 * dy
+            if x.ndim > 2:
+                dx[..., 8:, :] *= 0.5
+            return dx, {}
+
+        return 2 * x, backward
+
+
+@caught_by("input_gradient")
 class HidesAKink(Plain):
     """Jumps at every quarter and does not say so."""
 
@@ -168,6 +194,41 @@ class ShakesNumPysGenerator(Plain):
         return super().forward(ctx, x)
 
 
+@caught_by("training_and_evaluation")
+class KeepsAGenerator(Plain):
+    """Seeded once, and no model can put it back."""
+
+    def __init__(self):
+        self.rng = np.random.default_rng(0)
+
+    def forward(self, ctx, x):
+        if not ctx.training:
+            return super().forward(ctx, x)
+        kept = self.rng.random(x.shape) > 0.5
+        return x * kept, lambda dy: (dy * kept, {})
+
+
+@caught_by("training_and_evaluation")
+class DropsTheSameEachTime(Plain):
+    """A new generator with one seed for every pass."""
+
+    def forward(self, ctx, x):
+        if not ctx.training:
+            return super().forward(ctx, x)
+        kept = np.random.default_rng(0).random(x.shape) > 0.5
+        return x * kept, lambda dy: (dy * kept, {})
+
+
+@caught_by("training_and_evaluation")
+class SeedsNumPyInEvaluation(Plain):
+    """Everybody's generator begins again."""
+
+    def forward(self, ctx, x):
+        if not ctx.training:
+            np.random.seed(0)  # noqa: NPY002
+        return super().forward(ctx, x)
+
+
 @caught_by("unwanted_input_gradient")
 class StopsTooEarly(Sound):
     """No gradients at all where that of the input is not wanted."""
@@ -205,6 +266,43 @@ class RemembersTheLastInput(Plain):
         return super().forward(ctx, x)
 
 
+@caught_by("nothing_on_self")
+class CachesInADict(Plain):
+    """The attribute stays the same, and what is in it does not."""
+
+    def __init__(self):
+        self.cache = {}
+
+    def forward(self, ctx, x):
+        self.cache["last"] = x
+        return super().forward(ctx, x)
+
+
+@caught_by("nothing_on_self")
+class CachesOnItsClass(Plain):
+    """For all layers of the kind at once."""
+
+    last: Any = None
+
+    def forward(self, ctx, x):
+        type(self).last = x
+        return super().forward(ctx, x)
+
+
+@caught_by("save_and_load")
+class RemembersInAnAttribute(Plain):
+    """A running mean that is no buffer, changed in place."""
+
+    def build(self, shape, rng):
+        self.mean = np.zeros(shape[-1], np.float32)
+
+    def forward(self, ctx, x):
+        require_channels(x, len(self.mean))
+        if ctx.training and x.size:
+            self.mean += 0.1 * (over_all_but_channels(x) - self.mean)
+        return x - self.mean.astype(x.dtype), lambda dy: (dy.copy(), {})
+
+
 @caught_by("save_and_load")
 class DrawsInItsConstructor(Plain):
     """A random number that no file holds."""
@@ -225,6 +323,30 @@ class GrowsItsParameter(Sound):
         require_channels(x, scale.shape[-1])
         self.params["scale"] = scale = np.broadcast_to(scale, x.shape[1:]).copy()
         return x * scale, lambda dy: (dy * scale, {"scale": (dy * x).sum(axis=0)})
+
+
+@caught_by("strict_loading")
+class MakesItsParameterLate(Plain):
+    """A parameter that is not there before the first pass."""
+
+    def forward(self, ctx, x):
+        scale = self.params.setdefault("scale", np.ones(x.shape[-1], x.dtype))
+        require_channels(x, len(scale))
+        return x * scale, lambda dy: (dy * scale, {"scale": over_all_but_channels(dy * x)})
+
+
+@caught_by("thread_count")
+class SumsInPartsByThread(Layer):
+    """A sum whose order depends on the number of threads."""
+
+    def output_shape(self, shape):
+        return (1,)
+
+    def forward(self, ctx, x):
+        flat = x.reshape(len(x), int(np.prod(x.shape[1:])))
+        parts = np.array_split(flat, fastconv.get_num_threads(), axis=1)
+        y = sum(part.sum(axis=1, keepdims=True) for part in parts)
+        return y, lambda dy: (np.broadcast_to(dy, flat.shape).reshape(x.shape).copy(), {})
 
 
 @caught_by("thread_count")

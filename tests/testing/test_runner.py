@@ -137,8 +137,8 @@ def test_shapes_are_found_for_every_layer_that_can_be_made_by_guessing():
         for entry in L.entries()
         if entry.source == "fastconv" and entry.name not in ("Model", "Sequential")
     }
-    assert shapes["Conv1d"] == [((6, 4),)]
-    assert shapes["Conv3d"] == [((6, 5, 7, 4),)]
+    assert set(shapes["Conv1d"]) == {((6, 4),)}
+    assert set(shapes["Conv3d"]) == {((6, 5, 7, 4),)}
     assert shapes["Concat"] == [((6, 5, 4), (6, 5, 4))]
     assert shapes["LayerNorm"] == [((6, 5, 4),)]
 
@@ -179,7 +179,7 @@ def test_a_layer_that_cannot_be_copied():
             super().__init__()
             self.lock = threading.Lock()
 
-    with pytest.raises(ValueError, match=r"the last one tried: TypeError: cannot pickle '_thread.lock' object"):
+    with pytest.raises(ValueError, match=r"the first one tried: TypeError: cannot pickle '_thread.lock' object"):
         check_layer(Locked())
 
 
