@@ -39,6 +39,9 @@ DISABLE, RAISE = "FASTCONV_DISABLE_PLUGINS", "FASTCONV_RAISE_PLUGIN_ERRORS"
 
 Read = Callable[[str], bytes]
 
+#: So many letters of a name or a version are shown.
+_LONGEST = 80
+
 _PART = r"[^\W\d][\w-]*"
 _NAME = re.compile(rf"{_PART}(\.{_PART})*")
 _TARGET = re.compile(r"(?P<module>[\w.]+)\s*:\s*(?P<attribute>[\w.]+)\s*(\[.*\])?")
@@ -226,10 +229,15 @@ def _metadata() -> Iterator[tuple[str, Read]]:
 
 def _read(folder: str, name: str) -> bytes:
     try:
-        with open(os.path.join(folder, name), "rb") as file:
-            return file.read()
+        with open(os.path.join(folder, name), "rb", opener=_at_once) as file:
+            return file.read() or b""
     except OSError:  # not there, or not for us: then it offers us nothing
         return b""
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open a file without waiting for anybody, as one would at a pipe that somebody has put there."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _archived(path: str) -> Iterator[tuple[str, Read]]:
@@ -247,11 +255,11 @@ def _read_archived(found: Distribution, name: str) -> bytes:
 
 def _offers_of(stem: str, read: Read) -> list[Offer]:
     content = read("entry_points.txt")
-    if b"fastconv." not in content:
+    if b"fastconv." not in content.replace(b"\0", b""):  # as it would be in UTF-16
         return []
     package, version = _name_and_version(stem, read)
     try:
-        text = content.decode("utf-8")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         group = next((group for group in GROUPS if group.encode() in content), "fastconv.layers")
         return [Offer(group, "?", "?", package, version, f"its entry_points.txt is not in UTF-8: {error}")]
@@ -304,5 +312,6 @@ def _name_and_version(stem: str, read: Read) -> tuple[str, str]:
 
 
 def _printable(text: str) -> str:
-    """Return text as it is, or in escapes where printing it would do something to a terminal."""
+    """Return text as it is, in escapes where printing it would do something to a terminal, cut where nobody would read it."""
+    text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
     return text if text.isprintable() else ascii(text)

@@ -95,7 +95,10 @@ def resolve(offer: Offer) -> Any:
 
 def describe(error: BaseException) -> str:
     """Return an exception in one line, with its type."""
-    said = " ".join(str(error).split())
+    try:
+        said = " ".join(str(error).split())
+    except Exception:  # its class is as broken as the rest
+        said = "(and has no text)"
     what = f"{type(error).__name__}: {said}" if said else type(error).__name__
     return f"{what} (it calls sys.exit)" if isinstance(error, SystemExit) else what
 
@@ -124,7 +127,7 @@ def _say_slow(offer: Offer) -> None:
 def _numpy_kept() -> Iterator[list[str]]:
     """Put NumPy's global state back as it was; the list that is yielded names what had changed, afterwards."""
     changes: list[str] = []
-    errors, call, options = np.geterr(), np.geterrcall(), np.get_printoptions()
+    errors, call, options, size = np.geterr(), np.geterrcall(), np.get_printoptions(), np.getbufsize()
     generator = np.random.get_state(legacy=False)  # noqa: NPY002
     try:
         yield changes
@@ -133,6 +136,9 @@ def _numpy_kept() -> Iterator[list[str]]:
             np.seterr(**errors)
             np.seterrcall(call)
             changes.append("the handling of floating-point errors (numpy.seterr)")
+        if np.getbufsize() != size:
+            np.setbufsize(size)
+            changes.append("the size of buffers (numpy.setbufsize)")
         if np.get_printoptions() != options:
             np.set_printoptions(**options)
             changes.append("the printing of arrays (numpy.set_printoptions)")

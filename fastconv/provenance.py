@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastconv.layers.config import names_in
 from fastconv.registry import layers as registry
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
 
 
 def provenance(spec: dict[str, Any]) -> dict[str, dict[str, str]]:
@@ -75,6 +78,18 @@ def forget() -> None:
 @lru_cache
 def _package_of(module: str) -> str | None:
     """Return the installed package that has a top-level module; reads what every package has, so once for each."""
-    from importlib.metadata import packages_distributions
+    from importlib.metadata import distributions
 
-    return next(iter(packages_distributions().get(module, [])), None)
+    for found in distributions():
+        try:
+            if module in _modules_of(found):
+                return str(found.metadata["Name"])
+        except Exception:  # metadata that is broken is that of another package, as far as anybody can tell
+            continue
+    return None
+
+
+def _modules_of(found: Distribution) -> set[str]:
+    declared = (found.read_text("top_level.txt") or "").split()
+    files = [] if declared else (file.parts[0] for file in found.files or ())
+    return {*declared, *(file.removesuffix(".py").partition(".")[0] for file in files)}

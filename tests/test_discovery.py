@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import zipfile
 from pathlib import Path
@@ -37,6 +38,11 @@ def test_others_entry_points_are_none_of_ours(folder: Folder) -> None:
     folder.install_raw("acme", "1", text)
     assert offered("acme") == [Offer("fastconv.layers", "acme.A", "acme:A [extra]", "acme", "1")]
     assert discovery.split_target("acme:A [extra]") == ("acme", "A")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(folder: Folder) -> None:
+    folder.install_raw("acme", "1", b"\xef\xbb\xbf[fastconv.layers]\r\nacme.A = acme:A\r\n")
+    assert [offer.name for offer in offered("acme")] == ["acme.A"]
 
 
 def test_the_first_package_on_the_path_counts(folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,6 +84,8 @@ def test_packages_in_a_zip_file(folder: Folder, tmp_path: Path, monkeypatch: pyt
             "says '\\[fastconv.layer\\]': the groups are fastconv.layers, fastconv.losses",
         ),
         (b"[fastconv.layers]\nacme.\xff = acme:A\n", "its entry_points.txt is not in UTF-8"),
+        ("[fastconv.layers]\nacme.A = acme:A\n".encode("utf-16"), "its entry_points.txt is not in UTF-8"),
+        (b"[fastconv.layers]\n" + b"x" * 10**6 + b" = acme:A\n", r"'x{80}\.\.\.'$"),
         (b"\x00\x01fastconv.layers\xfe\xff", "its entry_points.txt is not in UTF-8"),
     ],
 )
@@ -111,6 +119,17 @@ def test_metadata_that_is_not_there(folder: Folder) -> None:
     plugins.refresh()
     assert offered("bare")[0].source == "bare 1.5"
     assert offered("strange")[0].source == "strange of unknown version"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_metadata_that_is_no_file(folder: Folder) -> None:
+    for name in ("pipe", "folder", "loop"):
+        (folder.path / f"{name}-1.dist-info").mkdir()
+    os.mkfifo(folder.path / "pipe-1.dist-info" / "entry_points.txt")
+    (folder.path / "folder-1.dist-info" / "entry_points.txt").mkdir()
+    (folder.path / "loop-1.dist-info" / "entry_points.txt").symlink_to("entry_points.txt")
+    folder.install("acme", "1", {"acme.A": "acme:A"})
+    assert len(offered("acme")) == 1
 
 
 def test_metadata_cannot_write_to_a_terminal(folder: Folder) -> None:

@@ -32,6 +32,7 @@ def install(folder: Folder, name: str, source: str) -> str:
         ("import sys; sys.exit(3)", r"SystemExit: 3 \(it calls sys.exit\)", SystemExit),
         ("raise SystemExit", r"SystemExit \(it calls sys.exit\)", SystemExit),
         ("class Odd(BaseException): pass\nraise Odd('oops')", "Odd: oops", BaseException),
+        ("class E(Exception):\n    def __str__(self): raise OSError\nraise E", r"E: \(and has no text\)", Exception),
         ("raise GeneratorExit", "GeneratorExit", GeneratorExit),
         ("def f(): f()\nf()", "RecursionError: ", RecursionError),
         ("raise MemoryError", "MemoryError", MemoryError),
@@ -132,16 +133,17 @@ def test_ctrl_c_ends_an_import_that_hangs(folder: Folder) -> None:
 
 def test_numpys_global_state_is_put_back(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     disturb = "import numpy as np\nnp.seterr(all='raise')\nnp.set_printoptions(precision=1)\nnp.random.seed(0)\n"
+    disturb += "np.setbufsize(32768)\n"
     name = install(folder, "rude", disturb + WHOLE)
-    errors, options = np.geterr(), np.get_printoptions()
+    errors, options, size = np.geterr(), np.get_printoptions(), np.getbufsize()
     np.random.seed(7)  # noqa: NPY002
     expected = np.random.RandomState(7).random_sample(3)
-    changed = r"importing the layer 'rude.Twice' of rude 1.2 .* changed the handling of floating-point errors .*, "
+    changed = r"importing the layer 'rude.Twice' of rude 1.2 .* changed the handling of floating-point errors .*, the size of "
     with pytest.warns(
-        PluginWarning, match=changed + "the printing .*, the global random generator .*; it was put back"
+        PluginWarning, match=changed + "buffers .*, the printing .*, the global random generator .*; it was put back"
     ):
         assert layers.get(name).__name__ == "Twice"
-    assert (np.geterr(), np.get_printoptions()) == (errors, options)
+    assert (np.geterr(), np.get_printoptions(), np.getbufsize()) == (errors, options, size)
     np.testing.assert_array_equal(np.random.random_sample(3), expected)  # noqa: NPY002
     monkeypatch.setenv("FASTCONV_RAISE_PLUGIN_ERRORS", "1")
     name = install(folder, "ruder", disturb + WHOLE)

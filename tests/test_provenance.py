@@ -182,3 +182,17 @@ def test_refresh_finds_a_package_installed_meanwhile(folder: Folder, tmp_path: P
     folder.install("late", "1", {"late.Twice": "late_mod:Twice"}, {"late_mod": TWICE})
     plugins.refresh()
     assert layers.get("late.Twice").__name__ == "Twice"
+
+
+def test_broken_metadata_of_another_package_does_not_keep_a_model_from_being_saved(
+    folder: Folder, tmp_path: Path
+) -> None:
+    other = folder.install("another", "1", {})
+    (other / "top_level.txt").write_bytes(b"\xff\xfe\x00")
+    (other / "RECORD").write_bytes(b"\xff\xfe\x00")
+
+    @layers.register("unrecorded.Same")
+    class Same(layers.ReLU):
+        pass
+
+    assert records(saved(tmp_path, "unrecorded.Same")) == {"unrecorded.Same": {"module": Same.__module__}}

@@ -104,6 +104,11 @@ def require_hypothesis() -> None:
         raise ImportError(
             "fastconv.testing draws its examples with hypothesis, which is not installed: pip install 'fastconv[test]'"
         ) from error
+    except Exception as error:
+        raise ImportError(
+            f"fastconv.testing draws its examples with hypothesis, whose import raises {type(error).__name__}: {error}; it reads "
+            f"the metadata of every installed package, unless HYPOTHESIS_NO_PLUGINS=1 is set"
+        ) from error
 
 
 def run_check(check: Check, entries: Sequence[Entry], max_examples: int, expected: str | None = None) -> CheckResult:
