@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -63,6 +64,23 @@ def load_classifier(path: str) -> Classifier:
     if len(classes) != shape[0]:
         raise ValueError(f"{file} names {len(classes)} classes, and its network has {shape[0]} outputs")
     return Classifier(model, classes, white)
+
+
+def chosen_model(options: argparse.Namespace) -> Model:
+    """Return the model that the command line names: of a file or folder, or a built-in one, which is not trained."""
+    import fastconv
+    from fastconv import networks
+
+    if options.model.endswith(".json"):
+        return read_model_json(Path(options.model), options.input_shape)
+    if Path(options.model).exists():
+        model: Model = fastconv.load_model(model_file(options.model))
+        return model
+    try:
+        networks.builder(options.model)
+    except ValueError as error:
+        raise FileNotFoundError(f"{options.model} is no file, and {error}") from None
+    return networks.create(options.model, options.input_shape, options.classes)
 
 
 def make_model(name: str, input_shape: Shape, classes: int) -> Model:

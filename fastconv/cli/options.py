@@ -1,4 +1,4 @@
-"""Types of options: what argparse calls to read a word of the command line."""
+"""Options: what argparse calls to read a word of the command line, and those that several commands have."""
 
 from __future__ import annotations
 
@@ -76,6 +76,21 @@ def image_shape(text: str) -> tuple[int, int, int]:
     if len(sizes) != 3:
         raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTHxCHANNELS, as in 28x28x1, got {text!r}")
     return sizes[0], sizes[1], sizes[2]
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add to a parser the options that name a model, which `fastconv.cli.models.chosen_model` reads."""
+    parser.add_argument(
+        "model", metavar="MODEL", help="a model file, a run's folder, a JSON file, or the name of a network"
+    )
+    parser.add_argument(
+        "--input-shape",
+        type=image_shape,
+        default=(28, 28, 1),
+        metavar="HxWxC",
+        help="the images of a built-in network or JSON file (28x28x1)",
+    )
+    parser.add_argument("--classes", type=positive_integer, default=10, help="the classes of a built-in network (10)")
 
 
 def _sizes(text: str) -> list[int]:

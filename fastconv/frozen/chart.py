@@ -46,10 +46,12 @@ def draw(explanation: Explanation, path: str | os.PathLike[str]) -> None:
         range(len(steps)), [_short(" + ".join(step.layers) or step.operation) for step in steps], fontsize=7.5
     )
     axes.set_ylim(-0.7, len(steps) - 0.3)
-    axes.margins(x=0.25)
+    axes.margins(x=0.3)
     axes.set_xlabel("microseconds")
     axes.set_title(
-        f"{explanation.seconds * 1e6:,.0f} us a call, {explanation.threads} threads", loc="left", fontweight="bold"
+        f"{explanation.seconds * 1e6:,.0f} us a call, {explanation.threads} thread{'s' if explanation.threads > 1 else ''}",
+        loc="left",
+        fontweight="bold",
     )
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="x", color=FAINT, linewidth=0.6)

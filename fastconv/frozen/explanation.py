@@ -66,7 +66,7 @@ class Explanation(NamedTuple):
     arena_bytes: int
     separate_bytes: int  # what the values between the steps would take without sharing memory
     constant_bytes: int
-    peak: float  # multiply-adds a second of the machine, with so many threads
+    peak: float  # multiply-adds a second of the machine, with so many threads, at best
     threads: int
 
     def __str__(self) -> str:
@@ -102,18 +102,17 @@ def explain(model: FrozenModel, shapes: Sequence[Shape], batch: int, repeats: in
     xs = [rng.standard_normal((batch, *shape)).astype(model.dtype) for shape in shapes]
     model(*xs)  # checks the shapes
     plan = model._plan([x.shape for x in xs])
-    times = _timed(plan, xs, repeats)
-    whole = _whole(model, xs, repeats)
-    peak = multiply_adds_a_second(model.dtype)
+    times, whole, peak = _measured(plan, xs, repeats)
     steps = [step for step in plan.steps if not step.step.operation.is_view]
-    medians = [statistics.median(times[at]) for at, step in enumerate(plan.steps) if step in steps]
+    medians = [statistics.median(times[at]) for at, step in enumerate(plan.steps) if not step.step.operation.is_view]
     total = sum(medians)
+    spent = [sum(each) for each in zip(*times, strict=True)] or [0.0] * repeats
     explained = tuple(_explained(step, seconds, total, peak) for step, seconds in zip(steps, medians, strict=True))
     between = {value for step in steps for value in step.step.writes} - set(plan.own) - plan.foreign()
     return Explanation(
         explained,
-        whole,
-        max(0.0, whole - total),
+        statistics.median(whole),
+        statistics.median(all_of - kernels for all_of, kernels in zip(whole, spent, strict=True)),
         plan.arena_bytes,
         sum(int(np.prod(plan.shapes[value])) for value in between) * plan.dtype.itemsize,
         model.constant_bytes,
@@ -122,32 +121,28 @@ def explain(model: FrozenModel, shapes: Sequence[Shape], batch: int, repeats: in
     )
 
 
-def _timed(plan: Plan, xs: Sequence[np.ndarray], repeats: int) -> list[list[float]]:
-    """Return the seconds that each step took in each of some calls."""
+def _measured(plan: Plan, xs: Sequence[np.ndarray], repeats: int) -> tuple[list[list[float]], list[float], float]:
+    """Return the seconds that each step took in each of some calls, those of the calls, and the peak at that time."""
     times: list[list[float]] = [[] for _ in plan.steps]
+    whole, peak = [], 0.0
     for _ in range(repeats):
+        peak = max(peak, multiply_adds_a_second(plan.dtype))
+        spent = [0.0] * len(plan.steps)
+        begun = time.perf_counter()
         workspace = plan.workspace()
         try:
             workspace.prepare(xs)
-            spent = [0.0] * len(plan.steps)
             for at, (kernel, args) in zip(workspace.steps, workspace.calls, strict=True):
-                begun = time.perf_counter()
+                before = time.perf_counter()
                 kernel(*args)
-                spent[at] += time.perf_counter() - begun
+                spent[at] += time.perf_counter() - before
+            workspace.results(xs)
         finally:
             plan.give_back(workspace)
+        whole.append(time.perf_counter() - begun)
         for at, seconds in enumerate(spent):
             times[at].append(seconds)
-    return times
-
-
-def _whole(model: FrozenModel, xs: Sequence[np.ndarray], repeats: int) -> float:
-    times = []
-    for _ in range(repeats):
-        begun = time.perf_counter()
-        model(*xs)
-        times.append(time.perf_counter() - begun)
-    return statistics.median(times)
+    return times, whole, peak
 
 
 def _explained(planned: StepPlan, seconds: float, total: float, peak: float) -> StepTime:
@@ -166,13 +161,10 @@ def _explained(planned: StepPlan, seconds: float, total: float, peak: float) -> 
 
 
 def multiply_adds_a_second(dtype: np.dtype[Any]) -> float:
-    """Return how many multiply-adds a second the machine does at most, on as many threads as calls use now."""
+    """Return how many multiply-adds a second the machine does, on registers alone and as many threads as calls use now."""
     kernels, threads = _kernels.modules[dtype], get_num_threads()
     lanes = kernels.describe()["vector_bytes"] // dtype.itemsize
     y = np.zeros((threads, CHAINS * lanes), dtype)
-    best = float("inf")
-    for _ in range(7):
-        begun = time.perf_counter()
-        kernels.multiply_add_peak(y, ROUNDS, threads)
-        best = min(best, time.perf_counter() - begun)
-    return y.size * ROUNDS / best
+    begun = time.perf_counter()
+    kernels.multiply_add_peak(y, ROUNDS, threads)
+    return y.size * ROUNDS / (time.perf_counter() - begun)
