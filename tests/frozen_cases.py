@@ -9,8 +9,18 @@ import numpy as np
 from fastconv.frozen import FrozenModel
 from fastconv.model import Model
 
-#: Networks for images of 20 x 20 pixels that are built in no time.
-SMALL_NETWORKS = ["cnn-small", "lenet", "mobilenet-small", "resnet20", "vgg-small"]
+#: The built-in networks for small images, and some of each other family: those of VGG are hundreds of MB of the same layers.
+SMALL = ("cnn-small", "lenet", "vgg-small", "resnet20", "mobilenet-small")
+PUBLISHED = {
+    "resnet18": 33,
+    "resnet50": 33,
+    "mobilenet_v2": 33,
+    "mobilenet_v3_small": 33,
+    "efficientnet_b0": 33,
+    "densenet121": 32,
+    "squeezenet1_1": 33,
+    "unet": 32,
+}
 
 #: The largest difference over the largest output.
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}

@@ -14,6 +14,7 @@ from fastconv.layers.base import Layer
 
 _PLAIN: dict[type[Layer], str] = {
     L.ReLU: "relu",
+    L.ReLU6: "relu6",
     L.SiLU: "silu",
     L.HardSwish: "hard_swish",
     L.HardSigmoid: "hard_sigmoid",

@@ -14,7 +14,6 @@ from fastconv import _kernels
 from fastconv.frozen.plan import Plan, StepPlan
 from fastconv.geometry import positive
 from fastconv.layers.checks import with_batch
-from fastconv.layers.symbol import Shape
 from fastconv.threads import get_num_threads
 
 if TYPE_CHECKING:
@@ -95,12 +94,15 @@ class Explanation(NamedTuple):
         draw(self, path)
 
 
-def explain(model: FrozenModel, shapes: Sequence[Shape], batch: int, repeats: int) -> Explanation:
-    """Return the explanation of a frozen model for inputs of `shapes` (without the batch); see `FrozenModel.explain`."""
+def explain(model: FrozenModel, inputs: Sequence[Any], batch: int, repeats: int) -> Explanation:
+    """Return the explanation of a frozen model for arrays or shapes of its inputs; see `FrozenModel.explain`."""
     batch, repeats = positive(batch, "batch"), positive(repeats, "repeats")
     rng = np.random.default_rng(0)
-    xs = [rng.standard_normal((batch, *shape)).astype(model.dtype) for shape in shapes]
-    model(*xs)  # checks the shapes
+    given = [
+        each if isinstance(each, np.ndarray) else rng.standard_normal((batch, *each)).astype(model.dtype)
+        for each in inputs
+    ]
+    xs = model.checked(given)
     plan = model._plan([x.shape for x in xs])
     times, whole, peak = _measured(plan, xs, repeats)
     steps = [step for step in plan.steps if not step.step.operation.is_view]

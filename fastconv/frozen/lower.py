@@ -201,6 +201,7 @@ RULES: dict[type[Layer], Rule] = {
     L.GroupNorm: _group_norm,
     L.Softmax: lambda layer, shape, constant: [ops.Softmax()],
     L.Dropout: lambda layer, shape, constant: [ops.Identity()],
+    L.StochasticDepth: lambda layer, shape, constant: [ops.Identity()],
     L.Flatten: lambda layer, shape, constant: [ops.Reshape((-1,))],
     L.Reshape: lambda layer, shape, constant: [ops.Reshape(layer.shape)],
     L.ZeroPad: _pad,

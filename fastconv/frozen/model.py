@@ -99,7 +99,7 @@ class FrozenModel:
 
         Raises `TypeError` and `ValueError` for inputs that the model does not take, as the model does.
         """
-        ready = [x if self._fits(x) else self._checked(at, x) for at, x in enumerate(xs)]
+        ready = self.checked(xs)
         results = self._plan([x.shape for x in ready]).run(ready)
         return tuple(results) if len(results) > 1 else results[0]
 
@@ -118,20 +118,22 @@ class FrozenModel:
 
         save_frozen(self, path)
 
-    def explain(self, *shapes: Sequence[int], batch: int = 1, repeats: int = 20) -> Explanation:
+    def explain(self, *inputs: Any, batch: int = 1, repeats: int = 20) -> Explanation:
         """Return what each step does, which layers became part of it, and how long it takes.
 
         Parameters
         ----------
-        shapes : tuple of int, one for each input
-            Without the batch axis; those that the model was built for where left out.
+        inputs : tuples of int or arrays, one for each input
+            Shapes without the batch axis, for random numbers, or what to call the model with. Where left out, the shapes that
+            the model was built for.
         batch : int
+            Of the random numbers.
         repeats : int
             Calls to time; of each step the median counts.
         """
         from fastconv.frozen.explanation import explain
 
-        return explain(self, [tuple(shape) for shape in shapes] or list(self.input_shapes), batch, repeats)
+        return explain(self, inputs or self.input_shapes, batch, repeats)
 
     def arena_bytes(self, *shapes: Sequence[int], batch: int = 1) -> int:
         """Return the bytes that all values between the steps take together during one call, for inputs of these shapes."""
@@ -144,8 +146,13 @@ class FrozenModel:
         arrays = {id(array): array.nbytes for step in self.program.steps for array in constants(step.operation)}
         return sum(arrays.values())
 
-    def _fits(self, x: Any) -> bool:
-        return type(x) is np.ndarray and x.dtype is self.dtype and x.flags.c_contiguous
+    def checked(self, xs: Sequence[Any]) -> list[np.ndarray]:
+        """Return inputs as a plan takes them; raises what a call raises for those that are no arrays or of another dtype."""
+        dtype = self.dtype
+        return [
+            x if type(x) is np.ndarray and x.dtype is dtype and x.flags.c_contiguous else self._checked(at, x)
+            for at, x in enumerate(xs)
+        ]
 
     def _plan(self, shapes: Sequence[Shape]) -> Plan:
         key = (*shapes, is_exact(), _kernels.isa)
@@ -190,6 +197,9 @@ class FrozenModel:
                 )
         if len({shape[0] for shape in shapes}) > 1:
             raise ValueError(f"the inputs must have one batch size, got shapes {', '.join(map(str, shapes))}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_plans": {}}  # copies and other processes plan for themselves
 
     def __repr__(self) -> str:
         inputs = ", ".join(map(with_batch, self.input_shapes))

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from fastconv.functional.activation import CHEAP, DEAR
 
+#: Activations that wait for memory, not for their arithmetic.
+_CHEAP = {"relu", "relu6", "leaky_relu", "prelu", "hard_swish", "hard_sigmoid"}
+
 
 class View(NamedTuple):
     """An array to come: the number of a value, and the shape in which a call takes it."""
@@ -54,7 +57,7 @@ class Activation(NamedTuple):
     @property
     def cost(self) -> int:
         """What a number counts in multiply-adds where threads share them."""
-        return CHEAP if self.name in ("relu", "leaky_relu", "hard_swish", "hard_sigmoid", "prelu") else DEAR
+        return CHEAP if self.name in _CHEAP else DEAR
 
 
 def activate(kernels: Any, activation: Activation, x: View, y: View) -> list[Call]:

@@ -98,6 +98,25 @@ def test_other_sizes_and_bad_arguments():
         frozen.explain(repeats=0)
 
 
+def test_inputs_that_are_integers():
+    class Table(L.Layer):
+        traits = L.Traits(integers=True)
+
+        def build(self, shape, rng):
+            self.params["table"] = np.ones((5, 3), np.float32)
+
+        def output_shape(self, shape):
+            return (*shape, 3)
+
+        def forward(self, ctx, x):
+            return self.params["table"][x], lambda dy: (None, {"table": dy.sum(axis=(0, 1))[None] + np.zeros((5, 3))})
+
+    model = Sequential([Table(), L.Linear(2)], input_shape=(4,)).build()
+    frozen, x = fastconv.freeze(model), np.zeros((3, 4), np.int64)
+    np.testing.assert_allclose(frozen(x), model(x), rtol=1e-6)
+    assert [step.operation for step in frozen.explain(x, repeats=1).steps] == ["layer", "linear"]
+
+
 def test_a_model_without_steps():
     explanation = fastconv.freeze(Sequential([L.Dropout()], input_shape=(3,)).build()).explain(repeats=1)
     assert explanation.steps == ()

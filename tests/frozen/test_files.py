@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from frozen_cases import SMALL_NETWORKS, inputs, trained
+from frozen_cases import SMALL, inputs, trained
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,7 +43,7 @@ def path(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("name", SMALL_NETWORKS)
+@pytest.mark.parametrize("name", SMALL)
 def test_the_same_bits_come_back(name, dtype, path):
     frozen = fastconv.freeze(trained(networks.create(name, (20, 20, 3), 10).astype(dtype)))
     frozen.save(path)

@@ -8,14 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from frozen_cases import SMALL_NETWORKS, inputs, trained
+from frozen_cases import SMALL, inputs, trained
 from programs import run_program
 
 import fastconv
 from fastconv import networks
 
 
-@pytest.mark.parametrize("name", SMALL_NETWORKS)
+@pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_bits_do_not_depend_on_the_number_of_threads(isa, threads, name, dtype):
     frozen = fastconv.freeze(trained(networks.create(name, (20, 20, 3), 10).astype(dtype)))

@@ -26,6 +26,7 @@ SHAPE = (6, 6, 4)
 
 ACTIVATIONS = [
     L.ReLU(),
+    L.ReLU6(),
     L.LeakyReLU(0.2),
     L.PReLU(),
     L.ELU(0.7),
@@ -76,7 +77,7 @@ def branches(connect, shape=SHAPE):
 
 
 def test_what_does_nothing_in_evaluation_is_gone():
-    model = chain(L.Dropout(), L.ReLU(), L.Dropout(), L.Add())
+    model = chain(L.Dropout(), L.ReLU(), L.StochasticDepth(), L.Add())
     assert kinds(after(model, remove_identities)) == ["activate"]
     assert_equal_models(fastconv.freeze(model), model)
 

@@ -18,6 +18,7 @@ SIZES = st.sampled_from([1, 7, 8, 15, 16, 17, 31, 33, 100, 4095, 4096, 4097, 900
 
 FUNCTIONS = {
     "relu": (Activation("relu"), F.relu),
+    "relu6": (Activation("relu6"), F.relu6),
     "leaky_relu": (Activation("leaky_relu", 0.2), lambda x: F.leaky_relu(x, slope=0.2)),
     "elu": (Activation("elu", 0.7, 1.0), lambda x: F.elu(x, alpha=0.7)),
     "gelu": (Activation("gelu"), F.gelu),
