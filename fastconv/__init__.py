@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from fastconv.saving import load_model
     from fastconv.threads import get_num_threads, num_threads, set_num_threads
     from fastconv.training import SGD, Adam, AdamW, RMSprop
-    from fastconv.weights import load_torch_weights, torch_state_dict
+    from fastconv.weights import load_keras_weights, load_torch_weights, torch_state_dict
 
 #: Public name -> the module that has it, imported when the name is first asked for.
 _HOMES = {
@@ -56,6 +56,7 @@ _HOMES = {
     "get_include": "config",
     "get_num_threads": "threads",
     "load_frozen": "frozen",
+    "load_keras_weights": "weights",
     "load_model": "saving",
     "load_torch_weights": "weights",
     "num_threads": "threads",
@@ -99,6 +100,7 @@ __all__ = [
     "get_num_threads",
     "layers",
     "load_frozen",
+    "load_keras_weights",
     "load_model",
     "load_torch_weights",
     "networks",

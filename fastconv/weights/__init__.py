@@ -9,7 +9,8 @@
 (3, 2)
 """
 
+from fastconv.weights.keras import load_keras_weights
 from fastconv.weights.match import Unfit, WeightsError
 from fastconv.weights.pytorch import load_torch_weights, torch_state_dict
 
-__all__ = ["Unfit", "WeightsError", "load_torch_weights", "torch_state_dict"]
+__all__ = ["Unfit", "WeightsError", "load_keras_weights", "load_torch_weights", "torch_state_dict"]

@@ -50,8 +50,10 @@ class WeightsError(ValueError):
         self.missing, self.unexpected, self.misshaped = unfit or Unfit()
 
 
-def fit(slots: Mapping[str, Slot], given: Mapping[str, np.ndarray], *, strict: bool, hint: str = "") -> Unfit:
+def fit(slots: Mapping[str, Slot], given: Mapping[str, Any], *, strict: bool, hint: str = "") -> Unfit:
     """Copy the `given` arrays into those of `slots`, by name; return what found no place.
+
+    Those in a file may be read when they are asked for: here that is when their shapes are right.
 
     Raises `WeightsError`, with `hint` at its end, before anything is changed: where `strict` and not everything fits, and where
     nothing fits at all.
@@ -73,10 +75,10 @@ def fit(slots: Mapping[str, Slot], given: Mapping[str, np.ndarray], *, strict: b
     return unfit
 
 
-def _floats(name: str, array: np.ndarray) -> np.ndarray:
+def _floats(name: str, array: Any) -> np.ndarray:
     if array.dtype.kind != "f":
         raise WeightsError(f"the array {name!r} must be of floating-point numbers, got {array.dtype}")
-    return array
+    return np.asarray(array)
 
 
 def _complaint(unfit: Unfit, details: Mapping[str, str]) -> str:
