@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import numpy as np
 
 from fastconv.graph import Graph
-from fastconv.layers.base import FLOATS, Backward, Layer, is_layer
+from fastconv.layers.base import FLOATS, Backward, Layer, arrays_of, is_layer
 from fastconv.layers.checks import with_batch
 from fastconv.layers.config import bound_arguments
 from fastconv.layers.context import Context
@@ -268,12 +268,7 @@ class Model(Layer):
         """Return the output: symbols for symbols, arrays for arrays, in evaluation mode."""
         if xs and all(isinstance(x, Symbol) for x in xs):
             return super().__call__(*xs)
-        for x in xs:
-            if not isinstance(x, np.ndarray):
-                raise TypeError(
-                    f"{self.label} takes arrays with a batch axis, or symbols made by Input, got {type(x).__name__}"
-                )
-        return self.forward(Context(input_grad=False, inference=True), *xs)[0]
+        return self.forward(Context(input_grad=False, inference=True), *arrays_of(self, xs))[0]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(str(layer.name) for layer in self._members())})"

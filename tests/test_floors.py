@@ -15,6 +15,7 @@ FLOORS = {
     "_kernels": 0,
     "version": 0,
     "accuracy": 1,
+    "arrays": 1,
     "config": 1,
     "discovery": 1,
     "geometry": 1,

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.arrays import as_array
 from fastconv.data.augment import Augmentation, Compose
 from fastconv.data.check import check_finite, check_lengths, whole
 from fastconv.data.draws import Draws
@@ -185,7 +186,7 @@ def _arrays(value: Any) -> Any:
         return tuple(_arrays(item) for item in value)
     # what is no array but can be asked for rows, such as a folder of images, is left where it is
     lazy = hasattr(value, "shape") and isinstance(getattr(value, "dtype", None), np.dtype)
-    return value if value is None or lazy else np.asarray(value)
+    return value if value is None or lazy else as_array(value, "the data")
 
 
 def counted(y: Any) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv import _kernels
+from fastconv.arrays import as_array
 from fastconv.geometry import integer
 
 if TYPE_CHECKING:
@@ -18,25 +19,11 @@ if TYPE_CHECKING:
 FLOATS = FLOAT32, FLOAT64 = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-def as_array(value: Any, name: str) -> NDArray[Any]:
-    """Return `value` as a plain array; raise `ValueError` for masked values and for nested lists of several lengths."""
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name} must be an array: {error}") from None
-    if np.ma.is_masked(value):
-        raise ValueError(
-            f"{name} must have no masked values, got {np.ma.count_masked(value)} of {array.size} masked: "
-            "a plain array has no mask, fill them first (numpy.ma.filled)"
-        )
-    return array
-
-
 def float_array(value: Any, name: str, *, like: np.ndarray | None = None, like_name: str = "x") -> NDArray[Any]:
     """Return `value` as a C contiguous float32 or float64 array, copied only where its order in memory is another.
 
     Raises `TypeError` for another dtype (naming `name`) and, given an array `like`, for a dtype that differs from its;
-    `ValueError` as `as_array` does.
+    `ValueError` as `fastconv.arrays.as_array` does, which takes arrays of other libraries too.
     """
     if type(value) is np.ndarray:  # nearly every call: nothing to convert, and a tiny layer is done sooner than checked
         found = value.dtype

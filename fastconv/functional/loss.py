@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastconv._kernels._memory import empty
-from fastconv.functional._validate import as_array, float_array, kernels_for, real_number, require_shape
+from fastconv.arrays import as_array
+from fastconv.functional._validate import float_array, kernels_for, real_number, require_shape
 from fastconv.geometry import integer
 from fastconv.threads import threads_for
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from fastconv.arrays import as_array, is_foreign
 from fastconv.layers.config import bound_arguments, layers_in
 from fastconv.layers.context import Context
 from fastconv.layers.symbol import Node, Shape, Symbol, several
@@ -225,17 +226,13 @@ class Layer:
         """Return the output: symbols for symbols, arrays for arrays.
 
         On symbols it adds a node to the model that is being described. On arrays it computes in evaluation mode; a layer
-        that is not built yet builds itself for these arrays, with ``numpy.random.default_rng(0)``.
+        that is not built yet builds itself for these arrays, with ``numpy.random.default_rng(0)``. Tensors of other libraries
+        are taken as arrays, uncopied where they lie in this machine's memory.
         """
         symbolic = [isinstance(x, Symbol) for x in xs]
         if xs and all(symbolic):
             return connect(self, xs)
-        for x in xs:
-            if not isinstance(x, np.ndarray):
-                raise TypeError(
-                    f"{self.label} takes arrays with a batch axis, or symbols made by Input, "
-                    f"got {', '.join(type(x).__name__ for x in xs)}"
-                )
+        xs = arrays_of(self, xs)
         ensure_built(self, [x.shape[1:] for x in xs], np.random.default_rng(0))
         return run(self, Context(input_grad=False, inference=True), xs)[0]
 
@@ -276,6 +273,19 @@ registry.check = check_api_version
 def is_layer(value: Any) -> bool:
     """Return whether `value` is a layer."""
     return isinstance(value, Layer)
+
+
+def arrays_of(layer: Layer, xs: tuple[Any, ...]) -> tuple[np.ndarray, ...]:
+    """Return the inputs of a call as arrays; raise `TypeError`, naming the layer, for what is none."""
+    if all(isinstance(x, np.ndarray) for x in xs):
+        return xs
+    for x in xs:
+        if isinstance(x, Symbol) or not (isinstance(x, np.ndarray) or is_foreign(x)):
+            raise TypeError(
+                f"{layer.label} takes arrays with a batch axis, or symbols made by Input, "
+                f"got {', '.join(type(x).__name__ for x in xs)}"
+            )
+    return tuple(as_array(x, f"the input of {layer.label}") for x in xs)
 
 
 def connect(layer: Layer, inputs: Sequence[Symbol]) -> Any:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.arrays import as_array
 from fastconv.data.batches import Batches, as_floats, counted, named
 from fastconv.data.check import DataError
-from fastconv.functional._validate import as_array
 from fastconv.layers.context import Context
 from fastconv.model import Model
 from fastconv.training.losses import Loss, get_loss
