@@ -11,9 +11,11 @@ Where is what:
 ``tile.pxi``         the register tile, where every multiply-add of a convolution or a linear layer happens
 ``window.pxi``       windows of an array packed as rows of a matrix, a block at a time
 ``product.pxi``      blocks of an implicit matrix product, and of the gradient of its right operand
+``winograd_points.pxi``
+                     Winograd's minimal filtering along one axis: inputs and weights to their values at points, and back
 ``winograd_tiles.pxi``
-                     Winograd's minimal filtering: tiles, outputs and weights to their values at six points and back
-``winograd.pxi``     convolution and its adjoint as products of transformed tiles, with up to four times fewer multiplications
+                     the same for tiles of two axes: where they lie, and their transforms
+``winograd.pxi``     convolution and its adjoint as products of transformed tiles, with up to five times fewer multiplications
 ``winograd_gradient.pxi``
                      the gradient of the weight likewise
 ``scatter.pxi``      the adjoint of a convolution with few input channels: products of single pixels, added where they belong

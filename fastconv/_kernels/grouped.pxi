@@ -250,7 +250,7 @@ cdef void grouped_block(const Grouped *g, Grid grid, Py_ssize_t block, real *scr
             elif copied:
                 if column == 0 or i == 0:
                     copy_pixels(&windows, rows, copies)
-                rows_by_panel(rows, cols, copies, b, product_depth(&g.p), start, g.p.y + first, out)
+                rows_by_panel(rows, cols, copies, b, product_depth(&g.p), start, False, g.p.y + first, out)
             else:
                 windows_by_panel(rows, cols, &windows, 0, b, row_width(g, cols), start, g.p.y + first, out)
         m += rows

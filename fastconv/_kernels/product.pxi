@@ -139,7 +139,7 @@ cdef inline void strip_by_panel(
     if p.in_place:
         windows_by_panel(rows, cols, windows, first, b, b_k, start, y, out)
     else:
-        rows_by_panel(rows, cols, packed + first * DEPTH_LD, b, depth, start, y, out)
+        rows_by_panel(rows, cols, packed + first * DEPTH_LD, b, depth, start, False, y, out)
 
 
 cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratch) noexcept nogil:

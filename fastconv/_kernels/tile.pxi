@@ -61,9 +61,9 @@ cdef inline void multiply_steps(
 
 cdef inline void accumulate(
     const int form, const int rows, const int vecs, const Left *left, Py_ssize_t first, Py_ssize_t depth,
-    const real *b, Py_ssize_t b_k, const real *start, real *y, const Py_ssize_t *out,
+    const real *b, Py_ssize_t b_k, const real *start, bint add, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
-    """y[out[i] + j] = (start[j] or y[out[i] + j]) + sum_k left[first + i, k] * b[k * b_k + j].
+    """y[out[i] + j] = (start[j] or y[out[i] + j]) + sum_k left[first + i, k] * b[k * b_k + j]; `add` y to that afterwards.
 
     `form`, `rows` and `vecs` (at most TILE_M and TILE_V) are constants where it is called, so that the compiler
     unrolls the tile and keeps it in registers. The order of the sum is that of k, whatever the tile.
@@ -118,6 +118,10 @@ cdef inline void accumulate(
         for k in range(depth):
             multiply(rows, vecs, acc, b, left.at[k] + first, NULL, 1, 0)
             b += b_k
+    if add:
+        for i in range(rows):
+            for j in range(vecs):
+                acc[i * TILE_V + j] = acc[i * TILE_V + j] + (<vec *> (y + out[i] + j * LANES))[0]
     for i in range(rows):
         for j in range(vecs):
             (<vec *> (y + out[i] + j * LANES))[0] = acc[i * TILE_V + j]
@@ -125,28 +129,28 @@ cdef inline void accumulate(
 
 cdef inline Py_ssize_t accumulate_rows(
     const int form, const int vecs, Py_ssize_t rows, const Left *left, Py_ssize_t first, Py_ssize_t depth,
-    const real *b, Py_ssize_t b_k, const real *start, real *y, const Py_ssize_t *out,
+    const real *b, Py_ssize_t b_k, const real *start, bint add, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
     """Run the highest tile that `rows` fills (heights TILE_M, a half, a quarter, 2, 1) and return its height."""
     if rows >= TILE_M:
-        accumulate(form, TILE_M, vecs, left, first, depth, b, b_k, start, y, out)
+        accumulate(form, TILE_M, vecs, left, first, depth, b, b_k, start, add, y, out)
         return TILE_M
     if rows >= TILE_M // 2:
-        accumulate(form, TILE_M // 2, vecs, left, first, depth, b, b_k, start, y, out)
+        accumulate(form, TILE_M // 2, vecs, left, first, depth, b, b_k, start, add, y, out)
         return TILE_M // 2
     if rows >= TILE_M // 4 and TILE_M // 4 > 2:
-        accumulate(form, TILE_M // 4, vecs, left, first, depth, b, b_k, start, y, out)
+        accumulate(form, TILE_M // 4, vecs, left, first, depth, b, b_k, start, add, y, out)
         return TILE_M // 4
     if rows >= 2 and TILE_M // 2 > 2:
-        accumulate(form, 2, vecs, left, first, depth, b, b_k, start, y, out)
+        accumulate(form, 2, vecs, left, first, depth, b, b_k, start, add, y, out)
         return 2
-    accumulate(form, 1, vecs, left, first, depth, b, b_k, start, y, out)
+    accumulate(form, 1, vecs, left, first, depth, b, b_k, start, add, y, out)
     return 1
 
 
 cdef inline void panel(
     const int form, const int vecs, Py_ssize_t rows, Py_ssize_t cols, const Left *left, Py_ssize_t first, Py_ssize_t depth,
-    const real *b, Py_ssize_t b_k, const real *start, real *y, const Py_ssize_t *out,
+    const real *b, Py_ssize_t b_k, const real *start, bint add, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
     """`accumulate` for any number of rows and for `cols` <= vecs * LANES columns: a narrow tile goes through a buffer."""
     cdef real edge[TILE_M * TILE_N]
@@ -159,14 +163,14 @@ cdef inline void panel(
             edge_out[r] = r * TILE_N
         zero(edge, TILE_M * TILE_N)
     while i < rows:
-        if narrow and not start:
+        if narrow and (add or not start):
             for r in range(min(rows - i, <Py_ssize_t> TILE_M)):
                 for j in range(cols):
                     edge[r * TILE_N + j] = y[out[i + r] + j]
         if not narrow:
             at = out + i
         height = accumulate_rows(
-            form, vecs, rows - i, left, first + i, depth, b, b_k, start, &edge[0] if narrow else y, at
+            form, vecs, rows - i, left, first + i, depth, b, b_k, start, add, &edge[0] if narrow else y, at
         )
         if narrow:
             for r in range(height):
@@ -177,14 +181,14 @@ cdef inline void panel(
 
 cdef apart rows_by_panel(
     Py_ssize_t rows, Py_ssize_t cols, const real *a, const real *b, Py_ssize_t depth,
-    const real *start, real *y, const Py_ssize_t *out,
+    const real *start, bint add, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
-    """y (rows x cols) += a (rows x depth, packed) @ b (depth x cols, a packed panel)."""
+    """y (rows x cols) += a (rows x depth, packed) @ b (depth x cols, a packed panel); `add`: a sum of its own is added to y."""
     cdef Left left = Left(a, NULL, 0, 0, NULL, 0, NULL)
     if cols > LANES:
-        panel(ROWS_PACKED, TILE_V, rows, cols, &left, 0, depth, b, TILE_N, start, y, out)
+        panel(ROWS_PACKED, TILE_V, rows, cols, &left, 0, depth, b, TILE_N, start, add, y, out)
     else:
-        panel(ROWS_PACKED, 1, rows, cols, &left, 0, depth, b, LANES, start, y, out)
+        panel(ROWS_PACKED, 1, rows, cols, &left, 0, depth, b, LANES, start, add, y, out)
 
 
 cdef apart columns_by_panel(
@@ -194,9 +198,9 @@ cdef apart columns_by_panel(
     """y (rows x cols) += a.T @ b: `a` is (depth x rows, packed)."""
     cdef Left left = Left(a, NULL, 0, 0, NULL, 0, NULL)
     if cols > LANES:
-        panel(COLUMNS_PACKED, TILE_V, rows, cols, &left, 0, depth, b, TILE_N, start, y, out)
+        panel(COLUMNS_PACKED, TILE_V, rows, cols, &left, 0, depth, b, TILE_N, start, False, y, out)
     else:
-        panel(COLUMNS_PACKED, 1, rows, cols, &left, 0, depth, b, LANES, start, y, out)
+        panel(COLUMNS_PACKED, 1, rows, cols, &left, 0, depth, b, LANES, start, False, y, out)
 
 
 cdef apart windows_by_panel(
@@ -205,16 +209,16 @@ cdef apart windows_by_panel(
 ) noexcept nogil:
     """y (rows x cols) += windows (by their addresses, from the first) @ b (rows of it b_k apart)."""
     if cols > LANES:
-        panel(ROWS_AT, TILE_V, rows, cols, windows, first, 0, b, b_k, start, y, out)
+        panel(ROWS_AT, TILE_V, rows, cols, windows, first, 0, b, b_k, start, False, y, out)
     else:
-        panel(ROWS_AT, 1, rows, cols, windows, first, 0, b, b_k, start, y, out)
+        panel(ROWS_AT, 1, rows, cols, windows, first, 0, b, b_k, start, False, y, out)
 
 
 cdef apart spread_by_panel(
     Py_ssize_t rows, Py_ssize_t cols, const Left *windows, const real *b, const real *start, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
     """y (rows x cols <= LANES) += windows @ b, where each lane has its own of the elements of a run."""
-    panel(ROWS_SPREAD, 1, rows, cols, windows, 0, 0, b, LANES, start, y, out)
+    panel(ROWS_SPREAD, 1, rows, cols, windows, 0, 0, b, LANES, start, False, y, out)
 
 
 cdef apart pixels_by_panel(
@@ -223,6 +227,6 @@ cdef apart pixels_by_panel(
 ) noexcept nogil:
     """y (rows x cols) += a.T @ b: row k of `a` (depth x rows) is at windows.at[k]."""
     if cols > LANES:
-        panel(COLUMNS_AT, TILE_V, rows, cols, windows, 0, depth, b, b_k, start, y, out)
+        panel(COLUMNS_AT, TILE_V, rows, cols, windows, 0, depth, b, b_k, start, False, y, out)
     else:
-        panel(COLUMNS_AT, 1, rows, cols, windows, 0, depth, b, b_k, start, y, out)
+        panel(COLUMNS_AT, 1, rows, cols, windows, 0, depth, b, b_k, start, False, y, out)

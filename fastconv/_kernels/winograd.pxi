@@ -1,13 +1,17 @@
 # Convolution by Winograd's algorithm, forward and backward to the input: transformed tiles (winograd_tiles.pxi) times transformed
-# weights, a panel of columns at a time, whose products are transformed back while the second-level cache has them. Many tiles:
-# weights first, then each thread takes blocks of tiles that stay in its caches. Few tiles: tiles first, then each thread takes
-# panels, and transforms the weights that it alone needs. Both sum in the same order.
+# weights, a panel of columns at a time, whose products are transformed back while the second-level cache has them. Few weights:
+# they are transformed first, then each thread takes blocks of tiles that stay in its caches. Many: as many tiles as the cache of
+# the last level holds are transformed first, then each thread takes panels, and transforms the weights that it alone needs.
+# Both sum in the same order.
 
 
 cdef enum:
     CACHE_BYTES = 1 << 20   # a block of transformed tiles, its products and a panel of weights: the second-level cache
-    WEIGHT_BYTES = 6 << 20  # transformed weights of one pass over the image, shared by all threads
-    FEW_BYTES = 6 << 20     # so much V are few tiles
+    WEIGHT_BYTES = 6 << 20  # transformed weights that all threads share
+    FEW_BYTES = 3 << 19     # so much U is transformed by each thread for itself, where tiles are few
+    TILE_BYTES = 11 << 19   # transformed tiles that all threads share
+    SUM_DEPTH = DEPTH // 2  # channels of a part, and with nine points: sums of a part begin at zero, which keeps them short
+    SUM_DEPTH_NINE = 48
 
 
 cdef inline Py_ssize_t panel_first(const Winograd *g, Py_ssize_t panel) noexcept nogil:
@@ -25,10 +29,9 @@ cdef inline Py_ssize_t product_items(const Winograd *g) noexcept nogil:
 
 
 cdef inline void multiply_part(
-    const Winograd *g, Py_ssize_t part, Py_ssize_t rows, Py_ssize_t cols, const real *v, Py_ssize_t v_part, const real *u,
-    const real *zeros, real *m,
+    const Winograd *g, Py_ssize_t part, Py_ssize_t rows, Py_ssize_t cols, const real *v, const real *u, const real *zeros, real *m
 ) noexcept nogil:
-    """M = or += V U over one part of the channels, V's part v_part, for `rows` tiles and a panel of `cols` columns."""
+    """M = or += V U over one part of the channels, for `rows` tiles and a panel of `cols` columns."""
     cdef Py_ssize_t position = rows * TILE_N + LANES, depth = part_depth(g, part), i, k
     cdef Py_ssize_t out[STRIP]
     for i in range(STRIP):
@@ -37,8 +40,8 @@ cdef inline void multiply_part(
         i = 0
         while i < rows:
             rows_by_panel(
-                min(rows - i, <Py_ssize_t> STRIP), panel_width(cols), v + packed_inputs(g, v_part, k) + i * DEPTH_LD,
-                u + k * panel_items(g.step), depth, zeros if part == 0 else NULL, m + k * position + i * TILE_N, out,
+                min(rows - i, <Py_ssize_t> STRIP), panel_width(cols), v + packed_inputs(g, part, k) + i * DEPTH_LD,
+                u + k * panel_items(g.step), depth, zeros, part > 0, m + k * position + i * TILE_N, out,
             )
             i += STRIP
 
@@ -47,62 +50,52 @@ cdef void block_of_tiles(
     const Winograd *g, Py_ssize_t first, Py_ssize_t count, Py_ssize_t panel, Py_ssize_t panels, const real *u, const real *zeros,
     real *v,
 ) noexcept nogil:
-    """Some panels, whose U is given, of a block of tiles: one part of the channels after the other."""
-    cdef real *products = v + input_items(g, 1)
-    cdef real *m
+    """Some panels of a block of tiles, from U of all panels."""
+    cdef real *m = v + input_items(g, g.parts)
     cdef Py_ssize_t i, part
-    for part in range(g.parts):
-        transform_inputs(g, part, 1, first, count, v)
-        for i in range(panels):
-            m = products + (i * product_items(g) if g.parts > 1 else 0)
-            multiply_part(g, part, count, panel_cols(g, panel + i), v, 0, u + packed_weights(g, i, part), zeros, m)
-            if part == g.parts - 1:
-                transform_outputs(
-                    g, first, count, panel_first(g, panel + i), panel_cols(g, panel + i), m, count * TILE_N + LANES
-                )
+    transform_inputs(g, 0, g.parts, first, count, v)
+    for i in range(panel, panel + panels):
+        for part in range(g.parts):
+            multiply_part(g, part, count, panel_cols(g, i), v, u + packed_weights(g, i, part), zeros, m)
+        transform_outputs(g, first, count, panel_first(g, i), panel_cols(g, i), m, count * TILE_N + LANES)
 
 
 cdef int by_tiles(Winograd *g, Py_ssize_t panels, int threads) noexcept nogil:
-    """Many tiles: the weights of some panels are transformed for all threads, then each takes blocks of tiles."""
-    cdef Py_ssize_t u_items = packed_weights(g, 1, 0), zeros = own_lines(TILE_N), items = sizeof(real)
-    cdef Py_ssize_t passes = ceil_div(panels, max(WEIGHT_BYTES // (u_items * items), <Py_ssize_t> 1))
-    cdef Py_ssize_t most = ceil_div(panels, passes), groups = ceil_div(g.step, LANES), blocks, parts, each, first, many, task
+    """Few weights: they are transformed for all threads, then each takes blocks of tiles."""
+    cdef Py_ssize_t u_items = own_lines(packed_weights(g, panels, 0)), zeros = own_lines(TILE_N), items = sizeof(real)
+    cdef Py_ssize_t groups = ceil_div(g.step, LANES), blocks, parts, each, task
     cdef real *scratch
     cdef real *u
-    each = ceil_div(g.positions, g.abreast) * DEPTH_LD + g.positions * TILE_N
-    blocks = max((CACHE_BYTES // items - u_items // g.parts) // each // TILE_M, <Py_ssize_t> 1) * TILE_M
+    each = ceil_div(g.positions * g.parts, g.abreast) * DEPTH_LD + g.positions * TILE_N
+    blocks = max((CACHE_BYTES // items - packed_weights(g, 0, 1)) // each // TILE_M, <Py_ssize_t> 1) * TILE_M
     blocks = min(round_up(ceil_div(g.tiles, blocks), threads), ceil_div(g.tiles, TILE_M // 2))
     g.rows = ceil_div(g.tiles, blocks)
     blocks = ceil_div(g.tiles, g.rows)
-    parts = min(ceil_div(threads, blocks), most)  # of the panels of a pass, where tiles are too few for the threads
-    each = input_items(g, 1) + product_items(g) * (most if g.parts > 1 else 1)
-    scratch = new_scratch(zeros + most * own_lines(u_items) + threads * each, 1)
+    parts = min(ceil_div(threads, blocks), panels)  # of the panels, where tiles are too few for the threads
+    each = input_items(g, g.parts) + product_items(g)
+    scratch = new_scratch(zeros + u_items + threads * each, 1)
     if scratch == NULL:
         return -1
     zero(scratch, zeros)
     u = scratch + zeros
-    first = 0
-    while first < panels:
-        many = min(most, panels - first)
-        for task in prange(many * g.parts * groups, schedule="dynamic", num_threads=threads):
-            transform_weights(
-                g, panel_first(g, first + task // groups // g.parts), panel_cols(g, first + task // groups // g.parts),
-                task // groups % g.parts, task % groups * LANES,
-                u + packed_weights(g, task // groups // g.parts, task // groups % g.parts),
-            )
-        for task in prange(blocks * parts, schedule="dynamic", num_threads=threads):
-            block_of_tiles(
-                g, task // parts * g.rows, min(g.rows, g.tiles - task // parts * g.rows), first + many * (task % parts) // parts,
-                many * (task % parts + 1) // parts - many * (task % parts) // parts,
-                u + many * (task % parts) // parts * u_items, scratch, u + most * own_lines(u_items) + threadid() * each,
-            )
-        first += many
+    for task in prange(panels * g.parts * groups, schedule="dynamic", num_threads=threads):
+        transform_weights(
+            g, panel_first(g, task // groups // g.parts), panel_cols(g, task // groups // g.parts), task // groups % g.parts,
+            task % groups * LANES, u + packed_weights(g, task // groups // g.parts, task // groups % g.parts),
+        )
+    for task in prange(blocks * parts, schedule="dynamic", num_threads=threads):
+        block_of_tiles(
+            g, task // parts * g.rows, min(g.rows, g.tiles - task // parts * g.rows), panels * (task % parts) // parts,
+            panels * (task % parts + 1) // parts - panels * (task % parts) // parts, u, scratch, u + u_items + threadid() * each,
+        )
     free(scratch)
     return 0
 
 
-cdef void panel_of_tiles(const Winograd *g, Py_ssize_t panel, const real *v, const real *zeros, real *u) noexcept nogil:
-    """One panel of all tiles, whose V is given: U of one part after the other stays in the second-level cache."""
+cdef void panel_of_tiles(
+    const Winograd *g, Py_ssize_t panel, Py_ssize_t first, Py_ssize_t count, const real *v, const real *zeros, real *u
+) noexcept nogil:
+    """One panel of tiles whose V is given: U of one part after the other stays in the second-level cache."""
     cdef Py_ssize_t col = panel_first(g, panel), cols = panel_cols(g, panel), part, c
     cdef real *m = u + own_lines(packed_weights(g, 0, 1))
     for part in range(g.parts):
@@ -110,25 +103,29 @@ cdef void panel_of_tiles(const Winograd *g, Py_ssize_t panel, const real *v, con
         while c < g.step:
             transform_weights(g, col, cols, part, c, u)
             c += LANES
-        multiply_part(g, part, g.tiles, cols, v, part, u, zeros, m)
-    transform_outputs(g, 0, g.tiles, col, cols, m, g.tiles * TILE_N + LANES)
+        multiply_part(g, part, count, cols, v, u, zeros, m)
+    transform_outputs(g, first, count, col, cols, m, count * TILE_N + LANES)
 
 
 cdef int by_panels(Winograd *g, Py_ssize_t panels, int threads) noexcept nogil:
-    """Few tiles: all of them are transformed once, then each thread takes panels and transforms their weights."""
-    cdef Py_ssize_t zeros = own_lines(TILE_N), v_items = input_items(g, g.parts), blocks = ceil_div(g.tiles, TILE_M), index
+    """Many weights: a range of tiles is transformed, then each thread takes panels and transforms their weights."""
+    cdef Py_ssize_t zeros = own_lines(TILE_N), v_items = input_items(g, g.parts), first = 0, count, index
     cdef Py_ssize_t each = own_lines(packed_weights(g, 0, 1)) + product_items(g)
     cdef real *scratch = new_scratch(zeros + v_items + threads * each, 1)
     cdef real *v = scratch + zeros
     if scratch == NULL:
         return -1
     zero(scratch, zeros)
-    for index in prange(blocks, schedule="dynamic", num_threads=threads):
-        transform_inputs(
-            g, 0, g.parts, index * TILE_M, min(g.tiles - index * TILE_M, <Py_ssize_t> TILE_M), v + index * TILE_M * DEPTH_LD
-        )
-    for index in prange(panels, schedule="dynamic", num_threads=threads):
-        panel_of_tiles(g, index, v, scratch, v + v_items + threadid() * each)
+    while first < g.tiles:
+        count = min(g.rows, g.tiles - first)
+        for index in prange(ceil_div(count, TILE_M), schedule="dynamic", num_threads=threads):
+            transform_inputs(
+                g, 0, g.parts, first + index * TILE_M, min(count - index * TILE_M, <Py_ssize_t> TILE_M),
+                v + index * TILE_M * DEPTH_LD,
+            )
+        for index in prange(panels, schedule="dynamic", num_threads=threads):
+            panel_of_tiles(g, index, first, count, v, scratch, v + v_items + threadid() * each)
+        first += count
     free(scratch)
     return 0
 
@@ -139,11 +136,15 @@ cdef int run_winograd(const Product *p, int out_h, int out_w, int threads) noexc
     `depth` and `cols` are at least LANES.
     """
     cdef Winograd g = winograd_grid(p, out_h, out_w)
-    cdef Py_ssize_t panels = ceil_div(p.cols, TILE_N), items = sizeof(real)
-    g.rows = g.tiles
-    cut_depth(&g, DEPTH // 2)
-    if panels >= threads and input_items(&g, g.parts) * items <= FEW_BYTES and product_items(&g) * items <= FEW_BYTES // 4 and (
-        packed_weights(&g, panels, 0) * items > FEW_BYTES // 4
-    ):
+    cdef Py_ssize_t panels = ceil_div(p.cols, TILE_N), items = sizeof(real), u_bytes, most
+    cut_depth(&g, SUM_DEPTH_NINE if out_h == 7 else SUM_DEPTH)
+    u_bytes = packed_weights(&g, panels, 0) * items
+    most = min(
+        TILE_BYTES // items // (ceil_div(g.positions * g.parts, g.abreast) * DEPTH_LD),
+        CACHE_BYTES // items // (g.positions * TILE_N),
+    )
+    most = max(most // TILE_M * TILE_M, <Py_ssize_t> (TILE_M // 2))
+    if u_bytes > WEIGHT_BYTES or (u_bytes > FEW_BYTES and panels >= threads and g.tiles <= most):
+        g.rows = min(g.tiles, round_up(ceil_div(g.tiles, ceil_div(g.tiles, most)), TILE_M // 2))
         return by_panels(&g, panels, threads)
     return by_tiles(&g, panels, threads)

@@ -75,9 +75,9 @@ cdef inline void transform_gradient(
     const int out_h, const int out_w, const real *dy, Py_ssize_t row, Py_ssize_t col, real *z, Py_ssize_t position
 ) noexcept nogil:
     """Z = A dy A^T for LANES columns of a tile: outputs `row` and `col` apart, positions `position`."""
-    cdef vec d[POINTS]
+    cdef vec d[MOST_POINTS]
     cdef vec half[MOST_POSITIONS]
-    cdef vec whole[POINTS]
+    cdef vec whole[MOST_POINTS]
     cdef Py_ssize_t r, s
     for s in range(out_w):
         for r in range(out_h):
@@ -86,12 +86,12 @@ cdef inline void transform_gradient(
             half[s] = d[0]
         else:
             gradient_points(whole, d, out_h, 1)
-            for r in range(POINTS):
+            for r in range(points_of(out_h)):
                 half[r * out_w + s] = whole[r]
     for r in range(points_of(out_h)):
         gradient_points(whole, half + r * out_w, out_w, 1)
-        for s in range(POINTS):
-            (<vec *> (z + (r * POINTS + s) * position))[0] = whole[s]
+        for s in range(points_of(out_w)):
+            (<vec *> (z + (r * points_of(out_w) + s) * position))[0] = whole[s]
 
 
 cdef inline void transform_gradients(
@@ -132,24 +132,24 @@ cdef inline void transform_taps(
     Py_ssize_t position, real *db,
 ) noexcept nogil:
     """dg = G^T dU G of depth x cols pairs of channels."""
-    cdef vec d[POINTS]
+    cdef vec d[MOST_POINTS]
     cdef vec half[MOST_POSITIONS]
     cdef vec taps[MOST_TAPS]
     cdef Py_ssize_t c, o, r, s
     for c in range(depth):
         o = 0
         while o < cols:
-            for s in range(POINTS):
+            for s in range(points_of(out_w)):
                 if out_h == 1:
                     half[s] = (<const vec *> (u + c * u_ld + o + s * position))[0]
                 else:
-                    for r in range(POINTS):
-                        d[r] = (<const vec *> (u + c * u_ld + o + (r * POINTS + s) * position))[0]
+                    for r in range(points_of(out_h)):
+                        d[r] = (<const vec *> (u + c * u_ld + o + (r * points_of(out_w) + s) * position))[0]
                     taps_of_points(taps, d, taps_of(out_h), 1)
                     for r in range(taps_of(out_h)):
-                        half[r * POINTS + s] = taps[r]
+                        half[r * points_of(out_w) + s] = taps[r]
             for r in range(taps_of(out_h)):
-                taps_of_points(taps, half + r * POINTS, taps_of(out_w), 1)
+                taps_of_points(taps, half + r * points_of(out_w), taps_of(out_w), 1)
                 for s in range(taps_of(out_w)):
                     store(db + r * g.w.p.b_h + s * g.w.p.b_w + c * g.w.p.b_k + o, taps[s], cols - o)
             o += LANES

@@ -1,94 +1,17 @@
-# Winograd's minimal filtering (Winograd 1980; Lavin and Gray 2016): a run of `outputs` neighbouring outputs of a convolution
-# with 7 - outputs taps comes from 6 products instead of outputs * taps, along each axis:
-#
-#     y = A^T [(G g) * (B^T d)]       d: 6 inputs, g: the taps; 4 outputs of 3 taps, or 2 outputs of 5
-#
-# Both sides are polynomials multiplied through their values at 6 points: 0, +-P, +-Q and infinity. P = 3/4 and Q = 3/2 are
-# exact in binary and lose a quarter of what the usual 1 and 2 lose (docs/kernels.md). In two dimensions the transforms
-# nest, and what is left of the convolution is one matrix product for each of the 36 positions of a tile:
+# Winograd's tiles: where they lie, and the transforms of winograd_points.pxi nested along two axes. What is left of the
+# convolution is one matrix product for each of the 36 or 81 positions of a tile:
 #
 #     M[k] (tiles, columns) = V[k] (tiles, depth) @ U[k] (depth, columns)
 #
 # which the register tile computes. An axis with one tap has one point. The taps along d are further columns of V. Dilation
 # interleaves images, each of which has tiles of its own.
 
-cdef extern from *:
-    """
-    enum { POINTS = 6 };
-    #define P_ ((real)0.75)
-    #define Q_ ((real)1.5)
-    #define P2 (P_ * P_)
-    #define Q2 (Q_ * Q_)
-    /* one over the product of the distances of a point to the others */
-    #define SCALE_0 (1 / (P2 * Q2))
-    #define SCALE_P (1 / (2 * P2 * (P2 - Q2)))
-    #define SCALE_Q (1 / (2 * Q2 * (Q2 - P2)))
-    """
-    const int POINTS
-    const real P_
-    const real Q_
-    const real P2
-    const real Q2
-    const real SCALE_0
-    const real SCALE_P
-    const real SCALE_Q
-
 
 cdef enum:
-    MOST_POSITIONS = 36     # POINTS * POINTS
+    MOST_POSITIONS = 81     # MOST_POINTS * MOST_POINTS
     MOST_TAPS = 25
-    RUN = 8                 # tiles of a line that are transformed together: their columns stay in the first-level cache
-    RUN_COLUMNS = 34        # (RUN - 1) * 4 + POINTS
-
-
-cdef inline void input_points(vec *v, const vec *d, const int step) noexcept nogil:
-    """v = B^T d, for six inputs `step` vectors apart: the polynomial's remainders at the points."""
-    cdef vec even_p = d[4 * step] - Q2 * d[2 * step], odd_p = d[3 * step] - Q2 * d[step]
-    cdef vec even_q = d[4 * step] - P2 * d[2 * step], odd_q = d[3 * step] - P2 * d[step]
-    v[0] = d[4 * step] - (P2 + Q2) * d[2 * step] + P2 * Q2 * d[0]
-    v[1] = even_p + P_ * odd_p
-    v[2] = even_p - P_ * odd_p
-    v[3] = even_q + Q_ * odd_q
-    v[4] = even_q - Q_ * odd_q
-    v[5] = d[5 * step] - (P2 + Q2) * d[3 * step] + P2 * Q2 * d[step]
-
-
-cdef inline void weight_points(vec *u, const vec *g, const int taps, const int step) noexcept nogil:
-    """u = G g: the values of the taps' polynomial at the points, over the products of the points' distances."""
-    cdef vec even_p = SCALE_P * g[0] + SCALE_P * P2 * g[2 * step], odd_p = SCALE_P * P_ * g[step]
-    cdef vec even_q = SCALE_Q * g[0] + SCALE_Q * Q2 * g[2 * step], odd_q = SCALE_Q * Q_ * g[step]
-    if taps == 5:
-        even_p = even_p + SCALE_P * P2 * P2 * g[4 * step]
-        odd_p = odd_p + SCALE_P * P_ * P2 * g[3 * step]
-        even_q = even_q + SCALE_Q * Q2 * Q2 * g[4 * step]
-        odd_q = odd_q + SCALE_Q * Q_ * Q2 * g[3 * step]
-    u[0] = SCALE_0 * g[0]
-    u[1] = even_p + odd_p
-    u[2] = even_p - odd_p
-    u[3] = even_q + odd_q
-    u[4] = even_q - odd_q
-    u[5] = g[(taps - 1) * step]
-
-
-cdef inline void outputs_of_points(vec *y, const vec *m, const int outputs, const int step) noexcept nogil:
-    """y = A^T m, for six products `step` vectors apart."""
-    cdef vec even_p = m[step] + m[2 * step], odd_p = m[step] - m[2 * step]
-    cdef vec even_q = m[3 * step] + m[4 * step], odd_q = m[3 * step] - m[4 * step]
-    y[0] = m[0] + even_p + even_q
-    y[1] = P_ * odd_p + Q_ * odd_q
-    if outputs == 4:
-        y[2] = P2 * even_p + Q2 * even_q
-        y[3] = P_ * P2 * odd_p + Q_ * Q2 * odd_q
-    y[outputs - 1] = y[outputs - 1] + m[5 * step]
-
-
-cdef inline int points_of(const int outputs) noexcept nogil:
-    """The points along an axis with so many outputs a tile; 1: an axis with one tap."""
-    return POINTS if outputs > 1 else 1
-
-
-cdef inline int taps_of(const int outputs) noexcept nogil:
-    return POINTS + 1 - outputs if outputs > 1 else 1
+    RUN_PIXELS = 32         # outputs of a line whose tiles are transformed together: their columns stay in the first-level cache
+    RUN_VECTORS = 270       # (28 + 2) * 9 for tiles of 7 outputs, and fewer for others
 
 
 cdef struct Winograd:
@@ -164,53 +87,52 @@ cdef inline Py_ssize_t packed_inputs(const Winograd *g, Py_ssize_t part, Py_ssiz
     return unit // g.abreast * g.rows * DEPTH_LD + unit % g.abreast * g.step
 
 
-cdef void transform_weights(
+cdef apart transform_weights(
     const Winograd *g, Py_ssize_t col_first, Py_ssize_t cols, Py_ssize_t part, Py_ssize_t first, real *u
 ) noexcept nogil:
     """U of LANES channels of a part, from its channel `first`, for the panel of `cols` columns that begins at col_first."""
-    if g.out_h == 4:
-        panel_of_weights(3, 3, g, col_first, cols, part, first, u)
+    if g.out_h == 7:
+        panel_of_weights(7, 7, g, col_first, cols, part, first, u)
+    elif g.out_h == 4:
+        panel_of_weights(4, 4, g, col_first, cols, part, first, u)
     elif g.out_h == 2:
-        panel_of_weights(5, 5, g, col_first, cols, part, first, u)
+        panel_of_weights(2, 2, g, col_first, cols, part, first, u)
     elif g.out_w == 4:
-        panel_of_weights(1, 3, g, col_first, cols, part, first, u)
+        panel_of_weights(1, 4, g, col_first, cols, part, first, u)
     else:
-        panel_of_weights(1, 5, g, col_first, cols, part, first, u)
+        panel_of_weights(1, 2, g, col_first, cols, part, first, u)
 
 
 cdef inline void panel_of_weights(
-    const int taps_h, const int taps_w, const Winograd *g, Py_ssize_t col_first, Py_ssize_t cols, Py_ssize_t part,
+    const int out_h, const int out_w, const Winograd *g, Py_ssize_t col_first, Py_ssize_t cols, Py_ssize_t part,
     Py_ssize_t first, real *u,
 ) noexcept nogil:
+    cdef int taps_h = taps_of(out_h), taps_w = taps_of(out_w)
     cdef Py_ssize_t c_first = channel_cut(g, part % g.cuts) + first
     cdef Py_ssize_t count = min(channel_cut(g, part % g.cuts + 1) - c_first, <Py_ssize_t> LANES)
-    cdef Py_ssize_t width = panel_width(cols), position = panel_items(g.step), row = g.p.b_h, col = g.p.b_w, c, o, r, s
-    cdef Py_ssize_t next_c = g.p.b_k
+    cdef Py_ssize_t width = panel_width(cols), position = panel_items(g.step), c, o, r, s
     cdef const real *source = g.p.b + part // g.cuts * g.p.b_d + c_first * g.p.b_k + col_first * g.p.b_col
-    cdef const real *taps = source
     cdef real packed[MOST_TAPS * LANES * TILE_N]
-    if g.p.b_col != 1 or cols < width:
-        taps, col, next_c = packed, LANES * TILE_N, TILE_N
-        row = taps_w * col
-        if cols < width:
-            zero(packed, taps_h * row)
-        for r in range(taps_h):
-            for s in range(taps_w):
-                pack_taps(g, source + r * g.p.b_h + s * g.p.b_w, count, cols, packed + r * row + s * col)
+    if cols < width:
+        zero(packed, taps_h * taps_w * LANES * TILE_N)
+    for r in range(taps_h):
+        for s in range(taps_w):
+            pack_taps(g, source + r * g.p.b_h + s * g.p.b_w, count, cols, packed + (r * taps_w + s) * LANES * TILE_N)
     for c in range(count):
         for o in range(width // LANES):
-            transform_weight(
-                taps_h, taps_w, taps + c * next_c + o * LANES, row, col, LANES * g.p.b_k,
-                u + (first + c) * width + o * LANES, position,
-            )
+            transform_weight(out_h, out_w, packed + c * TILE_N + o * LANES, u + (first + c) * width + o * LANES, position)
 
 
 cdef inline void pack_taps(const Winograd *g, const real *b, Py_ssize_t depth, Py_ssize_t cols, real *packed) noexcept nogil:
-    """packed[c * TILE_N + o] = b[channel c, column o]"""
+    """packed[c * TILE_N + o] = b[channel c, column o]: many lines are asked for at once, which lie in different pages."""
     cdef Py_ssize_t c, o
     if g.p.b_col == 1:
         for c in range(depth):
-            copy(packed + c * TILE_N, b + c * g.p.b_k, cols)
+            if cols == TILE_N:
+                for o in range(TILE_V):
+                    (<vec *> (packed + c * TILE_N + o * LANES))[0] = (<const vec *> (b + c * g.p.b_k + o * LANES))[0]
+            else:
+                copy(packed + c * TILE_N, b + c * g.p.b_k, cols)
     else:
         for o in range(cols):
             if depth < LANES or cols % LANES:
@@ -222,29 +144,22 @@ cdef inline void pack_taps(const Winograd *g, const real *b, Py_ssize_t depth, P
 
 
 cdef inline void transform_weight(
-    const int taps_h, const int taps_w, const real *taps, Py_ssize_t row, Py_ssize_t col, Py_ssize_t ahead, real *u,
-    Py_ssize_t position,
+    const int out_h, const int out_w, const real *taps, real *u, Py_ssize_t position
 ) noexcept nogil:
-    """U = G g G^T for LANES pairs of channels: taps `row` and `col` apart, positions `position`; those of later channels,
-    `ahead`, are asked for: they are too far apart for the hardware to foresee.
-    """
+    """U = G g G^T for LANES pairs of channels: packed taps, positions `position` apart."""
+    cdef int taps_h = taps_of(out_h), taps_w = taps_of(out_w), points_h = points_of(out_h), points_w = points_of(out_w)
     cdef vec g[MOST_TAPS]
     cdef vec half[MOST_POSITIONS]
-    cdef vec whole[MOST_POSITIONS]
+    cdef vec whole[MOST_POINTS]
     cdef Py_ssize_t i, r, s
     for r in range(taps_h):
         for s in range(taps_w):
-            g[s] = (<const vec *> (taps + r * row + s * col))[0]
-            prefetch(taps + r * row + s * col + ahead)
-        weight_points(half + r * POINTS, g, taps_w, 1)
-    if taps_h == 1:
-        for s in range(POINTS):
-            (<vec *> (u + s * position))[0] = half[s]
-        return
-    for s in range(POINTS):
-        weight_points(whole, half + s, taps_h, POINTS)
-        for i in range(POINTS):
-            (<vec *> (u + (i * POINTS + s) * position))[0] = whole[i]
+            g[s] = (<const vec *> (taps + (r * taps_w + s) * LANES * TILE_N))[0]
+        weight_points(out_w, half + r * points_w, g, 1)
+    for s in range(points_w):
+        weight_points(out_h, whole, half + s, points_w)
+        for i in range(points_h):
+            (<vec *> (u + (i * points_w + s) * position))[0] = whole[i]
 
 
 cdef struct Tile:
@@ -286,29 +201,26 @@ cdef inline void transform_column(
     const int points_h, const real *x, Py_ssize_t row, Py_ssize_t above, Py_ssize_t below, vec *v
 ) noexcept nogil:
     """v = B^T d for LANES channels of one column of pixels, `row` apart, of which above .. below - 1 are inside the image."""
-    cdef vec d[POINTS]
+    cdef vec d[MOST_POINTS]
     cdef Py_ssize_t i
     for i in range(points_h):
         d[i] = broadcast(0)
         if above <= i < below:
             d[i] = (<const vec *> (x + i * row))[0]
-    if points_h == 1:
-        v[0] = d[0]
-    else:
-        input_points(v, d, 1)
+    input_points(points_h, v, d, 1)
 
 
 cdef inline void transform_run(
-    const int points_h, const Winograd *g, const Tile *t, Py_ssize_t run, Py_ssize_t z, Py_ssize_t c_first, Py_ssize_t c_end,
-    real *v, const Py_ssize_t *place,
+    const int points_h, const int points_w, const Winograd *g, const Tile *t, Py_ssize_t run, Py_ssize_t z, Py_ssize_t c_first,
+    Py_ssize_t c_end, real *v, const Py_ssize_t *place,
 ) noexcept nogil:
     """V = B^T d B of `run` tiles side by side, for some of their channels; position k to v + place[k].
 
     The tiles overlap: the columns of all of them are transformed first.
     """
-    cdef vec columns[RUN_COLUMNS * POINTS]
-    cdef vec points[POINTS]
-    cdef Py_ssize_t h = t.h + g.p.h.origin, w = t.w + g.p.w.origin, many = (run - 1) * g.out_w + POINTS
+    cdef vec columns[RUN_VECTORS]
+    cdef vec points[MOST_POINTS]
+    cdef Py_ssize_t h = t.h + g.p.h.origin, w = t.w + g.p.w.origin, many = (run - 1) * g.out_w + points_w
     cdef Py_ssize_t col = g.step_w * g.p.a_ld, row = g.step_h * g.p.w.size * g.p.a_ld, c = c_first, k, i, j, r, s
     cdef Py_ssize_t above = ceil_div(max(-h, <Py_ssize_t> 0), g.step_h), left = ceil_div(max(-w, <Py_ssize_t> 0), g.step_w)
     cdef Py_ssize_t below = min(ceil_div(max(g.p.h.size - h, <Py_ssize_t> 0), g.step_h), <Py_ssize_t> points_h)
@@ -332,16 +244,16 @@ cdef inline void transform_run(
         for i in range(run):
             to = v + i * DEPTH_LD + k - c_first
             for r in range(points_h):
-                input_points(points, columns + i * g.out_w * points_h + r, points_h)
-                for s in range(POINTS):
-                    (<vec *> (to + place[r * POINTS + s]))[0] = points[s]
+                input_points(points_w, points, columns + i * g.out_w * points_h + r, points_h)
+                for s in range(points_w):
+                    (<vec *> (to + place[r * points_w + s]))[0] = points[s]
         c += LANES
 
 
-cdef void transform_inputs(
-    const Winograd *g, Py_ssize_t part_first, Py_ssize_t parts, Py_ssize_t first, Py_ssize_t count, real *v
+cdef inline void transform_tiles(
+    const int points_h, const int points_w, const Winograd *g, Py_ssize_t part_first, Py_ssize_t parts, Py_ssize_t first,
+    Py_ssize_t count, real *v,
 ) noexcept nogil:
-    """V of a block of tiles and some of its parts."""
     cdef Py_ssize_t place[MOST_POSITIONS]
     cdef Py_ssize_t part, i, k, z, run
     cdef Tile t
@@ -351,20 +263,27 @@ cdef void transform_inputs(
         t = tile_at(g, first)
         i = 0
         while i < count:
-            run = min(min(ceil_div(g.p.w.rows - t.w, g.out_w * g.step_w), count - i), <Py_ssize_t> RUN)
+            run = min(min(ceil_div(g.p.w.rows - t.w, g.out_w * g.step_w), count - i), <Py_ssize_t> (RUN_PIXELS // g.out_w))
             z = t.d * g.p.d.stride + g.p.d.origin + part // g.cuts * g.p.d.dilation
-            if g.out_h == 1:
-                transform_run(
-                    1, g, &t, run, z, channel_cut(g, part % g.cuts), channel_cut(g, part % g.cuts + 1), v + i * DEPTH_LD, place
-                )
-            else:
-                transform_run(
-                    POINTS, g, &t, run, z, channel_cut(g, part % g.cuts), channel_cut(g, part % g.cuts + 1), v + i * DEPTH_LD,
-                    place,
-                )
+            transform_run(
+                points_h, points_w, g, &t, run, z, channel_cut(g, part % g.cuts), channel_cut(g, part % g.cuts + 1),
+                v + i * DEPTH_LD, place,
+            )
             i += run
             t.w += (run - 1) * g.out_w * g.step_w
             next_tile(g, &t)
+
+
+cdef apart transform_inputs(
+    const Winograd *g, Py_ssize_t part_first, Py_ssize_t parts, Py_ssize_t first, Py_ssize_t count, real *v
+) noexcept nogil:
+    """V of a block of tiles and some of its parts."""
+    if g.out_h == 7:
+        transform_tiles(9, 9, g, part_first, parts, first, count, v)
+    elif g.out_h == 1:
+        transform_tiles(1, 6, g, part_first, parts, first, count, v)
+    else:
+        transform_tiles(6, 6, g, part_first, parts, first, count, v)
 
 
 cdef inline void transform_output(
@@ -372,19 +291,17 @@ cdef inline void transform_output(
     Py_ssize_t high, Py_ssize_t wide,
 ) noexcept nogil:
     """y = A^T M A + bias for LANES columns of a tile: positions `position` apart, outputs `row` and `col`; high x wide of them."""
+    cdef int points_h = points_of(out_h), points_w = points_of(out_w)
     cdef vec half[MOST_POSITIONS]
-    cdef vec d[POINTS]
+    cdef vec d[MOST_POINTS]
     cdef Py_ssize_t r, s
-    for s in range(POINTS):
-        if out_h == 1:
-            half[s] = (<const vec *> (m + s * position))[0]
-        else:
-            for r in range(POINTS):
-                d[r] = (<const vec *> (m + (r * POINTS + s) * position))[0]
-            outputs_of_points(half + s * out_h, d, out_h, 1)
+    for s in range(points_w):
+        for r in range(points_h):
+            d[r] = (<const vec *> (m + (r * points_w + s) * position))[0]
+        outputs_of_points(out_h, half + s * out_h, d, 1)
     for r in range(out_h):
         if r < high:
-            outputs_of_points(d, half + r, out_w, out_h)
+            outputs_of_points(out_w, d, half + r, out_h)
             for s in range(out_w):
                 if s < wide:
                     (<vec *> (y + r * row + s * col))[0] = d[s] + bias
@@ -416,12 +333,14 @@ cdef inline void panel_of_outputs(
         next_tile(g, &t)
 
 
-cdef void transform_outputs(
+cdef apart transform_outputs(
     const Winograd *g, Py_ssize_t first, Py_ssize_t count, Py_ssize_t col_first, Py_ssize_t cols, const real *m,
     Py_ssize_t position,
 ) noexcept nogil:
     """y of a block of tiles and a panel of columns; what a tile has beyond the last row or column is dropped."""
-    if g.out_h == 4:
+    if g.out_h == 7:
+        panel_of_outputs(7, 7, g, first, count, col_first, cols, m, position)
+    elif g.out_h == 4:
         panel_of_outputs(4, 4, g, first, count, col_first, cols, m, position)
     elif g.out_h == 2:
         panel_of_outputs(2, 2, g, first, count, col_first, cols, m, position)

@@ -5,8 +5,9 @@
 ``"product"``
     The implicit matrix product: windows of the image times the weight, on the register tile. Everything can be done so.
 ``"winograd"``
-    Minimal filtering: the same product on transformed tiles, with up to 4 times fewer multiplications. For kernels of 3 or 5
-    taps with stride and dilation 1, and enough channels and pixels that the transforms pay.
+    Minimal filtering: the same product on transformed tiles, with up to 5 times fewer multiplications. For kernels of 3 or 5
+    taps with stride and dilation 1, and enough channels and pixels that the transforms pay. Of two sizes of a tile the one
+    that costs less, counting what it computes beyond the edge of the image.
 """
 
 from __future__ import annotations
@@ -21,11 +22,15 @@ ALGORITHMS = ("product", "winograd", "depthwise")
 #: The share of the peak that the register tile reaches on packed operands.
 TILE_SHARE = 0.92
 
-#: Cycles of one vector that a transform takes for each position of a tile: of inputs or outputs, and of weights.
-TILE_TRANSFORM, WEIGHT_TRANSFORM = 11, 9
+#: Cycles of one vector that a transform takes for each position of a tile: of inputs or outputs with six or nine points, and of
+#: weights.
+TILE_TRANSFORM, WEIGHT_TRANSFORM = {6: 10, 9: 12}, 6
+
+#: Rows of a product that are lost where its last tile is not full.
+PART_OF_TILE = 1.5
 
 #: Winograd must promise so much less work, or the product keeps the call: the model is no better than that.
-WORTH_IT = 0.85
+WORTH_IT = 0.95
 
 #: The same in groups, which Winograd's kernels take one by one and the product together.
 WORTH_IT_IN_GROUPS = 0.6
@@ -37,8 +42,19 @@ FEWEST_CHANNELS, MOST_CHANNELS = 16, 2048
 #: Channels that a task of the weight gradient takes on either side: it transforms the others' tiles again.
 GRADIENT_CHANNELS = 128
 
-#: Taps along an axis -> outputs of a tile along it: 6 products for 6 inputs. One tap is not transformed.
-TILE_OUTPUTS = {1: 1, 3: 4, 5: 2}
+#: The most channels, times taps along the first of three axes, where a tile has nine points along an axis instead of six.
+MOST_CHANNELS_NINE = 1024
+
+#: Taps along h and w -> the tiles that the kernels have: outputs along h and w. One tap is not transformed.
+TILES: dict[tuple[int, ...], tuple[tuple[int, int], ...]] = {
+    (3, 3): ((4, 4), (7, 7)),
+    (5, 5): ((2, 2),),
+    (1, 3): ((1, 4),),
+    (1, 5): ((1, 2),),
+}
+
+#: The tiles of a gradient of the weight, where they are fewer.
+GRADIENT_TILES = {**TILES, (3, 3): ((4, 4),)}
 
 
 class Problem(NamedTuple):
@@ -81,22 +97,30 @@ def winograd_obstacle(problem: Problem) -> str | None:
     return None
 
 
-def winograd_cost(problem: Problem, *, weight_gradient: bool) -> float:
+def winograd_cost(problem: Problem, tile: tuple[int, int], *, weight_gradient: bool) -> float:
     """Return the work in multiply-adds at the machine's peak: products of transformed tiles, and the transforms."""
-    tile = [TILE_OUTPUTS[taps] for taps in problem.taps[1:]]
-    positions = math.prod(6 if outputs > 1 else 1 for outputs in tile)
+    points = [taps + outputs - 1 for taps, outputs in zip(problem.taps[1:], tile, strict=True)]
     tiles = (
         problem.batch
         * problem.outputs[0]
         * math.prod(-(-size // outputs) for size, outputs in zip(problem.outputs[1:], tile, strict=True))
     )
     depth, cols = problem.taps[0] * problem.depth, problem.cols
-    products = tiles * depth * cols / TILE_SHARE
+    products = (tiles + PART_OF_TILE) * depth * cols / TILE_SHARE
     again = (1, 1)  # how often the tiles of the input and of the output are transformed
     if weight_gradient:
         again = (-(-cols // GRADIENT_CHANNELS), -(-depth // GRADIENT_CHANNELS))
-    transforms = TILE_TRANSFORM * tiles * (again[0] * depth + again[1] * cols) + WEIGHT_TRANSFORM * depth * cols
-    return problem.groups * positions * (products + transforms)
+    vectors = tiles * (again[0] * depth + again[1] * cols)
+    transforms = TILE_TRANSFORM[points[1]] * vectors + WEIGHT_TRANSFORM * depth * cols
+    return problem.groups * math.prod(points) * (products + transforms)
+
+
+def cheapest_tile(problem: Problem, *, weight_gradient: bool) -> tuple[float, tuple[int, int]]:
+    """Return the cost and the outputs of the tile that costs least."""
+    tiles = (GRADIENT_TILES if weight_gradient else TILES)[problem.taps[1:]]
+    if problem.taps[0] * max(problem.depth, problem.cols) > MOST_CHANNELS_NINE:
+        tiles = tiles[:1]
+    return min((winograd_cost(problem, tile, weight_gradient=weight_gradient), tile) for tile in tiles)
 
 
 def wish(algorithm: object) -> str | None:
@@ -131,9 +155,9 @@ def choose(problem: Problem, algorithm: str | None, *, weight_gradient: bool = F
         raise ValueError(f"algorithm 'winograd' cannot compute this convolution: {obstacle}")
     if obstacle or not problem.multiply_adds:
         return product._replace(why=f"Winograd's algorithm does not apply: {obstacle or 'nothing to compute'}")
-    work, direct = winograd_cost(problem, weight_gradient=weight_gradient), problem.multiply_adds / TILE_SHARE
+    work, tile = cheapest_tile(problem, weight_gradient=weight_gradient)
+    direct = problem.multiply_adds / TILE_SHARE
     share = problem.multiply_adds / work
-    tile = (TILE_OUTPUTS[problem.taps[1]], TILE_OUTPUTS[problem.taps[2]])
     if algorithm == "winograd":
         return Algorithm("winograd", tile, share, "asked for")
     saving = f"Winograd's algorithm would take {work / direct:.0%} of the product's time"

@@ -73,8 +73,8 @@ def explain_conv(
     >>> import fastconv
     >>> choice = fastconv.explain_conv((16, 56, 56, 64), (3, 3, 64, 64), padding=1)
     >>> choice.forward.name, choice.forward.tile
-    ('winograd', (4, 4))
-    >>> fastconv.explain_conv((1, 7, 7, 512), (3, 3, 512, 512), padding=1).forward.name
+    ('winograd', (7, 7))
+    >>> fastconv.explain_conv((1, 4, 4, 64), (3, 3, 64, 64), padding=1).forward.name
     'product'
     """
     plan = conv_plan(
