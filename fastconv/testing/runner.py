@@ -106,8 +106,8 @@ def require_hypothesis() -> None:
         ) from error
     except Exception as error:
         raise ImportError(
-            f"fastconv.testing draws its examples with hypothesis, whose import raises {type(error).__name__}: {error}; it reads "
-            f"the metadata of every installed package, unless HYPOTHESIS_NO_PLUGINS=1 is set"
+            f"fastconv.testing draws its examples with hypothesis, whose import raises {type(error).__name__}: {error}; "
+            "it reads the metadata of every installed package, unless HYPOTHESIS_NO_PLUGINS=1 is set"
         ) from error
 
 
