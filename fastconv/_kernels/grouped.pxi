@@ -213,7 +213,7 @@ cdef void grouped_block(const Grouped *g, Grid grid, Py_ssize_t block, real *scr
     cdef real *packed = copies + grouped_copies(g)
     cdef bint copied = grouped_copies(g) > 0
     cdef Py_ssize_t out[GROUPED_ROWS * TILE_M]
-    cdef Left windows = Left(NULL, at, strip, taps, length, 0, &g.lanes[0])
+    cdef Left windows = left_operand(NULL, at, strip, taps, length, &g.lanes[0])
     cdef Py_ssize_t rows, next_rows, i, j, group, column, cols, first
     cdef Py_ssize_t channel = first_group(g, panel, &column, &cols) * g.p.depth
     cdef Py_ssize_t channels = min(

@@ -148,7 +148,7 @@ cdef void grouped_gradient_block(
     cdef real *tail = zeros + g.p.a_ld + LANES
     cdef real *end = tail + tails + LANES
     cdef Py_ssize_t depth = g.p.depth, rows, next_rows, i, group, column, cols, first, safe
-    cdef Left x = Left(NULL, at, strip, taps, &depth, 0, &g.lanes[0])
+    cdef Left x = left_operand(NULL, at, strip, taps, &depth, &g.lanes[0])
     cdef Py_ssize_t channel = first_group(g, panel, &column, &cols) * g.p.depth
     cdef Py_ssize_t channels = min(
         (first_group(g, panel + panels - 1, &column, &cols) + g.share) * g.p.depth, g.groups * g.p.depth

@@ -15,6 +15,7 @@ cdef enum:
     FEW = TILE_M // 2               # rows of a block for which panels are not packed: they would be read once or twice
     FEW_DEPTH = 32                  # rows of a weight read side by side where it lies, in steps: so many streams run in step
     REUSE = 8                       # tiles that read a panel of dy: so many are worth a packed copy of it
+    FAR = 1 << 21                   # bytes of an array that no near cache holds
     COLUMNS = 512                   # columns of a block: COLUMNS x DEPTH too
 
 
@@ -133,13 +134,13 @@ cdef inline Py_ssize_t strip_rows(Py_ssize_t depth) noexcept nogil:
 
 
 cdef inline void strip_by_panel(
-    const Product *p, Py_ssize_t rows, Py_ssize_t cols, const Left *windows, Py_ssize_t first, const real *packed,
+    const Product *p, Py_ssize_t rows, Py_ssize_t cols, Left *windows, Py_ssize_t first,
     const real *b, Py_ssize_t b_k, Py_ssize_t depth, const real *start, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
     if p.in_place:
         windows_by_panel(rows, cols, windows, first, b, b_k, start, y, out)
     else:
-        rows_by_panel(rows, cols, packed + first * DEPTH_LD, b, depth, start, False, y, out)
+        packed_by_panel(rows, cols, windows, first, b, depth, start, False, y, out)
 
 
 cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratch) noexcept nogil:
@@ -157,13 +158,16 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
     cdef Py_ssize_t length[DEPTH]
     cdef Py_ssize_t offsets[DEPTH]
     cdef Py_ssize_t out[ROWS]
-    cdef Left windows = Left(NULL, &at[0], 0, 0, &length[0], 0, NULL)
-    cdef Py_ssize_t k, depth, m, rows, i, j, width, vectors, whole, b_k, in_place
+    cdef Left windows = left_operand(packed, &at[0], 0, 0, &length[0])
+    cdef Py_ssize_t k, depth, m, rows, i, j, width, vectors, whole, b_k, in_place, next_rows, share
     cdef const real *b
     cdef bint alone = (
         step >= total and g.col_blocks == 1 and p.cols == p.y_ld
         and product_rows(p) == p.batch * p.out_d * p.out_h * p.out_w
     )
+    cdef bint x_far = p.batch * p.d.size * p.h.size * p.w.size * p.a_ld * sizeof(real) > FAR
+    windows.far = p.batch * p.out_d * p.out_h * p.out_w * p.y_ld * sizeof(real) > FAR
+    cdef bint plain = plain_axis(&p.d) and plain_axis(&p.h) and plain_axis(&p.w)
     zero(zeros, DEPTH_LD)
     for j in range(g.cols):
         start[j] = p.bias[col_first + j] if p.bias and j < cols else 0
@@ -189,8 +193,19 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
             if depth:
                 find_windows(p, m, rows, k, k + depth, zeros, packed, at, windows.at_ld, length)
             row_outputs(p, m, rows, out)
+            next_rows = min(windows.at_ld, row_end - m - rows) if x_far and depth else 0
+            windows.pace = 0
+            if plain and depth == p.a_ld and next_rows:
+                windows.ahead = p.a + (m + rows) * p.a_ld
+                windows.ahead_end = windows.ahead + next_rows * p.a_ld
+                windows.then_end = NULL
+                windows.pace = ceil_div(next_rows * p.a_ld, ceil_div(rows, TILE_M) * ceil_div(cols, TILE_N) * depth)
+                next_rows = 0
             for i in range(ceil_div(cols, TILE_N) - 1, -1, -1):
                 j = i * TILE_N
+                if next_rows:
+                    share = next_rows * i // ceil_div(cols, TILE_N)
+                    fetch_windows(p, m + rows + share, next_rows * (i + 1) // ceil_div(cols, TILE_N) - share, k, k + depth)
                 width = min(cols - j, <Py_ssize_t> TILE_N)
                 vectors = round_up(width, LANES)
                 b, b_k = panels + i * panel, panel_width(width)
@@ -199,11 +214,11 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
                 # a narrow row is written in whole vectors where rows and columns that come later put its excess right
                 whole = rows if width == vectors else min(rows, row_end - m - ceil_div(vectors - width, p.y_ld)) if alone else 0
                 if whole > 0:
-                    strip_by_panel(p, whole, vectors, &windows, 0, packed, b, b_k, depth,
+                    strip_by_panel(p, whole, vectors, &windows, 0, b, b_k, depth,
                                    start + j if k == 0 else NULL, p.y + col_first + j, out)
                 whole = max(whole, <Py_ssize_t> 0)
                 if whole < rows:
-                    strip_by_panel(p, rows - whole, width, &windows, whole, packed, b, b_k, depth,
+                    strip_by_panel(p, rows - whole, width, &windows, whole, b, b_k, depth,
                                    start + j if k == 0 else NULL, p.y + col_first + j, out + whole)
             m += rows
         k += depth
@@ -239,9 +254,11 @@ cdef void gradient_block(
     cdef Py_ssize_t length[DEPTH]
     cdef Py_ssize_t offsets[DEPTH]
     cdef Py_ssize_t out[ROWS]
-    cdef Left windows = Left(NULL, at, ROWS, runs_between(p, k_first, k_first + depth), &length[0], 0, NULL)
+    cdef Left windows = left_operand(NULL, at, ROWS, runs_between(p, k_first, k_first + depth), &length[0])
     cdef Left run = windows
-    cdef Py_ssize_t m, rows, i, j, k, s, width, b_k
+    cdef Py_ssize_t m, rows, i, j, k, s, width, b_k, next_rows, share, more, t, calls = ceil_div(cols, TILE_N) * windows.runs
+    cdef bint plain = plain_axis(&p.d) and plain_axis(&p.h) and plain_axis(&p.w) and depth == p.a_ld
+    cdef bint far = p.batch * p.d.size * p.h.size * p.w.size * p.a_ld * sizeof(real) > FAR
     cdef const real *b
     zero(zeros, DEPTH_LD)
     zero(nothing, TILE_N)
@@ -249,6 +266,21 @@ cdef void gradient_block(
     m = row_first
     while True:
         rows = min(<Py_ssize_t> ROWS, row_end - m)
+        next_rows = min(<Py_ssize_t> ROWS, row_end - m - rows) if far else 0
+        run.pace = 0
+        if next_rows and (plain or cols == p.y_ld):
+            run.ahead = p.a + (m + rows) * p.a_ld
+            run.ahead_end = run.ahead + (next_rows * p.a_ld if plain else 0)
+            run.then = dy + (m + rows) * p.y_ld
+            run.then_end = run.then + (next_rows * p.y_ld if cols == p.y_ld else 0)
+            if not plain:
+                run.ahead, run.ahead_end, run.then_end = run.then, run.then_end, NULL
+            run.pace = ceil_div(
+                run.ahead_end - run.ahead + (run.then_end - run.then if run.then_end else 0),
+                ceil_div(depth, TILE_M) * ceil_div(cols, TILE_N) * rows
+            )
+            if run.pace > LINE_ITEMS:
+                run.pace = 0
         find_windows(p, m, rows, k_first, k_first + depth, zeros, packed_windows, at, ROWS, length)
         row_outputs(p, m, rows, out)
         for i in range(ceil_div(cols, TILE_N)):
@@ -261,6 +293,14 @@ cdef void gradient_block(
                 b, b_k = packed, panel_width(width)
             k = 0
             for s in range(windows.runs):
+                if next_rows:
+                    share = next_rows * (i * windows.runs + s) // calls
+                    more = next_rows * (i * windows.runs + s + 1) // calls - share
+                    if not plain:
+                        fetch_windows(p, m + rows + share, more, k_first, k_first + depth)
+                    if cols < p.y_ld:
+                        for t in range(more):
+                            fetch_range(dy + (m + rows + share + t) * p.y_ld + col_first, cols)
                 run.at = at + s * ROWS
                 pixels_by_panel(
                     length[s], width, &run, rows, b, b_k, nothing if m == row_first else NULL, db + col_first + j, offsets + k

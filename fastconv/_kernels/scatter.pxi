@@ -70,7 +70,7 @@ cdef void scatter_line(
     cdef Py_ssize_t out[SCATTER_PIXELS]
     cdef real zeros[TILE_N]
     cdef Py_ssize_t depth, q = 0, k, i, j, r, h, rows, first, low, high, width
-    cdef Left left = Left(NULL, &at[0], SCATTER_PIXELS, 1, &depth, 0, NULL)
+    cdef Left left = left_operand(NULL, &at[0], SCATTER_PIXELS, 1, &depth)
     zero(zeros, TILE_N)
     while q < s.w.rows:
         rows = min(s.w.rows - q, <Py_ssize_t> SCATTER_PIXELS)

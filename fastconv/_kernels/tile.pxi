@@ -27,6 +27,19 @@ cdef struct Left:
     const Py_ssize_t *length
     Py_ssize_t offset
     const lane *lanes
+    # what is fetched meanwhile, for the products that follow: `pace` elements at each step, of one range and then another
+    const real *ahead
+    const real *ahead_end
+    const real *then
+    const real *then_end
+    Py_ssize_t pace
+    bint far  # whether the lines of y are asked for before they are written
+
+
+cdef inline Left left_operand(
+    const real *a, const real **at, Py_ssize_t at_ld, Py_ssize_t runs, const Py_ssize_t *length, const lane *lanes=NULL
+) noexcept nogil:
+    return Left(a, at, at_ld, runs, length, 0, lanes, NULL, NULL, NULL, NULL, 0, False)
 
 
 cdef inline void multiply(
@@ -59,8 +72,23 @@ cdef inline void multiply_steps(
             acc[i * TILE_V] = acc[i * TILE_V] + row[j] * at[i][k + j]
 
 
+cdef inline const real *look_ahead(
+    const int vecs, const real *ahead, Py_ssize_t pace, Py_ssize_t step, Py_ssize_t asked, const real *y, const Py_ssize_t *out
+) noexcept nogil:
+    """Between two steps of the sum: the line at `ahead`, and row `step` of y while there are such. What is next after `ahead`.
+
+    So few at a time that no multiply-add waits: as many in a row as a core can wait for would stop it.
+    """
+    cdef Py_ssize_t j
+    fetch(ahead)
+    if step < asked:
+        for j in range(vecs):
+            prefetch(y + out[step] + j * LANES)
+    return ahead + pace
+
+
 cdef inline void accumulate(
-    const int form, const int rows, const int vecs, const Left *left, Py_ssize_t first, Py_ssize_t depth,
+    const int form, const int rows, const int vecs, Left *left, Py_ssize_t first, Py_ssize_t depth,
     const real *b, Py_ssize_t b_k, const real *start, bint add, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
     """y[out[i] + j] = (start[j] or y[out[i] + j]) + sum_k left[first + i, k] * b[k * b_k + j]; `add` y to that afterwards.
@@ -71,6 +99,8 @@ cdef inline void accumulate(
     cdef vec acc[TILE_M * TILE_V]
     cdef const real *at[TILE_M]
     cdef const real *a = left.a
+    cdef const real *ahead = left.ahead if left.pace else b
+    cdef Py_ssize_t asked = rows if left.far and start else 0, step = 0
     cdef vec pixel[TILE_M]
     cdef mask lanes
     cdef vec row
@@ -82,6 +112,7 @@ cdef inline void accumulate(
         a += first * DEPTH_LD
         for k in range(depth):
             multiply(rows, vecs, acc, b, a, NULL, DEPTH_LD, 0)
+            ahead = look_ahead(vecs, ahead, left.pace, k, asked, y, out)
             a += 1
             b += b_k
     elif form == COLUMNS_PACKED:
@@ -97,10 +128,15 @@ cdef inline void accumulate(
             k = 0
             while vecs == 1 and k + STEPS <= left.length[s]:
                 multiply_steps(rows, acc, b, b_k, at, k)
+                for i in range(STEPS):
+                    ahead = look_ahead(vecs, ahead, left.pace, step, asked, y, out)
+                    step += 1
                 k += STEPS
                 b += STEPS * b_k
             while k < left.length[s]:
                 multiply(rows, vecs, acc, b, NULL, at, 0, k)
+                ahead = look_ahead(vecs, ahead, left.pace, step, asked, y, out)
+                step += 1
                 k += 1
                 b += b_k
     elif form == ROWS_SPREAD:
@@ -117,7 +153,14 @@ cdef inline void accumulate(
     else:
         for k in range(depth):
             multiply(rows, vecs, acc, b, left.at[k] + first, NULL, 1, 0)
+            ahead = look_ahead(vecs, ahead, left.pace, 0, 0, y, out)
             b += b_k
+    if left.pace:
+        left.ahead = ahead
+        if ahead >= left.ahead_end:
+            left.ahead, left.ahead_end, left.then_end = left.then, left.then_end, NULL
+            if left.ahead_end == NULL:
+                left.pace = 0
     if add:
         for i in range(rows):
             for j in range(vecs):
@@ -128,7 +171,7 @@ cdef inline void accumulate(
 
 
 cdef inline Py_ssize_t accumulate_rows(
-    const int form, const int vecs, Py_ssize_t rows, const Left *left, Py_ssize_t first, Py_ssize_t depth,
+    const int form, const int vecs, Py_ssize_t rows, Left *left, Py_ssize_t first, Py_ssize_t depth,
     const real *b, Py_ssize_t b_k, const real *start, bint add, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
     """Run the highest tile that `rows` fills (heights TILE_M, a half, a quarter, 2, 1) and return its height."""
@@ -149,7 +192,7 @@ cdef inline Py_ssize_t accumulate_rows(
 
 
 cdef inline void panel(
-    const int form, const int vecs, Py_ssize_t rows, Py_ssize_t cols, const Left *left, Py_ssize_t first, Py_ssize_t depth,
+    const int form, const int vecs, Py_ssize_t rows, Py_ssize_t cols, Left *left, Py_ssize_t first, Py_ssize_t depth,
     const real *b, Py_ssize_t b_k, const real *start, bint add, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
     """`accumulate` for any number of rows and for `cols` <= vecs * LANES columns: a narrow tile goes through a buffer."""
@@ -179,16 +222,24 @@ cdef inline void panel(
         i += height
 
 
-cdef apart rows_by_panel(
+cdef apart packed_by_panel(
+    Py_ssize_t rows, Py_ssize_t cols, Left *left, Py_ssize_t first, const real *b, Py_ssize_t depth,
+    const real *start, bint add, real *y, const Py_ssize_t *out,
+) noexcept nogil:
+    """y (rows x cols) += packed rows from the first on @ b (depth x cols, a packed panel); `add` as `accumulate`."""
+    if cols > LANES:
+        panel(ROWS_PACKED, TILE_V, rows, cols, left, first, depth, b, TILE_N, start, add, y, out)
+    else:
+        panel(ROWS_PACKED, 1, rows, cols, left, first, depth, b, LANES, start, add, y, out)
+
+
+cdef inline void rows_by_panel(
     Py_ssize_t rows, Py_ssize_t cols, const real *a, const real *b, Py_ssize_t depth,
     const real *start, bint add, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
     """y (rows x cols) += a (rows x depth, packed) @ b (depth x cols, a packed panel); `add`: a sum of its own is added to y."""
-    cdef Left left = Left(a, NULL, 0, 0, NULL, 0, NULL)
-    if cols > LANES:
-        panel(ROWS_PACKED, TILE_V, rows, cols, &left, 0, depth, b, TILE_N, start, add, y, out)
-    else:
-        panel(ROWS_PACKED, 1, rows, cols, &left, 0, depth, b, LANES, start, add, y, out)
+    cdef Left left = left_operand(a, NULL, 0, 0, NULL)
+    packed_by_panel(rows, cols, &left, 0, b, depth, start, add, y, out)
 
 
 cdef apart columns_by_panel(
@@ -196,7 +247,7 @@ cdef apart columns_by_panel(
     const real *start, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
     """y (rows x cols) += a.T @ b: `a` is (depth x rows, packed)."""
-    cdef Left left = Left(a, NULL, 0, 0, NULL, 0, NULL)
+    cdef Left left = left_operand(a, NULL, 0, 0, NULL)
     if cols > LANES:
         panel(COLUMNS_PACKED, TILE_V, rows, cols, &left, 0, depth, b, TILE_N, start, False, y, out)
     else:
@@ -204,7 +255,7 @@ cdef apart columns_by_panel(
 
 
 cdef apart windows_by_panel(
-    Py_ssize_t rows, Py_ssize_t cols, const Left *windows, Py_ssize_t first, const real *b, Py_ssize_t b_k,
+    Py_ssize_t rows, Py_ssize_t cols, Left *windows, Py_ssize_t first, const real *b, Py_ssize_t b_k,
     const real *start, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
     """y (rows x cols) += windows (by their addresses, from the first) @ b (rows of it b_k apart)."""
@@ -215,14 +266,14 @@ cdef apart windows_by_panel(
 
 
 cdef apart spread_by_panel(
-    Py_ssize_t rows, Py_ssize_t cols, const Left *windows, const real *b, const real *start, real *y, const Py_ssize_t *out,
+    Py_ssize_t rows, Py_ssize_t cols, Left *windows, const real *b, const real *start, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
     """y (rows x cols <= LANES) += windows @ b, where each lane has its own of the elements of a run."""
     panel(ROWS_SPREAD, 1, rows, cols, windows, 0, 0, b, LANES, start, False, y, out)
 
 
 cdef apart pixels_by_panel(
-    Py_ssize_t rows, Py_ssize_t cols, const Left *windows, Py_ssize_t depth, const real *b, Py_ssize_t b_k,
+    Py_ssize_t rows, Py_ssize_t cols, Left *windows, Py_ssize_t depth, const real *b, Py_ssize_t b_k,
     const real *start, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
     """y (rows x cols) += a.T @ b: row k of `a` (depth x rows) is at windows.at[k]."""

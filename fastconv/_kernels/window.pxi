@@ -7,6 +7,7 @@
 
 cdef enum:
     SHORT_RUN = 8       # runs of fewer elements are copied: an address each would cost more
+    LINE_ITEMS = 64 // sizeof(real)  # of a cache line
     MANY_COLUMNS = 192  # a copy is used for so many columns that it costs less than addresses
 
 
@@ -33,6 +34,10 @@ cdef Axis read_axis(const int64_t *record) noexcept nogil:
     return Axis(
         record[0], record[1], record[2], record[3], record[4], record[5], record[6], record[7], record[8], record[9]
     )
+
+
+cdef inline bint plain_axis(const Axis *axis) noexcept nogil:
+    return axis.taps == 1 and axis.stride == 1 and axis.origin == 0 and axis.rows == axis.size
 
 
 cdef inline Py_ssize_t product_rows(const Product *p) noexcept nogil:
@@ -226,3 +231,48 @@ cdef void find_windows(
             if d == p.d.rows:
                 d = 0
                 n += 1
+
+
+cdef void fetch_windows(const Product *p, Py_ssize_t first, Py_ssize_t count, Py_ssize_t k_first, Py_ssize_t k_end) noexcept nogil:
+    """Have columns k_first .. k_end - 1 of `count` windows brought into the second-level cache."""
+    cdef Py_ssize_t run = window_run(p), steps_w = p.depth * p.w.taps // run, step = p.w.stride * p.a_ld
+    cdef Py_ssize_t w = first % p.w.rows, t = first // p.w.rows, h, d, n, s, k, size, iz, ih, iw, segment, i, j
+    cdef const real *line
+    h = t % p.h.rows
+    t //= p.h.rows
+    d = t % p.d.rows
+    n = t // p.d.rows
+    while count > 0:
+        segment = min(p.w.rows - w, count)
+        k = k_first
+        while k < k_end:
+            s = k // run
+            size = min(run - k % run, k_end - k)
+            iz = d * p.d.stride + p.d.origin + s // steps_w // p.h.taps * p.d.dilation
+            ih = h * p.h.stride + p.h.origin + s // steps_w % p.h.taps * p.h.dilation
+            iw = w * p.w.stride + p.w.origin + s % steps_w * p.w.dilation
+            if 0 <= iz < p.d.size and 0 <= ih < p.h.size:
+                line = p.a + ((n * p.d.size + iz) * p.h.size + ih) * p.w.size * p.a_ld + iw * p.a_ld + k % run
+                if step <= size + LINE_ITEMS:
+                    fetch_range(line, (segment - 1) * step + size)
+                else:
+                    for j in range(segment):
+                        fetch_range(line + j * step, size)
+            k += size
+        count -= segment
+        w = 0
+        h += 1
+        if h == p.h.rows:
+            h = 0
+            d += 1
+            if d == p.d.rows:
+                d = 0
+                n += 1
+
+
+cdef inline void fetch_range(const real *x, Py_ssize_t items) noexcept nogil:
+    cdef Py_ssize_t i = 0
+    while i < items:
+        fetch(x + i)
+        i += LINE_ITEMS
+    fetch(x + items - 1)
