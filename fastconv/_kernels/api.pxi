@@ -31,7 +31,7 @@ cdef int api_matmul(
     if m <= 0 or n <= 0:
         return 0
     p.b, p.b_k, p.b_col, p.bias, p.y, p.y_ld = b, b_row, b_column, bias, y, y_row
-    return run_product(p, 1, 0, max(threads, 1))
+    return run_products(&p, 1, 1, 0, max(threads, 1))
 
 
 cdef Product rows_product(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const real *a, Py_ssize_t a_row) noexcept nogil:
@@ -113,7 +113,7 @@ cdef int api_conv(
     if product_rows(&p) <= 0 or p.cols <= 0:
         return 0
     p.b, p.bias, p.y = weight, bias, y
-    return run_product(p, s.groups, p.cols, max(threads, 1))
+    return run_products(&p, 1, s.groups, p.cols, max(threads, 1))
 
 
 cdef void api_pack_windows(

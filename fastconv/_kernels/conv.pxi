@@ -4,44 +4,64 @@
 # The functional floor has checked every shape; arrays are C contiguous and y does not overlap the others.
 
 
-cdef int run_groups(
-    const Product *p, Py_ssize_t groups, Py_ssize_t b_group, int tile_h, int tile_w, int threads
-) noexcept nogil:
-    """Compute `p` for each group; the operands of the next group are b_group, depth and cols further on. -1: no memory.
+cdef struct Part:
+    Product p
+    Grid g
 
-    `tile_h` and `tile_w` are the outputs of a Winograd tile, 0 for the direct product.
+
+cdef int run_groups(
+    const Product *parts, Py_ssize_t count, Py_ssize_t groups, Py_ssize_t b_group, int tile_h, int tile_w, int threads
+) noexcept nogil:
+    """Compute `count` products for each group; the operands of the next group are b_group, depth and cols further on.
+
+    `tile_h` and `tile_w` are the outputs of a Winograd tile, 0 for the direct product. -1: no memory.
     """
-    cdef Py_ssize_t group
+    cdef Py_ssize_t group, i
     cdef Product q
     cdef int status = 0
-    if tile_h == 0 and grouped_pays(p, groups):
-        return run_grouped(p, groups, b_group, threads)
-    if tile_h == 0:
-        return run_product(p[0], groups, b_group, threads)
-    for group in range(groups):
-        q = of_group(p, group, b_group)
-        status |= run_winograd(&q, tile_h, tile_w, threads)
+    cdef bint together = tile_h == 0
+    for i in range(count):
+        together &= grouped_pays(parts + i, groups)
+    if tile_h == 0 and not together:
+        return run_products(parts, count, groups, b_group, threads)
+    for i in range(count):
+        if together:
+            status |= run_grouped(parts + i, groups, b_group, threads)
+        else:
+            for group in range(groups):
+                q = of_group(parts + i, group, b_group)
+                status |= run_winograd(&q, tile_h, tile_w, threads)
     return status
 
 
-cdef int run_product(Product p, Py_ssize_t groups, Py_ssize_t b_group, int threads) noexcept nogil:
-    p.in_place = product_in_place(&p)
-    cdef Grid g = product_grid(&p, groups, threads)
-    cdef Py_ssize_t blocks = g.row_blocks * g.col_blocks, each = product_scratch(&p, g), task
-    cdef real *scratch = new_scratch(each, threads)
-    if scratch == NULL:
-        return -1
-    for task in prange(groups * blocks, schedule="dynamic", num_threads=threads):
-        group_product(&p, g, task // blocks, b_group, task % blocks, scratch + threadid() * each)
+cdef int run_products(const Product *parts, Py_ssize_t count, Py_ssize_t groups, Py_ssize_t b_group, int threads) noexcept nogil:
+    """Products of one left operand in turn, a block each: those that follow find it in a cache."""
+    cdef Py_ssize_t blocks = 0, each = 0, i, task
+    cdef Part *plan = <Part *> malloc(count * sizeof(Part))
+    cdef real *scratch = NULL
+    if plan != NULL:
+        for i in range(count):
+            plan[i].p = parts[i]
+            plan[i].p.in_place = product_in_place(&plan[i].p)
+            plan[i].g = product_grid(&plan[i].p, groups * count, threads)
+            blocks = max(blocks, plan[i].g.row_blocks * plan[i].g.col_blocks)
+            each = max(each, product_scratch(&plan[i].p, plan[i].g))
+        scratch = new_scratch(each, threads)
+    if scratch != NULL:
+        for task in prange(groups * blocks * count, schedule="dynamic", num_threads=threads):
+            group_product(
+                plan + task % count, task // count // blocks, b_group, task // count % blocks, scratch + threadid() * each
+            )
+    free(plan)
     free(scratch)
-    return 0
+    return 0 if scratch != NULL else -1
 
 
-cdef void group_product(
-    const Product *p, Grid g, Py_ssize_t group, Py_ssize_t b_group, Py_ssize_t block, real *scratch
-) noexcept nogil:
-    cdef Product q = of_group(p, group, b_group)
-    product_block(&q, g, block, scratch)
+cdef void group_product(const Part *part, Py_ssize_t group, Py_ssize_t b_group, Py_ssize_t block, real *scratch) noexcept nogil:
+    cdef Product q
+    if block < part.g.row_blocks * part.g.col_blocks:
+        q = of_group(&part.p, group, b_group)
+        product_block(&q, part.g, block, scratch)
 
 
 cdef inline Product of_group(const Product *p, Py_ssize_t group, Py_ssize_t b_group) noexcept nogil:
@@ -76,7 +96,7 @@ def conv_forward(
     if bias is not None:
         p.bias = &bias[0]
     with nogil:
-        status = run_groups(&p, groups, p.cols, tile_h, tile_w, threads)
+        status = run_groups(&p, 1, groups, p.cols, tile_h, tile_w, threads)
     if status:
         raise MemoryError("no memory for the scratch of a convolution")
 
@@ -93,8 +113,9 @@ def conv_backward_input(
     """
     cdef Product p
     cdef Scatter s
+    cdef Product *parts
     cdef int status = 0
-    cdef Py_ssize_t i, j, k, tap_w, tap_h, tap_d
+    cdef Py_ssize_t i, j, tap_w, tap_h, tap_d, count = phases_d.shape[0] * phases_h.shape[0] * phases_w.shape[0]
     s.d, s.h, s.w = read_axis(&axes[0, 0]), read_axis(&axes[1, 0]), read_axis(&axes[2, 0])
     if tile_h == 0 and scatter_pays(&s.w, weight, groups):
         s.dy, s.dx, s.inputs, s.outputs = &dy[0, 0, 0, 0, 0], &dx[0, 0, 0, 0, 0], dx.shape[4], dy.shape[4]
@@ -117,13 +138,19 @@ def conv_backward_input(
     if bias is not None:
         p.bias = &bias[0]
     with nogil:
-        for i in range(phases_d.shape[0]):
-            for j in range(phases_h.shape[0]):
-                for k in range(phases_w.shape[0]):
-                    p.d, p.h, p.w = read_axis(&phases_d[i, 0]), read_axis(&phases_h[j, 0]), read_axis(&phases_w[k, 0])
-                    p.b = &weight[0, 0, 0, 0, 0] + p.d.tap_first * tap_d + p.h.tap_first * tap_h + p.w.tap_first * tap_w
-                    p.b_d, p.b_h, p.b_w = p.d.tap_step * tap_d, p.h.tap_step * tap_h, p.w.tap_step * tap_w
-                    status |= run_groups(&p, groups, p.depth, tile_h, tile_w, threads)
+        parts = <Product *> malloc(count * sizeof(Product))
+        status = -1
+        if parts != NULL:
+            for i in range(count):
+                j = i // phases_w.shape[0]
+                p.w = read_axis(&phases_w[i % phases_w.shape[0], 0])
+                p.h = read_axis(&phases_h[j % phases_h.shape[0], 0])
+                p.d = read_axis(&phases_d[j // phases_h.shape[0], 0])
+                p.b = &weight[0, 0, 0, 0, 0] + p.d.tap_first * tap_d + p.h.tap_first * tap_h + p.w.tap_first * tap_w
+                p.b_d, p.b_h, p.b_w = p.d.tap_step * tap_d, p.h.tap_step * tap_h, p.w.tap_step * tap_w
+                parts[i] = p
+            status = run_groups(parts, count, groups, p.depth, tile_h, tile_w, threads)
+        free(parts)
     if status:
         raise MemoryError("no memory for the scratch of a convolution")
 

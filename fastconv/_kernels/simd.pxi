@@ -1,7 +1,7 @@
 # What simd.h tells Cython. `float` stands for whichever dtype the module is compiled for.
 from cython.parallel cimport parallel, prange, threadid
 from libc.stdint cimport int64_t
-from libc.stdlib cimport free
+from libc.stdlib cimport free, malloc
 
 cdef extern from "<stdlib.h>" nogil:
     void *aligned_alloc(size_t alignment, size_t size)
