@@ -98,7 +98,7 @@ def extensions() -> list[Extension]:
         Extension(
             f"fastconv._kernels._{isa}_{suffix}",
             [str(KERNELS / f"_{isa}_{suffix}.pyx")],
-            include_dirs=[str(KERNELS)],
+            include_dirs=[str(KERNELS), numpy.get_include()],
             define_macros=[("FASTCONV_REAL", ctype)],
             extra_compile_args=flags,
             depends=[str(KERNELS / "simd.h"), f"{INCLUDE}/fastconv/api.h", *sorted(map(str, KERNELS.glob("*.pxi")))],

@@ -37,6 +37,14 @@ class Step(NamedTuple):
     frees: tuple[int, ...] = ()
 
 
+class Flow(NamedTuple):
+    """Where gradients go: which slots somebody needs them of, and for each step whether of its inputs and of its outputs."""
+
+    slots: list[bool]
+    into: list[bool]
+    out_of: list[bool]
+
+
 class Graph:
     """The layers between some input symbols and some output symbols.
 
@@ -63,7 +71,7 @@ class Graph:
         self._program = _freeing(fused(self.steps, self.outputs), self.outputs)
         self.layers = _unique(step.layer for step in self.steps)
         self._symbols: tuple[tuple[Symbol, ...], tuple[Symbol, ...]] | None = tuple(inputs), tuple(outputs)
-        self._plans: dict[bool, list[bool]] = {}
+        self._plans: dict[bool, Flow] = {}
 
     def _step(self, node: Node, slots: dict[int, int]) -> Step:
         reads, writes = (tuple(slots[id(symbol)] for symbol in some) for some in (node.inputs, node.outputs))
@@ -140,22 +148,20 @@ class Graph:
         It returns a list with the gradient of each input (None where ``ctx.input_grad`` is false) and the gradients of the
         parameters as ``{id of the layer: {name: array}}``. It can be used once.
         """
-        flows = self._flows(ctx.input_grad)
+        flow = self._flow(ctx.input_grad)
         wanted, unwanted = ctx.replace(input_grad=True), ctx.replace(input_grad=False)
         values: list[Any] = [*xs, *[None] * (self.slots - len(xs))]
         closures: list[Backward | None] = []
         shapes: list[Any] = [getattr(value, "shape", None) for value in values]  # kept when the arrays are gone
-        for step in self._program:
-            context = wanted if any(flows[slot] for slot in step.reads) else unwanted
-            y, backward = run(step.runs, context, [values[slot] for slot in step.reads])
+        for step, into, out_of in zip(self._program, flow.into, flow.out_of, strict=True):
+            y, backward = run(step.runs, wanted if into else unwanted, [values[slot] for slot in step.reads])
             if len(step.writes) > 1 and not (isinstance(y, tuple) and len(y) == len(step.writes)):
                 raise ValueError(
                     f"forward of {step.layer.label} must return a tuple of its {len(step.writes)} outputs first"
                 )
             _store(values, step.writes, y)
             # nothing goes back through a step before which there is nothing to learn
-            keep = not ctx.inference and any(flows[slot] for slot in step.writes)
-            closures.append(backward if keep else None)
+            closures.append(backward if out_of and not ctx.inference else None)
             for slot in step.writes:
                 shapes[slot] = values[slot].shape
             del y, backward  # else the last layer's memory stays while the next one computes
@@ -169,7 +175,7 @@ class Graph:
             if len(closures) != len(self._program):
                 raise RuntimeError("the way back was used already and its memory is free: run forward again")
             _require_gradients(dys, [shapes[slot] for slot in self.outputs])
-            return self._backward(flows, closures, shapes, dys)
+            return self._backward(flow.slots, closures, shapes, dys)
 
         return outputs, way_back
 
@@ -210,16 +216,18 @@ class Graph:
             by_layer.setdefault(layer, {})[name] = gradient
         return [slots.take(slot) if flows[slot] else None for slot in range(len(self.input_shapes))], by_layer
 
-    def _flows(self, input_grad: bool) -> list[bool]:
-        """Return for each slot whether anybody needs its gradient: parameters before it, or the caller."""
+    def _flow(self, input_grad: bool) -> Flow:
+        """Return where gradients go: to parameters, and to the inputs if the caller wants them."""
         if input_grad not in self._plans:
-            flows = [input_grad] * len(self.input_shapes) + [False] * (self.slots - len(self.input_shapes))
+            slots = [input_grad] * len(self.input_shapes) + [False] * (self.slots - len(self.input_shapes))
             for step in self.steps:
                 learns = any(inner.own("params") for _, inner in walk(step.layer))
-                if learns or any(flows[slot] for slot in step.reads):
+                if learns or any(slots[slot] for slot in step.reads):
                     for slot in step.writes:
-                        flows[slot] = True
-            self._plans[input_grad] = flows
+                        slots[slot] = True
+            into = [any(slots[slot] for slot in step.reads) for step in self._program]
+            out_of = [any(slots[slot] for slot in step.writes) for step in self._program]
+            self._plans[input_grad] = Flow(slots, into, out_of)
         return self._plans[input_grad]
 
 

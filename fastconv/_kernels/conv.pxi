@@ -1,7 +1,25 @@
 # Convolution: forward, its adjoint (the gradient of the input, and transposed convolution), the gradient of the weight.
 #
-# x (N, D, H, W, C), y (N, D', H', W', O), weight (T, R, S, C // groups, O); axes (3, 10), the fields of geometry.Axis.
-# The functional floor has checked every shape; arrays are C contiguous and y does not overlap the others.
+# x (N, D, H, W, C), y (N, D', H', W', O), weight (T, R, S, C // groups, O); axes (3, 10), the fields of geometry.Axis, tell all
+# sizes but `batch` N, `channels` C, `outputs` O and `groups`. Arrays may come with fewer axes: only their memory counts.
+# The functional floor has checked every shape; arrays are C contiguous and y does not overlap the others. Whatever the pass,
+# the sizes are those of the convolution. `tile_h` and `tile_w`: outputs of a Winograd tile (0: the direct product).
+
+
+cdef Product forward_product(
+    const int64_t *axes, Py_ssize_t batch, Py_ssize_t channels, Py_ssize_t outputs, Py_ssize_t groups
+) noexcept nogil:
+    """The product of a convolution, and of the gradient of its weight, but for the arrays."""
+    cdef Product p
+    p.d, p.h, p.w = read_axis(axes), read_axis(axes + 10), read_axis(axes + 20)
+    p.batch, p.a_ld, p.depth = batch, channels, channels // groups
+    p.b_k, p.b_col = outputs, 1
+    p.b_w = p.depth * outputs
+    p.b_h = p.b_w * p.w.taps
+    p.b_d = p.b_h * p.h.taps
+    p.out_d, p.out_h, p.out_w, p.y_ld, p.cols = p.d.rows, p.h.rows, p.w.rows, outputs, outputs // groups
+    p.bias = NULL
+    return p
 
 
 cdef struct Part:
@@ -36,9 +54,13 @@ cdef int run_groups(
 
 cdef int run_products(const Product *parts, Py_ssize_t count, Py_ssize_t groups, Py_ssize_t b_group, int threads) noexcept nogil:
     """Products of one left operand in turn, a block each: those that follow find it in a cache."""
-    cdef Py_ssize_t blocks = 0, each = 0, i, task
-    cdef Part *plan = <Part *> malloc(count * sizeof(Part))
+    cdef Py_ssize_t blocks = 0, each = 0, i, tasks, task
+    cdef Part *plan
     cdef real *scratch = NULL
+    if groups * count == 1 and is_one_row(parts):
+        run_row(parts, threads)
+        return 0
+    plan = <Part *> malloc(count * sizeof(Part))
     if plan != NULL:
         for i in range(count):
             plan[i].p = parts[i]
@@ -46,12 +68,16 @@ cdef int run_products(const Product *parts, Py_ssize_t count, Py_ssize_t groups,
             plan[i].g = product_grid(&plan[i].p, groups * count, threads)
             blocks = max(blocks, plan[i].g.row_blocks * plan[i].g.col_blocks)
             each = max(each, product_scratch(&plan[i].p, plan[i].g))
+        tasks = groups * blocks * count
+        threads = min(threads, tasks)
         scratch = new_scratch(each, threads)
-    if scratch != NULL:
-        for task in prange(groups * blocks * count, schedule="dynamic", num_threads=threads):
-            group_product(
-                plan + task % count, task // count // blocks, b_group, task // count % blocks, scratch + threadid() * each
-            )
+        if scratch != NULL and tasks == 1:  # to ask OpenMP takes longer than a small product
+            product_block(&plan.p, plan.g, 0, scratch)
+        elif scratch != NULL:
+            for task in prange(tasks, schedule="dynamic", num_threads=threads):
+                group_product(
+                    plan + task % count, task // count // blocks, b_group, task // count % blocks, scratch + threadid() * each
+                )
     free(plan)
     free(scratch)
     return 0 if scratch != NULL else -1
@@ -75,26 +101,15 @@ cdef inline Product of_group(const Product *p, Py_ssize_t group, Py_ssize_t b_gr
 
 
 def conv_forward(
-    const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, const real[::1] bias, real[:, :, :, :, ::1] y,
-    const int64_t[:, ::1] axes, Py_ssize_t groups, int tile_h, int tile_w, int threads,
+    x, weight, bias, y, axes, Py_ssize_t batch, Py_ssize_t channels, Py_ssize_t outputs, Py_ssize_t groups,
+    int tile_h, int tile_w, int threads,
 ):
-    """y[n, p, q, o] = bias[o] + sum_{r, s, c} x[n, p * stride + r * dilation - before, ..., c] * weight[r, s, c, o].
-
-    Any number of spatial axes up to three. `tile_h` and `tile_w`: outputs of a Winograd tile (0: the direct product).
-    """
-    cdef Product p
+    """y[n, p, q, o] = bias[o] + sum_{r, s, c} x[n, p * stride + r * dilation - before, ..., c] * weight[r, s, c, o]."""
+    cdef Product p = forward_product(records_of(axes), batch, channels, outputs, groups)
     cdef int status
-    p.d, p.h, p.w = read_axis(&axes[0, 0]), read_axis(&axes[1, 0]), read_axis(&axes[2, 0])
-    p.a, p.batch, p.a_ld, p.depth = &x[0, 0, 0, 0, 0], x.shape[0], x.shape[4], weight.shape[3]
-    p.b, p.b_k, p.b_col = &weight[0, 0, 0, 0, 0], weight.shape[4], 1
-    p.b_w = weight.shape[3] * weight.shape[4]
-    p.b_h = p.b_w * weight.shape[2]
-    p.b_d = p.b_h * weight.shape[1]
-    p.y, p.out_d, p.out_h, p.out_w, p.y_ld = &y[0, 0, 0, 0, 0], y.shape[1], y.shape[2], y.shape[3], y.shape[4]
-    p.cols = weight.shape[4] // groups
-    p.bias = NULL
+    p.a, p.b, p.y = read_from(x), read_from(weight), write_to(y)
     if bias is not None:
-        p.bias = &bias[0]
+        p.bias = read_from(bias)
     with nogil:
         status = run_groups(&p, 1, groups, p.cols, tile_h, tile_w, threads)
     if status:
@@ -102,8 +117,7 @@ def conv_forward(
 
 
 def conv_backward_input(
-    const real[:, :, :, :, ::1] dy, const real[:, :, :, :, ::1] weight, const real[::1] bias, real[:, :, :, :, ::1] dx,
-    const int64_t[:, ::1] axes, const int64_t[:, ::1] phases_d, const int64_t[:, ::1] phases_h, const int64_t[:, ::1] phases_w,
+    dy, weight, bias, dx, axes, phases_d, phases_h, phases_w, Py_ssize_t batch, Py_ssize_t channels, Py_ssize_t outputs,
     Py_ssize_t groups, int tile_h, int tile_w, int threads,
 ):
     """dx[n, h, w, c] = bias[c] + sum_{r, s, o} dy[n, (h + before - r * dilation) / stride, ..., o] * weight[r, s, c, o].
@@ -114,96 +128,93 @@ def conv_backward_input(
     cdef Product p
     cdef Scatter s
     cdef Product *parts
+    cdef Py_ssize_t many_d, many_h, many_w, count, i, j, tap_w, tap_h, tap_d
+    cdef const int64_t *record = records_of(axes)
+    cdef const int64_t *of_d = records_of(phases_d, &many_d)
+    cdef const int64_t *of_h = records_of(phases_h, &many_h)
+    cdef const int64_t *of_w = records_of(phases_w, &many_w)
+    cdef const real *factors = read_from(weight)
     cdef int status = 0
-    cdef Py_ssize_t i, j, tap_w, tap_h, tap_d, count = phases_d.shape[0] * phases_h.shape[0] * phases_w.shape[0]
-    s.d, s.h, s.w = read_axis(&axes[0, 0]), read_axis(&axes[1, 0]), read_axis(&axes[2, 0])
-    if tile_h == 0 and scatter_pays(&s.w, weight, groups):
-        s.dy, s.dx, s.inputs, s.outputs = &dy[0, 0, 0, 0, 0], &dx[0, 0, 0, 0, 0], dx.shape[4], dy.shape[4]
-        s.bias = NULL
-        if bias is not None:
-            s.bias = &bias[0]
-        with nogil:
-            status = run_scatter(s, &weight[0, 0, 0, 0, 0], dx.shape[0] * dx.shape[1], threads)
-        if status:
-            raise MemoryError("no memory for the scratch of a convolution")
-        return
-    tap_w = weight.shape[3] * weight.shape[4]
-    tap_h = tap_w * weight.shape[2]
-    tap_d = tap_h * weight.shape[1]
-    p.a, p.batch, p.a_ld, p.depth = &dy[0, 0, 0, 0, 0], dy.shape[0], dy.shape[4], weight.shape[4] // groups
-    p.b_k, p.b_col = 1, weight.shape[4]
-    p.y, p.out_d, p.out_h, p.out_w, p.y_ld = &dx[0, 0, 0, 0, 0], dx.shape[1], dx.shape[2], dx.shape[3], dx.shape[4]
-    p.cols = weight.shape[3]
-    p.bias = NULL
+    s.dy, s.dx, s.inputs, s.outputs, s.bias = read_from(dy), write_to(dx), channels, outputs, NULL
     if bias is not None:
-        p.bias = &bias[0]
+        s.bias = read_from(bias)
+    s.d, s.h, s.w = read_axis(record), read_axis(record + 10), read_axis(record + 20)
+    p.a, p.batch, p.a_ld, p.depth = s.dy, batch, outputs, outputs // groups
+    p.b_k, p.b_col = 1, outputs
+    p.y, p.out_d, p.out_h, p.out_w, p.y_ld = s.dx, s.d.size, s.h.size, s.w.size, channels
+    p.bias, p.cols = s.bias, channels // groups
+    tap_w = p.cols * outputs
+    tap_h = tap_w * s.w.taps
+    tap_d = tap_h * s.h.taps
     with nogil:
-        parts = <Product *> malloc(count * sizeof(Product))
-        status = -1
-        if parts != NULL:
-            for i in range(count):
-                j = i // phases_w.shape[0]
-                p.w = read_axis(&phases_w[i % phases_w.shape[0], 0])
-                p.h = read_axis(&phases_h[j % phases_h.shape[0], 0])
-                p.d = read_axis(&phases_d[j // phases_h.shape[0], 0])
-                p.b = &weight[0, 0, 0, 0, 0] + p.d.tap_first * tap_d + p.h.tap_first * tap_h + p.w.tap_first * tap_w
-                p.b_d, p.b_h, p.b_w = p.d.tap_step * tap_d, p.h.tap_step * tap_h, p.w.tap_step * tap_w
-                parts[i] = p
-            status = run_groups(parts, count, groups, p.depth, tile_h, tile_w, threads)
-        free(parts)
+        if tile_h == 0 and scatter_pays(&s, groups):
+            status = run_scatter(s, factors, batch * s.d.size, threads)
+        else:
+            many_d, many_h, many_w = many_d // 10, many_h // 10, many_w // 10
+            count = many_d * many_h * many_w
+            parts = <Product *> malloc(count * sizeof(Product))
+            status = -1
+            if parts != NULL:
+                for i in range(count):
+                    j = i // many_w
+                    p.d, p.h = read_axis(of_d + j // many_h * 10), read_axis(of_h + j % many_h * 10)
+                    p.w = read_axis(of_w + i % many_w * 10)
+                    p.b = factors + p.d.tap_first * tap_d + p.h.tap_first * tap_h + p.w.tap_first * tap_w
+                    p.b_d, p.b_h, p.b_w = p.d.tap_step * tap_d, p.h.tap_step * tap_h, p.w.tap_step * tap_w
+                    parts[i] = p
+                status = run_groups(parts, count, groups, p.depth, tile_h, tile_w, threads)
+            free(parts)
     if status:
         raise MemoryError("no memory for the scratch of a convolution")
 
 
-def gradient_chunks(
-    const int64_t[:, ::1] axes, Py_ssize_t batch, Py_ssize_t depth, Py_ssize_t outputs, Py_ssize_t groups, int tile_h,
-    int tile_w, Py_ssize_t enough,
-):
-    """How many partial sums `conv_backward_weight` takes: enough blocks in all, depending on the sizes alone."""
-    cdef Product p
-    p.d, p.h, p.w = read_axis(&axes[0, 0]), read_axis(&axes[1, 0]), read_axis(&axes[2, 0])
-    p.batch, p.depth, p.cols = batch, depth, outputs // groups
-    if tile_h:
-        return winograd_gradient_grid(&p, tile_h, tile_w, groups).chunks
-    cdef Grid g = gradient_grid(&p)
-    cdef Py_ssize_t blocks = groups * g.row_blocks * g.col_blocks
+cdef Py_ssize_t gradient_parts(const Product *p, Py_ssize_t groups, Py_ssize_t enough, int tile_h, int tile_w) noexcept nogil:
+    """Into how many parts the pixels are cut: enough blocks in all, depending on the sizes alone."""
+    cdef Grid g
     cdef Grouped of_groups
-    if grouped_pays(&p, groups):
-        of_groups = grouped(&p, groups, 0, LANES)
+    cdef Py_ssize_t blocks
+    if tile_h:
+        return winograd_gradient_grid(p, tile_h, tile_w, groups).chunks
+    g = gradient_grid(p)
+    blocks = groups * g.row_blocks * g.col_blocks
+    if grouped_pays(p, groups):
+        of_groups = grouped(p, groups, 0, LANES)
         blocks = grouped_gradient_grid(&of_groups).col_blocks
-    return max(1, min(ceil_div(enough, blocks), ceil_div(product_rows(&p), ROWS)))
+    return max(<Py_ssize_t> 1, min(ceil_div(enough, blocks), ceil_div(product_rows(p), ROWS)))
 
 
 def conv_backward_weight(
-    const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] dy, real[:, :, :, :, :, ::1] partial,
-    const int64_t[:, ::1] axes, Py_ssize_t groups, int tile_h, int tile_w, int threads,
+    x, dy, dweight, axes, Py_ssize_t batch, Py_ssize_t channels, Py_ssize_t outputs, Py_ssize_t groups, Py_ssize_t enough,
+    int tile_h, int tile_w, int threads,
 ):
-    """partial[i, r, s, c, o] = sum_m x[n, p * stride + r * dilation - before, ..., c] * dy[n, p, q, o].
+    """dweight[r, s, c, o] = sum_m x[n, p * stride + r * dilation - before, ..., c] * dy[n, p, q, o], m = (n, p, q).
 
-    m = (n, p, q) runs over part i of as many even parts as `partial` has; their sum, in order, is the gradient.
-    Of Winograd tiles a part has as many. `gradient_chunks` says how many parts.
+    m (or the Winograd tiles) is cut into even parts, so many that there are `enough` blocks; their sums are added in order.
+    Scratch: the parts' sums.
     """
-    cdef Product p
+    cdef Product p = forward_product(records_of(axes), batch, channels, outputs, groups)
     cdef int status
-    cdef Py_ssize_t items
-    cdef real *db = &partial[0, 0, 0, 0, 0, 0]
-    cdef const real *dy_first = &dy[0, 0, 0, 0, 0]
-    p.d, p.h, p.w = read_axis(&axes[0, 0]), read_axis(&axes[1, 0]), read_axis(&axes[2, 0])
-    p.a, p.batch, p.a_ld, p.depth = &x[0, 0, 0, 0, 0], x.shape[0], x.shape[4], partial.shape[4]
-    p.b_k, p.b_col = partial.shape[5], 1
-    p.b_w = partial.shape[4] * partial.shape[5]
-    p.b_h = p.b_w * partial.shape[3]
-    p.b_d = p.b_h * partial.shape[2]
-    p.out_d, p.out_h, p.out_w, p.y_ld = dy.shape[1], dy.shape[2], dy.shape[3], dy.shape[4]
-    p.cols = partial.shape[5] // groups
-    items = p.b_d * partial.shape[1]
+    cdef Py_ssize_t items = p.b_d * p.d.taps, parts
+    cdef real *to = write_to(dweight)
+    cdef real *db = to
+    cdef const real *gradient = read_from(dy)
+    p.a = read_from(x)
     with nogil:
-        if tile_h:
-            status = run_winograd_gradient(&p, tile_h, tile_w, groups, dy_first, db, items, threads)
+        parts = gradient_parts(&p, groups, enough, tile_h, tile_w)
+        if parts > 1:
+            db = new_scratch(own_lines(parts * items), 1)
+        if db == NULL:
+            status = -1
+        elif tile_h:
+            status = run_winograd_gradient(&p, tile_h, tile_w, groups, gradient, db, items, threads)
         elif grouped_pays(&p, groups):
-            status = run_grouped_gradient(&p, groups, dy_first, db, items, partial.shape[0], threads)
+            status = run_grouped_gradient(&p, groups, gradient, db, items, parts, threads)
         else:
-            status = run_gradient(p, groups, dy_first, db, items, partial.shape[0], threads)
+            status = run_gradient(p, groups, gradient, db, items, parts, threads)
+        if db != to:
+            if status == 0:
+                add_parts(db, parts, items, to, threads)
+            free(db)
     if status:
         raise MemoryError("no memory for the scratch of a convolution's weight gradient")
 
@@ -212,13 +223,21 @@ cdef int run_gradient(
     Product p, Py_ssize_t groups, const real *dy, real *db, Py_ssize_t items, Py_ssize_t chunks, int threads
 ) noexcept nogil:
     """Write `chunks` partial gradients, `items` elements apart. -1: no memory."""
+    if groups == chunks == 1 and is_one_row(&p):
+        row_gradient(&p, dy, db, threads)
+        return 0
     p.in_place = window_run(&p) >= SHORT_RUN
     cdef Grid g = gradient_grid(&p)
     cdef Py_ssize_t blocks = g.row_blocks * g.col_blocks, total = product_rows(&p), chunk_rows = ceil_div(total, chunks)
     cdef Py_ssize_t each = gradient_scratch(&p), chunk, task
+    threads = min(threads, chunks * groups * blocks)
     cdef real *scratch = new_scratch(each, threads)
     if scratch == NULL:
         return -1
+    if chunks * groups * blocks == 1:
+        gradient_block(&p, g, 0, 0, total, dy, db, scratch)
+        free(scratch)
+        return 0
     for task in prange(chunks * groups * blocks, schedule="dynamic", num_threads=threads):
         chunk = task // blocks // groups
         group_gradient(
@@ -238,20 +257,3 @@ cdef void group_gradient(
     gradient_block(&q, g, block, row_first, row_end, dy + group * p.cols, db + group * p.cols, scratch)
 
 
-def column_sums(const real[:, ::1] x, real[:, ::1] partial, int threads):
-    """partial[i, c] = the sum of x[m, c] over part i of as many even parts of the rows as `partial` has."""
-    cdef Py_ssize_t chunk, chunks = partial.shape[0], rows = ceil_div(x.shape[0], partial.shape[0])
-    cdef Py_ssize_t total = x.shape[0], cols = x.shape[1]
-    cdef const real *first = &x[0, 0]
-    cdef real *sums = &partial[0, 0]
-    for chunk in prange(chunks, nogil=True, num_threads=threads):
-        sum_rows(first, min(chunk * rows, total), min((chunk + 1) * rows, total), cols, sums + chunk * cols)
-
-
-cdef void sum_rows(const real *x, Py_ssize_t row, Py_ssize_t end, Py_ssize_t cols, real *sums) noexcept nogil:
-    cdef Py_ssize_t c
-    zero(sums, cols)
-    while row < end:
-        for c in range(cols):
-            sums[c] += x[row * cols + c]
-        row += 1

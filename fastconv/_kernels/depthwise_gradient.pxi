@@ -240,37 +240,46 @@ cdef void depthwise_gradient_part(
 
 
 def depthwise_backward_weight(
-    const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] dy, real[:, :, :, :, :, ::1] partial,
-    const int64_t[:, ::1] axes, int threads,
+    x, dy, dweight, axes, Py_ssize_t batch, Py_ssize_t channels, Py_ssize_t parts, int threads,
 ):
-    """partial[i, r, s, 0, c] = sum x[n, p * stride + r * dilation - before, ..., c] * dy[n, p, q, c] over part i of the lines.
+    """dweight[r, s, 0, c] = sum x[n, p * stride + r * dilation - before, ..., c] * dy[n, p, q, c].
 
-    Scratch: the sums of one block of channels.
+    The lines (n, p) are cut into so many even parts, whose sums are added in order. Scratch: those sums, and for each thread
+    those of one block of channels.
     """
     cdef DepthwiseGradient p
-    cdef Py_ssize_t task, block, blocks, parts = partial.shape[0], lines, each
+    cdef Py_ssize_t task, block, blocks, lines, each, items
     cdef real *scratch
-    cdef real *dweight = &partial[0, 0, 0, 0, 0, 0]
+    cdef real *to = write_to(dweight)
+    cdef real *partial = to
     cdef DepthwiseGradientKernel kernel
-    p.d, p.h, p.w = read_axis(&axes[0, 0]), read_axis(&axes[1, 0]), read_axis(&axes[2, 0])
-    p.x, p.dy, p.channels = &x[0, 0, 0, 0, 0], &dy[0, 0, 0, 0, 0], x.shape[4]
-    p.x_end = p.x + x.shape[0] * x.shape[1] * x.shape[2] * x.shape[3] * p.channels
-    p.dy_end = p.dy + dy.shape[0] * dy.shape[1] * dy.shape[2] * dy.shape[3] * p.channels
+    cdef const int64_t *record = records_of(axes)
+    p.d, p.h, p.w = read_axis(record), read_axis(record + 10), read_axis(record + 20)
+    p.x, p.dy, p.channels = read_from(x), read_from(dy), channels
+    p.x_end = p.x + batch * p.d.size * p.h.size * p.w.size * channels
+    p.dy_end = p.dy + batch * p.d.rows * p.h.rows * p.w.rows * channels
     p.taps = p.d.taps * p.h.taps * p.w.taps
-    lines = x.shape[0] * p.d.rows * p.h.rows
+    items = p.taps * channels
+    lines = batch * p.d.rows * p.h.rows
     block = min(depthwise_block(p.channels), max(round_up(GRADIENT_SUMS // p.taps, LANES), <Py_ssize_t> LANES))
     blocks = ceil_div(p.channels, block)
     each = own_lines(round_up(block, LANES) * p.taps)
     kernel = depthwise_gradient_kernel(&p)
     with nogil:
         scratch = new_scratch(each, threads)
-        if scratch != NULL:
+        if parts > 1:
+            partial = new_scratch(own_lines(parts * items), 1)
+        if scratch != NULL and partial != NULL:
             for task in prange(parts * blocks, schedule="dynamic", num_threads=threads):
                 depthwise_gradient_part(
                     &p, kernel, task // blocks * lines // parts, (task // blocks + 1) * lines // parts,
                     task % blocks * block, min((task % blocks + 1) * block, p.channels),
-                    scratch + threadid() * each, dweight + task // blocks * p.taps * p.channels,
+                    scratch + threadid() * each, partial + task // blocks * items,
                 )
-            free(scratch)
-    if scratch == NULL:
+            if partial != to:
+                add_parts(partial, parts, items, to, threads)
+        free(scratch)
+        if partial != to:
+            free(partial)
+    if scratch == NULL or partial == NULL:
         raise MemoryError("no memory for the scratch of a depthwise weight gradient")

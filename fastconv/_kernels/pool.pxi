@@ -57,9 +57,9 @@ cdef inline Window window(const PoolAxis *axis, Py_ssize_t i) noexcept nogil:
     return w
 
 
-cdef Pool new_pool(const int64_t[:, ::1] axes, Py_ssize_t channels) noexcept nogil:
+cdef Pool new_pool(const int64_t *axes, Py_ssize_t channels) noexcept nogil:
     cdef Pool p
-    p.d, p.h, p.w = <const PoolAxis *> &axes[0, 0], <const PoolAxis *> &axes[1, 0], <const PoolAxis *> &axes[2, 0]
+    p.d, p.h, p.w = <const PoolAxis *> axes, <const PoolAxis *> (axes + 9), <const PoolAxis *> (axes + 18)
     p.channels = channels
     return p
 
@@ -205,15 +205,19 @@ cdef void pool_forward(
         pool_line(maxima, p, x, end, y, task)
 
 
-def max_pool_forward(const real[:, :, :, :, ::1] x, real[:, :, :, :, ::1] y, const int64_t[:, ::1] axes, int threads):
+def max_pool_forward(x, y, axes, Py_ssize_t batch, Py_ssize_t channels, int threads):
     """y[n, p, c] = the largest x[n, window p, c]; NaN where there is one; -inf where the window is empty."""
-    cdef Pool p = new_pool(axes, x.shape[4])
+    cdef Pool p = new_pool(records_of(axes), channels)
+    cdef const real *source = read_from(x)
+    cdef real *to = write_to(y)
     with nogil:
-        pool_forward(True, &p, &x[0, 0, 0, 0, 0], &y[0, 0, 0, 0, 0], x.shape[0], threads)
+        pool_forward(True, &p, source, to, batch, threads)
 
 
-def avg_pool_forward(const real[:, :, :, :, ::1] x, real[:, :, :, :, ::1] y, const int64_t[:, ::1] axes, int threads):
+def avg_pool_forward(x, y, axes, Py_ssize_t batch, Py_ssize_t channels, int threads):
     """y[n, p, c] = sum of x[n, window p, c] / count of p."""
-    cdef Pool p = new_pool(axes, x.shape[4])
+    cdef Pool p = new_pool(records_of(axes), channels)
+    cdef const real *source = read_from(x)
+    cdef real *to = write_to(y)
     with nogil:
-        pool_forward(False, &p, &x[0, 0, 0, 0, 0], &y[0, 0, 0, 0, 0], x.shape[0], threads)
+        pool_forward(False, &p, source, to, batch, threads)

@@ -200,6 +200,12 @@ cdef inline void clear(real *dx, Py_ssize_t pixels, Py_ssize_t step, Py_ssize_t 
         memset(dx + i * step, 0, channels * sizeof(real))
 
 
+cdef inline void windows_from(const PoolAxis *axis, Py_ssize_t first, Window *to) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(min(axis.out - first, <Py_ssize_t> POOL_OUTPUTS)):
+        to[i] = window(axis, first + i)
+
+
 cdef void pool_image_backward(
     const bint maxima, const bint tiled, const Pool *p, const real *dy, const real *dy_end, const real *x, const real *end, real *dx,
     Py_ssize_t blocks, Py_ssize_t task,
@@ -207,8 +213,10 @@ cdef void pool_image_backward(
     """One image and one block of its channels, window after window."""
     cdef Py_ssize_t image = task // blocks, block = task % blocks, i, j, k
     cdef Py_ssize_t c = block_start(p.channels, blocks, block), channels = block_start(p.channels, blocks, block + 1) - c
-    cdef Py_ssize_t pixels = p.d.size * p.h.size * p.w.size, cleared = 0, needed
-    cdef Window d, h, w
+    cdef Py_ssize_t pixels = p.d.size * p.h.size * p.w.size, cleared = 0, line, needed
+    cdef Window along[POOL_OUTPUTS]  # of a line, the same in each: computed once where they are few
+    cdef const Window *w
+    cdef Window d, h
     x += image * image_items(p) + c
     dx += image * image_items(p) + c
     dy += image * p.d.out * p.h.out * p.w.out * p.channels + c
@@ -216,18 +224,21 @@ cdef void pool_image_backward(
         d = window(p.d, i)
         for j in range(p.h.out):
             h = window(p.h, j)
+            line = ((d.first + (d.taps - 1) * d.step) * p.h.size + h.first + (h.taps - 1) * h.step) * p.w.size
             for k in range(p.w.out):
-                w = window(p.w, k)
+                if k % POOL_OUTPUTS == 0 and (i == j == 0 or p.w.out > POOL_OUTPUTS):
+                    windows_from(p.w, k, along)
+                w = along + k % POOL_OUTPUTS
                 if not tiled:
-                    needed = tap(p, &d, &h, d.taps - 1, h.taps - 1, w.first + w.taps * w.step) // p.channels
+                    needed = line + w.first + w.taps * w.step
                     if needed > cleared:
                         needed = min(max(needed, cleared + POOL_AHEAD // channels), pixels)
                         clear(dx + cleared * p.channels, needed - cleared, p.channels, channels)
                         cleared = needed
                 if channels >= LANES:
-                    back_pixel(maxima, tiled, p, x, end, dy, dx, &d, &h, &w, channels)
+                    back_pixel(maxima, tiled, p, x, end, dy, dx, &d, &h, w, channels)
                 else:
-                    back_small_pixel(maxima, tiled, p, x, end, dy, dy_end, dx, &d, &h, &w)
+                    back_small_pixel(maxima, tiled, p, x, end, dy, dy_end, dx, &d, &h, w)
                 dy += p.channels
     if not tiled:
         clear(dx + cleared * p.channels, pixels - cleared, p.channels, channels)
@@ -253,20 +264,20 @@ cdef void pool_backward(
             pool_image_backward(maxima, False, p, dy, dy_end, x, end, dx, blocks, task)
 
 
-def max_pool_backward(
-    const real[:, :, :, :, ::1] dy, const real[:, :, :, :, ::1] x, real[:, :, :, :, ::1] dx, const int64_t[:, ::1] axes,
-    int threads,
-):
+def max_pool_backward(dy, x, dx, axes, Py_ssize_t batch, Py_ssize_t channels, int threads):
     """dx = the sum of dy[n, p, c] over the windows p whose first maximum (or NaN) it is. A window spans less than 2**31 pixels."""
-    cdef Pool p = new_pool(axes, x.shape[4])
+    cdef Pool p = new_pool(records_of(axes), channels)
+    cdef const real *gradient = read_from(dy)
+    cdef const real *source = read_from(x)
+    cdef real *to = write_to(dx)
     with nogil:
-        pool_backward(True, &p, &dy[0, 0, 0, 0, 0], &x[0, 0, 0, 0, 0], &dx[0, 0, 0, 0, 0], x.shape[0], threads)
+        pool_backward(True, &p, gradient, source, to, batch, threads)
 
 
-def avg_pool_backward(
-    const real[:, :, :, :, ::1] dy, real[:, :, :, :, ::1] dx, const int64_t[:, ::1] axes, int threads
-):
+def avg_pool_backward(dy, dx, axes, Py_ssize_t batch, Py_ssize_t channels, int threads):
     """dx = the sum of dy[n, p, c] / count of p over the windows p that it is in."""
-    cdef Pool p = new_pool(axes, dx.shape[4])
+    cdef Pool p = new_pool(records_of(axes), channels)
+    cdef const real *gradient = read_from(dy)
+    cdef real *to = write_to(dx)
     with nogil:  # x is not read
-        pool_backward(False, &p, &dy[0, 0, 0, 0, 0], &dx[0, 0, 0, 0, 0], &dx[0, 0, 0, 0, 0], dx.shape[0], threads)
+        pool_backward(False, &p, gradient, to, to, batch, threads)

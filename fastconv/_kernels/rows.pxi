@@ -363,9 +363,9 @@ def cross_entropy_forward(x, labels, losses, Py_ssize_t items, double smoothing,
     Returns -1, or the first row whose label is none of the classes; then nothing is written.
     """
     cdef Py_ssize_t task, rows, wrong, some = rows_of_task(items)
-    cdef const int64_t *right = <const int64_t *> memory_of(labels, sizeof(int64_t), PyBUF_SIMPLE, &rows)
+    cdef const int64_t *right = records_of(labels, &rows)
     cdef const real *source = read_from(x)
-    cdef double *to = <double *> memory_of(losses, sizeof(double), PyBUF_WRITABLE, &rows)
+    cdef double *to = sums_of(losses)
     wrong = first_outside(right, rows, items)
     if wrong >= 0:
         return wrong
@@ -380,7 +380,7 @@ def cross_entropy_forward(x, labels, losses, Py_ssize_t items, double smoothing,
 def cross_entropy_backward(x, labels, dx, Py_ssize_t items, double smoothing, double share, int threads):
     """dx = (softmax(x) - target) * share; returns what `cross_entropy_forward` returns."""
     cdef Py_ssize_t task, rows, wrong, some = rows_of_task(items)
-    cdef const int64_t *right = <const int64_t *> memory_of(labels, sizeof(int64_t), PyBUF_SIMPLE, &rows)
+    cdef const int64_t *right = records_of(labels, &rows)
     cdef const real *source = read_from(x)
     cdef real *to = write_to(dx)
     wrong = first_outside(right, rows, items)

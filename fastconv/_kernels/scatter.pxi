@@ -20,12 +20,12 @@ cdef struct Scatter:
     Py_ssize_t inputs, outputs, columns, panels, step, band, bands
 
 
-cdef bint scatter_pays(const Axis *w, const real[:, :, :, :, ::1] weight, Py_ssize_t groups) noexcept nogil:
+cdef bint scatter_pays(const Scatter *s, Py_ssize_t groups) noexcept nogil:
     """Whether few channels, which lie side by side, leave half of each vector empty."""
-    cdef Py_ssize_t columns = weight.shape[1] * weight.shape[2] * weight.shape[3]
+    cdef Py_ssize_t columns = s.h.taps * s.w.taps * s.inputs
     return (
-        groups == 1 and w.dilation == 1 and 2 * weight.shape[3] <= LANES and columns > weight.shape[3]
-        and weight.shape[0] * round_up(columns, TILE_N) * (weight.shape[4] + 1) <= SCATTER_WEIGHTS
+        groups == 1 and s.w.dilation == 1 and 2 * s.inputs <= LANES and columns > s.inputs
+        and s.d.taps * round_up(columns, TILE_N) * (s.outputs + 1) <= SCATTER_WEIGHTS
     )
 
 

@@ -29,9 +29,6 @@ MOST_PARTIAL = 4 * 2**20
 #: Pixels of one partial sum of a depthwise weight gradient: the rounding error grows with their number.
 MOST_TERMS = 2**14
 
-#: Rows of one partial sum of a bias gradient.
-SUM_ROWS = 1024
-
 
 class ConvPlan(NamedTuple):
     """A convolution of an input (N, *spatial, C) with a weight (*kernel, C // groups, O), all shapes known and checked."""
@@ -39,7 +36,8 @@ class ConvPlan(NamedTuple):
     x_shape: tuple[int, ...]
     weight_shape: tuple[int, ...]
     y_shape: tuple[int, ...]
-    groups: int
+    sizes: tuple[int, int, int, int]  # N, C, O, groups
+    empty: bool  # whether there is nothing to multiply: no images, no pixels or no outputs
     multiply_adds: int
     forward: Algorithm
     backward_input: Algorithm
@@ -166,7 +164,8 @@ def _plan(
         x_shape,
         weight_shape,
         y_shape,
-        groups,
+        (x_shape[0], x_shape[-1], y_shape[-1], groups),
+        0 in x_shape or 0 in y_shape,
         multiply_adds,
         choose(forward, algorithm),
         choose(backward, algorithm),
@@ -196,7 +195,7 @@ def _without_products(shape: tuple[int, ...], bias: NDArray[Any] | None, dtype: 
 
 def apply(plan: ConvPlan, x: NDArray[Any], weight: NDArray[Any], bias: NDArray[Any] | None) -> NDArray[Any]:
     """Return the convolution of x (plan.x_shape): an array of plan.y_shape."""
-    if 0 in plan.x_shape or 0 in plan.y_shape:
+    if plan.empty:
         return _without_products(plan.y_shape, bias, x.dtype)
     y = empty(plan.y_shape, x.dtype)
     kernels, threads = kernels_for(x), threads_for(plan.multiply_adds)
@@ -204,32 +203,21 @@ def apply(plan: ConvPlan, x: NDArray[Any], weight: NDArray[Any], bias: NDArray[A
         d, h, w = np.split(plan.axes, 3)  # a convolution has one phase
         kernels.depthwise(spatial3(x), weight3(weight), bias, spatial3(y), d, h, w, False, threads)
     else:
-        kernels.conv_forward(
-            spatial3(x), weight3(weight), bias, spatial3(y), plan.axes, plan.groups, *plan.forward.tile, threads
-        )
+        kernels.conv_forward(x, weight, bias, y, plan.axes, *plan.sizes, *plan.forward.tile, threads)
     return y
 
 
 def adjoint(plan: ConvPlan, dy: NDArray[Any], weight: NDArray[Any], bias: NDArray[Any] | None) -> NDArray[Any]:
     """Return the adjoint of the convolution at dy (plan.y_shape): an array of plan.x_shape."""
-    if 0 in plan.x_shape or 0 in plan.y_shape:
+    if plan.empty:
         return _without_products(plan.x_shape, bias, dy.dtype)
     dx = empty(plan.x_shape, dy.dtype) if plan.reached else _without_products(plan.x_shape, bias, dy.dtype)
     kernels, threads = kernels_for(dy), threads_for(plan.multiply_adds)
     if plan.backward_input.name == "depthwise":
         kernels.depthwise(spatial3(dy), weight3(weight), bias, spatial3(dx), *plan.phases, True, threads)
     else:
-        kernels.conv_backward_input(
-            spatial3(dy),
-            weight3(weight),
-            bias,
-            spatial3(dx),
-            plan.axes,
-            *plan.phases,
-            plan.groups,
-            *plan.backward_input.tile,
-            threads,
-        )
+        tile = plan.backward_input.tile
+        kernels.conv_backward_input(dy, weight, bias, dx, plan.axes, *plan.phases, *plan.sizes, *tile, threads)
     return dx
 
 
@@ -238,32 +226,26 @@ def weight_gradient(plan: ConvPlan, x: NDArray[Any], dy: NDArray[Any]) -> NDArra
 
     Sums over pixels are cut into a number of parts that the shapes alone fix and added in order.
     """
-    if 0 in plan.x_shape or 0 in plan.y_shape:
+    if plan.empty:
         return np.zeros(plan.weight_shape, x.dtype)
+    dweight = empty(plan.weight_shape, x.dtype)
     kernels, threads = kernels_for(x), threads_for(plan.multiply_adds)
-    shape = (1,) * (5 - len(plan.weight_shape)) + plan.weight_shape
     if plan.backward_weight.name == "depthwise":
         lines = math.prod(plan.y_shape[:-2])  # (N, *spatial but the last)
-        fitting = MOST_PARTIAL // (math.prod(shape) * x.itemsize)
+        fitting = MOST_PARTIAL // dweight.nbytes
         parts = max(ENOUGH_BLOCKS, math.prod(plan.y_shape[:-1]) // MOST_TERMS)
-        partial = empty((max(1, min(lines, fitting, parts)), *shape), x.dtype)
-        kernels.depthwise_backward_weight(spatial3(x), spatial3(dy), partial, plan.axes, threads)
+        parts = max(1, min(lines, fitting, parts))
+        kernels.depthwise_backward_weight(x, dy, dweight, plan.axes, *plan.sizes[:2], parts, threads)
     else:
         tile = plan.backward_weight.tile
-        depth, outputs = plan.weight_shape[-2:]
-        chunks = kernels.gradient_chunks(plan.axes, plan.x_shape[0], depth, outputs, plan.groups, *tile, ENOUGH_BLOCKS)
-        partial = empty((chunks, *shape), x.dtype)
-        kernels.conv_backward_weight(spatial3(x), spatial3(dy), partial, plan.axes, plan.groups, *tile, threads)
-    total = partial[0] if len(partial) == 1 else partial.sum(axis=0)
-    return total.reshape(plan.weight_shape)
+        kernels.conv_backward_weight(x, dy, dweight, plan.axes, *plan.sizes, ENOUGH_BLOCKS, *tile, threads)
+    return dweight
 
 
 def bias_gradient(dy: NDArray[Any]) -> NDArray[Any]:
     """Return the sum of dy (..., O) over all axes but the last: shape (O,)."""
-    rows = dy.size // dy.shape[-1]
-    if rows == 0:
+    if not dy.size:
         return np.zeros(dy.shape[-1], dy.dtype)
-    partial = empty((-(-rows // SUM_ROWS), dy.shape[-1]), dy.dtype)
-    threads = threads_for(dy.size)
-    kernels_for(dy).column_sums(dy.reshape(rows, dy.shape[-1]), partial, threads)
-    return partial[0] if len(partial) == 1 else partial.sum(axis=0)
+    sums = empty(dy.shape[-1:], dy.dtype)
+    kernels_for(dy).column_sums(dy, sums, threads_for(dy.size))
+    return sums

@@ -17,6 +17,7 @@ class PoolPlan(NamedTuple):
     """A pooling of arrays of one shape: the shape of its output, and the windows as the kernels take them."""
 
     y_shape: tuple[int, ...]
+    sizes: tuple[int, int]  # N, C
     axes: NDArray[np.int64]  # (3, 9): a `geometry.PoolAxis` each
     reads: int
 
@@ -97,4 +98,4 @@ def _pixels(shape: tuple[int, ...]) -> tuple[int, ...]:
 def _new_plan(shape: tuple[int, ...], axes: list[geometry.PoolAxis]) -> PoolPlan:
     y_shape = (shape[0], *(axis.out for axis in axes), shape[-1])
     records = np.array([_NO_AXIS] * (3 - len(axes)) + axes, np.int64)
-    return PoolPlan(y_shape, records, prod(y_shape) * prod(axis.most_taps for axis in axes))
+    return PoolPlan(y_shape, (shape[0], shape[-1]), records, prod(y_shape) * prod(axis.most_taps for axis in axes))

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 FLOATS = FLOAT32, FLOAT64 = (np.dtype(np.float32), np.dtype(np.float64))
 
+#: What a gradient may be with respect to.
+NAMES = ("x", "weight", "bias")
+
 
 def float_array(value: Any, name: str, *, like: np.ndarray | None = None, like_name: str = "x") -> NDArray[Any]:
     """Return `value` as a C contiguous float32 or float64 array, copied only where its order in memory is another.
@@ -65,10 +68,14 @@ def require_shape(array: np.ndarray, shape: Sequence[int], name: str, what: str)
 
 def require_wrt(wrt: Any) -> tuple[str, ...]:
     """Return `wrt` as a tuple of some of ``"x"``, ``"weight"``, ``"bias"``; raise `ValueError` for anything else."""
+    if type(wrt) is tuple:
+        for item in wrt:
+            if item.__class__ is not str or item not in NAMES:
+                break
+        else:
+            return wrt
     names = (wrt,) if isinstance(wrt, str) else wrt
-    if not isinstance(names, (tuple, list, set, frozenset)) or any(
-        item not in ("x", "weight", "bias") for item in names
-    ):
+    if not isinstance(names, (tuple, list, set, frozenset)) or any(item not in NAMES for item in names):
         raise ValueError(f'wrt must name some of "x", "weight" and "bias", got {wrt!r}')
     return tuple(names)
 
@@ -92,8 +99,15 @@ def flat_arguments(value: Any, name: str) -> Any:
 
     Strings and None stay. Raises `TypeError` for anything else: as keys 1, 1.0 and True are one.
     """
-    if type(value) is int or value is None:  # nearly always, and this runs at every call
+    kind = type(value)
+    if kind is int or value is None:  # nearly always, and this runs at every call
         return value
+    if kind is tuple:
+        for item in value:
+            if type(item) is not int:
+                break
+        else:
+            return value
     if isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim):
         return tuple(flat_arguments(item, name) for item in value)
     return value if isinstance(value, str) else integer(value, name)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from math import prod
 from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
@@ -12,14 +14,16 @@ from fastconv.functional._validate import float_array, require_shape, require_wr
 from fastconv.functional.conv import Gradients
 
 
-def _as_pixels(x: NDArray[Any], weight: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], plans.ConvPlan]:
-    if weight.ndim != 2 or 0 in weight.shape:
-        raise ValueError(f"weight must have shape (in, out), at least 1 each, got {weight.shape}")
-    if x.ndim < 1 or x.shape[-1] != weight.shape[0]:
-        raise ValueError(f"x must have shape (..., {weight.shape[0]}), the rows of weight, got {x.shape}")
-    pixels = x.reshape(x.size // x.shape[-1], 1, x.shape[-1])
-    weight = weight.reshape(1, *weight.shape)
-    return pixels, weight, plans.conv_plan(pixels.shape, weight.shape, 1, 0, 1, 1, None)
+@lru_cache(maxsize=256)
+def _plan(x_shape: tuple[int, ...], weight_shape: tuple[int, ...]) -> plans.ConvPlan:
+    """Return the plan of a 1x1 convolution of a line of pixels, for arrays of these shapes: they lie in memory alike."""
+    if len(weight_shape) != 2 or 0 in weight_shape:
+        raise ValueError(f"weight must have shape (in, out), at least 1 each, got {weight_shape}")
+    if not x_shape or x_shape[-1] != weight_shape[0]:
+        raise ValueError(f"x must have shape (..., {weight_shape[0]}), the rows of weight, got {x_shape}")
+    pixels = (prod(x_shape[:-1]), 1, x_shape[-1])
+    plan = plans.conv_plan(pixels, (1, *weight_shape), 1, 0, 1, 1, None)
+    return plan._replace(x_shape=x_shape, weight_shape=weight_shape, y_shape=(*x_shape[:-1], weight_shape[1]))
 
 
 def linear(x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -> NDArray[Any]:
@@ -54,11 +58,11 @@ def linear(x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -> ND
     """
     x = float_array(x, "x")
     weight = float_array(weight, "weight", like=x)
-    pixels, matrix, plan = _as_pixels(x, weight)
+    plan = _plan(x.shape, weight.shape)
     if bias is not None:
         bias = float_array(bias, "bias", like=x)
         require_shape(bias, weight.shape[1:], "bias", "one value for each output")
-    return plans.apply(plan, pixels, matrix, bias).reshape(*x.shape[:-1], weight.shape[1])
+    return plans.apply(plan, x, weight, bias)
 
 
 def linear_backward(
@@ -93,11 +97,10 @@ def linear_backward(
     x = float_array(x, "x")
     weight, dy = float_array(weight, "weight", like=x), float_array(dy, "dy", like=x)
     wrt = require_wrt(wrt)
-    pixels, matrix, plan = _as_pixels(x, weight)
-    require_shape(dy, (*x.shape[:-1], weight.shape[1]), "dy", "the shape of the output")
-    columns = dy.reshape(plan.y_shape)
+    plan = _plan(x.shape, weight.shape)
+    require_shape(dy, plan.y_shape, "dy", "the shape of the output")
     return (
-        plans.adjoint(plan, columns, matrix, None).reshape(x.shape) if "x" in wrt else None,
-        plans.weight_gradient(plan, pixels, columns).reshape(weight.shape) if "weight" in wrt else None,
-        plans.bias_gradient(columns) if "bias" in wrt else None,
+        plans.adjoint(plan, dy, weight, None) if "x" in wrt else None,
+        plans.weight_gradient(plan, x, dy) if "weight" in wrt else None,
+        plans.bias_gradient(dy) if "bias" in wrt else None,
     )

@@ -12,7 +12,6 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from fastconv._kernels._memory import empty
-from fastconv.functional._conv_plan import spatial3
 from fastconv.functional._pool_plan import PoolPlan, adaptive_plan, image_shape, pool_plan
 from fastconv.functional._validate import float_array, images, kernels_for, require_shape
 from fastconv.threads import threads_for
@@ -328,7 +327,7 @@ def _output_gradient(dy: ArrayLike, plan: PoolPlan, x: NDArray[Any] | None) -> N
 def _max(x: NDArray[Any], plan: PoolPlan) -> NDArray[Any]:
     y = empty(plan.y_shape, x.dtype)
     if y.size:
-        kernels_for(x).max_pool_forward(spatial3(x), spatial3(y), plan.axes, threads_for(plan.reads))
+        kernels_for(x).max_pool_forward(x, y, plan.axes, *plan.sizes, threads_for(plan.reads))
     return y
 
 
@@ -339,14 +338,14 @@ def _max_backward(dy: ArrayLike, x: NDArray[Any], plan: PoolPlan) -> NDArray[Any
     dx = empty(x.shape, x.dtype)
     if dx.size:
         threads = threads_for(2 * plan.reads)
-        kernels_for(x).max_pool_backward(spatial3(dy), spatial3(x), spatial3(dx), plan.axes, threads)
+        kernels_for(x).max_pool_backward(dy, x, dx, plan.axes, *plan.sizes, threads)
     return dx
 
 
 def _avg(x: NDArray[Any], plan: PoolPlan) -> NDArray[Any]:
     y = empty(plan.y_shape, x.dtype)
     if y.size:
-        kernels_for(x).avg_pool_forward(spatial3(x), spatial3(y), plan.axes, threads_for(plan.reads))
+        kernels_for(x).avg_pool_forward(x, y, plan.axes, *plan.sizes, threads_for(plan.reads))
     return y
 
 
@@ -354,5 +353,5 @@ def _avg_backward(dy: ArrayLike, x_shape: tuple[int, ...], plan: PoolPlan) -> ND
     dy = _output_gradient(dy, plan, None)
     dx = empty(x_shape, dy.dtype)
     if dx.size:
-        kernels_for(dy).avg_pool_backward(spatial3(dy), spatial3(dx), plan.axes, threads_for(plan.reads))
+        kernels_for(dy).avg_pool_backward(dy, dx, plan.axes, *plan.sizes, threads_for(plan.reads))
     return dx

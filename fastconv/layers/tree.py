@@ -21,10 +21,13 @@ def places(layer: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:
 def walk(layer: Layer) -> Iterator[tuple[str, Layer]]:
     """Yield `layer` and every layer inside it with its path, each once: a shared layer at its first place."""
     seen: set[int] = set()
-    for path, inner in places(layer):
+    waiting = [("", layer)]
+    while waiting:
+        path, inner = waiting.pop()
         if id(inner) not in seen:
             seen.add(id(inner))
             yield path, inner
+            waiting.extend((f"{path}/{name}" if path else name, child) for name, child in reversed(inner.children()))
 
 
 def collect(layer: Layer, kind: str) -> dict[str, np.ndarray]:

@@ -1,7 +1,7 @@
 """What all optimizers share: the step over every parameter, clipping, schedules, the state that is saved.
 
-Parameters are updated in place. fastconv's own rules are kernels that go over a parameter once. Those of others are passes of
-NumPy, block by block: a block of the parameter, its gradient and its state lie in the cache meanwhile, and the two scratch
+Parameters are updated in place. fastconv's own rules are kernels that go over all parameters once. Those of others are passes
+of NumPy, block by block: a block of the parameter, its gradient and its state lie in the cache meanwhile, and the two scratch
 blocks are the only memory a step uses.
 """
 
@@ -26,6 +26,14 @@ class _State(NamedTuple):
 
     shape: tuple[int, ...]
     arrays: dict[str, np.ndarray]
+
+
+class Update(NamedTuple):
+    """A parameter, its gradient and its state, all flat, of one length and dtype."""
+
+    param: np.ndarray
+    grad: np.ndarray
+    state: dict[str, np.ndarray]
 
 
 class Preparation(NamedTuple):
@@ -157,13 +165,17 @@ class Optimizer(Described):
             keep=1 - rate * decay if decoupled else 1.0,
         )
         self.steps += 1
+        updates: dict[np.dtype, list[Update]] = {}
         for name, grad in grads.items():
-            param = params[name]
             # a parameter that does not lie in one piece is updated in a copy
-            flat = param.reshape(-1) if param.flags.c_contiguous else param.ravel()
-            self._follow(flat, grad.reshape(-1), self._states[name].arrays, rate, how)
-            if not param.flags.c_contiguous:
-                param[...] = flat.reshape(param.shape)
+            update = Update(params[name].ravel(), grad.ravel(), self._states[name].arrays)
+            updates.setdefault(grad.dtype, []).append(update)
+        for dtype, some in updates.items():
+            self._follow(some, rate, how)
+            scattered = [params[name] for name, grad in grads.items() if grad.dtype == dtype]
+            for param, update in zip(scattered, some, strict=True):
+                if not param.flags.c_contiguous:
+                    param[...] = update.param.reshape(param.shape)
 
     def update(
         self, param: np.ndarray, grad: np.ndarray, state: dict[str, np.ndarray], rate: float, scratch: np.ndarray
@@ -240,25 +252,24 @@ class Optimizer(Described):
         if "update" in cls.__dict__ and "_follow" not in cls.__dict__:
             cls._follow = Optimizer._follow  # type: ignore[method-assign]  # not the kernel of a rule that was replaced
 
-    def _follow(
-        self, param: np.ndarray, grad: np.ndarray, state: dict[str, np.ndarray], rate: float, how: Preparation
-    ) -> None:
-        """Change a flat parameter and its state by the rule, after what `how` says."""
-        first, second = self._scratch_of(param.dtype)
-        for start in range(0, param.size, BLOCK):
-            rows = slice(start, min(start + BLOCK, param.size))
-            block, size = grad[rows], rows.stop - start
-            if how.factor != 1.0:
-                block = np.multiply(block, how.factor, out=first[:size])
-            if how.limit != math.inf:
-                block = np.clip(block, -how.limit, how.limit, out=first[:size])
-            if how.keep != 1.0:
-                param[rows] *= how.keep
-            if how.decay:
-                np.multiply(param[rows], how.decay, out=second[:size])
-                block = np.add(block, second[:size], out=first[:size])
-            part = {slot: array[rows] for slot, array in state.items()}
-            self.update(param[rows], block, part, rate, second[:size])
+    def _follow(self, updates: list[Update], rate: float, how: Preparation) -> None:
+        """Change parameters of one dtype and their states by the rule, after what `how` says."""
+        for param, grad, state in updates:
+            first, second = self._scratch_of(param.dtype)
+            for start in range(0, param.size, BLOCK):
+                rows = slice(start, min(start + BLOCK, param.size))
+                block, size = grad[rows], rows.stop - start
+                if how.factor != 1.0:
+                    block = np.multiply(block, how.factor, out=first[:size])
+                if how.limit != math.inf:
+                    block = np.clip(block, -how.limit, how.limit, out=first[:size])
+                if how.keep != 1.0:
+                    param[rows] *= how.keep
+                if how.decay:
+                    np.multiply(param[rows], how.decay, out=second[:size])
+                    block = np.add(block, second[:size], out=first[:size])
+                part = {slot: array[rows] for slot, array in state.items()}
+                self.update(param[rows], block, part, rate, second[:size])
 
     def _factor(self, grads: dict[str, np.ndarray]) -> float:
         """Return what all gradients are to be multiplied by so that their norm is at most `clip_norm`."""

@@ -1,6 +1,6 @@
 """The optimizers: how a parameter follows its gradient.
 
-Every rule is the formula of its docstring, a kernel that goes over a parameter once, in place. ``p`` is the parameter, ``g``
+Every rule is the formula of its docstring, a kernel that goes over all parameters once, in place. ``p`` is the parameter, ``g``
 its gradient, clipped and with the weight decay added, ``t`` the number of the step from 1; state starts at zero.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from fastconv.functional._validate import kernels_for
 from fastconv.threads import threads_for
 from fastconv.training.names import optimizers, positive, resolve, share
-from fastconv.training.optimizer import AS_IT_IS, Optimizer, Preparation
+from fastconv.training.optimizer import AS_IT_IS, Optimizer, Preparation, Update
 from fastconv.training.schedules import Schedule
 
 State = dict[str, np.ndarray]
@@ -24,6 +24,13 @@ State = dict[str, np.ndarray]
 COST = 2
 
 optimizers.base = Optimizer
+
+
+def _lists(updates: list[Update]) -> tuple[list[np.ndarray], list[np.ndarray], list[State], int]:
+    """Return the parameters, the gradients and the states, and the threads for all of them."""
+    params = [update.param for update in updates]
+    threads = threads_for(COST * sum(param.size for param in params))
+    return params, [update.grad for update in updates], [update.state for update in updates], threads
 
 
 @optimizers.register("sgd")
@@ -58,18 +65,13 @@ class SGD(Optimizer):
         self.slots = ("velocity",) if momentum else ()
 
     def update(self, param: np.ndarray, grad: np.ndarray, state: State, rate: float, scratch: np.ndarray) -> None:
-        SGD._follow(self, param, grad, state, rate, AS_IT_IS)  # not that of a subclass, which may call this
+        SGD._follow(self, [Update(param, grad, state)], rate, AS_IT_IS)  # not that of a subclass, which may call this
 
-    def _follow(self, param: np.ndarray, grad: np.ndarray, state: State, rate: float, how: Preparation) -> None:
-        kernels_for(param).sgd_step(
-            param,
-            grad,
-            state.get("velocity"),
-            *how[:3],
-            rate,
-            self.momentum,
-            self.nesterov,
-            threads_for(COST * param.size),
+    def _follow(self, updates: list[Update], rate: float, how: Preparation) -> None:
+        params, grads, states, threads = _lists(updates)
+        velocities = [state["velocity"] for state in states] if self.momentum else None
+        kernels_for(params[0]).sgd_step(
+            params, grads, velocities, *how[:3], rate, self.momentum, self.nesterov, threads
         )
 
 
@@ -111,23 +113,15 @@ class Adam(Optimizer):
         self.eps = positive(eps, "eps")
 
     def update(self, param: np.ndarray, grad: np.ndarray, state: State, rate: float, scratch: np.ndarray) -> None:
-        Adam._follow(self, param, grad, state, rate, AS_IT_IS)  # not that of a subclass, which may call this
+        Adam._follow(self, [Update(param, grad, state)], rate, AS_IT_IS)  # not that of a subclass, which may call this
 
-    def _follow(self, param: np.ndarray, grad: np.ndarray, state: State, rate: float, how: Preparation) -> None:
+    def _follow(self, updates: list[Update], rate: float, how: Preparation) -> None:
+        params, grads, states, threads = _lists(updates)
+        means, squares = ([state[slot] for state in states] for slot in self.slots)
         (b1, b2), t = self.betas, self.steps
         root = math.sqrt((1 - b2) / (1 - b2**t))  # sqrt(v / (1 - b2**t)) is root * sqrt(square)
-        kernels_for(param).adam_step(
-            param,
-            grad,
-            state["mean"],
-            state["square"],
-            *how,
-            rate * (1 - b1) / (1 - b1**t) / root,
-            b1,
-            b2,
-            self.eps / root,
-            threads_for(COST * param.size),
-        )
+        rate = rate * (1 - b1) / (1 - b1**t) / root
+        kernels_for(params[0]).adam_step(params, grads, means, squares, *how, rate, b1, b2, self.eps / root, threads)
 
 
 @optimizers.register("adamw")
@@ -191,20 +185,16 @@ class RMSprop(Optimizer):
         self.slots = ("square", "velocity") if momentum else ("square",)
 
     def update(self, param: np.ndarray, grad: np.ndarray, state: State, rate: float, scratch: np.ndarray) -> None:
-        RMSprop._follow(self, param, grad, state, rate, AS_IT_IS)  # not that of a subclass, which may call this
+        RMSprop._follow(
+            self, [Update(param, grad, state)], rate, AS_IT_IS
+        )  # not that of a subclass, which may call this
 
-    def _follow(self, param: np.ndarray, grad: np.ndarray, state: State, rate: float, how: Preparation) -> None:
-        kernels_for(param).rmsprop_step(
-            param,
-            grad,
-            state["square"],
-            state.get("velocity"),
-            *how[:3],
-            rate,
-            self.decay,
-            self.eps,
-            self.momentum,
-            threads_for(COST * param.size),
+    def _follow(self, updates: list[Update], rate: float, how: Preparation) -> None:
+        params, grads, states, threads = _lists(updates)
+        squares = [state["square"] for state in states]
+        velocities = [state["velocity"] for state in states] if self.momentum else None
+        kernels_for(params[0]).rmsprop_step(
+            params, grads, squares, velocities, *how[:3], rate, self.decay, self.eps, self.momentum, threads
         )
 
 

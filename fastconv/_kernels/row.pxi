@@ -1,0 +1,119 @@
+# One row times a matrix, and what goes back: a linear layer that meets one image. Nothing is used twice, so nothing is packed:
+# the matrix is read once, along its rows, which lie in memory one behind the other.
+
+
+cdef enum:
+    ROW_VECS = 4        # vectors of a row at a time: sums enough that none waits for the last one's end
+    ROW_ITEMS = 16384   # elements of the matrix in a task
+
+
+cdef bint is_one_row(const Product *p) noexcept nogil:
+    """Whether the left operand is one row, all of whose elements are in the input: one pixel, one tap."""
+    return (
+        product_rows(p) == 1 and p.d.taps * p.h.taps * p.w.taps == 1 and p.d.origin == p.h.origin == p.w.origin == 0
+        and p.d.size == p.h.size == p.w.size == p.out_d == p.out_h == p.out_w == 1
+    )
+
+
+cdef void run_row(const Product *p, int threads) noexcept nogil:
+    """y[j] = bias[j] + sum_k a[k] * b[k, j], in the order of k where the matrix lies by rows of b."""
+    cdef Py_ssize_t some = LANES if p.b_col != 1 else ROW_VECS * LANES, tasks, task
+    some *= max(ROW_ITEMS // (some * p.depth), <Py_ssize_t> 1)
+    tasks = ceil_div(p.cols, some)
+    if tasks == 1:
+        row_part(p, 0, p.cols)
+        return
+    for task in prange(tasks, num_threads=min(threads, tasks)):
+        row_part(p, task * some, min((task + 1) * some, p.cols))
+
+
+cdef void row_part(const Product *p, Py_ssize_t j, Py_ssize_t end) noexcept nogil:
+    """Columns j .. end - 1; vectors that these do not fill overlap with those before."""
+    if p.b_col != 1:
+        while j < end:
+            row_dots(p, j)
+            j += LANES
+        return
+    while j < end:
+        if p.cols >= ROW_VECS * LANES:
+            row_columns(ROW_VECS, True, p, min(j, p.cols - ROW_VECS * LANES))
+            j += ROW_VECS * LANES
+        elif p.cols >= LANES:
+            row_columns(1, True, p, min(j, p.cols - LANES))
+            j += LANES
+        else:
+            row_columns(1, False, p, j)
+            j += LANES
+
+
+cdef inline void row_columns(const int vecs, const bint whole, const Product *p, Py_ssize_t j) noexcept nogil:
+    """`vecs` vectors of y from column j, where the matrix lies by rows; not `whole`: all of its columns are less than one."""
+    cdef vec acc[ROW_VECS]
+    cdef const real *b = p.b + j
+    cdef const real *end = p.b + (p.depth - 1) * p.b_k + p.cols
+    cdef Py_ssize_t k, v
+    for v in range(vecs):
+        acc[v] = broadcast(0)
+        if p.bias:
+            acc[v] = (<const vec *> (p.bias + j + v * LANES))[0] if whole else load(p.bias, p.bias + p.cols)
+    for k in range(p.depth):
+        for v in range(vecs):
+            acc[v] = acc[v] + ((<const vec *> (b + v * LANES))[0] if whole else load(b, end)) * p.a[k]
+        b += p.b_k
+    for v in range(vecs):
+        if whole:
+            (<vec *> (p.y + j + v * LANES))[0] = acc[v]
+        else:
+            store(p.y, acc[v], p.cols)
+
+
+cdef void row_dots(const Product *p, Py_ssize_t j) noexcept nogil:
+    """LANES elements of y from j, where the matrix lies by columns: a dot product each, summed in the order of vectors of k."""
+    cdef vec acc[LANES]
+    cdef vec left, total = broadcast(0)
+    cdef mask within
+    cdef real square[LANES * LANES]
+    cdef const real *end = p.b + (p.cols - 1) * p.b_col + p.depth
+    cdef const real *b[LANES]
+    cdef Py_ssize_t k = 0, i
+    for i in range(LANES):
+        b[i] = p.b + min(j + i, p.cols - 1) * p.b_col
+        acc[i] = broadcast(0)
+    while k + LANES <= p.depth:
+        left = (<const vec *> (p.a + k))[0]
+        for i in range(LANES):
+            acc[i] = acc[i] + (<const vec *> (b[i] + k))[0] * left
+        k += LANES
+    if k < p.depth:
+        left = load(p.a + k, p.a + p.depth)
+        for i in range(LANES):
+            square[i] = i
+        within = above(broadcast(p.depth - k), (<vec *> square)[0])
+        for i in range(LANES):  # what follows a row may be anything
+            acc[i] = acc[i] + where(within, load(b[i] + k, end)) * left
+    for i in range(LANES):
+        (<vec *> (square + i * LANES))[0] = acc[i]
+    transpose_square(square, LANES, square, LANES)
+    if p.bias:
+        total = load(p.bias + j, p.bias + p.cols)
+    for i in range(LANES):
+        total = total + (<vec *> (square + i * LANES))[0]
+    store(p.y + j, total, min(p.cols - j, <Py_ssize_t> LANES))
+
+
+cdef void row_gradient(const Product *p, const real *dy, real *db, int threads) noexcept nogil:
+    """db[k, j] = a[k] * dy[j]."""
+    cdef Py_ssize_t some = max(ROW_ITEMS // p.cols, <Py_ssize_t> 1), tasks = ceil_div(p.depth, some), task
+    if tasks == 1:
+        multiply_outer(p.a, p.depth, dy, p.cols, db)
+        return
+    for task in prange(tasks, num_threads=min(threads, tasks)):
+        multiply_outer(p.a + task * some, min(some, p.depth - task * some), dy, p.cols, db + task * some * p.cols)
+
+
+cdef void multiply_outer(const real *a, Py_ssize_t rows, const real *b, Py_ssize_t cols, real *to) noexcept nogil:
+    cdef Py_ssize_t k, j
+    for k in range(rows):
+        for j in range(cols):
+            to[j] = a[k] * b[j]
+        to += cols
