@@ -342,7 +342,7 @@ def _pool_calls(kernels: Any, how: str, plan: PoolPlan, x: View, y: View) -> lis
     if how not in ("max", "avg"):
         raise ValueError(f'a pooling takes "max" or "avg", got {how!r:.80}')
     kernel = kernels.max_pool_forward if how == "max" else kernels.avg_pool_forward
-    return [Call(f"{how} pool", kernel, (x.spatial3(), y.spatial3(), plan.axes), plan.reads)] if y.size else []
+    return [Call(f"{how} pool", kernel, (x, y, plan.axes, *plan.sizes), plan.reads)] if y.size else []
 
 
 def _concatenate(axis: int, y: Array, *parts: Array) -> None:

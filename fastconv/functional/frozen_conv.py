@@ -38,27 +38,26 @@ def conv_calls(
     x, y, residual : View
         `residual` has the shape of y; y shares memory with neither.
     """
-    if 0 in plan.x_shape or 0 in plan.y_shape:
+    if plan.empty:
         return _without_products(bias, y) + epilogue(kernels, activation, residual, y)
     algorithm = plan.backward_input if adjoint else plan.forward
     name = algorithm.name
     if name == "winograd":
         name += f" F({algorithm.tile[0]} x {algorithm.tile[1]})"
-    first = (x.spatial3(), weight3(weight), bias, y.spatial3())
     calls = [] if plan.reached or not adjoint else _without_products(bias, y)
     kernel: Any
-    rest: tuple[Any, ...]
+    arguments: tuple[Any, ...]
     if name == "depthwise":
         kernel = kernels.depthwise
         phases = plan.phases if adjoint else np.split(plan.axes, 3)  # a convolution has one phase
-        rest = (*phases, adjoint)
+        arguments = (x.spatial3(), weight3(weight), bias, y.spatial3(), *phases, adjoint)
     elif adjoint:
         kernel = kernels.conv_backward_input
-        rest = (plan.axes, *plan.phases, plan.groups, *algorithm.tile)
+        arguments = (x, weight, bias, y, plan.axes, *plan.phases, *plan.sizes, *algorithm.tile)
     else:
         kernel = kernels.conv_forward
-        rest = (plan.axes, plan.groups, *algorithm.tile)
-    calls.append(Call(name, kernel, (*first, *rest), plan.multiply_adds))
+        arguments = (x, weight, bias, y, plan.axes, *plan.sizes, *algorithm.tile)
+    calls.append(Call(name, kernel, arguments, plan.multiply_adds))
     return calls + epilogue(kernels, activation, residual, y)
 
 
