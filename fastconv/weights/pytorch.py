@@ -178,7 +178,7 @@ def _slot(layer: Layer, key: str, array: np.ndarray, turned: Orders) -> Slot:
         return Slot(
             array,
             (array.shape[::-1],),
-            lambda a: _reordered(_reordered(a.T, turned.inward, 0), turned.outward, 1),
+            lambda a: _reordered(_reordered(a, turned.outward, 0), turned.inward, 1).T,
             lambda a: _restored(_restored(a, turned.inward, 0), turned.outward, 1).T,
         )
     order = turned.outward if isinstance(layer, (Linear, BatchNorm, LayerNorm, PReLU)) else None

@@ -1,4 +1,4 @@
-"""Dropout by a key: the same bits on any number of threads, in both dtypes and on every instruction set, and no pattern."""
+"""Dropout by a key: the same bits on any number of threads, in any dtype, on any instruction set, and no pattern; whole samples."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastconv.functional._dropout import dropped
-from fastconv.layers import Context, Dropout
+from fastconv.layers import Context, Dropout, StochasticDepth
 
 
 def test_the_key_alone_decides(isa, threads):
@@ -44,3 +44,17 @@ def test_the_way_back_drops_the_same():
     np.testing.assert_array_equal(dx != 0, y != 0)
     np.testing.assert_allclose(y, x * dx)
     assert gradients == {}
+
+
+def test_stochastic_depth_leaves_whole_samples_out():
+    x = np.random.default_rng(1).random((4000, 3, 2), np.float32) + 1
+    layer = StochasticDepth(0.3)
+    y, backward = layer.forward(Context(True, np.random.default_rng(0)), x)
+    gone = (y == 0).all(axis=(1, 2))
+    np.testing.assert_allclose(y[~gone], x[~gone] / 0.7, rtol=1e-6)
+    assert abs(gone.mean() - 0.3) < 0.03  # 4 standard deviations
+    np.testing.assert_array_equal((backward(np.ones_like(x))[0] == 0).all(axis=(1, 2)), gone)
+    assert layer(x) is x
+    assert StochasticDepth(0.0).forward(Context(True), x)[0] is x
+    with pytest.raises(ValueError, match="rate must be below 1, because something must be left, got 1"):
+        StochasticDepth(1)
