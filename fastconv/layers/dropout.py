@@ -13,8 +13,22 @@ from fastconv.layers.traits import Traits
 from fastconv.registry import layers
 
 
+class _Dropping(Layer):
+    """What leaves something out in training, with probability `rate`, and nothing in evaluation."""
+
+    traits = Traits(linear=True, shares_input=True)
+
+    def _drops(self, rate: float) -> None:
+        self.rate = number(rate, "rate", low=0.0, high=1.0)
+        if self.rate == 1.0:
+            raise ValueError("rate must be below 1, because something must be left, got 1")
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return shape
+
+
 @layers.register("Dropout")
-class Dropout(Layer):
+class Dropout(_Dropping):
     """In training, set each number to 0 with probability `rate` and divide the others by ``1 - rate``.
 
     The expected value stays what it was, so evaluation does nothing: it returns its input itself. A key from ``ctx.rng`` says
@@ -30,15 +44,8 @@ class Dropout(Layer):
     array([[1., 1., 1., 1., 1., 1.]], dtype=float32)
     """
 
-    traits = Traits(linear=True, shares_input=True)
-
     def __init__(self, rate: float = 0.5) -> None:
-        self.rate = number(rate, "rate", low=0.0, high=1.0)
-        if self.rate == 1.0:
-            raise ValueError("rate must be below 1, because something must be left, got 1")
-
-    def output_shape(self, shape: Shape) -> Shape:
-        return shape
+        self._drops(rate)
 
     def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
         require_floats(x)
@@ -49,7 +56,7 @@ class Dropout(Layer):
 
 
 @layers.register("StochasticDepth")
-class StochasticDepth(Layer):
+class StochasticDepth(_Dropping):
     """In training, set all numbers of a sample to 0 with probability `rate` and divide the others by ``1 - rate``.
 
     At the end of a residual branch it leaves the branch out, for some of the samples. Evaluation does nothing: it returns its
@@ -66,15 +73,8 @@ class StochasticDepth(Layer):
            [0., 0.]], dtype=float32)
     """
 
-    traits = Traits(linear=True, shares_input=True)
-
     def __init__(self, rate: float = 0.2) -> None:
-        self.rate = number(rate, "rate", low=0.0, high=1.0)
-        if self.rate == 1.0:
-            raise ValueError("rate must be below 1, because something must be left, got 1")
-
-    def output_shape(self, shape: Shape) -> Shape:
-        return shape
+        self._drops(rate)
 
     def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
         require_floats(x)

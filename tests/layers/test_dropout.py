@@ -1,4 +1,4 @@
-"""Dropout by a key: the same bits on any number of threads, in any dtype, on any instruction set, and no pattern; whole samples."""
+"""Dropout by a key: the same bits on any number of threads, in any dtype, on any instruction set, and no pattern."""
 
 from __future__ import annotations
 
