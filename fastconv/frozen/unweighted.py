@@ -236,8 +236,7 @@ class AdaptivePool(Operation):
         return shape if self.output_size else (shape[0], shape[-1])
 
     def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
-        plan = self.plan(reads[0].shape)
-        return _pool_calls(kernels, self.how, plan, reads[0], writes[0].reshape(*plan.y_shape))
+        return _pool_calls(kernels, self.how, self.plan(reads[0].shape), reads[0], writes[0])
 
 
 @register

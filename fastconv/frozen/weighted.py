@@ -19,6 +19,7 @@ from fastconv.functional import _conv_plan as plans
 from fastconv.functional._conv_algorithm import wish
 from fastconv.functional.calls import Activation, Call, View
 from fastconv.functional.frozen_conv import conv_calls, local_calls
+from fastconv.functional.linear import linear_plan
 from fastconv.functional.local import LocalPlan, local_plan
 from fastconv.layers.symbol import Shape
 
@@ -199,20 +200,13 @@ class Linear(Weighted):
     kind = "linear"
 
     def product_shape(self, shape: Shape) -> Shape:
-        if self.weight.ndim != 2 or 0 in self.weight.shape:
-            raise ValueError(f"weight must have shape (in, out), at least 1 each, got {self.weight.shape}")
-        if not shape or shape[-1] != self.weight.shape[0]:
-            raise ValueError(f"x must have shape (..., {self.weight.shape[0]}), the rows of weight, got {shape}")
-        return (*shape[:-1], self.weight.shape[1])
+        return linear_plan(shape, self.weight.shape).y_shape
 
     def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
-        inputs, outputs = self.weight.shape
-        rows = math.prod(reads[0].shape[:-1])
-        x, y = reads[0].reshape(rows, 1, inputs), writes[0].reshape(rows, 1, outputs)
-        weight = self.weight.reshape(1, inputs, outputs)
-        plan = plans.conv_plan(x.shape, weight.shape, 1, 0, 1, 1, None)
-        residual = reads[1].reshape(*y.shape) if len(reads) > 1 else None
-        return conv_calls(kernels, plan, weight, self.bias, x, y, residual=residual, activation=self.activation)
+        x, y = reads[0], writes[0]
+        end = {"residual": reads[1] if len(reads) > 1 else None, "activation": self.activation}
+        plan = linear_plan(x.shape, self.weight.shape)
+        return conv_calls(kernels, plan, self.weight, self.bias, x, y, **end)  # type: ignore[arg-type]
 
     def multiply_adds(self, *shapes: Shape) -> int:
         return math.prod(shapes[0]) * int(self.weight.shape[1])

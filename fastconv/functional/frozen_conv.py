@@ -46,18 +46,18 @@ def conv_calls(
         name += f" F({algorithm.tile[0]} x {algorithm.tile[1]})"
     calls = [] if plan.reached or not adjoint else _without_products(bias, y)
     kernel: Any
-    arguments: tuple[Any, ...]
+    args: tuple[Any, ...]
     if name == "depthwise":
         kernel = kernels.depthwise
         phases = plan.phases if adjoint else np.split(plan.axes, 3)  # a convolution has one phase
-        arguments = (x.spatial3(), weight3(weight), bias, y.spatial3(), *phases, adjoint)
+        args = (x.spatial3(), weight3(weight), bias, y.spatial3(), *phases, adjoint)
     elif adjoint:
         kernel = kernels.conv_backward_input
-        arguments = (x, weight, bias, y, plan.axes, *plan.phases, *plan.sizes, *algorithm.tile)
+        args = (x, weight, bias, y, plan.axes, *plan.phases, *plan.sizes, *algorithm.tile)
     else:
         kernel = kernels.conv_forward
-        arguments = (x, weight, bias, y, plan.axes, *plan.sizes, *algorithm.tile)
-    calls.append(Call(name, kernel, arguments, plan.multiply_adds))
+        args = (x, weight, bias, y, plan.axes, *plan.sizes, *algorithm.tile)
+    calls.append(Call(name, kernel, args, plan.multiply_adds))
     return calls + epilogue(kernels, activation, residual, y)
 
 

@@ -15,7 +15,7 @@ from fastconv.functional.conv import Gradients
 
 
 @lru_cache(maxsize=256)
-def _plan(x_shape: tuple[int, ...], weight_shape: tuple[int, ...]) -> plans.ConvPlan:
+def linear_plan(x_shape: tuple[int, ...], weight_shape: tuple[int, ...]) -> plans.ConvPlan:
     """Return the plan of a 1x1 convolution of a line of pixels, for arrays of these shapes: they lie in memory alike."""
     if len(weight_shape) != 2 or 0 in weight_shape:
         raise ValueError(f"weight must have shape (in, out), at least 1 each, got {weight_shape}")
@@ -58,7 +58,7 @@ def linear(x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -> ND
     """
     x = float_array(x, "x")
     weight = float_array(weight, "weight", like=x)
-    plan = _plan(x.shape, weight.shape)
+    plan = linear_plan(x.shape, weight.shape)
     if bias is not None:
         bias = float_array(bias, "bias", like=x)
         require_shape(bias, weight.shape[1:], "bias", "one value for each output")
@@ -97,7 +97,7 @@ def linear_backward(
     x = float_array(x, "x")
     weight, dy = float_array(weight, "weight", like=x), float_array(dy, "dy", like=x)
     wrt = require_wrt(wrt)
-    plan = _plan(x.shape, weight.shape)
+    plan = linear_plan(x.shape, weight.shape)
     require_shape(dy, plan.y_shape, "dy", "the shape of the output")
     return (
         plans.adjoint(plan, dy, weight, None) if "x" in wrt else None,
