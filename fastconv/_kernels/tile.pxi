@@ -174,14 +174,17 @@ cdef inline Py_ssize_t accumulate_rows(
     const int form, const int vecs, Py_ssize_t rows, Left *left, Py_ssize_t first, Py_ssize_t depth,
     const real *b, Py_ssize_t b_k, const real *start, bint add, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
-    """Run the highest tile that `rows` fills (heights TILE_M, a half, a quarter, 2, 1) and return its height."""
+    """Run the highest tile that `rows` fills (heights TILE_M, a half, a quarter, 2, 1) and return its height.
+
+    A tile of one row waits for its own sums as long as one of two rows: a quarter and one are twice two.
+    """
     if rows >= TILE_M:
         accumulate(form, TILE_M, vecs, left, first, depth, b, b_k, start, add, y, out)
         return TILE_M
     if rows >= TILE_M // 2:
         accumulate(form, TILE_M // 2, vecs, left, first, depth, b, b_k, start, add, y, out)
         return TILE_M // 2
-    if rows >= TILE_M // 4 and TILE_M // 4 > 2:
+    if rows >= TILE_M // 4 and TILE_M // 4 > 2 and rows != TILE_M // 4 + 1:
         accumulate(form, TILE_M // 4, vecs, left, first, depth, b, b_k, start, add, y, out)
         return TILE_M // 4
     if rows >= 2 and TILE_M // 2 > 2:

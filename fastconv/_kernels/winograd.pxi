@@ -8,7 +8,8 @@
 cdef enum:
     CACHE_BYTES = 1 << 20   # a block of transformed tiles, its products and a panel of weights: the second-level cache
     WEIGHT_BYTES = 6 << 20  # transformed weights that all threads share
-    FEW_BYTES = 3 << 19     # so much U is transformed by each thread for itself, where tiles are few
+    FEW_BYTES = 3 << 19     # so much U is transformed by each thread for itself, where tiles are few,
+    FEW_TILES = 2 * TILE_M  # and any U where they are so few: reading what another thread has just written takes as long
     TILE_BYTES = 11 << 19   # transformed tiles that all threads share
     SUM_DEPTH = DEPTH // 2  # channels of a part, and with nine points: sums of a part begin at zero, which keeps them short
     SUM_DEPTH_NINE = 48
@@ -16,11 +17,11 @@ cdef enum:
 
 cdef inline Py_ssize_t panel_first(const Winograd *g, Py_ssize_t panel) noexcept nogil:
     """The first column of a panel: the last one begins early where it would be narrower than a vector."""
-    return min(panel * TILE_N, g.p.cols - LANES)
+    return min(panel * g.panel, g.p.cols - LANES)
 
 
 cdef inline Py_ssize_t panel_cols(const Winograd *g, Py_ssize_t panel) noexcept nogil:
-    return min(g.p.cols - panel_first(g, panel), <Py_ssize_t> TILE_N)
+    return min(g.p.cols - panel_first(g, panel), g.panel)
 
 
 cdef inline Py_ssize_t product_items(const Winograd *g) noexcept nogil:
@@ -137,6 +138,7 @@ cdef int run_winograd(const Product *p, int out_h, int out_w, int threads) noexc
     """
     cdef Winograd g = winograd_grid(p, out_h, out_w)
     cdef Py_ssize_t panels = ceil_div(p.cols, TILE_N), items = sizeof(real), u_bytes, most
+    g.panel = TILE_N
     cut_depth(&g, SUM_DEPTH_NINE if out_h == 7 else SUM_DEPTH)
     u_bytes = packed_weights(&g, panels, 0) * items
     most = min(
@@ -144,7 +146,12 @@ cdef int run_winograd(const Product *p, int out_h, int out_w, int threads) noexc
         CACHE_BYTES // items // (g.positions * TILE_N),
     )
     most = max(most // TILE_M * TILE_M, <Py_ssize_t> (TILE_M // 2))
-    if u_bytes > WEIGHT_BYTES or (u_bytes > FEW_BYTES and panels >= threads and g.tiles <= most):
+    if panels < threads and g.tiles <= FEW_TILES and p.cols >= threads * LANES:
+        g.panel = LANES
+        panels = ceil_div(p.cols, LANES)
+    if u_bytes > WEIGHT_BYTES or (
+        panels >= threads and g.tiles <= most and (u_bytes > FEW_BYTES or g.tiles <= FEW_TILES)
+    ):
         g.rows = min(g.tiles, round_up(ceil_div(g.tiles, ceil_div(g.tiles, most)), TILE_M // 2))
         return by_panels(&g, panels, threads)
     return by_tiles(&g, panels, threads)

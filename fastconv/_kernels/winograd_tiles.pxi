@@ -22,7 +22,7 @@ cdef struct Winograd:
     Py_ssize_t cuts, step               # the channels are cut into parts of at most `step`
     Py_ssize_t parts                    # taps along d times cuts: what a product sums over
     Py_ssize_t abreast                  # so many positions lie side by side in a row of V
-    Py_ssize_t rows                     # tiles of a block
+    Py_ssize_t rows, panel              # tiles of a block, columns of a panel
 
 
 cdef inline Py_ssize_t channel_cut(const Winograd *g, Py_ssize_t i) noexcept nogil:
