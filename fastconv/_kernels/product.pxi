@@ -15,7 +15,6 @@ cdef enum:
     FEW = TILE_M // 2               # rows of a block for which panels are not packed: they would be read once or twice
     FEW_DEPTH = 32                  # rows of a weight read side by side where it lies, in steps: so many streams run in step
     REUSE = 8                       # tiles that read a panel of dy: so many are worth a packed copy of it
-    FAR = 1 << 21                   # bytes of an array that no near cache holds
     COLUMNS = 512                   # columns of a block: COLUMNS x DEPTH too
 
 
@@ -128,6 +127,24 @@ cdef void pack_columns(
         j_first = j_end
 
 
+cdef bint are_finite(const real *x, Py_ssize_t ld, Py_ssize_t rows, Py_ssize_t items) noexcept nogil:
+    """Whether `rows` rows, ld apart, of `items` elements (whole vectors) are finite: padding times anything else is not zero."""
+    cdef vec total = broadcast(0)
+    cdef Py_ssize_t i, j
+    for i in range(rows):
+        for j in range(items // LANES):
+            total = total + (<const vec *> (x + i * ld + j * LANES))[0] * <real> 0
+    return sum_of(total) == 0
+
+
+cdef bint panels_finite(const real *panels, Py_ssize_t panel, Py_ssize_t depth, Py_ssize_t cols) noexcept nogil:
+    cdef Py_ssize_t j
+    for j in range(ceil_div(cols, TILE_N)):
+        if not are_finite(panels + j * panel, panel_width(cols - j * TILE_N), depth, panel_width(cols - j * TILE_N)):
+            return False
+    return True
+
+
 cdef inline Py_ssize_t strip_rows(Py_ssize_t depth) noexcept nogil:
     """How many rows a product takes at a time: a strip and its panel stay in the first-level cache."""
     return min(DEPTH // max(depth, 1), ROWS // STRIP) * STRIP
@@ -159,15 +176,15 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
     cdef Py_ssize_t offsets[DEPTH]
     cdef Py_ssize_t out[ROWS]
     cdef Left windows = left_operand(packed, &at[0], 0, 0, &length[0])
-    cdef Py_ssize_t k, depth, m, rows, i, j, width, vectors, whole, b_k, in_place, next_rows, share
+    cdef Py_ssize_t k, depth, m, rows, i, j, width, vectors, whole, b_k, in_place = 0, next_rows, share
     cdef const real *b
+    cdef int finite  # the panels; -1: not looked at
+    cdef bint skipped
     cdef bint alone = (
         step >= total and g.col_blocks == 1 and p.cols == p.y_ld
         and product_rows(p) == p.batch * p.out_d * p.out_h * p.out_w
     )
-    cdef bint x_far = p.batch * p.d.size * p.h.size * p.w.size * p.a_ld * sizeof(real) > FAR
     windows.far = p.batch * p.out_d * p.out_h * p.out_w * p.y_ld * sizeof(real) > FAR
-    cdef bint plain = plain_axis(&p.d) and plain_axis(&p.h) and plain_axis(&p.w)
     zero(zeros, DEPTH_LD)
     for j in range(g.cols):
         start[j] = p.bias[col_first + j] if p.bias and j < cols else 0
@@ -175,9 +192,8 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
     while True:
         depth = min(step, total - k)
         windows.at_ld = strip_rows(depth)
-        windows.runs = 0
+        finite = -1
         if depth:  # a window may have no tap at all: what is left is the bias
-            windows.runs = runs_between(p, k, k + depth)
             weight_offsets(p, k, depth, offsets)
         if p.b_col == 1:
             in_place = cols // LANES * LANES if few and offsets[depth - 1] - offsets[0] == (depth - 1) * p.b_k else 0
@@ -190,12 +206,20 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
         m = row_first
         while m < row_end:
             rows = min(windows.at_ld, row_end - m)
-            if depth:
+            skipped = depth > 0 and in_place == 0 and not windows_reach(p, m, rows, k, k + depth)
+            if skipped and finite < 0:
+                finite = panels_finite(panels, panel, depth, cols)
+            skipped &= finite
+            if skipped and k:
+                m += rows
+                continue
+            windows.runs = runs_between(p, k, k + depth) if depth and not skipped else 0
+            if depth and not skipped:
                 find_windows(p, m, rows, k, k + depth, zeros, packed, at, windows.at_ld, length)
             row_outputs(p, m, rows, out)
-            next_rows = min(windows.at_ld, row_end - m - rows) if x_far and depth else 0
+            next_rows = min(windows.at_ld, row_end - m - rows) if depth and reads_far(p) else 0
             windows.pace = 0
-            if plain and depth == p.a_ld and next_rows:
+            if next_rows and is_plain(p) and depth == p.a_ld:
                 windows.ahead = p.a + (m + rows) * p.a_ld
                 windows.ahead_end = windows.ahead + next_rows * p.a_ld
                 windows.then_end = NULL
@@ -214,11 +238,11 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
                 # a narrow row is written in whole vectors where rows and columns that come later put its excess right
                 whole = rows if width == vectors else min(rows, row_end - m - ceil_div(vectors - width, p.y_ld)) if alone else 0
                 if whole > 0:
-                    strip_by_panel(p, whole, vectors, &windows, 0, b, b_k, depth,
+                    strip_by_panel(p, whole, vectors, &windows, 0, b, b_k, 0 if skipped else depth,
                                    start + j if k == 0 else NULL, p.y + col_first + j, out)
                 whole = max(whole, <Py_ssize_t> 0)
                 if whole < rows:
-                    strip_by_panel(p, rows - whole, width, &windows, whole, b, b_k, depth,
+                    strip_by_panel(p, rows - whole, width, &windows, whole, b, b_k, 0 if skipped else depth,
                                    start + j if k == 0 else NULL, p.y + col_first + j, out + whole)
             m += rows
         k += depth
@@ -240,6 +264,20 @@ cdef inline Py_ssize_t gradient_scratch(const Product *p) noexcept nogil:
     return own_lines(DEPTH_LD + ROWS * DEPTH_LD + ROWS * TILE_N + most_runs(p) * ROWS * sizeof(void *) // sizeof(real))
 
 
+cdef void pace_gradient(
+    const Product *p, Left *run, const real *dy, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t cols, bint plain, Py_ssize_t steps
+) noexcept nogil:
+    """Have `rows` rows from `row` on fetched in so many steps, of x and dy where they lie without gaps; too many are left alone."""
+    cdef Py_ssize_t of_x = rows * p.a_ld if plain else 0, of_dy = rows * p.y_ld if cols == p.y_ld else 0
+    run.ahead, run.then = p.a + row * p.a_ld, dy + row * p.y_ld
+    run.ahead_end, run.then_end = run.ahead + of_x, run.then + of_dy if of_dy else NULL
+    if not plain:
+        run.ahead, run.ahead_end, run.then_end = run.then, run.then_end, NULL
+    run.pace = ceil_div(of_x + of_dy, max(steps, <Py_ssize_t> 1))
+    if run.pace > LINE_ITEMS:
+        run.pace = 0
+
+
 cdef void gradient_block(
     const Product *p, Grid g, Py_ssize_t block, Py_ssize_t row_first, Py_ssize_t row_end, const real *dy, real *db, real *scratch,
 ) noexcept nogil:
@@ -256,31 +294,18 @@ cdef void gradient_block(
     cdef Py_ssize_t out[ROWS]
     cdef Left windows = left_operand(NULL, at, ROWS, runs_between(p, k_first, k_first + depth), &length[0])
     cdef Left run = windows
-    cdef Py_ssize_t m, rows, i, j, k, s, width, b_k, next_rows, share, more, t, calls = ceil_div(cols, TILE_N) * windows.runs
-    cdef bint plain = plain_axis(&p.d) and plain_axis(&p.h) and plain_axis(&p.w) and depth == p.a_ld
-    cdef bint far = p.batch * p.d.size * p.h.size * p.w.size * p.a_ld * sizeof(real) > FAR
+    cdef Py_ssize_t m, rows, i, j, k, s, width, b_k, next_rows, share, more, t, low, high, calls = ceil_div(cols, TILE_N) * windows.runs
+    cdef bint plain = is_plain(p) and depth == p.a_ld
     cdef const real *b
+    cdef int finite  # rows of dy; -1: not looked at
     zero(zeros, DEPTH_LD)
     zero(nothing, TILE_N)
     weight_offsets(p, k_first, depth, offsets)
     m = row_first
     while True:
         rows = min(<Py_ssize_t> ROWS, row_end - m)
-        next_rows = min(<Py_ssize_t> ROWS, row_end - m - rows) if far else 0
-        run.pace = 0
-        if next_rows and (plain or cols == p.y_ld):
-            run.ahead = p.a + (m + rows) * p.a_ld
-            run.ahead_end = run.ahead + (next_rows * p.a_ld if plain else 0)
-            run.then = dy + (m + rows) * p.y_ld
-            run.then_end = run.then + (next_rows * p.y_ld if cols == p.y_ld else 0)
-            if not plain:
-                run.ahead, run.ahead_end, run.then_end = run.then, run.then_end, NULL
-            run.pace = ceil_div(
-                run.ahead_end - run.ahead + (run.then_end - run.then if run.then_end else 0),
-                ceil_div(depth, TILE_M) * ceil_div(cols, TILE_N) * rows
-            )
-            if run.pace > LINE_ITEMS:
-                run.pace = 0
+        next_rows = min(<Py_ssize_t> ROWS, row_end - m - rows) if reads_far(p) else 0
+        pace_gradient(p, &run, dy, m + rows, next_rows, cols, plain, ceil_div(depth, TILE_M) * ceil_div(cols, TILE_N) * rows)
         find_windows(p, m, rows, k_first, k_first + depth, zeros, packed_windows, at, ROWS, length)
         row_outputs(p, m, rows, out)
         for i in range(ceil_div(cols, TILE_N)):
@@ -292,6 +317,7 @@ cdef void gradient_block(
                 pack_rows(dy + col_first + j, out, rows, width, packed, 0)
                 b, b_k = packed, panel_width(width)
             k = 0
+            finite = -1
             for s in range(windows.runs):
                 if next_rows:
                     share = next_rows * (i * windows.runs + s) // calls
@@ -301,9 +327,18 @@ cdef void gradient_block(
                     if cols < p.y_ld:
                         for t in range(more):
                             fetch_range(dy + (m + rows + share + t) * p.y_ld + col_first, cols)
-                run.at = at + s * ROWS
+                low, high = 0, rows
+                if rows and (at[s * ROWS] == zeros or at[s * ROWS + rows - 1] == zeros):
+                    if finite < 0:
+                        finite = width % LANES == 0 and are_finite(b, b_k, rows, width)
+                    while finite and high and at[s * ROWS + high - 1] == zeros:
+                        high -= 1
+                    while finite and low < high and at[s * ROWS + low] == zeros:
+                        low += 1
+                run.at = at + s * ROWS + low
                 pixels_by_panel(
-                    length[s], width, &run, rows, b, b_k, nothing if m == row_first else NULL, db + col_first + j, offsets + k
+                    length[s], width, &run, high - low, b + low * b_k, b_k, nothing if m == row_first else NULL,
+                    db + col_first + j, offsets + k,
                 )
                 k += length[s]
         m += rows

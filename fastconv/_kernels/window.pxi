@@ -6,6 +6,7 @@
 
 
 cdef enum:
+    FAR = 1 << 21       # bytes of an array that no near cache holds
     SHORT_RUN = 8       # runs of fewer elements are copied: an address each would cost more
     LINE_ITEMS = 64 // sizeof(real)  # of a cache line
     MANY_COLUMNS = 192  # a copy is used for so many columns that it costs less than addresses
@@ -36,12 +37,22 @@ cdef Axis read_axis(const int64_t *record) noexcept nogil:
     )
 
 
-cdef inline bint plain_axis(const Axis *axis) noexcept nogil:
+cdef inline Py_ssize_t product_rows(const Product *p) noexcept nogil:
+    return p.batch * p.d.rows * p.h.rows * p.w.rows
+
+
+cdef inline bint whole_axis(const Axis *axis) noexcept nogil:
     return axis.taps == 1 and axis.stride == 1 and axis.origin == 0 and axis.rows == axis.size
 
 
-cdef inline Py_ssize_t product_rows(const Product *p) noexcept nogil:
-    return p.batch * p.d.rows * p.h.rows * p.w.rows
+cdef inline bint is_plain(const Product *p) noexcept nogil:
+    """Whether windows are the pixels themselves, one after the other."""
+    return whole_axis(&p.d) and whole_axis(&p.h) and whole_axis(&p.w)
+
+
+cdef inline bint reads_far(const Product *p) noexcept nogil:
+    """Whether no near cache holds the left operand."""
+    return p.batch * p.d.size * p.h.size * p.w.size * p.a_ld * sizeof(real) > FAR
 
 
 cdef inline Py_ssize_t product_depth(const Product *p) noexcept nogil:
@@ -231,6 +242,28 @@ cdef void find_windows(
             if d == p.d.rows:
                 d = 0
                 n += 1
+
+
+cdef bint windows_reach(const Product *p, Py_ssize_t first, Py_ssize_t count, Py_ssize_t k_first, Py_ssize_t k_end) noexcept nogil:
+    """Whether columns k_first .. k_end - 1 of `count` windows have anything but padding (or might: strides are not looked at)."""
+    cdef Py_ssize_t run = window_run(p), steps_w = p.depth * p.w.taps // run, pixels = run // p.depth
+    cdef Py_ssize_t w = first % p.w.rows, line = first // p.w.rows, s, h, d, iz, ih, iw, segment
+    while count > 0:
+        segment = min(p.w.rows - w, count)
+        h, d = line % p.h.rows, line // p.h.rows % p.d.rows
+        for s in range(k_first // run, (k_end - 1) // run + 1):
+            iz = d * p.d.stride + p.d.origin + s // steps_w // p.h.taps * p.d.dilation
+            ih = h * p.h.stride + p.h.origin + s // steps_w % p.h.taps * p.h.dilation
+            iw = w * p.w.stride + p.w.origin + s % steps_w * p.w.dilation
+            if (
+                0 <= iz < p.d.size and 0 <= ih < p.h.size
+                and iw < p.w.size and iw + (segment - 1) * p.w.stride + pixels > 0
+            ):
+                return True
+        count -= segment
+        w = 0
+        line += 1
+    return False
 
 
 cdef void fetch_windows(const Product *p, Py_ssize_t first, Py_ssize_t count, Py_ssize_t k_first, Py_ssize_t k_end) noexcept nogil:

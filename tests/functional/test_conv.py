@@ -282,6 +282,52 @@ def test_nan_in_the_weight_and_in_dy_propagates(isa):
     np.testing.assert_array_equal(np.isnan(dbias), [False] * 4 + [True])
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(("size", "channels", "outputs"), [(17, 40, 32), (9, 300, 200)])
+def test_windows_of_padding_alone_times_infinity_are_nan(isa, value, size, channels, outputs):
+    x, weight = several([(1, size, size, channels), (3, 3, channels, outputs)])
+    geometry = {"padding": 8, "dilation": 8}
+    weight[0, 2, channels // 2, 3] = value
+    with np.errstate(invalid="ignore"):
+        want = reference.conv(x, weight, **geometry)
+    np.testing.assert_array_equal(functional.conv(x, weight, algorithm="product", **geometry), want)
+    dy = whole(want.shape, seed=3)
+    dy[0, -1, -1, 3] = value
+    with np.errstate(invalid="ignore"):
+        _, want, _ = reference.conv_backward(dy, x, weight, wrt="weight", **geometry)
+    _, dweight, _ = functional.conv_backward(dy, x, weight, wrt="weight", algorithm="product", **geometry)
+    np.testing.assert_array_equal(dweight, want)
+
+
+@pytest.mark.parametrize("dilation", [1, 2, 5, 8, 13])
+@pytest.mark.parametrize(("channels", "outputs"), [(5, 3), (40, 32), (150, 200)])
+def test_taps_that_see_nothing_but_padding_are_left_out(isa, threads, dilation, channels, outputs):
+    x, weight = several([(2, 9, 15, channels), (3, 3, channels, outputs)])
+    geometry = {"padding": dilation, "dilation": dilation}
+    y = functional.conv(x, weight, algorithm="product", **geometry)
+    assert_exact(y, reference.conv(x, weight, **geometry))
+    dy = whole(y.shape, seed=3)
+    assert_all_exact(
+        functional.conv_backward(dy, x, weight, algorithm="product", **geometry),
+        reference.conv_backward(dy, x, weight, **geometry),
+    )
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (1, 2), (2, 2), (3, 2)])
+@pytest.mark.parametrize(("channels", "outputs"), [(9, 64), (32, 33), (300, 20)])
+def test_arrays_beyond_the_near_caches(isa, threads, kernel, stride, channels, outputs):
+    x, weight = several(
+        [(1, 131 if channels < 64 else 61, 130, channels), (kernel, kernel, channels, outputs)], np.float32
+    )
+    y = functional.conv(x, weight, stride=stride, algorithm="product")
+    assert_exact(y, reference.conv(x, weight, stride=stride))
+    dy = whole(y.shape, np.float32, 3)
+    assert_all_exact(
+        functional.conv_backward(dy, x, weight, stride=stride, algorithm="product"),
+        reference.conv_backward(dy, x, weight, stride=stride),
+    )
+
+
 @pytest.mark.parametrize("shape", [(1, 0, 4, 3), (2, 4, 0, 3), (0, 0, 0, 3)])
 def test_an_image_without_pixels_is_its_padding(isa, shape):
     weight, bias = several([(3, 3, 3, 2), (2,)])
