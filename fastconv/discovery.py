@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from importlib.metadata import Distribution
 
-#: Group of entry points -> what its members are, in words. The last is reserved for the bridge to ONNX: listed, never loaded.
+#: Group of entry points -> what its members are, in words.
 GROUPS = {
     "fastconv.layers": "layer",
     "fastconv.losses": "loss",

@@ -52,7 +52,9 @@ class Graph:
     symbol, and `ValueError` for an input named twice, an input that no output needs, and an output that needs another input.
     """
 
-    def __init__(self, inputs: Sequence[Symbol], outputs: Sequence[Symbol]) -> None:
+    def __init__(
+        self, inputs: Sequence[Symbol], outputs: Sequence[Symbol], output_names: Sequence[str | None] | None = None
+    ) -> None:
         _require_symbols(inputs, "inputs")
         _require_symbols(outputs, "outputs")
         if len({id(symbol) for symbol in inputs}) < len(inputs):
@@ -65,6 +67,9 @@ class Graph:
         _require_used(inputs, nodes, outputs)
         self.input_shapes = [symbol.shape for symbol in inputs]
         self.input_names = [symbol.name for symbol in inputs]
+        self.output_names = list(output_names) if output_names else [None] * len(outputs)
+        if len(self.output_names) != len(outputs):
+            raise ValueError(f"output_names must be one for each of {len(outputs)} outputs, got {self.output_names}")
         self.outputs = tuple(slots[id(symbol)] for symbol in outputs)
         self.slots = len(slots)
         self.steps = [self._step(node, slots) for node in nodes]
@@ -102,6 +107,7 @@ class Graph:
             "layers": self.layers,
             "steps": [[number[id(step.layer)], list(step.reads)] for step in self.steps],
             "outputs": list(self.outputs),
+            **({"output_names": self.output_names} if any(self.output_names) else {}),
         }
 
     @classmethod
@@ -118,7 +124,8 @@ class Graph:
             for layer, reads in config["steps"]:
                 made = connect(_entry(config["layers"], layer), [_entry(symbols, slot) for slot in reads])
                 symbols.extend(made if isinstance(made, tuple) else (made,))
-            return cls(inputs, [_entry(symbols, slot) for slot in config["outputs"]])
+            outputs = [_entry(symbols, slot) for slot in config["outputs"]]
+            return cls(inputs, outputs, config.get("output_names"))
         except (TypeError, IndexError) as error:
             raise ValueError(f"this describes no model: {error}") from error
 
@@ -201,13 +208,13 @@ class Graph:
             del backward, dy
             for name, gradient in gradients.items():
                 params.add((id(step.layer), name), gradient)
-            for slot, part in zip(step.reads, _per_input(step, dx), strict=True):
+            for at, (slot, part) in enumerate(zip(step.reads, _per_input(step, dx), strict=True)):
                 if not flows[slot]:
                     continue
                 if part is not None:
                     _require_shape(step.layer, part, shapes[slot])
                     slots.add(slot, part)
-                elif slot >= len(self.input_shapes):
+                elif slot >= len(self.input_shapes) and not step.layer.traits.takes_integers(at):
                     raise ValueError(
                         f"backward of {step.layer.label} returned no gradient for its input, which is needed"
                     )

@@ -40,6 +40,8 @@ class Model(Layer):
     inputs, outputs : symbol, or list of symbols
         `inputs` were made by `Input`, `outputs` by calling layers. With several inputs the model is called with several
         arrays; with several outputs it returns a tuple.
+    output_names : list of str, optional
+        What the outputs are called, as inputs are by ``Input(name=...)``.
 
     Raises
     ------
@@ -75,8 +77,14 @@ class Model(Layer):
         if "__init__" in vars(cls) and "_own_constructor" not in vars(cls):
             cls._own_constructor = True
 
-    def __init__(self, inputs: Symbol | Sequence[Symbol], outputs: Symbol | Sequence[Symbol]) -> None:
-        self._graph = Graph(_listed(inputs), _listed(outputs))
+    def __init__(
+        self,
+        inputs: Symbol | Sequence[Symbol],
+        outputs: Symbol | Sequence[Symbol],
+        *,
+        output_names: Sequence[str | None] | None = None,
+    ) -> None:
+        self._graph = Graph(_listed(inputs), _listed(outputs), output_names)
         name_layers(self._graph.layers)
         if not self._own_constructor:
             self.config = self._graph.config()
@@ -90,8 +98,8 @@ class Model(Layer):
         """Return the unbuilt model that ``model.config`` described."""
         if cls._own_constructor:
             return cls(**config)
-        inputs, outputs = Graph.from_config(config).symbols
-        return cls(inputs, outputs)
+        graph = Graph.from_config(config)
+        return cls(*graph.symbols, output_names=graph.output_names)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -107,6 +115,16 @@ class Model(Layer):
     def outputs(self) -> tuple[Symbol, ...]:
         """The symbols of the outputs, to build further models on: ``Model(base.inputs, Linear(3)(base.outputs[0]))``."""
         return self.graph.symbols[1]
+
+    @property
+    def input_names(self) -> list[str | None]:
+        """What the inputs are called; None for one that has no name."""
+        return list(self.graph.input_names)
+
+    @property
+    def output_names(self) -> list[str | None]:
+        """What the outputs are called; None for one that has no name."""
+        return list(self.graph.output_names)
 
     @property
     def input_shapes(self) -> tuple[Shape, ...]:
@@ -140,7 +158,7 @@ class Model(Layer):
 
     @property
     def traits(self) -> Traits:
-        return Traits(integers=any(layer.traits.integers for layer in self._members()))
+        return Traits(integers=any(bool(layer.traits.integers) for layer in self._members()))
 
     @property
     def label(self) -> str:
@@ -215,6 +233,15 @@ class Model(Layer):
                     f"other axes or channels do not), got {whole[at] if whole else with_batch(shape)}"
                 )
 
+    def _require_dtype(self, xs: Sequence[np.ndarray]) -> None:
+        dtype = self.dtype
+        for x in xs:
+            if x.dtype != dtype and x.dtype.kind == "f":
+                raise TypeError(
+                    f"{self.label} is {dtype} and got an input of {x.dtype}: "
+                    f"cast one of them, with x.astype(numpy.{dtype}) or model.astype(numpy.{x.dtype})"
+                )
+
     def output_shape(self, *shapes: Shape) -> Any:
         self._connect(shapes)
         self._require_inputs(shapes)
@@ -234,13 +261,7 @@ class Model(Layer):
         self._require_inputs(shapes, [x.shape for x in xs])
         if not self._built:
             self.build(*shapes)
-        dtype = self.dtype
-        for x in xs:
-            if x.dtype != dtype and x.dtype.kind == "f":
-                raise TypeError(
-                    f"{self.label} is {dtype} and got an input of {x.dtype}: "
-                    f"cast one of them, with x.astype(numpy.{dtype}) or model.astype(numpy.{x.dtype})"
-                )
+        self._require_dtype(xs)
         if not ctx.has_rng:
             ctx = ctx.replace(rng=self.rng)
         outputs, way_back = self.graph.forward(ctx, xs)

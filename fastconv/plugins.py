@@ -34,7 +34,7 @@ from fastconv.registry import Registry
 
 __all__ = ["GROUPS", "Plugin", "PluginLoadError", "PluginWarning", "entries", "examine", "prefer", "refresh"]
 
-#: Group -> the name of its registry and the module that says what its members must be; what is reserved has none.
+#: Group -> the name of its registry and the module that says what its members must be.
 _REGISTRIES = {
     "fastconv.layers": ("fastconv.layers.base", "registry"),
     "fastconv.losses": ("fastconv.training.losses", "losses"),
@@ -42,6 +42,7 @@ _REGISTRIES = {
     "fastconv.callbacks": ("fastconv.training.callback", "callbacks"),
     "fastconv.datasets": ("fastconv.data.load", "registry"),
     "fastconv.models": ("fastconv.networks", "registry"),
+    "fastconv.onnx_ops": ("fastconv.onnx.table", "operators"),
 }
 
 #: What a process of its own runs for `examine`.

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv import _kernels, functional
+from fastconv.functional.interpolate import Line, Rule
 
 Arrays = tuple[np.ndarray, ...]
 
@@ -141,6 +142,10 @@ OPERATIONS = [
     _of_x("", "adaptive_max_pool", (7, 9)),
     _of_shape("", "adaptive_avg_pool", (7, 9)),
     _of_shape("global", "adaptive_avg_pool", 1),
+    _of_x("3-norm", "lp_pool", (2, 3), p=3, stride=2, padding=1),
+    _of_shape("reflected", "pad", [(0, 0), (3, 1), (0, 2), (0, 1)], mode="reflect"),
+    _of_shape("constant", "pad", [(0, 0), (3, -1), (-2, 2), (0, 0)], shape=(2, 30, 31, 20)),
+    _of_shape("cubic", "interpolate", [None, Line(31), Line(70), None], Rule("cubic"), shape=(2, 50, 52, 20)),
     _of_shape("nearest", "upsample", 2),
     _of_shape("bilinear", "upsample", (2, 3), mode="bilinear"),
     Operation("batch_norm", "batch_norm", [(2, 50, 52, 40), (40,), (40,)], _batch_norm),

@@ -64,7 +64,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Folder]:
     path.mkdir()
     monkeypatch.syspath_prepend(str(path))
     monkeypatch.setattr("fastconv.discovery._preferred", [])
-    for group in set(plugins.GROUPS) - {"fastconv.onnx_ops"}:
+    for group in plugins.GROUPS:
         registry = plugins.registry_of(group)
         for names in ("_members", "_names", "_origins"):
             monkeypatch.setattr(registry, names, dict(getattr(registry, names)))

@@ -31,6 +31,7 @@ FLOORS = {
     "provenance": 4,
     "saving": 4,
     "summary": 4,
+    "unbatched": 4,
     "data": 5,
     "frozen": 5,
     "networks": 5,

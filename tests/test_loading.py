@@ -169,7 +169,8 @@ def test_every_plugin_is_examined_in_a_process_of_its_own(folder: Folder) -> Non
     }
     points = {f"all.{name}": f"all_{name}:Twice" for name in sources}
     folder.install("all", "1", points, {f"all_{name}": source for name, source in sources.items()})
-    folder.install("later", "2", {"later.operator": "later:f"}, group="fastconv.onnx_ops")
+    operator = {"later": "def f(b, node, x): return x"}
+    folder.install("later", "2", {"later.operator": "later:f"}, operator, group="fastconv.onnx_ops")
     found = {plugin.name: plugin for plugin in plugins.examine(timeout=3) if plugin.package in ("all", "later")}
     assert found["all.good"].error is None
     assert found["later.operator"].error is None

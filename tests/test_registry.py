@@ -28,7 +28,9 @@ def test_built_in_layers_have_their_names() -> None:
     assert entries["Conv2d"] == Entry("Conv2d", "fastconv", True)
     public = {name for name in layers.__all__ if isinstance(getattr(layers, name), type)}
     not_layers = {"Context", "Entry", "Layer", "PluginLoadError", "Prototype", "TorchLayer", "Traits"}
-    assert public - not_layers | {"Model", "Sequential"} == {e.name for e in entries.values() if e.source == "fastconv"}
+    assert public - not_layers | {"Model", "Sequential", "Unbatched"} == {
+        e.name for e in entries.values() if e.source == "fastconv"
+    }
 
 
 def test_a_decorator_registers(registry: Registry) -> None:

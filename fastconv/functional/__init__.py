@@ -40,6 +40,10 @@ from fastconv.functional.fused import (
     batch_norm_relu,
     batch_norm_relu_backward,
 )
+from fastconv.functional.interpolate import (
+    interpolate,
+    interpolate_backward,
+)
 from fastconv.functional.linear import (
     linear,
     linear_backward,
@@ -56,6 +60,10 @@ from fastconv.functional.loss import (
     softmax,
     softmax_backward,
 )
+from fastconv.functional.lp_pool import (
+    lp_pool,
+    lp_pool_backward,
+)
 from fastconv.functional.norm import (
     batch_norm,
     batch_norm_backward,
@@ -63,6 +71,10 @@ from fastconv.functional.norm import (
     group_norm_backward,
     layer_norm,
     layer_norm_backward,
+)
+from fastconv.functional.pad import (
+    pad,
+    pad_backward,
 )
 from fastconv.functional.pool import (
     adaptive_avg_pool,
@@ -106,6 +118,8 @@ __all__ = [
     "hard_sigmoid_backward",
     "hard_swish",
     "hard_swish_backward",
+    "interpolate",
+    "interpolate_backward",
     "layer_norm",
     "layer_norm_backward",
     "leaky_relu",
@@ -116,8 +130,12 @@ __all__ = [
     "locally_connected_backward",
     "log_softmax",
     "log_softmax_backward",
+    "lp_pool",
+    "lp_pool_backward",
     "max_pool",
     "max_pool_backward",
+    "pad",
+    "pad_backward",
     "relu",
     "relu6",
     "relu6_backward",

@@ -122,6 +122,7 @@ def avg_pool(
     *,
     stride: Any = None,
     padding: Any = 0,
+    dilation: Any = 1,
     ceil_mode: bool = False,
     count_include_pad: bool = False,
 ) -> NDArray[Any]:
@@ -133,7 +134,7 @@ def avg_pool(
     Parameters
     ----------
     x : array (N, *spatial, C), float32 or float64
-    kernel_size, stride, padding, ceil_mode
+    kernel_size, stride, padding, dilation, ceil_mode
         As for `max_pool`.
     count_include_pad : bool
         Whether the mean counts padding as pixels that are zero.
@@ -161,7 +162,7 @@ def avg_pool(
     array([1., 3., 5., 3.])
     """
     x = images(x, "x")
-    return _avg(x, pool_plan(x.shape, kernel_size, stride, padding, 1, ceil_mode, count_include_pad))
+    return mean_of(x, pool_plan(x.shape, kernel_size, stride, padding, dilation, ceil_mode, count_include_pad))
 
 
 def avg_pool_backward(
@@ -171,6 +172,7 @@ def avg_pool_backward(
     *,
     stride: Any = None,
     padding: Any = 0,
+    dilation: Any = 1,
     ceil_mode: bool = False,
     count_include_pad: bool = False,
 ) -> NDArray[Any]:
@@ -180,7 +182,7 @@ def avg_pool_backward(
     ----------
     dy : array (N, *output, C), float32 or float64
     input_shape : shape of x, (N, *spatial, C)
-    kernel_size, stride, padding, ceil_mode, count_include_pad
+    kernel_size, stride, padding, dilation, ceil_mode, count_include_pad
         As given to `avg_pool`.
 
     Returns
@@ -199,7 +201,9 @@ def avg_pool_backward(
     array([ 5.,  5., 10., 10.])
     """
     shape = image_shape(input_shape)
-    return _avg_backward(dy, shape, pool_plan(shape, kernel_size, stride, padding, 1, ceil_mode, count_include_pad))
+    return mean_of_backward(
+        dy, shape, pool_plan(shape, kernel_size, stride, padding, dilation, ceil_mode, count_include_pad)
+    )
 
 
 def adaptive_max_pool(x: ArrayLike, output_size: Any) -> NDArray[Any]:
@@ -286,7 +290,7 @@ def adaptive_avg_pool(x: ArrayLike, output_size: Any) -> NDArray[Any]:
     array([1., 3.])
     """
     x = images(x, "x")
-    return _avg(x, adaptive_plan(x.shape, output_size))
+    return mean_of(x, adaptive_plan(x.shape, output_size))
 
 
 def adaptive_avg_pool_backward(dy: ArrayLike, input_shape: Sequence[int], output_size: Any) -> NDArray[Any]:
@@ -315,7 +319,7 @@ def adaptive_avg_pool_backward(dy: ArrayLike, input_shape: Sequence[int], output
     array([1., 1., 3., 2., 2.])
     """
     shape = image_shape(input_shape)
-    return _avg_backward(dy, shape, adaptive_plan(shape, output_size))
+    return mean_of_backward(dy, shape, adaptive_plan(shape, output_size))
 
 
 def _output_gradient(dy: ArrayLike, plan: PoolPlan, x: NDArray[Any] | None) -> NDArray[Any]:
@@ -342,14 +346,16 @@ def _max_backward(dy: ArrayLike, x: NDArray[Any], plan: PoolPlan) -> NDArray[Any
     return dx
 
 
-def _avg(x: NDArray[Any], plan: PoolPlan) -> NDArray[Any]:
+def mean_of(x: NDArray[Any], plan: PoolPlan) -> NDArray[Any]:
+    """Return the mean of each window of a plan."""
     y = empty(plan.y_shape, x.dtype)
     if y.size:
         kernels_for(x).avg_pool_forward(x, y, plan.axes, *plan.sizes, threads_for(plan.reads))
     return y
 
 
-def _avg_backward(dy: ArrayLike, x_shape: tuple[int, ...], plan: PoolPlan) -> NDArray[Any]:
+def mean_of_backward(dy: ArrayLike, x_shape: tuple[int, ...], plan: PoolPlan) -> NDArray[Any]:
+    """Return the gradient of `mean_of`."""
     dy = _output_gradient(dy, plan, None)
     dx = empty(x_shape, dy.dtype)
     if dx.size:

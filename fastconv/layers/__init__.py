@@ -25,16 +25,48 @@ from fastconv.layers.activation import (
     Softplus,
     Tanh,
 )
+from fastconv.layers.arithmetic import Compare, Divide, Maximum, Minimum, Power, Subtract, Where
+from fastconv.layers.arrange import (
+    DepthToSpace,
+    Expand,
+    Gather,
+    Slice,
+    SpaceToDepth,
+    Split,
+    Squeeze,
+    Tile,
+    Transpose,
+    Unsqueeze,
+)
 from fastconv.layers.base import API_VERSION, Layer
 from fastconv.layers.borrowed import Prototype, TorchLayer
+from fastconv.layers.boxes import NonMaxSuppression, RoiAlign
 from fastconv.layers.config import from_spec, to_spec
 from fastconv.layers.context import Context
 from fastconv.layers.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
-from fastconv.layers.dropout import Dropout, StochasticDepth
+from fastconv.layers.dropout import Dropout, FixedDropout, StochasticDepth
 from fastconv.layers.linear import Linear
 from fastconv.layers.local import LocallyConnected1d, LocallyConnected2d
+from fastconv.layers.maths import (
+    CELU,
+    Abs,
+    Clip,
+    Erf,
+    Exp,
+    Log,
+    LogSoftmax,
+    Mish,
+    Reciprocal,
+    ScaleShift,
+    Softsign,
+    Sqrt,
+    Square,
+    ThresholdedReLU,
+)
+from fastconv.layers.matrix import Einsum, MatMul
 from fastconv.layers.merge import Add, Concat, Multiply
 from fastconv.layers.norm import BatchNorm, GroupNorm, LayerNorm
+from fastconv.layers.places import MaxPoolPlaces, MaxUnpool
 from fastconv.layers.pool import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -51,9 +83,13 @@ from fastconv.layers.pool import (
     MaxPool2d,
     MaxPool3d,
 )
+from fastconv.layers.reduce import ArgMax, ReduceL2, ReduceMax, ReduceMean, ReduceSum, TopK
+from fastconv.layers.sampling import GridSample
 from fastconv.layers.separable import DepthwiseConv2d, SeparableConv2d
 from fastconv.layers.shape import AddCoords, Flatten, Reshape, Upsample, ZeroPad
+from fastconv.layers.space import LocalResponseNorm, LpPool1d, LpPool2d, LpPool3d, Pad, Resize
 from fastconv.layers.traits import Traits
+from fastconv.layers.wrap import Cast, Discrete, Each, Given, Not
 from fastconv.registry import Entry, PluginLoadError
 from fastconv.registry import layers as _registry
 
@@ -63,9 +99,11 @@ entries = _registry.entries
 
 __all__ = [
     "API_VERSION",
+    "CELU",
     "ELU",
     "GELU",
     "SELU",
+    "Abs",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",
@@ -74,10 +112,14 @@ __all__ = [
     "AdaptiveMaxPool3d",
     "Add",
     "AddCoords",
+    "ArgMax",
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
     "BatchNorm",
+    "Cast",
+    "Clip",
+    "Compare",
     "Concat",
     "Context",
     "Conv1d",
@@ -86,12 +128,24 @@ __all__ = [
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",
+    "DepthToSpace",
     "DepthwiseConv2d",
+    "Discrete",
+    "Divide",
     "Dropout",
+    "Each",
+    "Einsum",
     "Entry",
+    "Erf",
+    "Exp",
+    "Expand",
+    "FixedDropout",
     "Flatten",
+    "Gather",
+    "Given",
     "GlobalAvgPool",
     "GlobalMaxPool",
+    "GridSample",
     "GroupNorm",
     "HardSigmoid",
     "HardSwish",
@@ -99,28 +153,66 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "LocalResponseNorm",
     "LocallyConnected1d",
     "LocallyConnected2d",
+    "Log",
+    "LogSoftmax",
+    "LpPool1d",
+    "LpPool2d",
+    "LpPool3d",
+    "MatMul",
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
+    "MaxPoolPlaces",
+    "MaxUnpool",
+    "Maximum",
+    "Minimum",
+    "Mish",
     "Multiply",
+    "NonMaxSuppression",
+    "Not",
     "PReLU",
+    "Pad",
     "PluginLoadError",
+    "Power",
     "Prototype",
     "ReLU",
     "ReLU6",
+    "Reciprocal",
+    "ReduceL2",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceSum",
     "Reshape",
+    "Resize",
+    "RoiAlign",
+    "ScaleShift",
     "SeparableConv2d",
     "SiLU",
     "Sigmoid",
+    "Slice",
     "Softmax",
     "Softplus",
     "StochasticDepth",
+    "Softsign",
+    "SpaceToDepth",
+    "Split",
+    "Sqrt",
+    "Square",
+    "Squeeze",
+    "Subtract",
     "Tanh",
+    "ThresholdedReLU",
+    "Tile",
+    "TopK",
     "TorchLayer",
     "Traits",
+    "Transpose",
+    "Unsqueeze",
     "Upsample",
+    "Where",
     "ZeroPad",
     "entries",
     "from_spec",

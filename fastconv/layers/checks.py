@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.geometry import ntuple
+from fastconv.geometry import integer, ntuple
 
 _AXES = {1: "(N, L, C)", 2: "(N, H, W, C)", 3: "(N, D, H, W, C)"}
 
@@ -61,6 +61,44 @@ def require_floats(*xs: np.ndarray) -> None:
             raise TypeError(f"x must be a float32 or float64 array, got {x.dtype} of shape {x.shape}")
     if len({x.dtype for x in xs}) > 1:
         raise TypeError(f"the inputs must have one dtype, got {' and '.join(str(x.dtype) for x in xs)}")
+
+
+def require_numbers(*xs: np.ndarray) -> None:
+    """Raise `TypeError` unless every input is float32, float64, integers or booleans."""
+    for x in xs:
+        if x.dtype not in (np.float32, np.float64) and x.dtype.kind not in "iub":
+            raise TypeError(f"x must be an array of float32, float64, integers or booleans, got {x.dtype}")
+
+
+def inner_axis(axis: int, rank: int, name: str = "axis") -> int:
+    """Return an axis of arrays of `rank` axes counted from the front; raise `ValueError` for the batch or none.
+
+    >>> inner_axis(-1, 4)
+    3
+    """
+    if not -rank <= axis < rank or axis % rank == 0:
+        raise ValueError(f"{name} must be one of the axes after the batch of an array of {rank} axes, got {axis}")
+    return axis % rank
+
+
+def inner_axes(axes: Sequence[int], rank: int, name: str = "axes") -> tuple[int, ...]:
+    """Return several axes as `inner_axis` does, each once."""
+    found = tuple(inner_axis(axis, rank, name) for axis in axes)
+    if len(set(found)) < len(found):
+        raise ValueError(f"{name} must name each axis once, got {tuple(axes)}")
+    return found
+
+
+def axes_of(value: Any, name: str = "axes") -> tuple[int, ...]:
+    """Return an axis or several, as a layer keeps them; `TypeError` for what is no integer, `ValueError` for the batch.
+
+    >>> axes_of(-1), axes_of([1, 2])
+    ((-1,), (1, 2))
+    """
+    axes = tuple(integer(axis, name) for axis in (value if isinstance(value, (tuple, list)) else (value,)))
+    if 0 in axes:
+        raise ValueError(f"{name} must not be 0, the batch, got {value!r}")
+    return axes
 
 
 def with_batch(shape: Sequence[int]) -> str:

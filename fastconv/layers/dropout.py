@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastconv.functional._dropout import dropped
+from fastconv.geometry import integer
 from fastconv.layers.base import Backward, Layer
 from fastconv.layers.checks import number, require_floats
 from fastconv.layers.context import Context
@@ -82,4 +83,32 @@ class StochasticDepth(_Dropping):
             return x, lambda dy: (dy, {})
         stays = ctx.rng.random((len(x), *[1] * (x.ndim - 1))) >= self.rate
         factor = stays.astype(x.dtype) / x.dtype.type(1 - self.rate)
+        return x * factor, lambda dy: (dy * factor, {})
+
+
+@layers.register("FixedDropout")
+class FixedDropout(Layer):
+    """Always set the same numbers of each sample to 0, those that `seed` draws, and divide the others by ``1 - rate``.
+
+    What a graph does that drops numbers outside of training too; `Dropout` is what networks are trained with.
+
+    >>> import numpy as np
+    >>> FixedDropout(0.5, 1)(np.ones((1, 6), np.float32))
+    array([[0., 2., 0., 0., 0., 0.]], dtype=float32)
+    """
+
+    traits = Traits(linear=True)
+
+    def __init__(self, rate: float = 0.5, seed: int = 0) -> None:
+        self.rate = number(rate, "rate", low=0.0, high=1.0)
+        self.seed = integer(seed, "seed", "an integer")
+        if self.rate == 1.0 or not 0 <= self.seed < 2**32:
+            raise ValueError(f"rate must be below 1 and seed from 0 to 2**32 - 1, got {rate} and {seed}")
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return shape
+
+    def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
+        kept = np.random.RandomState(self.seed).uniform(0, 1, x.shape[1:]) >= self.rate
+        factor = (kept / (1 - self.rate)).astype(x.dtype)
         return x * factor, lambda dy: (dy * factor, {})

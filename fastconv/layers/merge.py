@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from fastconv.layers.base import Backward, Layer
-from fastconv.layers.checks import require_floats, with_batch
+from fastconv.layers.checks import with_batch
 from fastconv.layers.context import Context
 from fastconv.layers.symbol import Shape
 from fastconv.layers.traits import Traits
 from fastconv.registry import layers
 
 
-class _Broadcast(Layer):
+class Broadcast(Layer):
     """Arrays of equal rank, combined number by number; an axis of size 1 stretches, except the batch."""
 
     def output_shape(self, *shapes: Shape) -> Shape:
@@ -23,13 +23,14 @@ class _Broadcast(Layer):
             raise ValueError(f"the inputs must have one shape (an axis of size 1 stretches), got {_listed(shapes)}")
         return tuple(axis.pop() if axis else 1 for axis in sizes)
 
-    def _check(self, xs: tuple[np.ndarray, ...]) -> None:
-        self.output_shape(*(x.shape[1:] for x in xs))
+    def check(self, xs: tuple[np.ndarray, ...]) -> None:
+        """Raise `ValueError` or `TypeError` unless the inputs fit, and have one dtype."""
+        Broadcast.output_shape(self, *(x.shape[1:] for x in xs))
         _require_alike(xs)
 
 
 @layers.register("Add")
-class Add(_Broadcast):
+class Add(Broadcast):
     """The sum of the inputs, the end of a residual block: ``Add()(x, y)``.
 
     Every input is ``(N, ..., C)``; an axis of size 1 (not the batch) stretches to the others' size.
@@ -42,16 +43,16 @@ class Add(_Broadcast):
     traits = Traits(linear=True)
 
     def forward(self, ctx: Context, *xs: np.ndarray) -> tuple[np.ndarray, Backward]:
-        self._check(xs)
+        self.check(xs)
         y = xs[0] + xs[1] if len(xs) > 1 else xs[0].copy()
         for x in xs[2:]:
             y = y + x
         shapes = [x.shape for x in xs]
-        return y, lambda dy: (_per_input([_unstretched(dy, shape) for shape in shapes]), {})
+        return y, lambda dy: (per_input([unstretched(dy, shape) for shape in shapes]), {})
 
 
 @layers.register("Multiply")
-class Multiply(_Broadcast):
+class Multiply(Broadcast):
     """The product of the inputs, as where a gate ``(N, 1, 1, C)`` weighs the channels of an image ``(N, H, W, C)``.
 
     Every input is ``(N, ..., C)``; an axis of size 1 (not the batch) stretches to the others' size.
@@ -62,7 +63,7 @@ class Multiply(_Broadcast):
     """
 
     def forward(self, ctx: Context, *xs: np.ndarray) -> tuple[np.ndarray, Backward]:
-        self._check(xs)
+        self.check(xs)
         y = xs[0].copy()
         for x in xs[1:]:
             y = y * x
@@ -73,8 +74,8 @@ class Multiply(_Broadcast):
                 gradient = dy
                 for other in (*xs[:i], *xs[i + 1 :]):  # no division by x, which may be 0
                     gradient = gradient * other
-                gradients.append(_unstretched(gradient, x.shape))
-            return _per_input(gradients), {}
+                gradients.append(unstretched(gradient, x.shape))
+            return per_input(gradients), {}
 
         return y, backward
 
@@ -117,7 +118,7 @@ class Concat(Layer):
         borders = np.cumsum([x.shape[self.axis] for x in xs])[:-1]
         return (
             np.concatenate(xs, axis=self.axis),
-            lambda dy: (_per_input(np.split(dy, borders, axis=self.axis)), {}),
+            lambda dy: (per_input(np.split(dy, borders, axis=self.axis)), {}),
         )
 
 
@@ -129,16 +130,18 @@ def _require_inputs(shapes: tuple[Shape, ...]) -> None:
 def _require_alike(xs: tuple[np.ndarray, ...]) -> None:
     if len({len(x) for x in xs}) > 1:
         raise ValueError(f"the inputs must have one batch size, got shapes {', '.join(str(x.shape) for x in xs)}")
-    require_floats(*xs)
+    if len({x.dtype for x in xs}) > 1:
+        raise TypeError(f"the inputs must have one dtype, got {' and '.join(str(x.dtype) for x in xs)}")
 
 
-def _unstretched(dy: np.ndarray, shape: Shape) -> np.ndarray:
+def unstretched(dy: np.ndarray, shape: Shape) -> np.ndarray:
     """Return the gradient of an array of `shape` that was stretched to that of `dy`: the sum over stretched axes."""
     axes = tuple(axis for axis, (n, wanted) in enumerate(zip(dy.shape, shape, strict=True)) if n != wanted)
     return dy.sum(axis=axes, keepdims=True) if axes else dy
 
 
-def _per_input(gradients: list[np.ndarray]) -> np.ndarray | tuple[np.ndarray, ...]:
+def per_input(gradients: list[np.ndarray]) -> np.ndarray | tuple[np.ndarray, ...]:
+    """Return the gradients of several inputs as a way back does: one by itself, else a tuple."""
     return tuple(gradients) if len(gradients) > 1 else gradients[0]
 
 

@@ -19,13 +19,14 @@ _MAX = Traits(kinks="ties")
 _MEAN = Traits(linear=True)
 
 
-class _Pool(Layer):
+class Pool(Layer):
     """Windows over images; a subclass says how one is summarised."""
 
     rank: int
     dilation: tuple[int, ...]
 
-    def _window(self, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any) -> None:
+    def window_arguments(self, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any) -> None:
+        """Keep the arguments of the window, checked."""
         self.kernel = ntuple(kernel_size, self.rank, "kernel_size")
         self.stride = self.kernel if stride is None else ntuple(stride, self.rank, "stride")
         self.dilation = ntuple(dilation, self.rank, "dilation")
@@ -43,7 +44,7 @@ class _Pool(Layer):
         return list(zip(spans, self.stride, strict=True))
 
 
-class _MaxPool(_Pool):
+class _MaxPool(Pool):
     traits = _MAX
 
     def __init__(
@@ -55,7 +56,7 @@ class _MaxPool(_Pool):
         dilation: Any = 1,
         ceil_mode: bool = False,
     ) -> None:
-        self._window(kernel_size, stride, padding, dilation, ceil_mode)
+        self.window_arguments(kernel_size, stride, padding, dilation, ceil_mode)
 
     def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
         spatial_shape(x.shape[1:], self.rank)
@@ -69,7 +70,7 @@ class _MaxPool(_Pool):
         return y, lambda dy: (F.max_pool_backward(dy, x, self.kernel, **arguments), {})
 
 
-class _AvgPool(_Pool):
+class _AvgPool(Pool):
     traits = _MEAN
 
     def __init__(
@@ -78,10 +79,11 @@ class _AvgPool(_Pool):
         stride: Any = None,
         *,
         padding: Any = 0,
+        dilation: Any = 1,
         ceil_mode: bool = False,
         count_include_pad: bool = False,
     ) -> None:
-        self._window(kernel_size, stride, padding, 1, ceil_mode)
+        self.window_arguments(kernel_size, stride, padding, dilation, ceil_mode)
         self.count_include_pad = boolean(count_include_pad, "count_include_pad")
 
     def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
@@ -89,6 +91,7 @@ class _AvgPool(_Pool):
         arguments: dict[str, Any] = {
             "stride": self.stride,
             "padding": self.padding,
+            "dilation": self.dilation,
             "ceil_mode": self.ceil_mode,
             "count_include_pad": self.count_include_pad,
         }
@@ -169,7 +172,7 @@ class AvgPool2d(_AvgPool):
 
     Parameters
     ----------
-    kernel_size, stride, padding, ceil_mode
+    kernel_size, stride, padding, dilation, ceil_mode
         As in `MaxPool2d`.
     count_include_pad : bool
         Whether the mean of a window that hangs over the border counts what is outside as zeros.

@@ -73,7 +73,6 @@ class Reshape(Layer):
 
 
 def _reshaped(x: np.ndarray, shape: Shape) -> tuple[np.ndarray, Backward]:
-    require_floats(x)
     before = x.shape
     return x.reshape(len(x), *shape), lambda dy: (dy.reshape(before), {})
 

@@ -25,9 +25,12 @@ class Traits(NamedTuple):
         (``"ties"``, as in max pooling); or a function of the inputs that returns how far they are from the nearest such point.
     domain : (float, float)
         Between which numbers inputs make sense, as (0.1, 4) for a logarithm.
-    integers : bool
-        Inputs may be integers, as those of an embedding. For any other layer, input that is not float32 or float64 is a
-        `TypeError` before it comes to `forward`.
+    integers : bool or tuple of int
+        Inputs may be integers or booleans, as those of an embedding; a tuple says which, ``(1,)`` the second. For any other
+        input, what is not float32 or float64 is a `TypeError` before it comes to `forward`.
+    discrete : bool
+        Outputs may be integers or booleans, whatever the dtype of the layer, and the way back is zero for them, as for the
+        place of the largest value.
 
     Examples
     --------
@@ -41,4 +44,13 @@ class Traits(NamedTuple):
     shares_input: bool = False
     kinks: tuple[float, ...] | Literal["ties"] | Callable[..., Any] = ()
     domain: tuple[float, float] = (-4.0, 4.0)
-    integers: bool = False
+    integers: bool | tuple[int, ...] = False
+    discrete: bool = False
+
+    def takes_integers(self, at: int) -> bool:
+        """Return whether input number `at` may be integers.
+
+        >>> Traits(integers=(1,)).takes_integers(0), Traits(integers=True).takes_integers(0)
+        (False, True)
+        """
+        return at in self.integers if isinstance(self.integers, tuple) else self.integers

@@ -71,6 +71,10 @@ from fastconv.reference.fused import (
     batch_norm_relu,
     batch_norm_relu_backward,
 )
+from fastconv.reference.interpolate import (
+    interpolate,
+    interpolate_backward,
+)
 from fastconv.reference.linear import linear, linear_backward
 from fastconv.reference.local import locally_connected, locally_connected_backward
 from fastconv.reference.loss import (
@@ -81,6 +85,10 @@ from fastconv.reference.loss import (
     softmax,
     softmax_backward,
 )
+from fastconv.reference.lp_pool import (
+    lp_pool,
+    lp_pool_backward,
+)
 from fastconv.reference.norm import (
     batch_norm,
     batch_norm_backward,
@@ -88,6 +96,10 @@ from fastconv.reference.norm import (
     group_norm_backward,
     layer_norm,
     layer_norm_backward,
+)
+from fastconv.reference.pad import (
+    pad,
+    pad_backward,
 )
 from fastconv.reference.pool import (
     adaptive_avg_pool,
@@ -128,6 +140,8 @@ __all__ = [
     "hard_sigmoid_backward",
     "hard_swish",
     "hard_swish_backward",
+    "interpolate",
+    "interpolate_backward",
     "layer_norm",
     "layer_norm_backward",
     "leaky_relu",
@@ -138,8 +152,12 @@ __all__ = [
     "locally_connected_backward",
     "log_softmax",
     "log_softmax_backward",
+    "lp_pool",
+    "lp_pool_backward",
     "max_pool",
     "max_pool_backward",
+    "pad",
+    "pad_backward",
     "relu",
     "relu6",
     "relu6_backward",

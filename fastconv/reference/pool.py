@@ -80,6 +80,7 @@ def avg_pool(
     *,
     stride: Ints | None = None,
     padding: Any = 0,
+    dilation: Ints = 1,
     ceil_mode: bool = False,
     count_include_pad: bool = False,
 ) -> np.ndarray:
@@ -103,7 +104,7 @@ def avg_pool(
     >>> avg_pool(x, 2, padding=(1,), stride=1, count_include_pad=True)[0, :, 0]
     array([1., 3., 5., 3.])
     """
-    return _mean(x, _windows(x.shape[1:-1], kernel_size, stride, padding, 1, ceil_mode, count_include_pad))
+    return _mean(x, _windows(x.shape[1:-1], kernel_size, stride, padding, dilation, ceil_mode, count_include_pad))
 
 
 def avg_pool_backward(
@@ -113,6 +114,7 @@ def avg_pool_backward(
     *,
     stride: Ints | None = None,
     padding: Any = 0,
+    dilation: Ints = 1,
     ceil_mode: bool = False,
     count_include_pad: bool = False,
 ) -> np.ndarray:
@@ -123,7 +125,7 @@ def avg_pool_backward(
     >>> avg_pool_backward(np.array([10.0, 20]).reshape(1, 2, 1), (1, 4, 1), 2)[0, :, 0]
     array([ 5.,  5., 10., 10.])
     """
-    axes = _windows(input_shape[1:-1], kernel_size, stride, padding, 1, ceil_mode, count_include_pad)
+    axes = _windows(input_shape[1:-1], kernel_size, stride, padding, dilation, ceil_mode, count_include_pad)
     return _mean_backward(dy, input_shape, axes)
 
 

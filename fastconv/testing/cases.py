@@ -97,13 +97,15 @@ class Case(NamedTuple):
     def inputs(self, dtype: Any = None) -> Arrays:
         """Return random inputs away from the layer's kinks, the same numbers in both dtypes."""
         rng = np.random.default_rng(self.seed)
-        return tuple(self._input(rng, (self.batch, *shape), dtype or self.dtype) for shape in self.shapes)
+        return tuple(
+            self._input(rng, at, (self.batch, *shape), dtype or self.dtype) for at, shape in enumerate(self.shapes)
+        )
 
-    def _input(self, rng: np.random.Generator, shape: Shape, dtype: Any) -> np.ndarray:
+    def _input(self, rng: np.random.Generator, at: int, shape: Shape, dtype: Any) -> np.ndarray:
         traits = self.traits
         low, high = traits.domain
         size = int(np.prod(shape))
-        if traits.integers and not self.entry.layer.children():
+        if traits.takes_integers(at) and (traits.discrete or not self.entry.layer.children()):
             return rng.integers(int(low), int(high), shape)
         if traits.kinks == "ties":  # no two are close
             spaced = np.arange(size) + rng.uniform(0.2, 0.8)

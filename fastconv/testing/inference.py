@@ -237,7 +237,10 @@ def _runs(layer: Layer, shapes: Shapes) -> bool:
     layer = copy.deepcopy(layer)
     try:
         ensure_built(layer, shapes, np.random.default_rng(0))
-        xs = [np.ones((2, *shape), np.int64 if layer.traits.integers else layer.dtype) for shape in shapes]
+        xs = [
+            np.ones((2, *shape), np.int64 if layer.traits.takes_integers(at) else layer.dtype)
+            for at, shape in enumerate(shapes)
+        ]
         run(layer, Context(True, np.random.default_rng(0)), xs)
     except Exception:  # the same
         return False

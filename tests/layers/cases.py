@@ -10,16 +10,30 @@ import numpy as np
 from fastconv import layers as L
 from fastconv.layers import Context, Layer
 from fastconv.model import Input, Model, Sequential
+from fastconv.unbatched import Unbatched
 
 
 class Case(NamedTuple):
     make: Callable[[], Layer]
     shapes: tuple[tuple[int, ...], ...]
     takes_any_rank: bool = False
+    positive: bool = False
+    integers: tuple[int, ...] = ()
 
 
-def case(make: Callable[[], Layer], *shapes: tuple[int, ...], any_rank: bool = False) -> Case:
-    return Case(make, shapes, any_rank)
+def case(
+    make: Callable[[], Layer],
+    *shapes: tuple[int, ...],
+    any_rank: bool = False,
+    integers: tuple[int, ...] = (),
+) -> Case:
+    """Return a case; `integers` are the inputs that are."""
+    return Case(make, shapes, any_rank, integers=integers)
+
+
+def positive_case(make: Callable[[], Layer], *shapes: tuple[int, ...], any_rank: bool = False) -> Case:
+    """Return a case with inputs from 0.3 to 2."""
+    return Case(make, shapes, any_rank, positive=True)
 
 
 def _residual() -> Model:
@@ -33,6 +47,12 @@ def _two_in_two_out() -> Model:
     shared = L.Linear(2)
     y = L.Multiply()(shared(a), shared(b))
     return Model([a, b], [y, L.Tanh()(a)])
+
+
+def _unbatched() -> Unbatched:
+    x = Input((2, 4, 3))
+    body = Model(x, L.Linear(2)(L.Tanh()(x)))
+    return Unbatched(body, [{"name": "x", "shape": [2, 4, 3], "used": True}], [{"name": "y", "from": 0}])
 
 
 IMAGE = (4, 5, 2)
@@ -126,7 +146,113 @@ CASES: dict[str, list[Case]] = {
     ],
     "ZeroPad": [case(lambda: L.ZeroPad(), IMAGE), case(lambda: L.ZeroPad(((0, 2),)), (3, 2))],
     "AddCoords": [case(lambda: L.AddCoords(radius=True), IMAGE), case(lambda: L.AddCoords(), (3, 1))],
+    **{
+        name: [case(lambda name=name: getattr(L, name)(), IMAGE, any_rank=True)]
+        for name in ("Abs", "Erf", "Exp", "Square", "Mish", "Softsign", "CELU", "ThresholdedReLU")
+    },
+    **{
+        name: [positive_case(lambda name=name: getattr(L, name)(), IMAGE, any_rank=True)]
+        for name in ("Log", "Sqrt", "Reciprocal")
+    },
+    "Clip": [
+        case(lambda: L.Clip(-1.0, 1.5), IMAGE, any_rank=True),
+        case(lambda: L.Clip(high=2.1), (3,), any_rank=True),
+    ],
+    "ScaleShift": [case(lambda: L.ScaleShift(2.0, -1.0), IMAGE, any_rank=True)],
+    "LogSoftmax": [case(lambda: L.LogSoftmax(), (3, 4), any_rank=True)],
+    "Subtract": [case(lambda: L.Subtract(), IMAGE, (1, 1, 2))],
+    "Divide": [positive_case(lambda: L.Divide(), IMAGE, (1, 1, 2))],
+    "Power": [positive_case(lambda: L.Power(), (3, 2), (3, 1))],
+    "Maximum": [case(lambda: L.Maximum(), IMAGE, (1, 5, 2), (4, 1, 1))],
+    "Minimum": [case(lambda: L.Minimum(), (3, 2), (3, 1))],
+    "Where": [case(lambda: L.Where(), (1, 2), (3, 2), (3, 1), integers=(0,))],
+    "Compare": [
+        case(lambda: L.Compare("less"), (3, 2), (3, 1)),
+        case(lambda: L.Compare("equal"), (3,), (3,), any_rank=True),
+    ],
+    "Transpose": [case(lambda: L.Transpose((3, 1, 2)), IMAGE)],
+    "Unsqueeze": [case(lambda: L.Unsqueeze((1, -1)), (3, 2), any_rank=True)],
+    "Squeeze": [case(lambda: L.Squeeze((2,)), (3, 1, 2), any_rank=True)],
+    "Slice": [
+        case(lambda: L.Slice((1, -1), (1, None), (None, -1), (2, 1)), IMAGE, any_rank=True),
+        case(lambda: L.Slice(1, -1, None, -2), (5, 2), any_rank=True),
+    ],
+    "Gather": [
+        case(lambda: L.Gather(), (3, 2), (2, 2), integers=(1,), any_rank=True),
+        case(lambda: L.Gather(-1), (3, 2), (), integers=(1,), any_rank=True),
+    ],
+    "Expand": [case(lambda: L.Expand((4, 1, 2)), (1, 3, 2))],
+    "Tile": [case(lambda: L.Tile((2, 3)), (2, 2))],
+    "Split": [case(lambda: L.Split((1, 3)), (3, 4), any_rank=True), case(lambda: L.Split((2, 1, 1), 1), (4, 2))],
+    "DepthToSpace": [
+        case(lambda: L.DepthToSpace(2), (2, 3, 8)),
+        case(lambda: L.DepthToSpace(2, order="CRD"), (1, 2, 8)),
+    ],
+    "SpaceToDepth": [
+        case(lambda: L.SpaceToDepth(2), (4, 2, 2)),
+        case(lambda: L.SpaceToDepth(2, order="CRD"), (2, 4, 3)),
+    ],
+    "Einsum": [
+        case(lambda: L.Einsum("ij,jk->ik"), (2, 3), (3, 4)),
+        case(lambda: L.Einsum("...i,i"), (2, 3), (3,), any_rank=True),
+        case(lambda: L.Einsum("iij->j"), (2, 2, 3)),
+    ],
+    "MatMul": [case(lambda: L.MatMul(), (2, 3), (3, 4)), case(lambda: L.MatMul(), (1, 2, 3), (2, 3, 1))],
+    "ReduceSum": [case(lambda: L.ReduceSum((1, 2)), IMAGE, any_rank=True)],
+    "ReduceMean": [case(lambda: L.ReduceMean((-1,), keepdims=True), IMAGE, any_rank=True)],
+    "ReduceMax": [case(lambda: L.ReduceMax((1, -1)), IMAGE, any_rank=True)],
+    "ReduceL2": [positive_case(lambda: L.ReduceL2(), (3, 4), any_rank=True)],
+    "ArgMax": [
+        case(lambda: L.ArgMax(), (3, 4), any_rank=True),
+        case(lambda: L.ArgMax(1, keepdims=True, last=True), (3, 4), any_rank=True),
+    ],
+    "TopK": [
+        case(lambda: L.TopK(2), (3, 4), any_rank=True),
+        case(lambda: L.TopK(1, 1, largest=False), (3, 2), any_rank=True),
+    ],
+    "LocalResponseNorm": [case(lambda: L.LocalResponseNorm(4, alpha=0.5), (2, 3, 6), any_rank=True)],
+    "LpPool1d": [positive_case(lambda: L.LpPool1d(3, 2, p=3, padding=1), (5, 2))],
+    "LpPool2d": [positive_case(lambda: L.LpPool2d(2, 1, dilation=2, ceil_mode=True), IMAGE)],
+    "LpPool3d": [positive_case(lambda: L.LpPool3d(2), (2, 3, 2, 1))],
+    "Pad": [
+        case(lambda: L.Pad([(1, 0), (-1, 2), (0, 1)], value=0.5), IMAGE),
+        case(lambda: L.Pad([(2, 3), (0, 0)], mode="reflect"), (3, 2)),
+        case(lambda: L.Pad([(2, 1), (1, 0)], mode="wrap"), (3, 2)),
+        case(lambda: L.Pad([(2, 3)], mode="edge"), (3,)),
+    ],
+    "Resize": [
+        case(lambda: L.Resize([1.6, 0.6], mode="linear"), IMAGE),
+        case(lambda: L.Resize(size=[7], mode="cubic", coordinates="align_corners", exclude_outside=True), (5, 2)),
+        case(lambda: L.Resize([0.5, 1.0], mode="cubic", antialias=True), IMAGE),
+        case(lambda: L.Resize(size=[3], coordinates="tf_crop_and_resize", region=[(0.2, 1.4)], mode="linear"), (5, 2)),
+    ],
+    "MaxPoolPlaces": [
+        case(lambda: L.MaxPoolPlaces([2]), (5, 2)),
+        case(lambda: L.MaxPoolPlaces([2, 3], 1, padding=1, column_major=True), IMAGE),
+    ],
+    "MaxUnpool": [case(lambda: L.MaxUnpool([4]), (2, 3), (2, 3), integers=(1,), any_rank=True)],
+    "FixedDropout": [case(lambda: L.FixedDropout(0.4, 3), IMAGE, any_rank=True)],
+    "GridSample": [
+        case(lambda: L.GridSample(), (4, 3, 2), (2, 3, 2)),
+        case(lambda: L.GridSample(mode="cubic", padding="border", align_corners=True), (5, 2), (3, 1)),
+        case(lambda: L.GridSample(mode="linear", padding="reflection"), (3, 2, 3, 1), (1, 2, 1, 3)),
+        case(lambda: L.GridSample(mode="nearest"), (4, 3, 2), (2, 3, 2)),
+    ],
+    "RoiAlign": [
+        case(lambda: L.RoiAlign([2, 2], samples=2), (1, 5, 4, 2), (3, 4), (3,), integers=(2,)),
+        case(lambda: L.RoiAlign([1, 2], samples=1, reduce="max"), (1, 5, 4, 2), (3, 4), (3,), integers=(2,)),
+    ],
+    "NonMaxSuppression": [case(lambda: L.NonMaxSuppression(2, overlap=0.3), (1, 5, 4), (1, 2, 5))],
+    "Given": [
+        case(lambda: L.Given(L.Subtract(), [[1, [1, 2], "float", True]]), (3, 2)),
+        case(lambda: L.Given(L.Gather(), [[1, [2], "int64", False]]), (3, 2), any_rank=True),
+    ],
+    "Each": [case(lambda: L.Each(L.Conv1d(3, 2)), (2, 4, 2))],
+    "Discrete": [case(lambda: L.Discrete(L.Add()), (3, 2), (3, 1), integers=(0, 1), any_rank=True)],
+    "Cast": [case(lambda: L.Cast("int64"), (3, 2), integers=(0,), any_rank=True)],
+    "Not": [case(lambda: L.Not(), (3, 2), integers=(0,), any_rank=True)],
     "Model": [case(_residual, (4, 4, 2)), case(_two_in_two_out, (3, 2), (3, 2))],
+    "Unbatched": [case(_unbatched, (4, 3), any_rank=True)],
     "Sequential": [case(lambda: Sequential([L.Conv1d(2, 2), L.Tanh(), L.Linear(3)], input_shape=(4, 2)), (4, 2))],
 }
 
@@ -138,9 +264,14 @@ def inputs(case: Case, batch: int = 2, dtype: Any = np.float64, seed: int = 0) -
     """Return random inputs, none of them near a kink and no two equal."""
     rng = np.random.default_rng(seed)
     xs = []
-    for shape in case.shapes:
+    for at, shape in enumerate(case.shapes):
         size = int(np.prod((batch, *shape)))
+        if at in case.integers:
+            xs.append(rng.integers(-1, 1, (batch, *shape)))
+            continue
         values = (np.arange(size) + 0.5 - size // 2) * (8.0 / max(size, 1))  # from -4 to 4
+        if case.positive:
+            values = 1.15 + values * (0.85 / 4)
         xs.append(rng.permutation(values).reshape(batch, *shape).astype(dtype))
     return xs
 

@@ -1,0 +1,234 @@
+"""Interpolation: an image of any other size, by the nearest pixel, straight lines or cubic curves.
+
+Along each axis an output is a sum of a few inputs, its taps; how they are found is the geometry of the mode, and what is done
+with them is the same for all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastconv.functional._validate import float_array, require_shape
+from fastconv.geometry import check_elements
+
+MODES = ("nearest", "linear", "cubic")
+COORDINATES = (
+    "half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel", "half_pixel_symmetric",
+    "tf_half_pixel_for_nn", "tf_crop_and_resize",
+)  # fmt: skip
+ROUNDING = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
+
+
+class Rule(NamedTuple):
+    """How the taps of an output are found.
+
+    Parameters
+    ----------
+    mode : "nearest", "linear" or "cubic"
+    coordinates : str
+        Where output ``i`` of n lies in the input of m pixels, with ``s = n / m`` unless a scale is given. "half_pixel": at
+        ``(i + 0.5) / s - 0.5``; "asymmetric": at ``i / s``; "align_corners": at ``i * (m - 1) / (s * m - 1)``;
+        "pytorch_half_pixel": half pixels, and 0 where n is 1; "half_pixel_symmetric": half pixels, the rest of a size that the
+        scale does not give shared by both ends; "tf_half_pixel_for_nn": at ``(i + 0.5) / s``; "tf_crop_and_resize": from
+        ``start * (m - 1)`` to ``end * (m - 1)`` of a region, and `outside` where that leaves the image.
+    rounding : "round_prefer_floor", "round_prefer_ceil", "floor" or "ceil"
+        Which pixel is the nearest.
+    cubic : float
+        The coefficient a of the curve (Keys 1981): -0.75 or -0.5.
+    exclude_outside : bool
+        Whether taps outside the image count 0 and the others more, instead of those of the edge.
+    antialias : bool
+        Whether the window grows with the step where the image shrinks.
+    outside : float
+        What lies outside for "tf_crop_and_resize".
+    """
+
+    mode: str = "nearest"
+    coordinates: str = "half_pixel"
+    rounding: str = "round_prefer_floor"
+    cubic: float = -0.75
+    exclude_outside: bool = False
+    antialias: bool = False
+    outside: float = 0.0
+
+
+class Line(NamedTuple):
+    """One axis: how many pixels come out, by which scale (None: the quotient of sizes), and of which region."""
+
+    size: int
+    scale: float | None = None
+    region: tuple[float, float] = (0.0, 1.0)
+
+
+class Taps(NamedTuple):
+    """The taps of each output along one axis, ``(n, taps)``: which input, with which weight; and who is outside altogether."""
+
+    places: np.ndarray
+    weights: np.ndarray
+    outside: np.ndarray
+
+
+def interpolate(x: ArrayLike, lines: Sequence[Line | None], rule: Rule) -> NDArray[Any]:
+    """Return the array with each axis that has a line made as long as it says; None leaves an axis as it is.
+
+    ``y[.., i, ..] = sum_t weight[i, t] * x[.., place[i, t], ..]``, axis by axis.
+
+    Parameters
+    ----------
+    x : array, float32 or float64
+    lines : `Line` or None for each axis
+    rule : `Rule`
+
+    Raises
+    ------
+    TypeError, ValueError
+        For other dtypes, lines that are not one for each axis, sizes below 1, and what `Rule` does not know.
+
+    See Also
+    --------
+    interpolate_backward : its gradient. fastconv.functional.upsample : whole factors, faster.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> interpolate(np.array([[0.0, 4.0]]), [None, Line(4)], Rule("linear"))
+    array([[0., 1., 3., 4.]])
+    """
+    y = float_array(x, "x")
+    check_lines(y.shape, lines, rule)
+    for axis, line in enumerate(lines):
+        if line is not None:
+            y = _along(y, axis, taps(y.shape[axis], line, rule), rule.outside)
+    return np.ascontiguousarray(y)
+
+
+def interpolate_backward(
+    dy: ArrayLike, input_shape: Sequence[int], lines: Sequence[Line | None], rule: Rule
+) -> NDArray[Any]:
+    """Return the gradient of `interpolate`: each pixel sums dy over the outputs that it is in, times its weight there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> interpolate_backward(np.array([[1.0, 10.0, 100.0, 1000.0]]), (1, 2), [None, Line(4)], Rule("nearest"))
+    array([[  11., 1100.]])
+    """
+    shape = tuple(input_shape)
+    check_lines(shape, lines, rule)
+    dx = float_array(dy, "dy")
+    out = tuple(n if line is None else line.size for n, line in zip(shape, lines, strict=True))
+    require_shape(dx, out, "dy", "the shape of the output")
+    for axis, line in reversed(list(enumerate(lines))):
+        if line is not None:
+            dx = _back_along(dx, axis, shape[axis], taps(shape[axis], line, rule))
+    return np.ascontiguousarray(dx)
+
+
+def check_lines(shape: Sequence[int], lines: Sequence[Line | None], rule: Rule) -> None:
+    """Raise `ValueError` for what cannot be interpolated."""
+    if rule.mode not in MODES or rule.coordinates not in COORDINATES or rule.rounding not in ROUNDING:
+        raise ValueError(
+            f"mode must be one of {MODES}, coordinates of {COORDINATES} and rounding of {ROUNDING}, got {rule}"
+        )
+    if len(lines) != len(shape):
+        raise ValueError(f"lines must be one for each of {len(shape)} axes, got {len(lines)}")
+    for n, line in zip(shape, lines, strict=True):
+        if line is not None and (line.size < 1 or n < 1 or (line.scale is not None and not 0 < line.scale < math.inf)):
+            raise ValueError(f"an axis of {n} cannot be made {line.size} long with scale {line.scale}")
+    check_elements([n if line is None else line.size for n, line in zip(shape, lines, strict=True)], "the output")
+
+
+def taps(size: int, line: Line, rule: Rule) -> Taps:
+    """Return the taps of every output along an axis of `size` pixels."""
+    x, scale = _places(size, line, rule), line.scale or line.size / size
+    outside = np.zeros(line.size, bool)
+    if rule.coordinates == "tf_crop_and_resize":
+        outside = (x < 0) | (x > size - 1)
+    if rule.mode == "nearest":
+        places, weights = _rounded(x, rule.rounding)[:, None], np.ones((line.size, 1))
+    else:
+        places, weights = _curve(x, min(scale, 1.0) if rule.antialias else 1.0, rule)
+    inside = (places >= 0) & (places < size)
+    if rule.exclude_outside:
+        weights = np.where(inside, weights, 0)
+        weights = weights / weights.sum(axis=1, keepdims=True)
+    return Taps(np.clip(places, 0, size - 1), weights, outside)
+
+
+def _places(size: int, line: Line, rule: Rule) -> np.ndarray:
+    out, i = line.size, np.arange(line.size, dtype=np.float64)
+    scale = line.scale or out / size
+    wide = scale * size  # what `out` would be if pixels came in parts
+    kind = rule.coordinates
+    if kind == "align_corners":
+        return i * (size - 1) / (wide - 1) if wide != 1 else np.zeros(out)
+    if kind == "asymmetric":
+        return i / scale
+    if kind == "tf_half_pixel_for_nn":
+        return (i + 0.5) / scale
+    if kind == "tf_crop_and_resize":
+        start, end = line.region
+        if out == 1:
+            return np.array([0.5 * (start + end) * (size - 1)])
+        return start * (size - 1) + i * (end - start) * (size - 1) / (out - 1)
+    if kind == "pytorch_half_pixel" and out == 1:
+        return np.zeros(1)
+    shift = 0.0
+    if kind == "half_pixel_symmetric":
+        shift = size / 2 * (1 - out / wide)
+    return shift + (i + 0.5) / scale - 0.5
+
+
+def _rounded(x: np.ndarray, rounding: str) -> np.ndarray:
+    if rounding == "floor":
+        return np.floor(x).astype(np.int64)
+    if rounding == "ceil":
+        return np.ceil(x).astype(np.int64)
+    if rounding == "round_prefer_ceil":
+        return np.floor(x + 0.5).astype(np.int64)
+    return np.ceil(x - 0.5).astype(np.int64)
+
+
+def _curve(x: np.ndarray, shrink: float, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
+    """Return places and weights of the inputs around `x`, the window stretched by ``1 / shrink``."""
+    reach = (1 if rule.mode == "linear" else 2) / shrink
+    first = np.floor(x).astype(np.int64) - math.ceil(reach) + 1
+    places = first[:, None] + np.arange(2 * math.ceil(reach))
+    distance = np.abs(places - x[:, None]) * shrink
+    if rule.mode == "linear":
+        weights = np.maximum(1 - distance, 0)
+    else:
+        a, d = rule.cubic, distance
+        near = ((a + 2) * d - (a + 3)) * d * d + 1
+        far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+        weights = np.where(d <= 1, near, np.where(d < 2, far, 0))
+    return places, weights / weights.sum(axis=1, keepdims=True)
+
+
+def _along(x: np.ndarray, axis: int, found: Taps, outside: float) -> np.ndarray:
+    shape = [1] * x.ndim
+    shape[axis] = -1
+    if found.places.shape[1] == 1:
+        y = x.take(found.places[:, 0], axis=axis)
+    else:
+        weights = found.weights.astype(x.dtype)
+        y = sum(
+            x.take(found.places[:, t], axis=axis) * weights[:, t].reshape(shape) for t in range(found.places.shape[1])
+        )
+    if found.outside.any():
+        y = np.where(found.outside.reshape(shape), np.asarray(outside, x.dtype), y)
+    return y
+
+
+def _back_along(dy: np.ndarray, axis: int, size: int, found: Taps) -> np.ndarray:
+    weights = np.where(found.outside[:, None], 0, found.weights).astype(dy.dtype)
+    lines = np.moveaxis(dy, axis, 0)
+    dx = np.zeros((size, *lines.shape[1:]), dy.dtype)
+    for t in range(found.places.shape[1]):
+        np.add.at(dx, found.places[:, t], lines * weights[:, t].reshape(-1, *[1] * (dy.ndim - 1)))
+    return np.moveaxis(dx, 0, axis)

@@ -1,0 +1,164 @@
+"""Layers that look at images where other arrays say: at the places of a maximum, of a grid, of boxes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastconv import functional as F
+from fastconv.geometry import ntuple, padding_pairs, pool_axis, pool_output
+from fastconv.layers.base import Backward, Layer
+from fastconv.layers.checks import spatial_shape, with_batch
+from fastconv.layers.context import Context
+from fastconv.layers.symbol import Shape
+from fastconv.layers.traits import Traits
+from fastconv.registry import layers
+
+Gradients = tuple[Any, dict[str, np.ndarray]]
+
+
+@layers.register("MaxPoolPlaces")
+class MaxPoolPlaces(Layer):
+    """The largest value of each window of ``(N, *spatial, C)``, and where it is, int64.
+
+    A place counts through the numbers of its image, channel by channel, row by row: ``(c * H + h) * W + w``. The arguments are
+    those of `fastconv.layers.MaxPool2d`, for 1 to 3 axes.
+
+    Parameters
+    ----------
+    column_major : bool
+        Whether places count column by column.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> values, places = MaxPoolPlaces([2])(np.array([[[1.0], [5.0], [2.0], [3.0]]]))
+    >>> values[0, :, 0], places[0, :, 0]
+    (array([5., 3.]), array([1, 3]))
+    """
+
+    traits = Traits(discrete=True, kinks="ties")
+
+    def __init__(
+        self,
+        kernel_size: Sequence[int],
+        stride: Any = None,
+        *,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+        column_major: bool = False,
+    ) -> None:
+        rank = len(kernel_size)
+        self.kernel = ntuple(tuple(kernel_size), rank, "kernel_size")
+        self.stride = self.kernel if stride is None else ntuple(stride, rank, "stride")
+        self.dilation = ntuple(dilation, rank, "dilation")
+        self.padding = padding
+        self.ceil_mode = bool(ceil_mode)
+        self.column_major = bool(column_major)
+        padding_pairs(padding, self.kernel, self.kernel, self.stride, self.dilation)
+
+    @classmethod
+    def examples(cls) -> Sequence[Layer]:
+        return [cls([2]), cls([2, 3], 1, padding=1)]
+
+    def output_shape(self, shape: Shape) -> tuple[Shape, Shape]:
+        size = spatial_shape(shape, len(self.kernel))
+        pairs = padding_pairs(self.padding, size, self.kernel, self.stride, self.dilation)
+        out = (*pool_output(size, self.kernel, self.stride, pairs, self.dilation, self.ceil_mode), shape[-1])
+        return out, out
+
+    def forward(self, ctx: Context, x: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], Backward]:
+        self.output_shape(x.shape[1:])
+        size = x.shape[1:-1]
+        arguments: dict[str, Any] = {
+            "stride": self.stride,
+            "padding": self.padding,
+            "dilation": self.dilation,
+            "ceil_mode": self.ceil_mode,
+        }
+        values = F.max_pool(x, self.kernel, **arguments)
+        pixels = self._pixels(x, size)  # (N, *output, C): which pixel of the image, row by row
+        inside = np.unravel_index(pixels, size)
+        order = size[::-1] if self.column_major else size
+        place = np.ravel_multi_index(inside[::-1] if self.column_major else inside, order)
+        places = np.arange(x.shape[-1]) * math.prod(size) + place
+
+        def backward(dy: tuple[np.ndarray, np.ndarray]) -> Gradients:
+            return F.max_pool_backward(dy[0], x, self.kernel, **arguments), {}
+
+        return (values, places.astype(np.int64)), backward
+
+    def _pixels(self, x: np.ndarray, size: Shape) -> np.ndarray:
+        pairs = padding_pairs(self.padding, size, self.kernel, self.stride, self.dilation)
+        axes = [
+            pool_axis(*each, self.ceil_mode).windows()
+            for each in zip(size, self.kernel, self.stride, pairs, self.dilation, strict=True)
+        ]
+        out = tuple(len(axis.first) for axis in axes)
+        pixels = np.empty((len(x), *out, x.shape[-1]), np.int64)
+        number_of = np.arange(math.prod(size)).reshape(size)
+        for at in np.ndindex(*out):
+            window = tuple(
+                slice(axis.first[i], axis.first[i] + axis.taps[i] * axis.step, axis.step)
+                for axis, i in zip(axes, at, strict=True)
+            )
+            shown = number_of[window].ravel()
+            every = (slice(None),)
+            seen = x[every + window].reshape(len(x), len(shown), x.shape[-1])
+            pixels[every + at] = shown[np.argmax(seen, axis=1)]
+        return pixels
+
+    def window(self, *shapes: Shape) -> None:
+        return None
+
+
+@layers.register("MaxUnpool")
+class MaxUnpool(Layer):
+    """Put numbers where the largest ones were: ``(N, *pooled, C)`` and their places to ``(N, *size, C)``, zeros elsewhere.
+
+    The places are integers and count as `MaxPoolPlaces` says, in images of `counted` pixels (by default `size`); which image of
+    the batch they name does not matter.
+
+    >>> import numpy as np
+    >>> MaxUnpool([4])(np.array([[[5.0], [3.0]]]), np.array([[[1], [3]]]))[0, :, 0]
+    array([0., 5., 0., 3.])
+    """
+
+    traits = Traits(linear=True, integers=(1,), domain=(0.0, 1.0))
+
+    def __init__(self, size: Sequence[int], *, counted: Sequence[int] | None = None) -> None:
+        self.size = ntuple(tuple(size), len(size), "size")
+        self.counted = self.size if counted is None else ntuple(tuple(counted), len(size), "counted")
+
+    @classmethod
+    def examples(cls) -> Sequence[Any]:
+        return [(cls([4]), [(2, 3), (2, 3)])]
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        if len(shapes) != 2 or shapes[0] != shapes[1] or len(shapes[0]) != len(self.size) + 1:
+            raise ValueError(
+                f"MaxUnpool takes images of {len(self.size)} axes and places of the same shape, "
+                f"got {' and '.join(map(with_batch, shapes))}"
+            )
+        return (*self.size, shapes[0][-1])
+
+    def forward(self, ctx: Context, x: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, Backward]:
+        out = (len(x), *self.output_shape(x.shape[1:], places.shape[1:]))
+        if places.dtype.kind not in "iu" or len(places) != len(x):
+            raise TypeError(f"the places must be integers, as many as x, got {places.dtype} of shape {places.shape}")
+        pixels = places % math.prod(self.counted)
+        inside = np.unravel_index(pixels, self.counted)
+        if any(at.max(initial=0) >= n for at, n in zip(inside, self.size, strict=True)):
+            raise ValueError(f"the places must lie in an image of {self.size} pixels")
+        samples = np.arange(len(x)).reshape(-1, *[1] * (x.ndim - 1))
+        at = (samples, *inside, np.arange(x.shape[-1]))
+        y = np.zeros(out, x.dtype)
+        np.add.at(y, at, x)
+        return y, lambda dy: ((dy[at], None), {})
+
+    def window(self, *shapes: Shape) -> None:
+        return None

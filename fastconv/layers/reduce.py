@@ -1,0 +1,209 @@
+"""Layers that make one number of many along axes: sums, means, the largest, and where it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastconv.geometry import positive
+from fastconv.layers.base import Backward, Layer
+from fastconv.layers.checks import axes_of, inner_axes, inner_axis, with_batch
+from fastconv.layers.context import Context
+from fastconv.layers.symbol import Shape
+from fastconv.layers.traits import Traits
+from fastconv.registry import layers
+
+Gradients = tuple[Any, dict[str, np.ndarray]]
+
+
+class _Reduce(Layer):
+    def __init__(self, axes: Any = -1, *, keepdims: bool = False) -> None:
+        self.axes = axes_of(axes)
+        self.keepdims = bool(keepdims)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        axes = inner_axes(self.axes, 1 + len(shape))
+        kept = (1 if axis in axes else n for axis, n in enumerate(shape, start=1))
+        if self.keepdims:
+            return tuple(kept)
+        return tuple(n for axis, n in enumerate(shape, start=1) if axis not in axes)
+
+    def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
+        axes = inner_axes(self.axes, x.ndim)
+        wide = tuple(1 if axis in axes else n for axis, n in enumerate(x.shape))
+        y = np.asarray(self.reduce(x, axes), x.dtype)
+
+        def backward(dy: np.ndarray) -> Gradients:
+            return np.ascontiguousarray(self.spread(dy.reshape(wide), x, y, axes)), {}
+
+        return y.reshape(len(x), *self.output_shape(x.shape[1:])), backward
+
+    def window(self, *shapes: Shape) -> None:
+        return None
+
+    def reduce(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+        """Return the result with its axes kept."""
+        raise NotImplementedError
+
+    def spread(self, dy: np.ndarray, x: np.ndarray, y: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+        """Return the gradient of x."""
+        raise NotImplementedError
+
+
+@layers.register("ReduceSum")
+class ReduceSum(_Reduce):
+    """The sum along `axes` (one or several, not the batch), which disappear, or with `keepdims` stay with size 1.
+
+    >>> import numpy as np
+    >>> ReduceSum()(np.array([[1.0, 2.0]]))
+    array([3.])
+    """
+
+    traits = Traits(linear=True)
+
+    def reduce(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+        total: np.ndarray = x.sum(axis=axes, keepdims=True, dtype=x.dtype)
+        return total
+
+    def spread(self, dy: np.ndarray, x: np.ndarray, y: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+        return np.broadcast_to(dy, x.shape)
+
+
+@layers.register("ReduceMean")
+class ReduceMean(_Reduce):
+    """The mean along `axes` (one or several, not the batch), which disappear, or with `keepdims` stay with size 1.
+
+    >>> import numpy as np
+    >>> ReduceMean()(np.array([[1.0, 2.0]]))
+    array([1.5])
+    """
+
+    traits = Traits(linear=True)
+
+    def reduce(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            return x.sum(axis=axes, keepdims=True) / math.prod(x.shape[axis] for axis in axes)
+
+    def spread(self, dy: np.ndarray, x: np.ndarray, y: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+        return np.broadcast_to(dy / math.prod(x.shape[axis] for axis in axes), x.shape)
+
+
+@layers.register("ReduceL2")
+class ReduceL2(_Reduce):
+    """The root of the sum of squares along `axes` (one or several, not the batch); of zeros the gradient is 0.
+
+    >>> import numpy as np
+    >>> ReduceL2()(np.array([[3.0, 4.0]]))
+    array([5.])
+    """
+
+    traits = Traits(domain=(0.5, 4.0))
+
+    def reduce(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+        return np.sqrt(np.square(x).sum(axis=axes, keepdims=True))
+
+    def spread(self, dy: np.ndarray, x: np.ndarray, y: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+        return dy * x / np.where(y == 0, 1, y)
+
+
+@layers.register("ReduceMax")
+class ReduceMax(_Reduce):
+    """The largest along `axes` (one or several, not the batch); equal ones share the gradient.
+
+    >>> import numpy as np
+    >>> ReduceMax()(np.array([[3.0, 4.0]]))
+    array([4.])
+    """
+
+    traits = Traits(kinks="ties")
+
+    def reduce(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+        lowest = {"f": -np.inf, "b": False}.get(x.dtype.kind)
+        return x.max(axis=axes, keepdims=True, initial=np.iinfo(x.dtype).min if lowest is None else lowest)
+
+    def spread(self, dy: np.ndarray, x: np.ndarray, y: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+        largest = x == y
+        return dy * largest / np.maximum(largest.sum(axis=axes, keepdims=True), 1).astype(x.dtype)
+
+
+@layers.register("ArgMax")
+class ArgMax(Layer):
+    """The place of the largest value along an axis, int64; of equal ones the first, or with `last` the last.
+
+    >>> import numpy as np
+    >>> ArgMax()(np.array([[3.0, 4.0]]))
+    array([1])
+    """
+
+    traits = Traits(discrete=True, kinks="ties")
+
+    def __init__(self, axis: int = -1, *, keepdims: bool = False, last: bool = False) -> None:
+        (self.axis,) = axes_of(axis, "axis")
+        self.keepdims = bool(keepdims)
+        self.last = bool(last)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        axis = inner_axis(self.axis, 1 + len(shape)) - 1
+        return (*shape[:axis], *((1,) if self.keepdims else ()), *shape[axis + 1 :])
+
+    def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
+        axis = inner_axis(self.axis, x.ndim)
+        if self.last:
+            y = x.shape[axis] - 1 - np.argmax(np.flip(x, axis), axis=axis, keepdims=self.keepdims)
+        else:
+            y = np.argmax(x, axis=axis, keepdims=self.keepdims)
+        return np.asarray(y, np.int64), lambda dy: (np.zeros_like(x), {})
+
+    def window(self, *shapes: Shape) -> None:
+        return None
+
+
+@layers.register("TopK")
+class TopK(Layer):
+    """The `k` largest (or smallest) values along an axis in order, and where they are, int64; of equal ones the first first.
+
+    >>> import numpy as np
+    >>> values, places = TopK(2)(np.array([[3.0, 1.0, 4.0]]))
+    >>> values, places
+    (array([[4., 3.]]), array([[2, 0]]))
+    """
+
+    traits = Traits(discrete=True, kinks="ties")
+
+    def __init__(self, k: int, axis: int = -1, *, largest: bool = True) -> None:
+        self.k = positive(k, "k")
+        (self.axis,) = axes_of(axis, "axis")
+        self.largest = bool(largest)
+
+    @classmethod
+    def examples(cls) -> Sequence[Layer]:
+        return [cls(1), cls(2, 1, largest=False)]
+
+    def output_shape(self, shape: Shape) -> tuple[Shape, Shape]:
+        axis = inner_axis(self.axis, 1 + len(shape)) - 1
+        if shape[axis] < self.k:
+            raise ValueError(f"k must be at most the size of axis {self.axis}, got {self.k} for {with_batch(shape)}")
+        out = (*shape[:axis], self.k, *shape[axis + 1 :])
+        return out, out
+
+    def forward(self, ctx: Context, x: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], Backward]:
+        self.output_shape(x.shape[1:])
+        axis = inner_axis(self.axis, x.ndim)
+        if self.largest:  # a stable order of the reversed array, read backwards: of equal ones the first comes first
+            order = x.shape[axis] - 1 - np.flip(np.argsort(np.flip(x, axis), axis=axis, kind="stable"), axis)
+        else:
+            order = np.argsort(x, axis=axis, kind="stable")
+        places = np.ascontiguousarray(np.take(order, range(self.k), axis=axis)).astype(np.int64)
+
+        def backward(dy: tuple[np.ndarray, np.ndarray]) -> Gradients:
+            dx = np.zeros_like(x)
+            np.put_along_axis(dx, places, dy[0], axis)
+            return dx, {}
+
+        return (np.take_along_axis(x, places, axis), places), backward
+
+    def window(self, *shapes: Shape) -> None:
+        return None

@@ -1,0 +1,311 @@
+"""Layers around another layer: some of its inputs held, an axis more, integers instead of floats; and change of dtype."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastconv.geometry import integer
+from fastconv.layers.activation import Softmax
+from fastconv.layers.base import Backward, Layer, ensure_built, is_layer, shape_of
+from fastconv.layers.checks import require_numbers, with_batch
+from fastconv.layers.context import Context
+from fastconv.layers.merge import Add
+from fastconv.layers.symbol import Shape, several
+from fastconv.layers.traits import Traits
+from fastconv.layers.tree import collect
+from fastconv.registry import layers
+
+Gradients = tuple[Any, dict[str, np.ndarray]]
+
+#: What an array that a layer holds may be made of; floats take the dtype of the model.
+DTYPES = ("float", "int32", "int64", "bool")
+
+
+class _Around(Layer):
+    """What wrappers share: the layer inside, `inner`, is built with them, and its parameters are ``inner/...``."""
+
+    inner: Layer
+
+    def _take(self, inner: Any) -> None:
+        if not is_layer(inner):
+            raise TypeError(f"inner must be a layer, got {inner!r:.200}")
+        self.inner = inner
+
+    def inner_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
+        """Return the shapes that the layer inside gets."""
+        return list(shapes)
+
+    def build(self, *shapes: Shape, rng: np.random.Generator) -> None:
+        ensure_built(self.inner, self.inner_shapes(shapes), rng)
+
+    @property
+    def built(self) -> bool:
+        return self._built
+
+    def window(self, *shapes: Shape) -> Any:
+        return None
+
+    def multiply_adds(self, *shapes: Shape) -> int:
+        return self.inner.multiply_adds(*self.inner_shapes(shapes))
+
+
+def _prefixed(gradients: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {f"inner/{name}": gradient for name, gradient in gradients.items()}
+
+
+@layers.register("Given")
+class Given(_Around):
+    """A layer of several inputs, some of which are held: learned numbers, or fixed ones, the same for every sample.
+
+    What is held is called ``input_1`` for the second input. Learned ones start at 0.
+
+    Parameters
+    ----------
+    inner : layer
+        Takes at least one input more than are held.
+    held : list of [int, shape, dtype, bool]
+        For each held input: which it is, its shape without the batch, "float", "int32", "int64" or "bool", and whether it is
+        learned (only floats can be).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv.layers import Add
+    >>> layer = Given(Add(), [[1, [3], "float", True]])
+    >>> y = layer(np.zeros((2, 3), np.float32))
+    >>> layer.params["input_1"][:] = 5
+    >>> layer(np.zeros((2, 3), np.float32))
+    array([[5., 5., 5.],
+           [5., 5., 5.]], dtype=float32)
+    """
+
+    @classmethod
+    def examples(cls) -> Sequence[Any]:
+        return [(cls(Add(), [[1, [4], "float", True]]), [(4,)])]
+
+    def __init__(self, inner: Any, held: Sequence[Any]) -> None:
+        self._take(inner)
+        self.held: dict[int, tuple[Shape, str, bool]] = {}
+        for item in held:
+            at, shape, dtype, learned = item
+            if dtype not in DTYPES or (learned and dtype != "float"):
+                raise ValueError(f"held must say one of {', '.join(DTYPES)}, learned only floats, got {item!r}")
+            self.held[integer(at, "held")] = tuple(shape), dtype, bool(learned)
+        if not self.held or min(self.held) < 0:
+            raise ValueError(f"held must name at least one input, by its number, got {held!r}")
+
+    @property
+    def traits(self) -> Traits:
+        traits = self.inner.traits
+        free = [at for at in range(len(self.held) + 8) if at not in self.held]
+        kinds = tuple(at for at, number in enumerate(free) if traits.takes_integers(number))
+        # where two inputs were compared, a tie with a held number is no place that can be kept away from
+        kinks = self._distance if traits.kinks == "ties" else traits.kinks
+        return traits._replace(integers=kinds or False, linear=False, kinks=kinks)
+
+    def _distance(self, *xs: np.ndarray) -> float:
+        every = [array[:1] if array.dtype.kind == "f" else None for array in self._all(xs)]
+        wide = [x for x in every if x is not None]
+        return min(
+            (float(np.abs(a - b).min(initial=np.inf)) for i, a in enumerate(wide) for b in wide[:i]), default=np.inf
+        )
+
+    def _all(self, xs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return the inputs of the layer inside: `xs`, and what is held, stretched over the batch."""
+        free, every = list(xs), list[np.ndarray]()
+        while free or len(every) in self.held:
+            at = len(every)
+            if at in self.held:
+                shape = self.held[at][0]
+                every.append(np.broadcast_to(self._array(at), (len(xs[0]), *shape)))
+            else:
+                every.append(free.pop(0))
+        return every
+
+    def _array(self, at: int) -> np.ndarray:
+        name = f"input_{at}"
+        return self.params[name] if name in self.params else self.buffers[name]
+
+    def inner_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
+        free, every = list(shapes), list[Shape]()
+        while free or len(every) in self.held:
+            at = len(every)
+            every.append(self.held[at][0] if at in self.held else free.pop(0))
+        return every
+
+    def build(self, *shapes: Shape, rng: np.random.Generator) -> None:
+        super().build(*shapes, rng=rng)
+        for at, (shape, dtype, learned) in self.held.items():
+            arrays = self.params if learned else self.buffers
+            arrays[f"input_{at}"] = np.zeros(shape, np.float32 if dtype == "float" else dtype)
+
+    def output_shape(self, *shapes: Shape) -> Any:
+        return shape_of(self.inner, self.inner_shapes(shapes))
+
+    def forward(self, ctx: Context, *xs: np.ndarray) -> tuple[Any, Backward]:
+        if not xs:
+            raise ValueError("there must be at least one input")
+        y, way_back = self.inner.forward(ctx, *self._all(xs))
+
+        def backward(dy: Any) -> Gradients:
+            dxs, gradients = way_back(dy)
+            dxs = dxs if isinstance(dxs, tuple) else (dxs,)
+            gradients = _prefixed(gradients)
+            for at, (_, _, learned) in self.held.items():
+                if learned:
+                    gradients[f"input_{at}"] = dxs[at].sum(axis=0)
+            free = tuple(dx for at, dx in enumerate(dxs) if at not in self.held)
+            return free if len(free) > 1 else free[0], gradients
+
+        return y, backward
+
+
+@layers.register("Each")
+class Each(_Around):
+    """A layer for every entry along the first axis: ``(N, T, ...)`` is for the layer inside a batch of ``N * T``.
+
+    With several inputs each has that axis. In training a layer inside that mixes samples sees all of them.
+
+    >>> import numpy as np
+    >>> from fastconv.layers import Conv2d
+    >>> Each(Conv2d(4, 3))(np.zeros((2, 5, 8, 8, 3), np.float32)).shape
+    (2, 5, 6, 6, 4)
+    """
+
+    @classmethod
+    def examples(cls) -> Sequence[Any]:
+        return [(cls(Softmax()), [(3, 4)])]
+
+    def __init__(self, inner: Any) -> None:
+        self._take(inner)
+
+    @property
+    def traits(self) -> Traits:
+        traits: Traits = self.inner.traits
+        return traits
+
+    def inner_shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
+        if not all(shapes) or len({shape[0] for shape in shapes}) > 1:
+            raise ValueError(f"x must have shape (N, T, ...), got {' and '.join(map(with_batch, shapes))}")
+        return [shape[1:] for shape in shapes]
+
+    def output_shape(self, *shapes: Shape) -> Any:
+        out = shape_of(self.inner, self.inner_shapes(shapes))
+        first = shapes[0][0]
+        return tuple((first, *shape) for shape in out) if several(out) else (first, *out)
+
+    def forward(self, ctx: Context, *xs: np.ndarray) -> tuple[Any, Backward]:
+        self.inner_shapes([x.shape[1:] for x in xs])
+        outer = xs[0].shape[:2]
+        y, way_back = self.inner.forward(ctx, *(_merged(x) for x in xs))
+
+        def backward(dy: Any) -> Gradients:
+            dxs, gradients = way_back(tuple(map(_merged, dy)) if isinstance(dy, tuple) else _merged(dy))
+            return _apart(dxs, outer), _prefixed(gradients)
+
+        return _apart(y, outer), backward
+
+
+def _merged(x: np.ndarray) -> np.ndarray:
+    return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
+
+
+def _apart(value: Any, outer: tuple[int, ...]) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_apart(part, outer) for part in value)
+    return None if value is None else value.reshape(*outer, *value.shape[1:])
+
+
+@layers.register("Discrete")
+class Discrete(_Around):
+    """A layer without parameters on integers or booleans, which gives such numbers; no gradient passes.
+
+    >>> import numpy as np
+    >>> from fastconv.layers import Add
+    >>> Discrete(Add())(np.array([[1, 2]]), np.array([[3, 4]]))
+    array([[4, 6]])
+    """
+
+    @classmethod
+    def examples(cls) -> Sequence[Any]:
+        return [(cls(Add()), [(3, 4), (3, 4)])]
+
+    def __init__(self, inner: Any) -> None:
+        self._take(inner)
+        if collect(inner, "params"):
+            raise ValueError(f"inner must have no parameters, got {inner!r}")
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(integers=True, discrete=True, shares_input=self.inner.traits.shares_input, domain=(0.0, 3.0))
+
+    def output_shape(self, *shapes: Shape) -> Any:
+        return shape_of(self.inner, shapes)
+
+    def forward(self, ctx: Context, *xs: np.ndarray) -> tuple[Any, Backward]:
+        for x in xs:
+            if x.dtype.kind not in "iub":
+                raise TypeError(f"x must be integers or booleans, got {x.dtype} of shape {x.shape}")
+        y, _ = self.inner.forward(ctx, *xs)
+        return y, lambda dy: (tuple(None for _ in xs) if len(xs) > 1 else None, {})
+
+
+@layers.register("Cast")
+class Cast(Layer):
+    """The same numbers in another dtype: "float32", "float64", "int32", "int64" or "bool"; floats are cut off, not rounded.
+
+    Between floats the gradient is cast back, else none passes.
+
+    >>> import numpy as np
+    >>> Cast("int64")(np.array([[1.7, -1.7]]))
+    array([[ 1, -1]])
+    """
+
+    traits = Traits(integers=True, discrete=True)
+
+    def __init__(self, dtype: str) -> None:
+        if dtype not in ("float32", "float64", *DTYPES[1:]):
+            raise ValueError(f"dtype must be float32, float64, int32, int64 or bool, got {dtype!r}")
+        self.dtype_out = np.dtype(dtype)
+
+    @classmethod
+    def examples(cls) -> Sequence[Layer]:
+        return [cls("int32"), cls("bool")]
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return shape
+
+    def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
+        require_numbers(x)
+        with np.errstate(invalid="ignore"):
+            y = x.astype(self.dtype_out)
+        before, passes = x.dtype, x.dtype.kind == "f" and self.dtype_out.kind == "f"
+
+        def backward(dy: np.ndarray) -> Gradients:
+            if x.dtype.kind != "f":
+                return None, {}
+            return dy.astype(before) if passes else np.zeros(x.shape, before), {}
+
+        return y, backward
+
+
+@layers.register("Not")
+class Not(Layer):
+    """The opposite of booleans; numbers count as true where they are not 0, and no gradient passes.
+
+    >>> import numpy as np
+    >>> Not()(np.array([[True, False]]))
+    array([[False,  True]])
+    """
+
+    traits = Traits(integers=True, discrete=True)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return shape
+
+    def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
+        require_numbers(x)
+        return x == 0, lambda dy: (np.zeros_like(x) if x.dtype.kind == "f" else None, {})

@@ -1,0 +1,354 @@
+"""From values to values by layers: where arrays are turned, constants held, and integers kept apart.
+
+What an operator's function gets is a `Builder` and a `Node`, and then a `Value`, `Constant` or None for each input. Axes come
+in the file's numbering; the builder knows where they lie.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastconv import layers as L
+from fastconv.layers.base import shape_of
+from fastconv.layers.symbol import Shape, several
+from fastconv.onnx.errors import NeedsValueError, NotBatchedError, OnnxImportError
+from fastconv.onnx.files import DTYPES, Node
+from fastconv.onnx.values import Constant, Value, last_first, with_rank
+
+Operand = Value | Constant
+
+
+class Builder:
+    """Makes layers and calls them on symbols.
+
+    Attributes
+    ----------
+    batched : bool
+        Whether the first axis of every tensor is the batch of the model. Where it is not, arrays have a batch of one in front.
+    batch : (int, int)
+        How long the batch axis of the file is, for two sizes of the inputs.
+    """
+
+    def __init__(self, *, batched: bool, batch: tuple[int, int], free_batch: bool, most_bytes: int) -> None:
+        self.batched = batched
+        self.batch = batch
+        self.free_batch = free_batch
+        self.node = Node("", "", "", (), (), {}, 1)
+        self.readers: dict[str, set[str]] = {}
+        self.operands: Sequence[Operand | None] = ()
+        self._names: dict[str, int] = {}
+        self._turned: dict[Any, Value] = {}
+        self._bytes = most_bytes
+
+    #: What `isinstance` asks about an operand.
+    constant = Constant
+
+    @property
+    def offset(self) -> int:
+        """How many axes of a tensor are not among the inner ones: the batch, or none."""
+        return int(self.batched)
+
+    def rank(self, x: Operand) -> int:
+        """Return how many axes the file's tensor has."""
+        return x.rank if isinstance(x, Constant) else len(x.order) + self.offset
+
+    def shapes(self, x: Value) -> tuple[Shape, Shape]:
+        """Return the whole shape of the file's tensor, for two sizes of the inputs."""
+        a, b = self.batch
+        return ((a, *x.shape), (b, *x.other_shape)) if self.batched else (x.shape, x.other_shape)
+
+    def inner(self, x: Value, axis: int) -> int:
+        """Return an axis of the file's tensor as an inner axis; the batch is none."""
+        rank = self.rank(x)
+        if not -rank <= axis < rank:
+            raise OnnxImportError(f"{self.node.label}: there is no axis {axis} in a tensor of {rank}")
+        axis = axis % rank - self.offset
+        if axis < 0:
+            raise NotBatchedError
+        return axis
+
+    def stored(self, x: Value, axis: int) -> int:
+        """Return where an axis of the file's tensor lies in the array, whose axis 0 is the batch."""
+        return 1 + x.order.index(self.inner(x, axis))
+
+    def array(self, x: Operand | None, what: str) -> np.ndarray:
+        """Return the array of an operand that must be known, and the same for all sizes of the inputs."""
+        if isinstance(x, Value):
+            raise NeedsValueError(f"{self.node.label}: {what} must be known when the model is made", x.origins)
+        if x is None:
+            raise OnnxImportError(f"{self.node.label} lacks its {what}")
+        if x.other is not None and not np.array_equal(x.array, x.other):
+            raise NeedsValueError(f"{self.node.label}: {what} depends on the sizes of the inputs", ())
+        return x.array
+
+    def integers(self, x: Operand | None, what: str) -> list[int]:
+        """Return a known operand as a list of integers."""
+        array = self.array(x, what)
+        if array.dtype.kind not in "iu" or array.ndim > 1:
+            raise OnnxImportError(
+                f"{self.node.label}: {what} must be integers, got {array.dtype} of shape {array.shape}"
+            )
+        return [int(n) for n in array.ravel()]
+
+    def both(self, x: Operand, what: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return a known operand of integers for two sizes of the inputs."""
+        if isinstance(x, Value):
+            self.integers(x, what)
+        first, second = (self.integers(Constant(array), what) for array in x.both)  # type: ignore[union-attr]
+        return tuple(first), tuple(second)
+
+    def number(self, x: Operand | None, what: str, default: Any = None) -> Any:
+        """Return a known operand of one number as Python has it; `default` where it is left out."""
+        if x is None:
+            return default
+        array = self.array(x, what)
+        if array.size != 1:
+            raise OnnxImportError(f"{self.node.label}: {what} must be one number, got shape {array.shape}")
+        return array.ravel()[0].item()
+
+    def weight(self, x: Operand | None, what: str, rank: int | None = None) -> np.ndarray:
+        """Return a known operand as an array of floats of `rank` axes."""
+        array = self.array(x, what)
+        if array.dtype not in DTYPES[:2] or (rank is not None and array.ndim != rank):
+            raise OnnxImportError(
+                f"{self.node.label}: {what} must be float32 or float64{f' of {rank} axes' if rank is not None else ''}, "
+                f"got {array.dtype} of shape {array.shape}"
+            )
+        return array
+
+    def layer(self, layer: L.Layer, weights: dict[str, np.ndarray] | None = None, buffers: Any = None) -> L.Layer:
+        """Give a layer its arrays and return it; what it has is no longer drawn when the model is built."""
+        for kind, arrays in ((layer.params, weights), (layer.buffers, buffers)):
+            for name, array in (arrays or {}).items():
+                self._bytes -= array.nbytes
+                if self._bytes < 0:
+                    raise OnnxImportError(
+                        f"{self.node.label}: the weights take more memory than max_bytes allows, {array.shape} among them"
+                    )
+                kept = np.ascontiguousarray(array)
+                # in place later: what a file has mapped must not change
+                kind[name] = kept if kept.flags.writeable and kept.flags.owndata else kept.copy()
+        if weights or buffers:
+            layer._built = True
+        return layer
+
+    def emit(
+        self, layer: L.Layer, values: Sequence[Value], orders: Sequence[tuple[int, ...]], dtypes: Sequence[Any]
+    ) -> list[Value]:
+        """Call a layer on values as they lie, and return its outputs, said to be in `orders`."""
+        if layer.name is None and not isinstance(
+            layer, L.Transpose
+        ):  # no node asks for those: they are named by number
+            layer.name = self._name()
+        try:
+            made = layer(*(value.symbol for value in values))
+            other = shape_of(layer, [value.other for value in values])
+        except (TypeError, ValueError) as error:
+            raise OnnxImportError(f"{self.node.label}: {error}") from error
+        symbols = made if isinstance(made, tuple) else (made,)
+        others = other if several(other) else (other,)
+        origins = frozenset().union(*(value.origins for value in values))
+        return [
+            Value(symbol, order, np.dtype(dtype), tuple(shape), origins)
+            for symbol, order, dtype, shape in zip(symbols, orders, dtypes, others, strict=False)
+        ]
+
+    def _name(self) -> str:
+        name = re.sub(r"[^A-Za-z0-9_.-]+", ".", self.node.name).strip(".-") or self.node.op.lower()
+        name = name if name[0].isalpha() or name[0] == "_" else f"_{name}"
+        self._names[name] = count = self._names.get(name, 0) + 1
+        return name if count == 1 else f"{name}-{count}"
+
+    def one(self, layer: L.Layer, x: Value, order: tuple[int, ...] | None = None, dtype: Any = None) -> Value:
+        """Call a layer of one input on a value as it lies; integers go through it as such."""
+        if x.dtype.kind != "f" and not layer.traits.takes_integers(0):
+            layer = L.Discrete(layer)
+        order = x.order if order is None else order
+        return self.emit(layer, [x], [order], [x.dtype if dtype is None else dtype])[0]
+
+    def elementwise(self, layer: L.Layer, x: Operand, dtype: Any = None) -> Value:
+        """Call a layer that treats every number by itself, wherever it lies."""
+        x = self.value(x)
+        return self.one(layer, x, dtype=dtype)._replace(shuffle=x.shuffle)
+
+    def value(self, x: Operand) -> Value:
+        """Return a value; a constant is none."""
+        if isinstance(x, Value):
+            return x
+        names = frozenset().union(*(other.origins for other in self.operands if isinstance(other, Value)))
+        if names:
+            raise NeedsValueError(f"{self.node.label}: its other operands must be known as the first one is", names)
+        raise OnnxImportError(f"{self.node.label}: this operator of constants alone is not supported")
+
+    def require(self, right: Any, what: str) -> None:
+        """Raise `OnnxImportError` that names the node unless something is right."""
+        if not right:
+            raise OnnxImportError(f"{self.node.label}: {what}")
+
+    def channels(self, x: Value) -> int:
+        """Return the size of axis 1 of the file's tensor."""
+        return x.shape[1 - self.offset]
+
+    def spatial(self, x: Value, *, other: bool = False) -> Shape:
+        """Return the sizes of the axes after the channels; of `other` sizes of the inputs where that is asked for."""
+        return (x.other_shape if other else x.shape)[2 - self.offset :]
+
+    def arranged(self, x: Value, order: tuple[int, ...]) -> Value:
+        """Return a value whose array has its axes in `order`."""
+        x = self.settled(x)
+        if x.order == order:
+            return x
+        key = id(x.symbol), order
+        if key not in self._turned:
+            axes = [1 + x.order.index(axis) for axis in order]
+            self._turned[key] = self.one(L.Transpose(axes), x, order)
+        return self._turned[key]
+
+    def plain(self, x: Operand) -> Value:
+        """Return a value whose array is as the file has it."""
+        x = self.value(x)
+        return self.arranged(x, tuple(range(len(x.order))))
+
+    def last(self, x: Operand, axis: int) -> Value:
+        """Return a value with an axis of the file's tensor last."""
+        x = self.value(x)
+        wanted = self.inner(x, axis)
+        return self.arranged(x, (*(each for each in x.order if each != wanted), wanted))
+
+    def channels_last(self, x: Operand) -> Value:
+        """Return a value with axis 1 of the file's tensor last, and the others in their places before it."""
+        x = self.value(x)
+        if self.rank(x) < 2:
+            raise OnnxImportError(
+                f"{self.node.label} needs a tensor with a batch and channels, got {self.rank(x)} axes"
+            )
+        return self.arranged(x, last_first(len(x.order), 1 - self.offset))
+
+    def settled(self, x: Value) -> Value:
+        """Return a value whose last axis is in the file's order."""
+        if x.shuffle is None:
+            return x
+        back = np.argsort(x.shuffle)
+        given = L.Given(L.Gather(-1), [[1, list(back.shape), "int64", False]])
+        return self.one(self.layer(given, buffers={"input_1": back.astype(np.int64)}), x)
+
+    def reshaped(self, x: Value, first: Shape, second: Shape | None) -> Value:
+        """Return a plain value with other inner axes, given for two sizes of the inputs (None: they are the same)."""
+        second = first if second is None else second
+        open_axes = [axis for axis, (n, m) in enumerate(zip(first, second, strict=True)) if n != m]
+        if len(open_axes) > 1:
+            raise NeedsValueError(
+                f"{self.node.label}: its shape depends on more than one of the sizes of the inputs", ()
+            )
+        target = [-1 if axis in open_axes else n for axis, n in enumerate(first)]
+        if target == [math.prod(x.symbol.shape)] or (open_axes and len(target) == 1):
+            layer: L.Layer = L.Flatten()
+        else:
+            layer = L.Reshape([max(n, 1) if n != -1 else n for n in target])
+        return self.one(layer, x, tuple(range(len(target))))
+
+    def empty(self, x: Value, axis: int) -> Constant:
+        """Return what is left of a value where nothing is left along an axis: a constant without numbers."""
+        if self.batched:
+            raise NotBatchedError
+        shape = list(x.shape)
+        shape[axis] = 0
+        return Constant(np.zeros(shape, x.dtype))
+
+    def image(self, layer: L.Layer, x: Operand, dtypes: Sequence[Any] | None = None) -> list[Value]:
+        """Call a layer of images ``(N, *spatial, C)`` and return its outputs, images too."""
+        x = self.channels_last(x)
+        if x.dtype.kind != "f":
+            layer = L.Discrete(layer)
+        layer = layer if self.batched else L.Each(layer)
+        dtypes = dtypes or [x.dtype]
+        return self.emit(layer, [x], [x.order] * len(dtypes), dtypes)
+
+    def call(
+        self,
+        layer: L.Layer,
+        operands: Sequence[Operand | np.ndarray],
+        order: tuple[int, ...],
+        dtypes: Sequence[Any],
+    ) -> list[Value]:
+        """Call a layer on values as they lie and on arrays (without batch) that it holds from now on."""
+        values = [x for x in operands if isinstance(x, Value)]
+        if any(x.dtype.kind != "f" for at, x in enumerate(operands) if not layer.traits.takes_integers(at)):
+            layer = L.Discrete(layer)
+        held = []
+        weights: dict[str, np.ndarray] = {}
+        buffers: dict[str, np.ndarray] = {}
+        for at, x in enumerate(operands):
+            if isinstance(x, Value):
+                continue
+            array, learned = (x.array, x.learned) if isinstance(x, Constant) else (x, False)
+            learned = learned and array.dtype.kind == "f" and array.size > 1
+            kind = "float" if array.dtype.kind == "f" else array.dtype.name
+            held.append([at, list(array.shape), kind, learned])
+            (weights if learned else buffers)[f"input_{at}"] = array
+        if held:
+            layer = self.layer(L.Given(layer, held), weights, buffers)
+        return self.emit(layer, values, [order] * len(dtypes), dtypes)
+
+    def aligned(self, *operands: Operand) -> tuple[list[Operand], tuple[int, ...], np.ndarray | None]:
+        """Return operands of one rank with their axes in the same places, the order of these, and a shuffle that all share."""
+        rank = max(map(self.rank, operands))
+        for x in operands:
+            if isinstance(x, Value) and self.batched and self.rank(x) < rank:
+                raise NotBatchedError
+        wide = [self.widened(x, rank) for x in operands]
+        values = [x for x in wide if isinstance(x, Value)]
+        # the one that is turned least often leads: a large one that is not as the file has it
+        lead = max(values, key=lambda x: (not x.is_plain, np.prod(x.symbol.shape)))
+        shuffle = lead.shuffle
+        if shuffle is not None and any(x.shuffle is None or (x.shuffle != shuffle).any() for x in values):
+            lead, shuffle = self.settled(lead), None
+        found: list[Operand] = []
+        for x in wide:
+            if isinstance(x, Value):
+                found.append(x if shuffle is not None else self.arranged(x, lead.order))
+            else:
+                array = x.array.transpose(lead.order)
+                if shuffle is not None and array.ndim and array.shape[-1] > 1:
+                    array = array[..., shuffle]
+                found.append(x._replace(array=array))
+        return found, lead.order, shuffle
+
+    def widened(self, x: Operand, rank: int) -> Operand:
+        """Return an operand with axes of size 1 in front until it has `rank`; of a constant only the inner axes."""
+        if isinstance(x, Value):
+            missing = rank - self.rank(x)
+            if missing <= 0:
+                return x
+            x = self.plain(x)
+            return self.one(L.Unsqueeze(list(range(1, missing + 1))), x, tuple(range(len(x.order) + missing)))
+        self.array(x, "operand")
+        array = with_rank(x.array, rank)
+        if self.batched:
+            if array.shape[0] != 1:
+                raise NotBatchedError
+            array = array[0]
+        return x._replace(array=array)
+
+    def combine(self, layer: L.Layer, *operands: Operand, dtype: Any = None) -> Value:
+        """Call a layer that combines numbers at the same places, axes of size 1 stretched."""
+        found, order, shuffle = self.aligned(*operands)
+        dtype = found[-1].dtype if dtype is None else dtype
+        return self.call(layer, found, order, [dtype])[0]._replace(shuffle=shuffle)
+
+    def along(
+        self, x: Operand, axes: Sequence[int], make: Callable[[list[int]], L.Layer], *, drop: bool = False
+    ) -> Value:
+        """Call the layer that `make` returns for the places of axes of the file's tensor; with `drop` they disappear."""
+        x = self.settled(self.value(x))
+        inner = [self.inner(x, axis) for axis in axes]
+        layer = make([1 + x.order.index(axis) for axis in inner])
+        order = x.order
+        if drop:
+            order = tuple(axis - sum(gone < axis for gone in inner) for axis in x.order if axis not in inner)
+        return self.one(layer, x, order)

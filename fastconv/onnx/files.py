@@ -1,0 +1,250 @@
+"""Files to graphs: parsed, checked and put in order before anything is made of them, since a file may be broken or hostile."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv.onnx.errors import OnnxImportError, require_onnx
+
+#: The oldest set of operators whose meaning is known here.
+OLDEST_OPSET = 1
+
+#: More axes than that no array has.
+MOST_AXES = 32
+
+#: What runs: the dtypes of arrays that reach layers. Constants may be of others until they are cast.
+DTYPES = tuple(map(np.dtype, ("float32", "float64", "int32", "int64", "bool")))
+
+
+class Node(NamedTuple):
+    """One use of an operator: its name, what it reads and writes ("" for what is left out), and its arguments."""
+
+    op: str
+    domain: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: dict[str, Any]
+    opset: int
+
+    @property
+    def key(self) -> str:
+        """The name of the operator as the table of operators has it."""
+        return self.op if self.domain in ("", "ai.onnx") else f"{self.domain}.{self.op}"
+
+    @property
+    def label(self) -> str:
+        """How messages call it."""
+        return f"node {self.name!r} ({self.key})" if self.name else f"the {self.key} that makes {self.outputs[:1]}"
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return an argument, or what it is where it is left out."""
+        return self.attributes.get(name, default)
+
+
+class Tensor(NamedTuple):
+    """What a file says about an input or output: its shape (None for what may vary, or altogether unknown) and dtype."""
+
+    name: str
+    shape: tuple[int | None, ...] | None
+    dtype: np.dtype[Any]
+
+
+class File(NamedTuple):
+    """A graph as it lies in a file, its nodes in an order in which each comes after what it reads."""
+
+    nodes: list[Node]
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    constants: dict[str, np.ndarray]
+    opset: int
+    producer: str = ""
+
+
+def read(source: Any) -> File:
+    """Return the graph of a path, the bytes of a file, or a ModelProto."""
+    onnx = require_onnx()
+    folder: Path | None = None
+    if isinstance(source, onnx.ModelProto):
+        model = source
+    else:
+        if isinstance(source, (bytes, bytearray, memoryview)):
+            content = bytes(source)
+        elif isinstance(source, (str, os.PathLike)):
+            folder = Path(source).resolve().parent
+            content = Path(source).read_bytes()
+        else:
+            raise TypeError(f"an ONNX model is a path, bytes or a ModelProto, got {type(source).__name__}")
+        model = _parsed(onnx, content)
+    return _graph(onnx, model, folder)
+
+
+def _parsed(onnx: Any, content: bytes) -> Any:
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(content)
+    except Exception as error:  # protobuf has an error class for each of its implementations
+        raise OnnxImportError(f"this is no ONNX file, or not a whole one ({len(content)} bytes): {error}") from error
+    return model
+
+
+def _graph(onnx: Any, model: Any, folder: Path | None) -> File:
+    if not model.HasField("graph") or not model.graph.output:
+        raise OnnxImportError("this is no ONNX model: it has no graph with outputs")
+    opsets = {item.domain or "ai.onnx": item.version for item in model.opset_import}
+    opset, newest = opsets.get("ai.onnx", 1), onnx.defs.onnx_opset_version()
+    if not OLDEST_OPSET <= opset <= newest:
+        raise OnnxImportError(
+            f"the file uses version {opset} of the operators; known are {OLDEST_OPSET} to {newest} (onnx {onnx.__version__})"
+        )
+    if len(model.functions):
+        model = _inlined(onnx, model)
+    graph = model.graph
+    if len(graph.sparse_initializer):
+        raise OnnxImportError("the file has sparse tensors, which are not supported")
+    constants: dict[str, np.ndarray] = {}
+    for tensor in graph.initializer:
+        if tensor.name in constants:
+            raise OnnxImportError(f"two initializers are called {tensor.name!r}")
+        constants[tensor.name] = array_of(onnx, tensor, folder)
+    inputs = [_tensor(onnx, value, "input") for value in graph.input if value.name not in constants]
+    nodes = [_node(onnx, node, opsets, folder) for node in graph.node]
+    outputs = [_tensor(onnx, value, "output") for value in graph.output]
+    ordered = _ordered(nodes, [each.name for each in inputs], constants, [each.name for each in outputs])
+    return File(
+        ordered, inputs, outputs, constants, opset, " ".join((model.producer_name, model.producer_version)).strip()
+    )
+
+
+def _inlined(onnx: Any, model: Any) -> Any:
+    try:
+        import onnx.inliner
+
+        return onnx.inliner.inline_local_functions(model)
+    except Exception as error:
+        raise OnnxImportError(f"the functions in the file cannot be written out: {error}") from error
+
+
+def _tensor(onnx: Any, value: Any, what: str) -> Tensor:
+    if value.type.WhichOneof("value") not in ("tensor_type", None):
+        kind = value.type.WhichOneof("value").removesuffix("_type")
+        raise OnnxImportError(f"the {what} {value.name!r} is a {kind}, and only tensors are supported")
+    kind = value.type.tensor_type
+    shape: tuple[int | None, ...] | None = None
+    if kind.HasField("shape"):
+        shape = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in kind.shape.dim)
+        if len(shape) > MOST_AXES or any(n is not None and not 0 <= n < 2**31 for n in shape):
+            raise OnnxImportError(f"the {what} {value.name!r} cannot have the shape {shape}")
+    return Tensor(value.name, shape, _dtype(onnx, kind.elem_type, f"the {what} {value.name!r}"))
+
+
+def _dtype(onnx: Any, number: int, what: str) -> np.dtype[Any]:
+    if number == 0:
+        return DTYPES[0]  # not said
+    try:
+        return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(number))
+    except (KeyError, TypeError, ValueError) as error:
+        raise OnnxImportError(f"{what} has an unknown dtype, number {number}") from error
+
+
+def array_of(onnx: Any, tensor: Any, folder: Path | None) -> np.ndarray:
+    """Return a tensor of a file as an array, which may be a read-only view of the file's bytes."""
+    what, dims = f"the tensor {tensor.name!r}", tuple(tensor.dims)
+    dtype = _dtype(onnx, tensor.data_type, what)
+    if len(dims) > MOST_AXES or any(n < 0 for n in dims):
+        raise OnnxImportError(f"{what} cannot have the shape {dims}")
+    if dtype.kind not in "fiub" or tensor.HasField("segment"):
+        raise OnnxImportError(f"{what} holds strings or is in parts, which is not supported")
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        return _external(tensor, dims, dtype, folder)
+    most = 2 * max(len(tensor.raw_data), 8 * tensor.ByteSize())  # packed bits and small integers take less
+    if math.prod(dims) > most:
+        raise OnnxImportError(f"{what} says that its shape is {dims}, and the file is shorter than that")
+    try:
+        array: np.ndarray = onnx.numpy_helper.to_array(tensor)
+    except Exception as error:
+        raise OnnxImportError(f"{what} of shape {dims} is broken: {error}") from error
+    return array
+
+
+def _external(tensor: Any, dims: tuple[int, ...], dtype: np.dtype[Any], folder: Path | None) -> np.ndarray:
+    what = f"the tensor {tensor.name!r}"
+    if folder is None:
+        raise OnnxImportError(f"{what} lies in another file: load the model by its path, not from bytes")
+    entries = {item.key: item.value for item in tensor.external_data}
+    location = entries.get("location", "")
+    try:
+        place = (folder / location).resolve()
+        offset, length = int(entries.get("offset") or 0), math.prod(dims) * dtype.itemsize
+        said = int(entries.get("length") or length)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise OnnxImportError(f"{what} does not say where it lies: {error}") from error
+    if not location or not place.is_relative_to(folder) or not place.is_file():
+        raise OnnxImportError(f"{what} should lie in {location!r}, which is no file in the folder of the model")
+    if said != length or offset < 0 or offset + length > place.stat().st_size:
+        raise OnnxImportError(f"{what} of shape {dims} has {length} bytes, which are not in {location!r} from {offset}")
+    if length == 0:
+        return np.zeros(dims, dtype)
+    return np.memmap(place, dtype.newbyteorder("<"), "r", offset, dims)
+
+
+def _node(onnx: Any, node: Any, opsets: dict[str, int], folder: Path | None) -> Node:
+    attributes: dict[str, Any] = {}
+    label = node.name or "/".join(node.output[:1])
+    for item in node.attribute:
+        kind = item.type
+        if kind == onnx.AttributeProto.TENSOR:
+            attributes[item.name] = array_of(onnx, item.t, folder)
+        elif kind in (onnx.AttributeProto.STRING, onnx.AttributeProto.STRINGS):
+            texts = [item.s] if kind == onnx.AttributeProto.STRING else list(item.strings)
+            decoded = [text.decode("utf-8", "replace") for text in texts]
+            attributes[item.name] = decoded[0] if kind == onnx.AttributeProto.STRING else decoded
+        elif kind in (onnx.AttributeProto.FLOAT, onnx.AttributeProto.INT):
+            attributes[item.name] = item.f if kind == onnx.AttributeProto.FLOAT else item.i
+        elif kind in (onnx.AttributeProto.FLOATS, onnx.AttributeProto.INTS):
+            attributes[item.name] = list(item.floats if kind == onnx.AttributeProto.FLOATS else item.ints)
+        else:
+            attributes[item.name] = None  # a graph or the like: who has one is no operator that is known
+    domain = node.domain if node.domain != "ai.onnx" else ""
+    version = opsets.get(domain or "ai.onnx", 1)
+    return Node(node.op_type, domain, label, tuple(node.input), tuple(node.output), attributes, version)
+
+
+def _ordered(nodes: list[Node], inputs: list[str], constants: dict[str, np.ndarray], outputs: list[str]) -> list[Node]:
+    """Return the nodes that outputs need, each after what it reads; refuse cycles and names that nothing makes."""
+    known = {"", *inputs, *constants}
+    if len(set(inputs)) < len(inputs):
+        raise OnnxImportError("two inputs of the graph have one name")
+    maker: dict[str, Node] = {}
+    for node in nodes:
+        for name in filter(None, node.outputs):
+            if name in maker or name in known:
+                raise OnnxImportError(f"{name!r} is made twice, again by {node.label}")
+            maker[name] = node
+    ordered: list[Node] = []
+    state: dict[int, bool] = {}  # of a node: False while what it reads is looked for, True when it is in its place
+    waiting: list[tuple[str, str]] = [(name, "an output of the graph") for name in reversed(outputs)]
+    while waiting:
+        name, reader = waiting[-1]
+        if name in known or state.get(id(maker.get(name))):
+            waiting.pop()
+            continue
+        if name not in maker:
+            raise OnnxImportError(f"{name!r}, which {reader} reads, is made by nothing")
+        node = maker[name]
+        missing = [n for n in node.inputs if n not in known and not state.get(id(maker.get(n)))]
+        if not missing:
+            state[id(node)] = True
+            ordered.append(node)
+            waiting.pop()
+            continue
+        if id(node) in state:  # what it reads was looked for already, and needs it
+            raise OnnxImportError(f"the graph goes round in a circle through {node.label}, which reads {missing[0]!r}")
+        state[id(node)] = False
+        waiting.extend((n, node.label) for n in reversed(missing))
+    return ordered

@@ -1,0 +1,167 @@
+"""Nodes whose inputs are all known: computed when the model is made, with the definitions that the onnx package brings."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastconv.onnx.errors import OnnxImportError, require_onnx
+from fastconv.onnx.files import Node
+
+#: No constant has more numbers than that.
+MOST = 2**29
+
+_SAME = {
+    "Abs",
+    "Neg",
+    "Exp",
+    "Log",
+    "Sqrt",
+    "Reciprocal",
+    "Floor",
+    "Ceil",
+    "Round",
+    "Sign",
+    "Not",
+    "Cast",
+    "Identity",
+    "Erf",
+}
+_SAME |= {"Clip", "Relu", "Sigmoid", "Tanh", "Softmax", "Neg", "CastLike", "Reshape", "Flatten", "Squeeze", "Unsqueeze"}
+_SAME |= {
+    "Transpose",
+    "Slice",
+    "Split",
+    "Shape",
+    "Size",
+    "ReduceSum",
+    "ReduceMax",
+    "ReduceMin",
+    "ReduceMean",
+    "ReduceProd",
+}
+_SAME |= {"ArgMax", "ArgMin", "TopK", "ReduceL2", "CumSum", "Trilu", "IsNaN", "IsInf", "DepthToSpace", "SpaceToDepth"}
+_BROADCAST = {
+    "Add",
+    "Sub",
+    "Mul",
+    "Div",
+    "Pow",
+    "Mod",
+    "Max",
+    "Min",
+    "Sum",
+    "Mean",
+    "Where",
+    "Equal",
+    "Greater",
+    "Less",
+}
+_BROADCAST |= {"GreaterOrEqual", "LessOrEqual", "And", "Or", "Xor"}
+
+
+#: Operators that have no input that could be unknown, or whose inputs must be known.
+ALWAYS = frozenset({"Constant"})
+
+
+def foldable(node: Node) -> bool:
+    """Return whether the node is one of those that are computed here."""
+    sized = {"Constant", "ConstantOfShape", "Concat", "Gather", "Expand", "Tile", "Range", "MatMul", "Pad"}
+    return node.domain == "" and node.op in _SAME | _BROADCAST | sized
+
+
+def fold(node: Node, inputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+    """Return the outputs of a node for known inputs; `OnnxImportError` where it cannot be computed or would be too large."""
+    try:
+        size = _size(node, inputs)
+        if size > MOST:
+            raise OnnxImportError(f"{node.label} makes a constant of {size} numbers, more than {MOST}")
+        if node.op == "Constant":
+            return [_constant(node)]
+        if node.op == "ConstantOfShape":  # a view of one number: it may be as large as the weights of a network
+            value = np.asarray(node.get("value", np.zeros(1, np.float32))).reshape(-1)
+            return [np.broadcast_to(value[0], _sizes(inputs[0]))]
+        if node.op in ("Unsqueeze", "Identity") and inputs[0] is not None and 0 in inputs[0].strides:
+            return [_unsqueezed(node, inputs)]
+        return _evaluated(node, inputs)
+    except OnnxImportError:
+        raise
+    except Exception as error:
+        raise OnnxImportError(f"{node.label} cannot be computed: {error}") from error
+
+
+def _constant(node: Node) -> np.ndarray:
+    given = {name: value for name, value in node.attributes.items() if value is not None}
+    if len(given) != 1 or next(iter(given)) not in ("value", "value_float", "value_floats", "value_int", "value_ints"):
+        raise OnnxImportError(f"{node.label} must have one value that is a tensor or numbers, got {sorted(given)}")
+    name, value = next(iter(given.items()))
+    dtype = None if name == "value" else np.float32 if "float" in name else np.int64
+    return np.asarray(value, dtype)
+
+
+def _unsqueezed(node: Node, inputs: Sequence[np.ndarray | None]) -> np.ndarray:
+    x = inputs[0]
+    assert x is not None
+    if node.op == "Identity":
+        return x
+    axes = node.get("axes") if len(inputs) < 2 else _sizes(inputs[1])
+    return np.expand_dims(x, tuple(axes))
+
+
+def _evaluated(node: Node, inputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+    onnx = require_onnx()
+    from onnx.reference import ReferenceEvaluator
+
+    names = [f"input_{at}" if array is not None else "" for at, array in enumerate(inputs)]
+    outputs = [f"output_{at}" for at in range(len(node.outputs))]
+    attributes = {name: _attribute(onnx, value) for name, value in node.attributes.items() if value is not None}
+    made = onnx.helper.make_node(node.op, names, outputs, **attributes)
+    infos = [onnx.helper.make_empty_tensor_value_info(name) for name in names if name]
+    results = [onnx.helper.make_empty_tensor_value_info(name) for name in outputs]
+    graph = onnx.helper.make_graph([made], "constants", infos, results)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", max(node.opset, 6))])
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        found = ReferenceEvaluator(model).run(None, {n: x for n, x in zip(names, inputs, strict=True) if x is not None})
+    return [np.asarray(array) for array in found]
+
+
+def _attribute(onnx: Any, value: Any) -> Any:
+    return onnx.numpy_helper.from_array(value) if isinstance(value, np.ndarray) else value
+
+
+def _size(node: Node, inputs: Sequence[np.ndarray | None]) -> int:
+    """Return how many numbers come out, at most."""
+    arrays = [x for x in inputs if x is not None]
+    given = sum(x.size for x in arrays)
+    if node.op in _BROADCAST:
+        return math.prod(np.broadcast_shapes(*(x.shape for x in arrays)))
+    if node.op in ("ConstantOfShape", "Expand"):
+        wanted = tuple(_sizes(inputs[-1]))
+        return math.prod(wanted if node.op == "ConstantOfShape" else np.broadcast_shapes(arrays[0].shape, wanted))
+    if node.op == "Range":
+        start, limit, delta = (x.ravel()[0].item() for x in arrays)
+        return max(0, math.ceil((limit - start) / delta))
+    if node.op == "Tile":
+        return arrays[0].size * math.prod(_sizes(inputs[-1]))
+    if node.op == "Gather":
+        return arrays[0].size // max(1, arrays[0].shape[node.get("axis", 0)]) * arrays[1].size
+    if node.op == "Pad":
+        pads = node.get("pads") or node.get("paddings") or _sizes(inputs[1])
+        return math.prod(n + 2 * max(map(abs, pads)) for n in arrays[0].shape)
+    if node.op == "MatMul":
+        return given * given
+    return given
+
+
+def _sizes(x: np.ndarray | None) -> list[int]:
+    if x is None or x.dtype.kind not in "iu" or x.ndim > 1:
+        raise OnnxImportError("a shape must be a row of integers")
+    sizes = [int(n) for n in x.ravel()]
+    if len(sizes) > 32 or any(n < -1 for n in sizes):
+        raise OnnxImportError(f"{sizes} is no shape")
+    return sizes

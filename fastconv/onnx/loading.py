@@ -1,0 +1,294 @@
+"""ONNX files to models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastconv.layers.symbol import Symbol
+from fastconv.model import Model
+from fastconv.onnx.builder import Builder
+from fastconv.onnx.errors import NeedsValueError, NotBatchedError, OnnxImportError
+from fastconv.onnx.files import DTYPES, File, Node, Tensor, read
+from fastconv.onnx.folding import fold, foldable
+from fastconv.onnx.table import lookup
+from fastconv.onnx.values import Constant, Value
+from fastconv.unbatched import Unbatched
+
+#: What a size is taken to be where the file leaves it open, and another one that is tried beside it: of the batch, of an
+#: image, of anything else.
+BATCH, PIXELS, LENGTH = (2, 3), (224, 256), (16, 24)
+
+#: The memory that weights may take, in bytes.
+MOST_BYTES = 4 * 2**30
+
+Sizes = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+def load(
+    source: Any,
+    *,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    constants: Mapping[str, Any] | None = None,
+    max_bytes: int = MOST_BYTES,
+) -> Model:
+    """Return the model in an ONNX file: layers that train, save and run like any others.
+
+    Its inputs and outputs are the file's, in the file's order, layout (channels first) and by its names; inside everything is
+    channels last. Where the first axis of all inputs is the batch throughout, any batch may be given, whatever the file says.
+    Otherwise the model is a `fastconv.unbatched.Unbatched` one, which takes the arrays as they are.
+
+    Parameters
+    ----------
+    source : path, bytes or onnx.ModelProto
+    input_shapes : dict of tuple of int, optional
+        By the name of the input, for what the file leaves open: the whole shape, with the batch. Other sizes may still be given
+        later where nothing in the graph depends on them.
+    constants : dict of array, optional
+        Inputs of the file that shall be no inputs of the model: weights, or shapes that come from outside.
+    max_bytes : int
+        How much memory the weights may take.
+
+    Returns
+    -------
+    Model
+        Built. ``model.input_names`` and ``model.output_names`` are the file's.
+
+    Raises
+    ------
+    OnnxImportError
+        For what is no ONNX file, is cut short, broken or hostile, and for operators that are missing: one error that lists
+        them.
+    OSError
+        Where the file cannot be read.
+    ImportError
+        Where the onnx package is not installed.
+    """
+    file = read(source)
+    try:
+        return convert(file, input_shapes=input_shapes, constants=constants, max_bytes=max_bytes)
+    except NeedsValueError as error:
+        hint = (
+            f": give it with load(..., constants={{{error.names[0]!r}: array}})"
+            if error.names
+            else ": give all of them with load(..., input_shapes={name: shape})"
+        )
+        raise OnnxImportError(f"{error}{hint}") from None
+
+
+def convert(
+    file: File,
+    *,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    constants: Mapping[str, Any] | None = None,
+    max_bytes: int = MOST_BYTES,
+) -> Model:
+    """Return the model of a graph, with a batch where it has one; `NeedsValueError` for an operand that must be known."""
+    fixed = {name: np.asarray(value) for name, value in (constants or {}).items()}
+    unknown = sorted((set(fixed) | set(input_shapes or {})) - {each.name for each in file.inputs})
+    if unknown:
+        raise OnnxImportError(f"the file has no input {unknown[0]!r}; it has {[each.name for each in file.inputs]}")
+    require_operators(file, fixed)
+    free = [each for each in file.inputs if each.name not in fixed]
+    shapes = {each.name: _sizes(each, (input_shapes or {}).get(each.name)) for each in free}
+    if _may_be_batched(free, shapes):
+        try:
+            return _Conversion(file, fixed, shapes, batched=True, most_bytes=max_bytes).model()
+        except (NotBatchedError, OnnxImportError):
+            pass  # where it is the file that is wrong, the second attempt says so
+        except NeedsValueError as error:
+            if error.names:
+                raise
+    return _Conversion(file, fixed, shapes, batched=False, most_bytes=max_bytes).model()
+
+
+def missing_operators(file: File, fixed: Mapping[str, Any]) -> list[tuple[Node, str | None]]:
+    """Return the nodes whose operators nobody knows, and what else there is to say about each."""
+    known, missing = {"", *file.constants, *fixed}, []
+    for node in file.nodes:
+        if (node.op in ("Shape", "Size") and not node.domain) or (foldable(node) and known.issuperset(node.inputs)):
+            known.update(node.outputs)
+        else:
+            function, why = lookup(node)
+            if function is None:
+                missing.append((node, why))
+    return missing
+
+
+def require_operators(file: File, fixed: Mapping[str, Any]) -> None:
+    """Raise one `OnnxImportError` that lists every node whose operator is missing."""
+    missing = missing_operators(file, fixed)
+    if missing:
+        listed = "".join(f"\n  {node.key}: node {node.name!r}{f' ({why})' if why else ''}" for node, why in missing)
+        raise OnnxImportError(
+            f"{len(missing)} of {len(file.nodes)} nodes have operators that are not supported:{listed}\n"
+            f"Add one with @fastconv.onnx.register('ai.onnx.{missing[0][0].op}'), or as an entry point in fastconv.onnx_ops; "
+            f"docs/onnx.md shows how.",
+            [(node.key, node.name) for node, _ in missing],
+        )
+
+
+def _sizes(tensor: Tensor, given: Sequence[int] | None) -> Sizes:
+    """Return the shape of an input, and another one that differs in what the file leaves open."""
+    if tensor.dtype not in DTYPES:
+        raise OnnxImportError(
+            f"the input {tensor.name!r} is {tensor.dtype}, and only {', '.join(map(str, DTYPES))} are supported"
+        )
+    shape = tensor.shape if given is None else tuple(given)
+    if shape is None:
+        raise OnnxImportError(
+            f"the file does not say which shape its input {tensor.name!r} has: give load(..., input_shapes=)"
+        )
+    if given is not None and tensor.shape is not None:
+        fits = len(given) == len(tensor.shape) and all(m in (None, n) for n, m in zip(given, tensor.shape, strict=True))
+        if not fits:
+            raise OnnxImportError(
+                f"the input {tensor.name!r} has shape {tensor.shape}, which {tuple(given)} does not fit"
+            )
+    both = []
+    for which in (0, 1):
+        sizes = []
+        for axis, n in enumerate(shape):
+            usual = BATCH if axis == 0 else PIXELS if len(shape) > 3 and axis > 1 else LENGTH
+            sizes.append(usual[which] if n is None else n)
+        both.append(tuple(sizes))
+    return both[0], both[1]
+
+
+def _may_be_batched(inputs: Sequence[Tensor], shapes: Mapping[str, Sizes]) -> bool:
+    firsts = {shapes[each.name][0][:1] for each in inputs}
+    return len(firsts) == 1 and firsts != {()} and not any(0 in a[1:] for a, _ in shapes.values())
+
+
+class _Conversion:
+    """One attempt: with a batch, or without."""
+
+    def __init__(
+        self,
+        file: File,
+        fixed: Mapping[str, np.ndarray],
+        shapes: Mapping[str, Sizes],
+        *,
+        batched: bool,
+        most_bytes: int,
+    ) -> None:
+        self.file, self.batched = file, batched
+        self.inputs = [each for each in file.inputs if each.name in shapes]
+        self.shapes = shapes
+        batch = (1, 1)
+        if batched:
+            first = shapes[self.inputs[0].name][0][0]
+            batch = first, first + 1  # whatever the file says
+        self.builder = Builder(batched=batched, batch=batch, free_batch=False, most_bytes=most_bytes)
+        for node in file.nodes:
+            for name in node.inputs:
+                self.builder.readers.setdefault(name, set()).add(node.op)
+        for each in file.outputs:
+            self.builder.readers.setdefault(each.name, set()).add("")
+        self.values: dict[str, Value | Constant] = {
+            **{name: Constant(array, None, True) for name, array in file.constants.items()},
+            **{name: Constant(array) for name, array in fixed.items()},
+        }
+        self.symbols = {each.name: self._input(each) for each in self.inputs}
+
+    def _input(self, tensor: Tensor) -> Symbol:
+        if 0 in self.shapes[tensor.name][0]:  # of an array without numbers everything is known
+            self.values[tensor.name] = Constant(np.zeros(self.shapes[tensor.name][0], tensor.dtype))
+        skip = int(self.batched)
+        a, b = (tuple(max(n, 1) for n in shape[skip:]) for shape in self.shapes[tensor.name])
+        symbol = Symbol(a, name=tensor.name)
+        value = Value(symbol, tuple(range(len(a))), tensor.dtype, b, frozenset({tensor.name}))
+        self.values.setdefault(tensor.name, value)
+        return symbol
+
+    def model(self) -> Model:
+        for node in self.file.nodes:
+            self._convert(node)
+        self.builder.node = Node("output", "", "output", (), (), {}, 1)
+        outputs = [self._output(each) for each in self.file.outputs]
+        model = self._batched(outputs) if self.batched else self._unbatched(outputs)
+        used = frozenset().union(*(value.origins for value in outputs if isinstance(value, Value)))
+        if any(each.dtype == np.float64 for each in self.inputs if each.name in used):
+            model.astype(np.float64)
+        return model.build()
+
+    def _convert(self, node: Node) -> None:
+        operands = [self.values[name] if name else None for name in node.inputs]
+        self.builder.node, self.builder.operands = node, operands
+        try:
+            made = self._folded(node, operands)
+            if made is None:
+                function, _ = lookup(node)
+                if function is None:
+                    raise OnnxImportError(f"{node.label}: the operator is not supported")
+                made = function(self.builder, node, *operands)
+        except (OnnxImportError, NotBatchedError, NeedsValueError):
+            raise
+        except Exception as error:  # an operator's function may meet anything in a file that somebody has made up
+            raise OnnxImportError(f"{node.label} cannot be converted: {type(error).__name__}: {error}") from error
+        found = made if isinstance(made, list) else [made]
+        if len(found) < len([name for name in node.outputs if name]):
+            raise OnnxImportError(f"{node.label}: output {len(found) + 1} is not supported")
+        self.values.update((name, value) for name, value in zip(node.outputs, found, strict=False) if name)
+
+    def _folded(self, node: Node, operands: Sequence[Value | Constant | None]) -> list[Constant] | None:
+        """Return what a node makes of constants, or None where it must run."""
+        if node.domain or not foldable(node):
+            return None
+        constants = [x for x in operands if not isinstance(x, Value)]
+        if len(constants) < len(operands):
+            return None
+        both = [None if x is None else x.both for x in constants]
+        first = fold(node, [None if x is None else x[0] for x in both])
+        if all(x is None or x.other is None for x in constants):
+            learned = any(x is not None and x.learned for x in constants) and first[0].dtype.kind == "f"
+            learned = learned or node.op == "ConstantOfShape"
+            return [Constant(array, None, learned) for array in first]
+        second = fold(node, [None if x is None else x[1] for x in both])
+        return [
+            Constant(a, None if a.shape == b.shape and np.array_equal(a, b) else b)
+            for a, b in zip(first, second, strict=True)
+        ]
+
+    def _output(self, tensor: Tensor) -> Value | Constant:
+        value = self.values[tensor.name]
+        if isinstance(value, Constant):
+            self.builder.array(value, f"output {tensor.name!r}")
+            return value
+        return self.builder.plain(value)
+
+    def _batched(self, outputs: Sequence[Value | Constant]) -> Model:
+        symbols = [value.symbol for value in outputs if isinstance(value, Value)]
+        if len(symbols) < len(outputs):
+            raise NotBatchedError
+        try:
+            names = [each.name for each in self.file.outputs]
+            return Model(list(self.symbols.values()), symbols, output_names=names)
+        except ValueError as error:
+            if "is not connected" in str(error):
+                raise NotBatchedError from None
+            raise OnnxImportError(str(error)) from error
+
+    def _unbatched(self, outputs: Sequence[Value | Constant]) -> Model:
+        made = [value for value in outputs if isinstance(value, Value)]
+        used = frozenset().union(*(value.origins for value in made))
+        body = Model([self.symbols[n] for n in self.symbols if n in used], [v.symbol for v in made]) if made else None
+        inputs = [
+            {"name": each.name, "shape": [max(n, 1) for n in self.shapes[each.name][0]], "used": each.name in used}
+            for each in self.inputs
+        ]
+        named: list[dict[str, Any]] = []
+        numbers = iter(range(len(made)))
+        for each, value in zip(self.file.outputs, outputs, strict=True):
+            if isinstance(value, Value):
+                named.append({"name": each.name, "from": next(numbers)})
+            else:
+                array = value.array
+                named.append({"name": each.name, "shape": list(array.shape), "dtype": array.dtype.name})
+        model = Unbatched(body, inputs, named)
+        for at, value in enumerate(outputs):
+            if isinstance(value, Constant):
+                model.own("buffers")[f"output_{at}"][...] = value.array
+        return model

@@ -1,0 +1,18 @@
+"""What becomes of each ONNX operator: one function for each, a family a file.
+
+A function gets the builder, the node, and a value, constant or None for each input, and returns the value of its output or a
+list of several.
+"""
+
+from fastconv.onnx.operators import (  # noqa: F401 - importing them fills the table
+    activation,
+    conv,
+    elementwise,
+    linear,
+    norm,
+    pool,
+    reduce,
+    resize,
+    sampling,
+    shape,
+)

@@ -1,0 +1,57 @@
+"""Sums, means and the largest along axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastconv import layers as L
+from fastconv.onnx.builder import Builder, Operand
+from fastconv.onnx.errors import NotBatchedError
+from fastconv.onnx.files import Node
+from fastconv.onnx.table import register
+
+
+def _register(op: str, layer: Callable[..., L.Layer]) -> None:
+    def convert(b: Builder, node: Node, x: Operand, axes: Operand | None = None) -> Any:
+        x = b.value(x)
+        named = b.integers(axes, "axes") if axes is not None else node.get("axes")
+        if not named:
+            if node.get("noop_with_empty_axes", 0):
+                return x
+            named = list(range(b.rank(x)))
+        if b.batched and any(axis % b.rank(x) == 0 for axis in named):
+            raise NotBatchedError
+        if b.rank(x) == 0:
+            return x
+        keep = bool(node.get("keepdims", 1))
+        return b.along(x, named, lambda places: layer(places, keepdims=keep), drop=not keep)
+
+    convert.__qualname__ = convert.__name__ = op
+    register(op)(convert)
+
+
+_register("ReduceSum", L.ReduceSum)
+_register("ReduceMean", L.ReduceMean)
+_register("ReduceMax", L.ReduceMax)
+_register("ReduceL2", L.ReduceL2)
+
+
+@register("ArgMax")
+def arg_max(b: Builder, node: Node, x: Operand) -> Any:
+    keep, last = bool(node.get("keepdims", 1)), bool(node.get("select_last_index", 0))
+    axis = node.get("axis", 0)
+    y = b.along(x, [axis], lambda places: L.ArgMax(places[0], keepdims=keep, last=last), drop=not keep)
+    return y._replace(dtype=np.dtype(np.int64))
+
+
+@register("TopK")
+def top_k(b: Builder, node: Node, x: Operand, k: Operand | None = None) -> Any:
+    x = b.settled(b.value(x))
+    inner = b.inner(x, node.get("axis", -1))
+    count = b.integers(k, "K")[0] if k is not None else node.get("k")
+    layer: L.Layer = L.TopK(count, 1 + x.order.index(inner), largest=bool(node.get("largest", 1)))
+    layer = L.Discrete(layer) if x.dtype.kind != "f" else layer
+    return b.emit(layer, [x], [x.order] * 2, [x.dtype, np.int64])

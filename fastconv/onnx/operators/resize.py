@@ -1,0 +1,156 @@
+"""Resizing of images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastconv import layers as L
+from fastconv.onnx.builder import Builder, Operand
+from fastconv.onnx.errors import OnnxImportError
+from fastconv.onnx.files import Node
+from fastconv.onnx.table import register
+from fastconv.onnx.values import Value
+
+
+@register("Resize")
+def resize(
+    b: Builder,
+    node: Node,
+    x: Operand,
+    roi: Operand | None = None,
+    scales: Operand | None = None,
+    sizes: Operand | None = None,
+) -> Any:
+    x = b.value(x)
+    if node.opset < 11:  # the second operand is the scales, and places are counted from the corner
+        return _resized(b, node, x, list(range(b.rank(x))), _floats(b, roi, "scales"), None, "asymmetric", "floor")
+    axes = [axis % b.rank(x) for axis in node.get("axes") or range(b.rank(x))]
+    factors = _floats(b, scales, "scales") if scales is not None and not _empty(scales) else None
+    wanted = b.integers(sizes, "sizes") if sizes is not None and not _empty(sizes) else None
+    b.require((factors is None) != (wanted is None), "either scales or sizes must be given")
+    region = _floats(b, roi, "roi") if roi is not None and not _empty(roi) else None
+    coordinates = node.get("coordinate_transformation_mode", "half_pixel")
+    return _resized(
+        b, node, x, axes, factors, wanted, coordinates, node.get("nearest_mode", "round_prefer_floor"), region
+    )
+
+
+@register("Upsample")
+def upsample(b: Builder, node: Node, x: Operand, scales: Operand | None = None) -> Any:
+    x = b.value(x)
+    factors = _floats(b, scales, "scales") if scales is not None else node.get("scales")
+    b.require(factors is not None, "the scales are missing")
+    return _resized(b, node, x, list(range(b.rank(x))), factors, None, "asymmetric", "floor")
+
+
+def _empty(x: Operand) -> bool:
+    return not isinstance(x, Value) and x.array.size == 0
+
+
+def _floats(b: Builder, x: Operand | None, what: str) -> list[float]:
+    array = b.array(x, what)
+    b.require(
+        array.ndim == 1 and array.dtype.kind in "fiu", f"{what} must be a row of numbers, got shape {array.shape}"
+    )
+    return [float(n) for n in array]
+
+
+def _resized(
+    b: Builder,
+    node: Node,
+    x: Value,
+    axes: list[int],
+    factors: list[float] | None,
+    wanted: list[int] | None,
+    coordinates: str,
+    rounding: str,
+    region: list[float] | None = None,
+) -> Any:
+    rank = b.rank(x)
+    given: list[Any] = factors if factors is not None else wanted  # type: ignore[assignment]
+    b.require(len(given) == len(axes) and len(set(axes)) == len(axes), f"one scale or size for each axis, got {given}")
+    asked = dict(zip(axes, given, strict=True))
+    regions = dict(zip(axes, zip(region[: len(axes)], region[len(axes) :], strict=True), strict=True)) if region else {}
+    mode = node.get("mode", "nearest").replace("bilinear", "linear")
+    arguments: dict[str, Any] = {
+        "mode": mode,
+        "coordinates": coordinates,
+        "rounding": rounding,
+        "cubic": node.get("cubic_coeff_a", -0.75),
+        "exclude_outside": bool(node.get("exclude_outside", 0)),
+        "antialias": bool(node.get("antialias", 0)),
+        "outside": node.get("extrapolation_value", 0.0),
+    }
+    if factors is None:
+        asked = _kept_in_proportion(node, x, b, asked)
+    whole, again = b.shapes(x)
+    crops = coordinates == "tf_crop_and_resize"
+    moves = [
+        axis
+        for axis in sorted(asked)
+        if not _stays(asked[axis], whole[axis], factors is None)
+        or (crops and regions.get(axis, (0.0, 1.0)) != (0.0, 1.0))
+    ]
+    outer = [axis for axis in moves if axis < 2]
+    if rank >= 3 and not outer:
+        spatial = range(2, rank)
+        used = [asked.get(axis, 1.0 if factors is not None else whole[axis]) for axis in spatial]
+        if all(axis in asked or whole[axis] == again[axis] or factors is not None for axis in spatial):
+            pairs = [regions.get(axis, (0.0, 1.0)) for axis in spatial]
+            return b.image(_layer(used, factors is not None, pairs if regions else None, arguments), x)
+    # any tensor: its axes as those of an image of one channel
+    if b.batched:
+        from fastconv.onnx.errors import NotBatchedError
+
+        raise NotBatchedError
+    if rank > 3 and len(moves) > 3:
+        raise OnnxImportError(f"{node.label}: at most three axes can be resized at once, got {moves}")
+    lead = [axis for axis in range(rank) if axis not in moves]
+    turned = b.arranged(x, (*lead, *moves))
+    sizes = [whole[axis] for axis in lead]
+    flat = b.reshaped(turned._replace(order=tuple(range(rank))), (_product(sizes), *(whole[a] for a in moves), 1), None)
+    used = [asked[axis] for axis in moves]
+    pairs = [regions.get(axis, (0.0, 1.0)) for axis in moves]
+    layer = _layer(used, factors is not None, pairs if regions else None, arguments)
+    made = b.one(L.Each(layer), flat)
+    shape = (*sizes, *made.shape[1:-1])
+    back = b.reshaped(made, shape, None)
+    return back._replace(order=(*lead, *moves))
+
+
+def _layer(asked: list[Any], scaled: bool, regions: Any, arguments: dict[str, Any]) -> L.Layer:
+    plain = {"exclude_outside", "antialias"}
+    if scaled and all(float(s).is_integer() and s >= 1 for s in asked) and not any(arguments[name] for name in plain):
+        whole = [int(s) for s in asked]
+        mode, coordinates = arguments["mode"], arguments["coordinates"]
+        if mode == "nearest" and (
+            (coordinates == "asymmetric" and arguments["rounding"] == "floor")
+            or (coordinates == "half_pixel" and arguments["rounding"].startswith("round") and max(whole) <= 2)
+        ):
+            return L.Upsample(whole)
+        if mode == "linear" and coordinates == "half_pixel":
+            return L.Upsample(whole, mode="bilinear")
+    return L.Resize(asked if scaled else None, None if scaled else asked, region=regions, **arguments)
+
+
+def _stays(asked: float, size: int, is_size: bool) -> bool:
+    return asked == (size if is_size else 1.0)
+
+
+def _kept_in_proportion(node: Node, x: Value, b: Builder, asked: dict[int, int]) -> dict[int, int]:
+    """Return the sizes that are meant where the image shall keep its proportions."""
+    policy = node.get("keep_aspect_ratio_policy", "stretch")
+    if policy == "stretch":
+        return asked
+    whole, again = b.shapes(x)
+    b.require(all(whole[axis] == again[axis] for axis in asked), "its sizes depend on those of the inputs")
+    ratios = [n / whole[axis] for axis, n in asked.items()]
+    scale = min(ratios) if policy == "not_larger" else max(ratios)
+    return {axis: int(scale * whole[axis] + 0.5) for axis in asked}
+
+
+def _product(sizes: list[int]) -> int:
+    total = 1
+    for n in sizes:
+        total *= n
+    return total

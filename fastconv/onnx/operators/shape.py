@@ -1,0 +1,361 @@
+"""Operators that move numbers and change none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastconv import layers as L
+from fastconv.onnx.builder import Builder, Operand
+from fastconv.onnx.errors import NotBatchedError, OnnxImportError
+from fastconv.onnx.files import Node
+from fastconv.onnx.table import register
+from fastconv.onnx.values import Constant, Value
+
+
+@register("Shape")
+def shape(b: Builder, node: Node, x: Operand) -> Any:
+    both = b.shapes(x) if isinstance(x, Value) else (x.array.shape,) * 2
+    part = slice(node.get("start", 0), node.get("end"))
+    first, second = (np.array(each[part], np.int64) for each in both)
+    return Constant(first, None if np.array_equal(first, second) else second)
+
+
+@register("Transpose")
+def transpose(b: Builder, node: Node, x: Operand) -> Any:
+    x = b.value(x)
+    rank = b.rank(x)
+    perm = node.get("perm") or list(range(rank))[::-1]
+    if sorted(perm) != list(range(rank)):
+        raise OnnxImportError(f"{node.label}: perm must be the numbers from 0 to {rank - 1}, got {perm}")
+    if b.batched and perm[0] != 0:
+        raise NotBatchedError
+    inner = [axis - b.offset for axis in perm[b.offset :]]
+    x = b.settled(x)
+    return x._replace(order=tuple(inner.index(axis) for axis in x.order))
+
+
+@register("Reshape")
+def reshape(b: Builder, node: Node, x: Operand, target: Operand | None = None) -> Any:
+    x = b.value(x)
+    if target is None:
+        target = Constant(np.array(node.get("shape") or [], np.int64))
+    both: list[tuple[int, ...]] = []
+    targets = b.both(target, "shape")
+    for whole, wanted in zip(b.shapes(x), targets, strict=True):
+        sizes = list(wanted)
+        if b.batched and sizes and len(both) and targets[0] == targets[1] and sizes[0] == both[0][0] == b.batch[0]:
+            sizes[0] = whole[0]  # the file's own batch, written as a number
+        both.append(_resolved(node, whole, sizes, bool(node.get("allowzero", 0))))
+    return _reshaped(b, x, *both)
+
+
+def _resolved(node: Node, whole: Sequence[int], wanted: Sequence[int], allow_zero: bool) -> tuple[int, ...]:
+    """Return the shape that is meant where 0 stands for the size at this place and -1 for what remains."""
+    sizes = [whole[at] if n == 0 and not allow_zero and at < len(whole) else n for at, n in enumerate(wanted)]
+    if sizes.count(-1) > 1 or any(n < -1 for n in sizes):
+        raise OnnxImportError(f"{node.label}: {list(wanted)} is no shape to reshape to")
+    if -1 in sizes:
+        known = math.prod(n for n in sizes if n != -1)
+        if known == 0 or math.prod(whole) % known:
+            raise OnnxImportError(
+                f"{node.label}: a tensor of shape {tuple(whole)} cannot be reshaped to {list(wanted)}"
+            )
+        sizes[sizes.index(-1)] = math.prod(whole) // known
+    if math.prod(sizes) != math.prod(whole):
+        raise OnnxImportError(f"{node.label}: a tensor of shape {tuple(whole)} cannot be reshaped to {list(wanted)}")
+    return tuple(sizes)
+
+
+def _reshaped(b: Builder, x: Value, first: tuple[int, ...], second: tuple[int, ...]) -> Value:
+    """Return a value in another shape, given for two sizes of the inputs."""
+    if b.batched:
+        if (first[:1], second[:1]) != ((b.batch[0],), (b.batch[1],)):
+            raise NotBatchedError
+        first, second = first[1:], second[1:]
+    if first == x.shape and second == x.other_shape:
+        return x
+    flat = math.prod(x.shape)
+    if b.batched and x.shuffle is None and first == (flat,) and not x.is_plain:
+        # flattened as it lies; whoever multiplies by a matrix shuffles the matrix instead
+        places = np.arange(flat).reshape(x.shape).transpose(x.order).ravel()
+        shuffle = None if (places == np.arange(flat)).all() else places
+        if x.shape == x.other_shape or shuffle is None:
+            return b.one(L.Flatten(), x, (0,))._replace(shuffle=shuffle)
+    return b.reshaped(b.plain(x), first, second)
+
+
+@register("Flatten")
+def flatten(b: Builder, node: Node, x: Operand) -> Any:
+    x = b.value(x)
+    rank = b.rank(x)
+    axis = node.get("axis", 1)
+    axis = axis + rank if axis < 0 else axis
+    if not 0 <= axis <= rank:
+        raise OnnxImportError(f"{node.label}: there is no axis {axis} in a tensor of {rank}")
+    both = [(math.prod(whole[:axis]), math.prod(whole[axis:])) for whole in b.shapes(x)]
+    return _reshaped(b, x, *both)
+
+
+def _axes(b: Builder, node: Node, given: Operand | None) -> list[int] | None:
+    """Return the axes that a node names, as an argument or, in newer files, as an operand."""
+    return node.get("axes") if given is None else b.integers(given, "axes")
+
+
+@register("Squeeze")
+def squeeze(b: Builder, node: Node, x: Operand, axes: Operand | None = None) -> Any:
+    x, named = b.value(x), _axes(b, node, axes)
+    if named is None:
+        first, second = b.shapes(x)
+        named = [axis for axis, n in enumerate(first) if n == 1]
+        if b.batched and 0 in named:
+            raise NotBatchedError
+        if any(second[axis] != 1 for axis in named):
+            raise OnnxImportError(f"{node.label}: which axes go depends on the sizes of the inputs")
+    return b.along(x, named, L.Squeeze, drop=True) if named else x
+
+
+@register("Unsqueeze")
+def unsqueeze(b: Builder, node: Node, x: Operand, axes: Operand | None = None) -> Any:
+    x, named = b.plain(x), _axes(b, node, axes)
+    if not named:
+        raise OnnxImportError(f"{node.label} names no axes")
+    rank = b.rank(x) + len(named)
+    places = sorted(axis % rank if -rank <= axis < rank else rank for axis in named)
+    if len(set(places)) < len(places) or places[-1] >= rank:
+        raise OnnxImportError(f"{node.label}: axes {named} are none of a tensor of {rank}")
+    if b.batched and places[0] == 0:
+        raise NotBatchedError
+    order = tuple(range(rank - b.offset))
+    return b.one(L.Unsqueeze([1 + axis - b.offset for axis in places]), x, order)
+
+
+@register("Concat")
+def concat(b: Builder, node: Node, *xs: Operand) -> Any:
+    xs = tuple(x for x in xs if not (isinstance(x, Constant) and x.array.size == 0)) or xs[:1]
+    values = [x for x in xs if isinstance(x, Value)]
+    if len({b.rank(x) for x in xs}) > 1:
+        raise OnnxImportError(f"{node.label}: tensors of different rank cannot be joined")
+    if len(xs) == 1:
+        return xs[0]
+    lead = next((x for x in values if not x.is_plain and x.shuffle is None), values[0])
+    lead = b.settled(lead)
+    inner = b.inner(lead, node.get("axis", 1 if node.opset < 4 else 0))
+    operands: list[Operand] = []
+    for x in xs:
+        if isinstance(x, Value):
+            operands.append(b.arranged(x, lead.order))
+            continue
+        array = b.array(x, "operand")
+        if b.batched:
+            if array.shape[0] != 1:
+                raise NotBatchedError
+            array = array[0]
+        operands.append(x._replace(array=array.transpose(lead.order)))
+    return b.call(L.Concat(1 + lead.order.index(inner)), operands, lead.order, [lead.dtype])
+
+
+@register("Split")
+def split(b: Builder, node: Node, x: Operand, parts: Operand | None = None) -> Any:
+    x = b.settled(b.value(x))
+    inner = b.inner(x, node.get("axis", 0))
+    size = x.shape[inner]
+    sizes = b.integers(parts, "split") if parts is not None else node.get("split")
+    if sizes is None:
+        count = node.get("num_outputs") or len(node.outputs)
+        if x.other_shape[inner] != size:
+            raise OnnxImportError(f"{node.label}: how it splits depends on the sizes of the inputs")
+        each = -(-size // count)
+        sizes = [min(each, size - each * at) for at in range(count)]
+    if len(sizes) == 1:
+        return [x]
+    filled = [n for n in sizes if n != 0]
+    if len(filled) > 1:
+        layer: L.Layer = L.Split(filled, 1 + x.order.index(inner))
+        layer = L.Discrete(layer) if x.dtype.kind != "f" else layer
+        made = iter(b.emit(layer, [x], [x.order] * len(filled), [x.dtype] * len(filled)))
+    else:
+        made = iter([x])
+    return [next(made) if n else b.empty(x, inner + b.offset) for n in sizes]
+
+
+@register("Slice")
+def slice_(
+    b: Builder,
+    node: Node,
+    x: Operand,
+    starts: Operand | None = None,
+    ends: Operand | None = None,
+    axes: Operand | None = None,
+    steps: Operand | None = None,
+) -> Any:
+    first = node.get("starts") if starts is None else b.integers(starts, "starts")
+    last = node.get("ends") if ends is None else b.integers(ends, "ends")
+    if first is None or last is None or len(first) != len(last):
+        raise OnnxImportError(f"{node.label} must say where to start and where to end")
+    named = _axes(b, node, axes)
+    named = list(range(len(first))) if named is None else named
+    step = [1] * len(first) if steps is None else b.integers(steps, "steps")
+    x = b.settled(b.value(x))
+    whole = b.shapes(x)
+    kept: list[tuple[int, slice]] = []
+    for axis, begin, end, each in zip(named, first, last, step, strict=True):
+        place = axis % b.rank(x) if -b.rank(x) <= axis < b.rank(x) else -1
+        b.require(place >= 0, f"there is no axis {axis} in a tensor of {b.rank(x)}")
+        part = _python_slice(begin, end, each)
+        if all(range(n)[part] == range(n) for n in (whole[0][place], whole[1][place])):
+            continue
+        kept.append((place, part))
+    if not kept:
+        return x
+    for place, part in kept:
+        if not range(whole[0][place])[part] and not range(whole[1][place])[part]:
+            return b.empty(x, place)
+
+    def make(places: list[int]) -> L.Layer:
+        parts = [part for _, part in kept]
+        return L.Slice(places, [p.start for p in parts], [p.stop for p in parts], [p.step for p in parts])
+
+    return b.along(x, [place for place, _ in kept], make)
+
+
+def _python_slice(start: int, end: int, step: int) -> slice:
+    """Return a slice as Python reads it; far beyond an end is the end."""
+    far = 2**31 - 1
+    if step > 0:
+        return slice(start if start > -far else None, end if end < far else None, step)
+    return slice(start if start < far else None, end if end > -far else None, step)
+
+
+@register("Gather")
+def gather(b: Builder, node: Node, x: Operand, indices: Operand) -> Any:
+    axis = node.get("axis", 0)
+    if isinstance(x, Constant):  # an embedding: rows of a matrix
+        if b.batched and b.rank(indices) < 1:
+            raise NotBatchedError
+        inner = axis % x.rank
+        indices = b.plain(indices)
+        order = tuple(range(len(indices.order) + x.rank - 1))
+        if b.batched and inner != 0:
+            raise NotBatchedError
+        return b.call(L.Gather(1 + inner), [x, indices], order, [x.dtype])
+    x = b.plain(x)
+    inner = b.inner(x, axis)
+    if isinstance(indices, Value):
+        if b.batched:
+            raise NotBatchedError
+        picked: Any = b.plain(indices)
+        rank = len(picked.order)
+    else:
+        array = b.array(indices, "indices")
+        size = x.shape[inner]
+        b.require(array.dtype.kind in "iu", f"indices must be integers, got {array.dtype}")
+        b.require(
+            not array.size or (-size <= array.min() and array.max() < size),
+            f"indices must be from {-size} to {size - 1}",
+        )
+        picked, rank = Constant(array.astype(np.int64)), array.ndim
+        if rank == 0:  # one entry: cut out
+            at = int(array)
+            cut = b.along(x, [axis], lambda places: L.Slice(places, at, at + 1 if at != -1 else None))
+            return b.along(cut, [axis], L.Squeeze, drop=True)
+    order = tuple(range(len(x.order) + rank - 1))
+    return b.call(L.Gather(1 + inner), [x, picked], order, [x.dtype])
+
+
+@register("Expand")
+def expand(b: Builder, node: Node, x: Operand, target: Operand) -> Any:
+    x = b.value(x)
+    first, second = b.both(target, "shape")
+    rank = max(len(first), b.rank(x))
+    if b.batched and b.rank(x) < rank:
+        raise NotBatchedError
+    x = b.plain(b.widened(x, rank))
+    whole = b.shapes(x)
+    both = [np.broadcast_shapes(each, wanted) for each, wanted in zip(whole, (first, second), strict=True)]
+    if b.batched:
+        if (both[0][0], both[1][0]) != b.batch:
+            raise NotBatchedError
+        both = [each[1:] for each in both]
+    stretched = [1 if n == m else m for n, m in zip(x.shape, both[0], strict=True)]
+    again = [1 if n == m else m for n, m in zip(x.other_shape, both[1], strict=True)]
+    if stretched != again:
+        b.array(Constant(np.array(stretched), np.array(again)), "shape")
+    return b.one(L.Expand(stretched), x) if any(n != 1 for n in stretched) else x
+
+
+@register("Tile")
+def tile(b: Builder, node: Node, x: Operand, repeats: Operand, axis: Operand | None = None) -> Any:
+    x = b.settled(b.value(x))
+    times = b.integers(repeats, "repeats")
+    if axis is not None:  # as it was before version 6: how often, along which axis
+        place, count = int(b.number(axis, "axis")), times[0]
+        times = [count if at == place else 1 for at in range(b.rank(x))]
+    b.require(
+        len(times) == b.rank(x) and min(times, default=1) > 0,
+        f"repeats must be one for each axis, at least 1, got {times}",
+    )
+    if b.batched and times[0] != 1:
+        raise NotBatchedError
+    inner = times[b.offset :]
+    return b.one(L.Tile([inner[place] for place in x.order]), x) if any(n != 1 for n in inner) else x
+
+
+_PAD_MODES = ("constant", "reflect", "edge", "wrap")
+
+
+@register("Pad")
+def pad(
+    b: Builder,
+    node: Node,
+    x: Operand,
+    pads: Operand | None = None,
+    value: Operand | None = None,
+    axes: Operand | None = None,
+) -> Any:
+    x = b.settled(b.value(x))
+    rank = b.rank(x)
+    amounts = b.integers(pads, "pads") if pads is not None else node.get("pads") or node.get("paddings")
+    named = list(range(rank)) if axes is None else [axis % rank for axis in b.integers(axes, "axes")]
+    mode = node.get("mode", "constant")
+    b.require(amounts is not None and len(amounts) == 2 * len(named), f"pads must be two for each axis, got {amounts}")
+    b.require(mode in _PAD_MODES, f"mode must be one of {', '.join(_PAD_MODES)}, got {mode!r}")
+    pairs = [(0, 0)] * rank
+    for at, axis in enumerate(named):
+        pairs[axis] = (amounts[at], amounts[at + len(named)])
+    if b.batched and pairs[0] != (0, 0):
+        raise NotBatchedError
+    inner = pairs[b.offset :]
+    fill = b.number(value, "constant_value", node.get("value", 0.0))
+    if not any(pair != (0, 0) for pair in inner):
+        return x
+    return b.one(L.Pad([inner[place] for place in x.order], mode=mode, value=fill), x)
+
+
+@register("DepthToSpace")
+def depth_to_space(b: Builder, node: Node, x: Operand) -> Any:
+    return b.image(L.DepthToSpace(node.get("blocksize", 1), order=node.get("mode", "DCR")), x)
+
+
+@register("SpaceToDepth")
+def space_to_depth(b: Builder, node: Node, x: Operand) -> Any:
+    return b.image(L.SpaceToDepth(node.get("blocksize", 1), order=node.get("mode", "DCR")), x)
+
+
+def _known(op: str) -> None:
+    """Register an operator whose inputs must be known; when they are it is computed before it comes here."""
+
+    def convert(b: Builder, node: Node, *xs: Operand) -> Any:
+        for at, x in enumerate(xs):
+            b.array(x, f"input {at}")
+        raise OnnxImportError(f"{node.label} cannot be computed")
+
+    convert.__qualname__ = convert.__name__ = op
+    register(op)(convert)
+
+
+_known("ConstantOfShape")
+_known("Range")

@@ -1,0 +1,121 @@
+"""How many of the ONNX project's own tests pass: ``python -m fastconv.onnx.score``.
+
+On the list is every case whose operators are all supported and whose tensors are of dtypes that run here; what is left out
+is left out by operator or dtype, never by case.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import unittest
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv.onnx.errors import require_onnx
+from fastconv.onnx.table import supported
+
+KINDS = ("node", "real", "simple", "pytorch-converted", "pytorch-operator")
+
+#: float32, int32, int64, bool, float64
+DTYPES = {1, 6, 7, 9, 11}
+
+
+class SuiteCase(NamedTuple):
+    """One case of the standard suite."""
+
+    name: str
+    kind: str
+    operators: frozenset[str]
+    run: Callable[[], Any]
+
+
+def cases() -> list[SuiteCase]:
+    """Return the cases on the list."""
+    require_onnx()
+    from onnx.backend.test import BackendTest
+    from onnx.backend.test.loader import load_model_tests
+
+    from fastconv.onnx.backend import Backend
+
+    known = supported()
+    found: dict[str, tuple[str, frozenset[str]]] = {}
+    for kind in KINDS:
+        for case in load_model_tests(kind=kind):
+            operators, fits = _contents(case)
+            if fits and operators <= known:
+                found[case.name] = kind, operators
+    listed = []
+    for items in BackendTest(Backend, __name__)._test_items.values():
+        for name, item in items.items():
+            case_name = name.removesuffix("_cpu")
+            if name.endswith("_cpu") and case_name in found:
+                kind, operators = found[case_name]
+                listed.append(SuiteCase(case_name, kind, operators, _runner(item.func)))
+    return listed
+
+
+def _runner(function: Callable[[Any], Any]) -> Callable[[], Any]:
+    return lambda: function(None)
+
+
+def _contents(case: Any) -> tuple[frozenset[str], bool]:
+    """Return the operators of a case, and whether all its tensors are of dtypes that run here."""
+    import onnx
+
+    model = case.model
+    if model is None and case.model_dir:
+        model = onnx.load(os.path.join(case.model_dir, "model.onnx"))
+    elif model is None:
+        model = onnx.load(Path(onnx.__file__).parent.parent / case.url)
+    graph = model.graph
+    kinds = set()
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        kinds.add(value.type.tensor_type.elem_type if value.type.WhichOneof("value") == "tensor_type" else -1)
+    kinds.update(tensor.data_type for tensor in graph.initializer)
+    names = frozenset(
+        node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}" for node in _nodes(graph)
+    )
+    return names, kinds <= DTYPES
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _nodes(attribute.g)
+
+
+def main() -> int:
+    """Run all cases on the list and print the score."""
+    passed: Counter[str] = Counter()
+    total: Counter[str] = Counter()
+    failed = []
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        os.environ["ONNX_HOME"] = folder
+        for case in cases():
+            total[case.kind] += 1
+            try:
+                case.run()
+                passed[case.kind] += 1
+            except (Exception, unittest.SkipTest) as error:
+                failed.append(f"{case.name}: {' '.join(str(error).split()):.120}")
+    print("| cases | on the list | passed |\n|---|---|---|")
+    for kind in KINDS:
+        print(f"| {kind} | {total[kind]} | {passed[kind]} |")
+    print(f"| all | {total.total()} | {passed.total()} |")
+    for line in failed:
+        print(line)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,34 @@
+"""The table of operators: ONNX names to the functions that make layers of them, ours and those of installed packages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fastconv.onnx.files import Node
+from fastconv.registry import PluginLoadError, Registry
+
+#: Names are those of ONNX; with a dot they are ``domain.Operator``, and so are those of entry points in ``fastconv.onnx_ops``.
+operators = Registry("fastconv.onnx_ops")
+
+register = operators.register
+
+
+def lookup(node: Node) -> tuple[Callable[..., Any] | None, str | None]:
+    """Return the function for a node's operator, or None and why there is none, if there is more to say."""
+    import fastconv.onnx.operators  # noqa: F401 - which fills the table
+
+    try:
+        return operators.get(node.key if "." in node.key else node.op, plugins="." in node.key), None
+    except PluginLoadError as error:
+        return None, str(error)
+    except LookupError:
+        return None, None
+
+
+def supported() -> frozenset[str]:
+    """Return the names of all operators that are known here; those of plugins only if they are imported."""
+    import fastconv.onnx.operators  # noqa: F401 - which fills the table
+    from fastconv.onnx.folding import ALWAYS
+
+    return frozenset(entry.name for entry in operators.entries() if entry.loaded) | ALWAYS

@@ -1,0 +1,171 @@
+"""A model of arrays that have no batch axis: numbers, vectors, arrays whose first axis is like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastconv.graph import Graph
+from fastconv.layers.base import Backward, Layer
+from fastconv.layers.context import Context
+from fastconv.layers.symbol import Shape
+from fastconv.layers.traits import Traits
+from fastconv.model import Model
+from fastconv.registry import layers as registry
+
+
+@registry.register("Unbatched")
+class Unbatched(Model):
+    """A model around another, whose batch of one is put on before and taken off after it.
+
+    What is for other models the batch is here an axis like any other: the arrays are given to the model inside as ``x[None]``,
+    so inputs may be numbers and outputs may have any shape. Some inputs may not be used, and some outputs may be constants.
+
+    Parameters
+    ----------
+    body : Model or None
+        None where every output is a constant.
+    inputs : list of dict
+        For each input its ``"name"``, its typical ``"shape"`` and whether it is ``"used"``.
+    outputs : list of dict
+        For each output its ``"name"`` and ``"from"``, the number of the output of `body`, or for a constant its ``"shape"`` and
+        ``"dtype"``; it is then a buffer, ``"output_0"`` for the first.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv.layers import ReduceSum
+    >>> from fastconv.model import Input
+    >>> x = Input((3, 2))
+    >>> body = Model(x, ReduceSum((1, 2))(x))
+    >>> model = Unbatched(body, [{"name": "x", "shape": [3, 2], "used": True}], [{"name": "y", "from": 0}])
+    >>> model(np.ones((3, 2), np.float32))
+    array(6., dtype=float32)
+    """
+
+    def __init__(self, body: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        if body is not None and not isinstance(body, Model):
+            raise TypeError(f"body must be a model or None, got {body!r:.200}")
+        self.body = body
+        self.named_inputs = [dict(item) for item in inputs]
+        self.named_outputs = [dict(item) for item in outputs]
+        if body is not None and body.name is None:
+            body.name = "body"
+        self._fixed: dict[str, np.ndarray] = {
+            f"output_{at}": np.zeros(item["shape"], item["dtype"])
+            for at, item in enumerate(self.named_outputs)
+            if "from" not in item
+        }
+
+    @property
+    def input_names(self) -> list[str | None]:
+        return [str(item["name"]) for item in self.named_inputs]
+
+    @property
+    def output_names(self) -> list[str | None]:
+        return [str(item["name"]) for item in self.named_outputs]
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        return self.body.layers if self.body is not None else ()
+
+    @property
+    def input_shapes(self) -> tuple[Shape, ...]:
+        return tuple(tuple(item["shape"])[1:] for item in self.named_inputs)
+
+    @property
+    def traits(self) -> Traits:
+        inner = self.body.traits if self.body is not None else Traits()
+        return Traits(integers=bool(inner.integers), discrete=inner.discrete, mixes_samples=True)
+
+    @property
+    def graph(self) -> Graph:
+        if self.body is None:
+            raise ValueError(f"{self.label} computes nothing: its outputs are constants")
+        return self.body.graph
+
+    def own(self, kind: str) -> dict[str, np.ndarray]:
+        return self._fixed if kind == "buffers" else {}
+
+    def _members(self) -> Sequence[Layer]:
+        return [self.body] if self.body is not None else []
+
+    def build(self, *shapes: Shape, rng: np.random.Generator | None = None) -> Unbatched:  # type: ignore[override]
+        if self.body is not None:
+            self.body.build(rng=rng)
+        self._built = True
+        return self
+
+    def _build_if_known(self) -> None:
+        if not self._built:
+            self.build()
+
+    def output_shape(self, *shapes: Shape) -> Any:
+        """Return the shapes of the outputs without their first axis, for inputs whose first axes have their typical sizes."""
+        inner: Any = self.body.output_shape(*self._whole(shapes)) if self.body is not None else ()
+        inner = inner if inner and isinstance(inner[0], tuple) else (inner,)
+        found = [inner[item["from"]] if "from" in item else tuple(item["shape"]) for item in self.named_outputs]
+        return tuple(shape[1:] for shape in found) if len(found) > 1 else found[0][1:]
+
+    def _whole(self, shapes: Sequence[Shape]) -> list[Shape]:
+        """Return the shapes of the inputs that the model inside gets, with their first axes."""
+        if len(shapes) != len(self.named_inputs):
+            raise ValueError(f"{self.label} takes {len(self.named_inputs)} inputs, got {len(shapes)}")
+        pairs = zip(self.named_inputs, shapes, strict=True)
+        return [(*item["shape"][:1], *shape) for item, shape in pairs if item["used"]]
+
+    def multiply_adds(self, *shapes: Shape) -> int:
+        return self.body.multiply_adds(*self._whole(shapes)) if self.body is not None else 0
+
+    def window(self, *shapes: Shape) -> Any:
+        return None
+
+    def forward(self, ctx: Context, *xs: np.ndarray) -> tuple[Any, Backward]:
+        if len(xs) != len(self.named_inputs):
+            raise ValueError(f"{self.label} takes {len(self.named_inputs)} inputs, got {len(xs)}")
+        for item, x in zip(self.named_inputs, xs, strict=True):
+            if x.ndim != len(item["shape"]):
+                raise ValueError(
+                    f"{self.label} takes input {item['name']!r} with {len(item['shape'])} axes, got shape {x.shape}"
+                )
+        self._build_if_known()
+        used = [at for at, item in enumerate(self.named_inputs) if item["used"]]
+        self._require_dtype([xs[at] for at in used])
+        ys: tuple[Any, ...] = ()
+        if self.body is not None:
+            if not ctx.has_rng:
+                ctx = ctx.replace(rng=self.rng)
+            y, inner = self.body.forward(ctx, *(xs[at][None] for at in used))
+            ys = y if isinstance(y, tuple) else (y,)
+        sources = [item.get("from") for item in self.named_outputs]
+        found = tuple(
+            _one(ys[source]) if source is not None else self._fixed[f"output_{at}"].copy()
+            for at, source in enumerate(sources)
+        )
+
+        def backward(dy: Any) -> tuple[Any, dict[str, np.ndarray]]:
+            dys = dy if len(sources) > 1 else (dy,)
+            dxs: list[Any] = [None] * len(xs)
+            gradients: dict[str, np.ndarray] = {}
+            if self.body is not None:
+                given: list[Any] = [None] * len(ys)
+                for source, part in zip(sources, dys, strict=True):
+                    if source is not None and part is not None:
+                        given[source] = part[None] if given[source] is None else given[source] + part[None]
+                back, gradients = inner(tuple(given) if len(given) > 1 else given[0])
+                for at, dx in zip(used, back if len(used) > 1 else (back,), strict=True):
+                    dxs[at] = None if dx is None else dx[0]
+            prefix = self.body.name if self.body is not None else ""
+            named = {f"{prefix}/{name}": gradient for name, gradient in gradients.items()}
+            return tuple(dxs) if len(dxs) > 1 else dxs[0], named
+
+        return found if len(found) > 1 else found[0], backward
+
+
+def _one(y: np.ndarray) -> np.ndarray:
+    """Return the only sample of a batch, as an array where it is a number too."""
+    if len(y) != 1:
+        raise ValueError(f"the model inside must return a batch of one, got shape {y.shape}")
+    return y.reshape(y.shape[1:])
