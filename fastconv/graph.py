@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.fusion import fused
+from fastconv.layers.arrange import Transpose
 from fastconv.layers.base import Backward, Layer, connect, ensure_built, run, run_backward, shape_of
 from fastconv.layers.context import Context
 from fastconv.layers.symbol import Node, Shape, Symbol
@@ -73,6 +74,7 @@ class Graph:
         self.outputs = tuple(slots[id(symbol)] for symbol in outputs)
         self.slots = len(slots)
         self.steps = [self._step(node, slots) for node in nodes]
+        self.channel_axes = [self._channel_axis(slot) for slot in range(len(inputs))]
         self._program = _freeing(fused(self.steps, self.outputs), self.outputs)
         self.layers = _unique(step.layer for step in self.steps)
         self._symbols: tuple[tuple[Symbol, ...], tuple[Symbol, ...]] | None = tuple(inputs), tuple(outputs)
@@ -81,6 +83,13 @@ class Graph:
     def _step(self, node: Node, slots: dict[int, int]) -> Step:
         reads, writes = (tuple(slots[id(symbol)] for symbol in some) for some in (node.inputs, node.outputs))
         return Step(node.layer, reads, writes, node.layer)
+
+    def _channel_axis(self, slot: int) -> int:
+        """Return which axis of an input's shape is its channels: the last, or the one that is turned there at once."""
+        readers = [step.layer for step in self.steps if slot in step.reads]
+        if len(readers) == 1 and isinstance(readers[0], Transpose):
+            return readers[0].axes[-1] - 1
+        return -1
 
     def __getstate__(self) -> dict[str, Any]:
         # symbols hold each other in one long chain, which copy and pickle would follow recursively

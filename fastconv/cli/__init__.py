@@ -1,5 +1,5 @@
 """The command line: ``fastconv train``, ``predict``, ``evaluate``, ``summary``, ``freeze``, ``layers``, ``plugins``,
-``new-plugin``, ``info``.
+``new-plugin``, ``onnx``, ``info``.
 
 One file a command, each with ``add_parser`` and ``run``; what a command needs is imported when it runs, so that
 ``fastconv --help`` is instant. Beside them: `plots` draws, `runs` is the folder that a training run writes, `datasets`
@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-COMMANDS = ("train", "predict", "evaluate", "summary", "freeze", "layers", "plugins", "new-plugin", "info")
+COMMANDS = ("train", "predict", "evaluate", "summary", "freeze", "layers", "plugins", "new-plugin", "onnx", "info")
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 

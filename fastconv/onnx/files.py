@@ -81,7 +81,12 @@ def read(source: Any) -> File:
         else:
             raise TypeError(f"an ONNX model is a path, bytes or a ModelProto, got {type(source).__name__}")
         model = _parsed(onnx, content)
-    return _graph(onnx, model, folder)
+    try:
+        return _graph(onnx, model, folder)
+    except OnnxImportError:
+        raise
+    except Exception as error:  # what protobuf hands over may be of other types than the format says
+        raise OnnxImportError(f"the file is broken: {type(error).__name__}: {error}") from error
 
 
 def _parsed(onnx: Any, content: bytes) -> Any:
@@ -111,7 +116,7 @@ def _graph(onnx: Any, model: Any, folder: Path | None) -> File:
     for tensor in graph.initializer:
         if tensor.name in constants:
             raise OnnxImportError(f"two initializers are called {tensor.name!r}")
-        constants[tensor.name] = array_of(onnx, tensor, folder)
+        constants[_text(tensor.name)] = array_of(onnx, tensor, folder)
     inputs = [_tensor(onnx, value, "input") for value in graph.input if value.name not in constants]
     nodes = [_node(onnx, node, opsets, folder) for node in graph.node]
     outputs = [_tensor(onnx, value, "output") for value in graph.output]
@@ -140,7 +145,16 @@ def _tensor(onnx: Any, value: Any, what: str) -> Tensor:
         shape = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in kind.shape.dim)
         if len(shape) > MOST_AXES or any(n is not None and not 0 <= n < 2**31 for n in shape):
             raise OnnxImportError(f"the {what} {value.name!r} cannot have the shape {shape}")
-    return Tensor(value.name, shape, _dtype(onnx, kind.elem_type, f"the {what} {value.name!r}"))
+    if not value.name:
+        raise OnnxImportError(f"an {what} of the graph has no name")
+    return Tensor(_text(value.name), shape, _dtype(onnx, kind.elem_type, f"the {what} {value.name!r}"))
+
+
+def _text(value: Any) -> str:
+    """Return a name; what is no text comes from protobuf as bytes."""
+    if not isinstance(value, str):
+        raise OnnxImportError(f"a name in the file is no text: {value!r:.80}")
+    return value
 
 
 def _dtype(onnx: Any, number: int, what: str) -> np.dtype[Any]:
@@ -199,7 +213,7 @@ def _node(onnx: Any, node: Any, opsets: dict[str, int], folder: Path | None) -> 
     for item in node.attribute:
         kind = item.type
         if kind == onnx.AttributeProto.TENSOR:
-            attributes[item.name] = array_of(onnx, item.t, folder)
+            attributes[_text(item.name)] = array_of(onnx, item.t, folder)
         elif kind in (onnx.AttributeProto.STRING, onnx.AttributeProto.STRINGS):
             texts = [item.s] if kind == onnx.AttributeProto.STRING else list(item.strings)
             decoded = [text.decode("utf-8", "replace") for text in texts]
@@ -212,7 +226,8 @@ def _node(onnx: Any, node: Any, opsets: dict[str, int], folder: Path | None) -> 
             attributes[item.name] = None  # a graph or the like: who has one is no operator that is known
     domain = node.domain if node.domain != "ai.onnx" else ""
     version = opsets.get(domain or "ai.onnx", 1)
-    return Node(node.op_type, domain, label, tuple(node.input), tuple(node.output), attributes, version)
+    reads, writes = tuple(map(_text, node.input)), tuple(map(_text, node.output))
+    return Node(_text(node.op_type), _text(domain), _text(label), reads, writes, attributes, version)
 
 
 def _ordered(nodes: list[Node], inputs: list[str], constants: dict[str, np.ndarray], outputs: list[str]) -> list[Node]:

@@ -26,7 +26,7 @@ def resize(
         return _resized(b, node, x, list(range(b.rank(x))), _floats(b, roi, "scales"), None, "asymmetric", "floor")
     axes = [axis % b.rank(x) for axis in node.get("axes") or range(b.rank(x))]
     factors = _floats(b, scales, "scales") if scales is not None and not _empty(scales) else None
-    wanted = b.integers(sizes, "sizes") if sizes is not None and not _empty(sizes) else None
+    wanted = _wanted(b, x, axes, sizes) if sizes is not None and not _empty(sizes) else None
     b.require((factors is None) != (wanted is None), "either scales or sizes must be given")
     region = _floats(b, roi, "roi") if roi is not None and not _empty(roi) else None
     coordinates = node.get("coordinate_transformation_mode", "half_pixel")
@@ -45,6 +45,17 @@ def upsample(b: Builder, node: Node, x: Operand, scales: Operand | None = None) 
 
 def _empty(x: Operand) -> bool:
     return not isinstance(x, Value) and x.array.size == 0
+
+
+def _wanted(b: Builder, x: Value, axes: list[int], sizes: Operand) -> list[int]:
+    """Return the sizes that are asked for; where one is that of the input, whatever that is, the axis stays."""
+    first, second = b.both(sizes, "sizes")
+    whole, again = b.shapes(x)
+    b.require(len(first) == len(axes), f"one size for each of {len(axes)} axes, got {first}")
+    for axis, n, m in zip(axes, first, second, strict=True):
+        if n != m and (n, m) != (whole[axis], again[axis]):
+            b.integers(sizes, "sizes")
+    return list(first)
 
 
 def _floats(b: Builder, x: Operand | None, what: str) -> list[float]:

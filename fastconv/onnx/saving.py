@@ -1,0 +1,149 @@
+"""Models to ONNX files."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from fastconv.model import Model
+from fastconv.onnx.errors import OnnxExportError, require_onnx
+from fastconv.onnx.writer import Tensor, Writer, plain_order
+from fastconv.saving import write_atomically
+from fastconv.unbatched import Unbatched
+from fastconv.version import __version__
+
+#: The versions of the operators that files can be for, and the one they are for where nothing is said.
+OLDEST, USUAL = 13, 20
+
+
+def save(model: Model, path: str | os.PathLike[str], *, opset: int = USUAL) -> None:
+    """Write a model as an ONNX file, for evaluation: it takes and returns the same arrays, in any batch.
+
+    Parameters
+    ----------
+    model : Model
+        Built.
+    path : str or path
+        A file that was there is replaced when the new one is whole.
+    opset : int
+        The version of the operators, 13 or newer. Some layers need newer ones, and say so.
+
+    Raises
+    ------
+    OnnxExportError
+        For a layer that has no counterpart in ONNX; the message names it. A layer of your own says how it is written with a
+        method ``to_onnx(self, writer, *inputs)``.
+    ValueError, TypeError
+        For a model that is not built, and for what is none.
+    OSError
+        Where the file cannot be written.
+    """
+    write_atomically(path, to_proto(model, opset=opset).SerializeToString())
+
+
+def to_proto(model: Model, *, opset: int = USUAL) -> Any:
+    """Return a model as a checked ``onnx.ModelProto``; raises what `save` raises."""
+    onnx = require_onnx()
+    if not isinstance(model, Model):
+        raise TypeError(f"only a model can be saved, got {model!r:.200}: put a layer into a Sequential")
+    if isinstance(opset, bool) or not isinstance(opset, int) or not OLDEST <= opset <= onnx.defs.onnx_opset_version():
+        raise ValueError(f"opset must be from {OLDEST} to {onnx.defs.onnx_opset_version()}, got {opset!r}")
+    _ = model.params  # which builds it, where its shape is known
+    if not model.built:
+        raise ValueError("the model is not built yet, so its shapes are unknown: call it, or build((28, 28, 1))")
+    w = Writer(opset, model.dtype)
+    w.layer = model
+    inputs, outputs = (_whole if isinstance(model, Unbatched) else _batched)(w, model)
+    graph = onnx.helper.make_graph(
+        w.nodes,
+        model.name or "model",
+        [_info(onnx, name, tensor.dtype, shape) for name, tensor, shape in inputs],
+        [_info(onnx, name, dtype, shape) for name, dtype, shape in outputs],
+        [onnx.numpy_helper.from_array(array, name) for name, array in w.constants.items()],
+    )
+    proto = onnx.helper.make_model(
+        graph,
+        opset_imports=[onnx.helper.make_opsetid(domain, opset if not domain else 1) for domain in _domains(w)],
+        producer_name="fastconv",
+        producer_version=__version__,
+        ir_version=onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", opset)]),
+    )
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except Exception as error:
+        raise OnnxExportError(f"the file would not be valid ONNX: {error}") from error
+    return proto
+
+
+def _domains(w: Writer) -> list[str]:
+    return ["", *sorted({node.domain for node in w.nodes} - {""})]
+
+
+def _info(onnx: Any, name: str, dtype: Any, shape: Any) -> Any:
+    return onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape)
+
+
+def _inputs(w: Writer, model: Model, shapes: Any) -> list[Tensor]:
+    names = [w.unique(name or f"input_{at + 1}") for at, name in enumerate(model.input_names)]
+    integers = _integer_inputs(model)
+    return [
+        Tensor(name, tuple(shape), plain_order(len(shape)), np.dtype(np.int64) if at in integers else w.dtype)
+        for at, (name, shape) in enumerate(zip(names, shapes, strict=True))
+    ]
+
+
+def _integer_inputs(model: Model) -> set[int]:
+    """Return the inputs that layers take as integers."""
+    return {
+        slot
+        for step in model.graph.steps
+        for at, slot in enumerate(step.reads)
+        if slot < len(model.graph.input_shapes) and step.layer.traits.takes_integers(at)
+    }
+
+
+def _batched(w: Writer, model: Model) -> tuple[list[Any], list[Any]]:
+    xs = _inputs(w, model, model.input_shapes)
+    made = [w.plain(y) for y in w.write(model, xs, "")]
+    outputs = []
+    for at, (y, name) in enumerate(zip(made, model.output_names, strict=True)):
+        called = w.unique(name or f"output_{at + 1}")
+        w.nodes.append(w.onnx.helper.make_node("Identity", [y.name], [called], name=w.unique("output")))
+        outputs.append((called, y.dtype, ["N", *y.shape]))
+    return [(x.name, x, ["N", *x.shape]) for x in xs], outputs
+
+
+def _whole(w: Writer, model: Any) -> tuple[list[Any], list[Any]]:
+    """Write a model without a batch: a batch of one is put on before and taken off after what is inside."""
+    used = [item for item in model.named_inputs if item["used"]]
+    inner = _inputs(w, model.body, [item["shape"] for item in used]) if model.body is not None else []
+    by_name: dict[str, Any] = {}
+    given = []
+    for item in model.named_inputs:
+        name = w.unique(str(item["name"]))
+        shape = tuple(item["shape"])
+        found = inner[used.index(item)] if item["used"] else Tensor("", shape, plain_order(len(shape)), w.dtype)
+        by_name[str(item["name"])] = name, found
+        given.append((name, found, list(shape)))
+    xs = []
+    for item in used:
+        name, found = by_name[str(item["name"])]
+        xs.append(found._replace(name=w.call("Unsqueeze", name, w.integers(0))))
+    made = [w.plain(y) for y in w.write(model.body, xs, "")] if model.body is not None else []
+    outputs = []
+    for at, item in enumerate(model.named_outputs):
+        called = w.unique(str(item["name"]))
+        if "from" in item:
+            y = made[item["from"]]
+            w.nodes.append(
+                w.onnx.helper.make_node("Squeeze", [y.name, w.integers(0)], [called], name=w.unique("output"))
+            )
+            outputs.append((called, y.dtype, list(y.shape)))
+        else:
+            array = model.own("buffers")[f"output_{at}"]
+            held = w.constant(array, "constant", array.dtype)
+            w.nodes.append(w.onnx.helper.make_node("Identity", [held], [called], name=w.unique("output")))
+            outputs.append((called, array.dtype, list(array.shape)))
+    return given, outputs

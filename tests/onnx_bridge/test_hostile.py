@@ -1,0 +1,149 @@
+"""Files that are broken or hostile are refused with one kind of error, without much time or memory."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
+
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from onnx_bridge.mutations import mutated, seeds  # noqa: E402
+
+from fastconv.model import Model  # noqa: E402
+from fastconv.onnx import OnnxImportError, load  # noqa: E402
+
+MOST = 2**24
+
+
+def survives(content: bytes) -> bool:
+    """Return whether a file loads; anything but a model or an `OnnxImportError` is an error of the test."""
+    try:
+        assert isinstance(load(content, max_bytes=MOST), Model)
+    except OnnxImportError:
+        return False
+    return True
+
+
+def fuzz(first: int, count: int) -> int:
+    """Load so many mutated files, and return how many were whole enough; ``fuzz(0, 20_000)`` takes minutes."""
+    whole, loaded = seeds(), 0
+    for number in range(first, first + count):
+        content = mutated(np.random.default_rng(number), whole[number % len(whole)])
+        try:
+            loaded += survives(content)
+        except BaseException:
+            print(f"file {number}")
+            raise
+    return loaded
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_the_files_are_whole_before(which: int) -> None:
+    assert survives(seeds()[which])
+
+
+def test_mutated_files() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert fuzz(0, 300) > 10
+
+
+def graph_of(nodes, shape=("N", 4), tensors=(), outputs="y", opset=17):
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape)) for name in ("x", outputs)]
+    graph = helper.make_graph(nodes, "graph", infos[:1], infos[1:], list(tensors))
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+
+
+RELU = helper.make_node("Relu", ["x"], ["y"], name="bend")
+
+
+@pytest.mark.parametrize(
+    ("model", "match"),
+    [
+        (b"", "no ONNX model"),
+        (b"\x00\x01\x02", "no ONNX"),
+        (seeds()[0][:200], "no ONNX|no graph"),
+        (graph_of([RELU], opset=999), "version 999 of the operators; known are 1 to"),
+        (graph_of([RELU], opset=0), "version 0"),
+        (graph_of([helper.make_node("Relu", ["z"], ["y"], name="bend")]), "'z', which node 'bend' .* is made by nothing"),
+        (
+            graph_of([helper.make_node("Add", ["x", "b"], ["a"]), helper.make_node("Relu", ["a"], ["b"]),
+                      helper.make_node("Relu", ["b"], ["y"])]),
+            "in a circle",
+        ),
+        (graph_of([RELU, RELU]), "'y' is made twice"),
+        (graph_of([helper.make_node("Abracadabra", ["x"], ["y"], name="spell")]), r"(?s)1 of 1 .*Abracadabra: node 'spell'"),
+        (graph_of([RELU], shape=("N", 2**40)), "cannot have the shape"),
+        (graph_of([RELU], shape=("N", -1)), "cannot have the shape"),
+    ],
+)  # fmt: skip
+def test_the_error_says_what_is_wrong(model, match) -> None:
+    with pytest.raises(OnnxImportError, match=match):
+        load(model)
+
+
+def test_all_missing_operators_are_listed_at_once() -> None:
+    nodes = [
+        helper.make_node("First", ["x"], ["a"], name="one", domain="acme"),
+        helper.make_node("Second", ["a"], ["y"], name="two"),
+    ]
+    with pytest.raises(OnnxImportError, match="2 of 2 nodes") as caught:
+        load(graph_of(nodes))
+    assert caught.value.unsupported == [("acme.First", "one"), ("Second", "two")]
+
+
+def test_a_tensor_that_is_shorter_than_it_says() -> None:
+    tensor = numpy_helper.from_array(np.zeros((4, 4), np.float32), "w")
+    tensor.dims[0] = 2**40
+    with pytest.raises(OnnxImportError, match="'w' says that its shape is"):
+        load(graph_of([helper.make_node("MatMul", ["x", "w"], ["y"])], tensors=[tensor]))
+
+
+def test_constants_that_are_too_large() -> None:
+    huge = numpy_helper.from_array(np.array([2**20, 2**20], np.int64), "huge")
+    nodes = [helper.make_node("ConstantOfShape", ["huge"], ["w"]), helper.make_node("Add", ["x", "w"], ["y"])]
+    with pytest.raises(OnnxImportError, match="makes a constant of 1099511627776 numbers"):
+        load(graph_of(nodes, tensors=[huge]))
+    large = numpy_helper.from_array(np.array([4, 2**20], np.int64), "huge")
+    nodes[1] = helper.make_node("MatMul", ["x", "w"], ["y"])
+    with pytest.raises(OnnxImportError, match="more memory than max_bytes"):
+        load(graph_of(nodes, tensors=[large]), max_bytes=2**20)
+
+
+@pytest.mark.parametrize("location", ["../secret.bin", "/etc/hostname", "", "missing.bin", "inside/../../secret.bin"])
+def test_tensors_outside_the_folder(location: str, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (tmp_path / "secret.bin").write_bytes(bytes(64))
+    model = graph_of([helper.make_node("MatMul", ["x", "w"], ["y"])], tensors=[external(location)])
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(OnnxImportError, match="no file in the folder of the model"):
+        load(folder / "model.onnx")
+    with pytest.raises(OnnxImportError, match="lies in another file"):
+        load(model.SerializeToString())
+
+
+def external(location: str, **entries: int) -> TensorProto:
+    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4, 4], data_location=TensorProto.EXTERNAL)
+    for key, value in {"location": location, **entries}.items():
+        tensor.external_data.add(key=key, value=str(value))
+    return tensor
+
+
+def test_tensors_in_a_file_beside_the_model(tmp_path: Path) -> None:
+    weight = np.arange(16, dtype=np.float32).reshape(4, 4)
+    (tmp_path / "weights.bin").write_bytes(bytes(8) + weight.tobytes())
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    path = tmp_path / "model.onnx"
+    path.write_bytes(graph_of(nodes, tensors=[external("weights.bin", offset=8)]).SerializeToString())
+    model = load(path)
+    np.testing.assert_array_equal(model(np.eye(4, dtype=np.float32)), weight)
+    model.params["y/weight"][...] = 0  # the file stays as it is
+    assert (tmp_path / "weights.bin").read_bytes() == bytes(8) + weight.tobytes()
+    path.write_bytes(graph_of(nodes, tensors=[external("weights.bin", offset=16)]).SerializeToString())
+    with pytest.raises(OnnxImportError, match="has 64 bytes, which are not in"):
+        load(path)

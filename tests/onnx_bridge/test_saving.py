@@ -1,0 +1,137 @@
+"""Models written as ONNX files pass the checker, and compute the same in another runtime and when they come back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from layers.cases import ALL, IDS, Case, as_tuple, built, inputs
+
+onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
+
+from fastconv import layers as L  # noqa: E402
+from fastconv import networks  # noqa: E402
+from fastconv.model import Input, Model  # noqa: E402
+from fastconv.onnx import OnnxExportError, load, save  # noqa: E402
+from fastconv.unbatched import Unbatched  # noqa: E402
+
+#: What ONNX has no counterpart for, and why.
+WITHOUT = {"NonMaxSuppression": "rows of -1", "GridSample-1": "images of two and three axes"}
+
+#: What is written with operators that are not read back.
+ONE_WAY = {"Gather", "MaxPoolPlaces", "MaxUnpool", "RoiAlign"}
+
+
+def runtime(path: Path, xs: list[np.ndarray]) -> list[np.ndarray]:
+    ort = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return session.run(None, {each.name: x for each, x in zip(session.get_inputs(), xs, strict=True)})
+
+
+def assert_close(got: Any, want: Any) -> None:
+    for y, z in zip(as_tuple(got), as_tuple(want), strict=True):
+        assert (y.shape, y.dtype) == (z.shape, z.dtype)
+        scale = max(1.0, float(np.abs(z, dtype=np.float64).max(initial=0)))
+        np.testing.assert_allclose(y, z, rtol=1e-5, atol=1e-5 * scale)
+
+
+def model_of(case: Case) -> Model:
+    layer = built(case, np.float32)
+    if isinstance(layer, Unbatched):
+        return layer
+    symbols = [Input(shape, name=f"x{at}") for at, shape in enumerate(case.shapes)]
+    made = layer(*symbols)
+    return Model(symbols, list(made) if isinstance(made, tuple) else made).build()
+
+
+@pytest.mark.parametrize(("name", "case"), ALL, ids=IDS)
+def test_every_layer(name: str, case: Case, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    model, path = model_of(case), tmp_path / "model.onnx"
+    label = request.node.callspec.id
+    if label in WITHOUT or name in WITHOUT:
+        with pytest.raises(OnnxExportError, match=WITHOUT.get(label) or WITHOUT[name]):
+            save(model, path)
+        return
+    save(model, path)
+    again = None if name in ONE_WAY else load(path)
+    for batch in (1, 3) if not isinstance(model, Unbatched) else (2,):
+        xs = inputs(case, batch, np.float32)
+        want = as_tuple(model(*xs))
+        if again is not None:
+            assert_close(again(*xs), want)
+        assert_close(tuple(runtime(path, xs)), want)
+
+
+@pytest.mark.parametrize("name", networks.names())
+def test_every_network(name: str, tmp_path: Path) -> None:
+    model = networks.create(name, (32, 32, 3), 10).build()
+    path = tmp_path / "model.onnx"
+    save(model, path)
+    again = load(path)
+    x = np.random.default_rng(0).standard_normal((3, 32, 32, 3)).astype(np.float32)
+    want = model(x)
+    assert_close(again(x), want)
+    assert_close(runtime(path, [x])[0], want)
+    assert {type(layer) for layer in again.layers} <= {type(layer) for layer in model.layers} | {L.Conv2d, L.Flatten}
+
+
+@pytest.mark.parametrize("opset", [13, 17, 22])
+@pytest.mark.parametrize("layer", [L.GELU(), L.GELU(approximate=True), L.LayerNorm(), L.GroupNorm(2), L.HardSwish()])
+def test_older_and_newer_operators(layer: Any, opset: int, tmp_path: Path) -> None:
+    x = Input((4, 5, 6))
+    model = Model(x, layer(x)).build()
+    save(model, tmp_path / "model.onnx", opset=opset)
+    assert onnx.load(tmp_path / "model.onnx").opset_import[0].version == opset
+    image = np.random.default_rng(0).standard_normal((2, 4, 5, 6)).astype(np.float32)
+    assert_close(runtime(tmp_path / "model.onnx", [image])[0], model(image))
+
+
+class Doubled(L.Layer):
+    """A layer of somebody else's."""
+
+    def output_shape(self, shape):
+        return shape
+
+    def forward(self, ctx, x):
+        return 2 * x, lambda dy: (2 * dy, {})
+
+
+class Writable(Doubled):
+    def to_onnx(self, w, x):
+        return w.like(x, w.call("Add", x.name, x.name))
+
+
+def test_a_layer_says_how_it_is_written_or_the_error_names_it(tmp_path: Path) -> None:
+    x = Input((3,))
+    with pytest.raises(OnnxExportError, match=r"layer 'twice' \(Doubled\) cannot be written.*to_onnx"):
+        save(Model(x, Doubled().named("twice")(x)), tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+    save(Model(x, Writable()(x)), tmp_path / "model.onnx")
+    np.testing.assert_array_equal(load(tmp_path / "model.onnx")(np.ones((1, 3), np.float32)), [[2, 2, 2]])
+
+
+def test_float64_and_names(tmp_path: Path) -> None:
+    x = Input((6, 5, 2), name="picture")
+    model = Model(x, L.Conv2d(3, 3)(x), output_names=["features"]).astype(np.float64).build()
+    save(model, tmp_path / "model.onnx")
+    again = load(tmp_path / "model.onnx")
+    assert (again.input_names, again.output_names, again.dtype) == (["picture"], ["features"], np.float64)
+    image = np.random.default_rng(0).standard_normal((2, 6, 5, 2))
+    np.testing.assert_allclose(again(image), model(image), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("model", "opset", "error", "match"),
+    [
+        (L.ReLU(), 20, TypeError, "only a model can be saved"),
+        (networks.create("lenet", (28, 28, 1), 10), 5, ValueError, "opset must be from 13"),
+        (networks.create("lenet", (28, 28, 1), 10), "20", ValueError, "opset must be from 13"),
+    ],
+)
+def test_bad_arguments(model: Any, opset: Any, error: Any, match: str, tmp_path: Path) -> None:
+    with pytest.raises(error, match=match):
+        save(model, tmp_path / "model.onnx", opset=opset)
