@@ -13,7 +13,7 @@ CHANNELS = st.sampled_from([*EDGES, 63, 64, 65, 129])
 
 
 class Pool(NamedTuple):
-    """The shape of x, and how it is pooled; `dilation` is for maxima only, `count_include_pad` for means only."""
+    """The shape of x, and how it is pooled; `count_include_pad` is for means only."""
 
     shape: tuple[int, ...]
     kernel: tuple[int, ...]
@@ -29,7 +29,7 @@ class Pool(NamedTuple):
     @property
     def mean(self) -> dict[str, Any]:
         """The keywords of `avg_pool`."""
-        return {**self.keywords, "count_include_pad": self.count_include_pad}
+        return {**self.keywords, "dilation": self.dilation, "count_include_pad": self.count_include_pad}
 
 
 @st.composite

@@ -154,9 +154,10 @@ def taps(size: int, line: Line, rule: Rule) -> Taps:
     else:
         places, weights = _curve(x, min(scale, 1.0) if rule.antialias else 1.0, rule)
     inside = (places >= 0) & (places < size)
-    if rule.exclude_outside:
+    if rule.exclude_outside and rule.mode != "nearest":
         weights = np.where(inside, weights, 0)
-        weights = weights / weights.sum(axis=1, keepdims=True)
+        total = weights.sum(axis=1, keepdims=True)
+        weights = weights / np.where(total == 0, 1, total)  # an output that sees nothing is 0
     return Taps(np.clip(places, 0, size - 1), weights, outside)
 
 

@@ -86,8 +86,8 @@ from fastconv.layers.pool import (
 from fastconv.layers.reduce import ArgMax, ReduceL2, ReduceMax, ReduceMean, ReduceSum, TopK
 from fastconv.layers.sampling import GridSample
 from fastconv.layers.separable import DepthwiseConv2d, SeparableConv2d
-from fastconv.layers.shape import AddCoords, Flatten, Reshape, Upsample, ZeroPad
-from fastconv.layers.space import LocalResponseNorm, LpPool1d, LpPool2d, LpPool3d, Pad, Resize
+from fastconv.layers.shape import AddCoords, Flatten, Reshape, ReshapeLike, Upsample, ZeroPad
+from fastconv.layers.space import LocalResponseNorm, LpPool1d, LpPool2d, LpPool3d, Pad, Resize, ResizeLike
 from fastconv.layers.traits import Traits
 from fastconv.layers.wrap import Cast, Discrete, Each, Given, Not
 from fastconv.registry import Entry, PluginLoadError
@@ -186,7 +186,9 @@ __all__ = [
     "ReduceMean",
     "ReduceSum",
     "Reshape",
+    "ReshapeLike",
     "Resize",
+    "ResizeLike",
     "RoiAlign",
     "ScaleShift",
     "SeparableConv2d",

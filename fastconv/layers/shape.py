@@ -11,7 +11,7 @@ import numpy as np
 from fastconv import functional as F
 from fastconv.geometry import boolean, ntuple, padding_pairs
 from fastconv.layers.base import Backward, Layer
-from fastconv.layers.checks import require_floats, spatial_shape
+from fastconv.layers.checks import axes_of, inner_axis, require_floats, spatial_shape
 from fastconv.layers.context import Context
 from fastconv.layers.symbol import Shape
 from fastconv.layers.traits import Traits
@@ -43,30 +43,71 @@ class Flatten(Layer):
 class Reshape(Layer):
     """The same numbers in another shape, row-major: ``(N, ...)`` to ``(N, *shape)``. The output may share the input's memory.
 
-    One entry of `shape` may be -1: what remains.
+    One entry of `shape` may be -1: what remains. Those that are None are as long as the axes of the input that `copy` names,
+    one for each, where 0 is the batch.
 
     >>> import numpy as np
     >>> Reshape((7, 7, -1))(np.zeros((2, 490))).shape
     (2, 7, 7, 10)
+    >>> Reshape((None, None, 2, -1), copy=(1, 2))(np.zeros((1, 5, 6, 8))).shape
+    (1, 5, 6, 2, 4)
     """
 
     traits = Traits(linear=True, shares_input=True)
 
-    def __init__(self, shape: Sequence[int]) -> None:
+    def __init__(self, shape: Sequence[int | None], *, copy: Sequence[int] | None = None) -> None:
         if not isinstance(shape, (tuple, list)):
             raise TypeError(f"shape must be a tuple of integers, without the batch, got {shape!r}")
-        self.shape = ntuple(tuple(shape), len(shape), "shape", minimum=-1)
+        self.copy = axes_of(list(copy or ()), "copy")
+        self.open = tuple(at for at, n in enumerate(shape) if n is None)
+        if len(self.open) != len(self.copy):
+            raise ValueError(f"copy must name one axis for each None in shape, got {copy!r} for {shape!r}")
+        self.shape = ntuple(tuple(1 if n is None else n for n in shape), len(shape), "shape", minimum=-1)
         if 0 in self.shape or self.shape.count(-1) > 1:
             raise ValueError(f"shape must have entries of at least 1, and at most one -1, got {shape!r}")
 
     def output_shape(self, shape: Shape) -> Shape:
-        total, known = math.prod(shape), math.prod(n for n in self.shape if n != -1)
-        if total % known or (-1 not in self.shape and total != known):
-            raise ValueError(f"an input of shape (N, {', '.join(map(str, shape))}) cannot be reshaped to {self.shape}")
-        return tuple(total // known if n == -1 else n for n in self.shape)
+        wanted = list(self.shape)
+        for at, axis in zip(self.open, self.copy, strict=True):
+            wanted[at] = shape[inner_axis(axis, 1 + len(shape), "copy") - 1]
+        total, known = math.prod(shape), math.prod(n for n in wanted if n != -1)
+        if (total % known if known else total) or (-1 not in wanted and total != known):
+            raise ValueError(
+                f"an input of shape (N, {', '.join(map(str, shape))}) cannot be reshaped to {tuple(wanted)}"
+            )
+        return tuple(total // max(known, 1) if n == -1 else n for n in wanted)
 
     def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
         return _reshaped(x, self.output_shape(x.shape[1:]))
+
+    def window(self, *shapes: Shape) -> None:
+        return None
+
+
+@layers.register("ReshapeLike")
+class ReshapeLike(Layer):
+    """The same numbers in the shape of another array, the second input. The output may share the first input's memory.
+
+    >>> import numpy as np
+    >>> ReshapeLike()(np.zeros((2, 12)), np.zeros((2, 3, 4))).shape
+    (2, 3, 4)
+    """
+
+    traits = Traits(linear=True, shares_input=True)
+
+    @classmethod
+    def examples(cls) -> Sequence[Any]:
+        return [(cls(), [(12,), (3, 4)])]
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        if len(shapes) != 2 or math.prod(shapes[0]) != math.prod(shapes[1]):
+            raise ValueError(f"ReshapeLike takes two inputs with as many numbers, got shapes {shapes}")
+        return shapes[1]
+
+    def forward(self, ctx: Context, x: np.ndarray, like: np.ndarray) -> tuple[np.ndarray, Backward]:
+        shape, dtype = like.shape, like.dtype
+        y, way_back = _reshaped(x, self.output_shape(x.shape[1:], shape[1:]))
+        return y, lambda dy: ((way_back(dy)[0], np.zeros(shape, dtype)), {})
 
     def window(self, *shapes: Shape) -> None:
         return None

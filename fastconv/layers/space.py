@@ -160,6 +160,51 @@ class Resize(Layer):
         return y, lambda dy: (F.interpolate_backward(dy, shape, lines, self.rule), {})
 
 
+@layers.register("ResizeLike")
+class ResizeLike(Layer):
+    """The image ``(N, *spatial, C)`` in the size of another one, the second input, whose numbers do not matter.
+
+    The other arguments are those of `Resize`.
+
+    >>> import numpy as np
+    >>> ResizeLike(mode="linear")(np.zeros((1, 4, 3, 2)), np.zeros((1, 9, 7, 5))).shape
+    (1, 9, 7, 2)
+    """
+
+    traits = Traits(linear=True)
+
+    def __init__(
+        self,
+        *,
+        mode: str = "nearest",
+        coordinates: str = "half_pixel",
+        rounding: str = "round_prefer_floor",
+        cubic: float = -0.75,
+        exclude_outside: bool = False,
+        antialias: bool = False,
+    ) -> None:
+        self.arguments: dict[str, Any] = {
+            "mode": mode, "coordinates": coordinates, "rounding": rounding, "cubic": cubic,
+            "exclude_outside": exclude_outside, "antialias": antialias,
+        }  # fmt: skip
+        Resize(size=[1], **self.arguments)
+
+    @classmethod
+    def examples(cls) -> Sequence[Any]:
+        return [(cls(mode="linear"), [(4, 3), (7, 2)])]
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        if len(shapes) != 2 or len(shapes[0]) != len(shapes[1]):
+            raise ValueError(f"ResizeLike takes two images of one rank, got shapes {shapes}")
+        return Resize(size=spatial_shape(shapes[1]), **self.arguments).output_shape(shapes[0])
+
+    def forward(self, ctx: Context, x: np.ndarray, like: np.ndarray) -> tuple[np.ndarray, Backward]:
+        self.output_shape(x.shape[1:], like.shape[1:])
+        y, way_back = Resize(size=spatial_shape(like.shape[1:]), **self.arguments).forward(ctx, x)
+        shape, dtype = like.shape, like.dtype
+        return y, lambda dy: ((way_back(dy)[0], np.zeros(shape, dtype)), {})
+
+
 @layers.register("LocalResponseNorm")
 class LocalResponseNorm(Layer):
     """Each number of ``(N, ..., C)`` divided by those of the `size` channels around it.

@@ -6,7 +6,6 @@ in the file's numbering; the builder knows where they lie.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -39,6 +38,7 @@ class Builder:
         self.batch = batch
         self.free_batch = free_batch
         self.node = Node("", "", "", (), (), {}, 1)
+        self.made: list[Value] = []
         self.readers: dict[str, set[str]] = {}
         self.operands: Sequence[Operand | None] = ()
         self._names: dict[str, int] = {}
@@ -153,10 +153,28 @@ class Builder:
         symbols = made if isinstance(made, tuple) else (made,)
         others = other if several(other) else (other,)
         origins = frozenset().union(*(value.origins for value in values))
-        return [
+        made_values = [
             Value(symbol, order, np.dtype(dtype), tuple(shape), origins)
             for symbol, order, dtype, shape in zip(symbols, orders, dtypes, others, strict=False)
         ]
+        self.made.extend(made_values)
+        return made_values
+
+    def of_shape(self, first: Shape, second: Shape, dtype: Any) -> Value | None:
+        """Return a value that was made before and has these inner axes, for two sizes of the inputs."""
+        for value in reversed(self.made):
+            if value.dtype == dtype and (value.shape, value.other_shape) == (first, second) and value.shuffle is None:
+                return value
+        return None
+
+    def of_size(self, sizes: Shape, others: Shape, dtype: Any) -> Value | None:
+        """Return an image that was made before and is as large as that, for two sizes of the inputs, channels last."""
+        for value in reversed(self.made):
+            if value.dtype == dtype and len(value.order) == len(sizes) + 2 - self.offset and value.shuffle is None:
+                spatial = self.spatial(value), self.spatial(value, other=True)
+                if spatial == (sizes, others) and value.order == last_first(len(value.order), 1 - self.offset):
+                    return value
+        return None
 
     def _name(self) -> str:
         name = re.sub(r"[^A-Za-z0-9_.-]+", ".", self.node.name).strip(".-") or self.node.op.lower()
@@ -240,17 +258,33 @@ class Builder:
     def reshaped(self, x: Value, first: Shape, second: Shape | None) -> Value:
         """Return a plain value with other inner axes, given for two sizes of the inputs (None: they are the same)."""
         second = first if second is None else second
-        open_axes = [axis for axis, (n, m) in enumerate(zip(first, second, strict=True)) if n != m]
-        if len(open_axes) > 1:
-            raise NeedsValueError(
-                f"{self.node.label}: its shape depends on more than one of the sizes of the inputs", ()
-            )
-        target = [-1 if axis in open_axes else n for axis, n in enumerate(first)]
-        if target == [math.prod(x.symbol.shape)] or (open_axes and len(target) == 1):
-            layer: L.Layer = L.Flatten()
-        else:
-            layer = L.Reshape([max(n, 1) if n != -1 else n for n in target])
-        return self.one(layer, x, tuple(range(len(target))))
+        order = tuple(range(len(first)))
+        if len(first) == 1:
+            return self.one(L.Flatten(), x, order)
+        target: list[int | None] = [max(n, 1) for n in first]
+        vary = [axis for axis, (n, m) in enumerate(zip(first, second, strict=True)) if n != m]
+        if len(vary) == 1:
+            target[vary[0]] = -1
+            return self.one(L.Reshape(target), x, order)
+        # sizes that the input has too are taken from it, in their order, and one is what remains
+        copied, rest = list[int](), list[int]()
+        sizes = list(zip(x.symbol.shape, x.other, strict=True))
+        for axis in vary:
+            wanted = first[axis], second[axis]
+            start = copied[-1] if copied else 0
+            if wanted in sizes[start:]:
+                copied.append(sizes.index(wanted, start) + 1)
+                target[axis] = None
+            else:
+                rest.append(axis)
+        like = self.of_shape(first, second, x.dtype) if len(rest) > 1 else None
+        if like is not None:
+            return self.emit(L.ReshapeLike(), [x, self.plain(like)], [order], [x.dtype])[0]
+        if len(rest) > 1:
+            raise NeedsValueError(f"{self.node.label}: its shape depends on several of the sizes of the inputs", ())
+        for axis in rest:
+            target[axis] = -1
+        return self.one(L.Reshape(target, copy=copied) if copied else L.Reshape(target), x, order)
 
     def empty(self, x: Value, axis: int) -> Constant:
         """Return what is left of a value where nothing is left along an axis: a constant without numbers."""
@@ -327,13 +361,20 @@ class Builder:
                 return x
             x = self.plain(x)
             return self.one(L.Unsqueeze(list(range(1, missing + 1))), x, tuple(range(len(x.order) + missing)))
-        self.array(x, "operand")
-        array = with_rank(x.array, rank)
-        if self.batched:
-            if array.shape[0] != 1:
+        return x._replace(array=self.per_sample(x, rank), other=None)
+
+    def per_sample(self, x: Constant, rank: int) -> np.ndarray:
+        """Return a constant of `rank` axes without its batch, where there is one: it must be the same for every sample."""
+        array, other = (with_rank(each, rank) for each in x.both)
+        if self.batched and rank:
+            lengths = len(array), len(other)
+            if lengths == self.batch and (array == array[:1]).all() and (other == array[:1]).all():
+                return np.asarray(array[0])  # repeated for each sample of the batch
+            self.array(x, "operand")
+            if len(array) != 1:
                 raise NotBatchedError
-            array = array[0]
-        return x._replace(array=array)
+            return np.asarray(array[0])
+        return with_rank(self.array(x, "operand"), rank)
 
     def combine(self, layer: L.Layer, *operands: Operand, dtype: Any = None) -> Value:
         """Call a layer that combines numbers at the same places, axes of size 1 stretched."""

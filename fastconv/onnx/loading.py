@@ -76,6 +76,13 @@ def load(
             else ": give all of them with load(..., input_shapes={name: shape})"
         )
         raise OnnxImportError(f"{error}{hint}") from None
+    except OnnxImportError as error:
+        guessed = {each.name: _sizes(each, None)[0] for each in file.inputs if each.shape and None in each.shape[1:]}
+        if not guessed or input_shapes or error.unsupported:
+            raise
+        raise OnnxImportError(
+            f"{error} (sizes that the file leaves open were taken to be {guessed}: give others with load(..., input_shapes=))"
+        ) from error
 
 
 def convert(

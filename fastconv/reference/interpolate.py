@@ -87,7 +87,7 @@ def _neighbours(x: float, size: int, shrink: float, rule: Any) -> list[tuple[int
     found = [(j, _curve(abs(j - x) * shrink, rule)) for j in range(first, first + 2 * reach)]
     if rule.exclude_outside:
         found = [(j, share) for j, share in found if 0 <= j < size]
-    total = sum(share for _, share in found)
+    total = sum(share for _, share in found) or 1.0  # an output that sees nothing is 0
     return [(min(max(j, 0), size - 1), share / total) for j, share in found]
 
 

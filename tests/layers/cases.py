@@ -106,6 +106,7 @@ CASES: dict[str, list[Case]] = {
     "Reshape": [
         case(lambda: L.Reshape((2, -1)), IMAGE, any_rank=True),
         case(lambda: L.Reshape([6]), (3, 2), any_rank=True),
+        case(lambda: L.Reshape([2, None, -1], copy=[2]), (2, 3, 4), any_rank=True),
     ],
     "Dropout": [case(lambda: L.Dropout(0.3), IMAGE, any_rank=True)],
     "StochasticDepth": [case(lambda: L.StochasticDepth(0.3), IMAGE, any_rank=True)],
@@ -231,6 +232,8 @@ CASES: dict[str, list[Case]] = {
         case(lambda: L.MaxPoolPlaces([2, 3], 1, padding=1, column_major=True), IMAGE),
     ],
     "MaxUnpool": [case(lambda: L.MaxUnpool([4]), (2, 3), (2, 3), integers=(1,), any_rank=True)],
+    "ResizeLike": [case(lambda: L.ResizeLike(mode="linear"), (3, 2), (5, 1))],
+    "ReshapeLike": [case(lambda: L.ReshapeLike(), (6, 2), (3, 4), any_rank=True)],
     "FixedDropout": [case(lambda: L.FixedDropout(0.4, 3), IMAGE, any_rank=True)],
     "GridSample": [
         case(lambda: L.GridSample(), (4, 3, 2), (2, 3, 2)),

@@ -397,6 +397,13 @@ class DifferentiatesInFloat32(Plain):
 
     def forward(self, ctx, x):
         return 3 * x, lambda dy: (3 * dy.astype(np.float32).astype(dy.dtype), {})
+class CountsWithoutSayingSo(Plain):
+    """Integers come out, and `discrete` is not declared."""
+
+    traits = Traits(kinks=(0.0,))
+
+    def forward(self, ctx, x):
+        return (x > 0).astype(np.int64), lambda dy: (np.zeros_like(x), {})
 
 
 @caught_by("float32_is_accurate")

@@ -33,7 +33,24 @@ def flatten(w: Writer, layer: Any, x: Tensor) -> Tensor:
 
 @exports(L.Reshape)
 def reshape(w: Writer, layer: Any, x: Tensor) -> Tensor:
-    return w.reshaped(x, w.output_shape(layer, x))
+    if not layer.copy:
+        return w.reshaped(x, w.output_shape(layer, x))
+    x = w.plain(x)
+    sizes, parts = w.call("Shape", x.name), [w.integers(0)]
+    for at, n in enumerate(layer.shape):
+        if at in layer.open:
+            axis = layer.copy[layer.open.index(at)]
+            parts.append(w.call("Slice", sizes, w.integers(axis), w.integers(axis + 1)))
+        else:
+            parts.append(w.integers(n))
+    target = w.call("Concat", *parts, axis=0)
+    return w.array(w.call("Reshape", x.name, target), w.output_shape(layer, x), x.dtype)
+
+
+@exports(L.ReshapeLike)
+def reshape_like(w: Writer, layer: Any, x: Tensor, like: Tensor) -> Tensor:
+    shape = w.call("Shape", w.plain(like).name)
+    return w.array(w.call("Reshape", w.plain(x).name, shape), w.output_shape(layer, x, like), x.dtype)
 
 
 @exports(L.Transpose)

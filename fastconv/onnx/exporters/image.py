@@ -214,6 +214,27 @@ def resize(w: Writer, layer: Any, x: Tensor) -> Tensor:
     return w.like(x, w.call("Resize", x.name, region, "", sizes, **attributes), shape)
 
 
+@exports(L.ResizeLike)
+def resize_like(w: Writer, layer: Any, x: Tensor, like: Tensor) -> Tensor:
+    arguments = layer.arguments
+    if arguments["mode"] == "cubic" and len(x.shape) != 3:
+        raise w.error("ONNX Runtime draws cubic curves in images of two axes only")
+    shape = w.output_shape(layer, x, like)
+    x, like = w.channels_first(x), w.channels_first(like)
+    ends = w.call("Slice", w.call("Shape", x.name), w.integers(0), w.integers(2))
+    size = w.call("Slice", w.call("Shape", like.name), w.integers(2), w.integers(len(shape) + 1))
+    attributes = {
+        "mode": arguments["mode"],
+        "coordinate_transformation_mode": arguments["coordinates"],
+        "nearest_mode": arguments["rounding"],
+        "cubic_coeff_a": arguments["cubic"],
+        "exclude_outside": int(arguments["exclude_outside"]),
+        "antialias": 1 if arguments["antialias"] else None,
+    }
+    sizes = w.call("Concat", ends, size, axis=0)
+    return w.like(x, w.call("Resize", x.name, "", "", sizes, **attributes), shape)
+
+
 def _interpolated(w: Writer, layer: Any, x: Tensor) -> Tensor:
     """Multiply by a matrix along each axis whose columns are the taps of an output."""
     for axis, line in enumerate(layer._lines(x.shape)[1:]):

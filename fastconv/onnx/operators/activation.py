@@ -140,11 +140,7 @@ def dropout(
     x = b.value(x)
     if b.number(training_mode, "training_mode", False) and rate > 0:
         return _always_dropped(b, node, x, rate)
-    y = (
-        b.elementwise(L.Dropout(min(rate, 0.99)), x)
-        if rate > 0 and node.opset >= 1
-        else b.elementwise(L.Dropout(0.0), x)
-    )
+    y = b.elementwise(L.Dropout(min(max(rate, 0.0), 0.99)), x)
     if len(node.outputs) < 2:
         return y
     mask = b.combine(L.Compare("equal"), x, x, dtype=np.bool_)

@@ -28,6 +28,10 @@ def resize(
     factors = _floats(b, scales, "scales") if scales is not None and not _empty(scales) else None
     wanted = _wanted(b, x, axes, sizes) if sizes is not None and not _empty(sizes) else None
     b.require((factors is None) != (wanted is None), "either scales or sizes must be given")
+    if isinstance(wanted, Value):
+        layer: L.Layer = L.ResizeLike(**_arguments(node, b))
+        pair = [b.channels_last(x), wanted]
+        return b.emit(layer if b.batched else L.Each(layer), pair, [pair[0].order], [x.dtype])
     region = _floats(b, roi, "roi") if roi is not None and not _empty(roi) else None
     coordinates = node.get("coordinate_transformation_mode", "half_pixel")
     return _resized(
@@ -43,19 +47,42 @@ def upsample(b: Builder, node: Node, x: Operand, scales: Operand | None = None) 
     return _resized(b, node, x, list(range(b.rank(x))), factors, None, "asymmetric", "floor")
 
 
+def _arguments(node: Node, b: Builder) -> dict[str, Any]:
+    """Return how another image gives the size: everything but the sizes."""
+    coordinates = node.get("coordinate_transformation_mode", "half_pixel")
+    stretch = node.get("keep_aspect_ratio_policy", "stretch") == "stretch"
+    b.require(coordinates != "tf_crop_and_resize" and stretch, "its sizes depend on those of the inputs")
+    return {
+        "mode": node.get("mode", "nearest"),
+        "coordinates": coordinates,
+        "rounding": node.get("nearest_mode", "round_prefer_floor"),
+        "cubic": node.get("cubic_coeff_a", -0.75),
+        "exclude_outside": bool(node.get("exclude_outside", 0)),
+        "antialias": bool(node.get("antialias", 0)),
+    }
+
+
 def _empty(x: Operand) -> bool:
     return not isinstance(x, Value) and x.array.size == 0
 
 
-def _wanted(b: Builder, x: Value, axes: list[int], sizes: Operand) -> list[int]:
-    """Return the sizes that are asked for; where one is that of the input, whatever that is, the axis stays."""
+def _wanted(b: Builder, x: Value, axes: list[int], sizes: Operand) -> list[int] | Value:
+    """Return the sizes that are asked for, or another image that has them where they are open.
+
+    Where a size is that of the input, whatever that is, the axis stays.
+    """
     first, second = b.both(sizes, "sizes")
-    whole, again = b.shapes(x)
+    whole, again = (list(each) for each in b.shapes(x))
     b.require(len(first) == len(axes), f"one size for each of {len(axes)} axes, got {first}")
+    moves = False
     for axis, n, m in zip(axes, first, second, strict=True):
-        if n != m and (n, m) != (whole[axis], again[axis]):
-            b.integers(sizes, "sizes")
-    return list(first)
+        moves = moves or (n != m and (n, m) != (whole[axis], again[axis]))
+        whole[axis], again[axis] = n, m
+    if not moves:
+        return list(first)
+    stays = [whole[:2], again[:2]] == [list(each[:2]) for each in b.shapes(x)]
+    like = b.of_size(tuple(whole[2:]), tuple(again[2:]), x.dtype) if stays else None
+    return list(b.integers(sizes, "sizes")) if like is None else like
 
 
 def _floats(b: Builder, x: Operand | None, what: str) -> list[float]:

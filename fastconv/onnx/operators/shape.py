@@ -149,12 +149,7 @@ def concat(b: Builder, node: Node, *xs: Operand) -> Any:
         if isinstance(x, Value):
             operands.append(b.arranged(x, lead.order))
             continue
-        array = b.array(x, "operand")
-        if b.batched:
-            if array.shape[0] != 1:
-                raise NotBatchedError
-            array = array[0]
-        operands.append(x._replace(array=array.transpose(lead.order)))
+        operands.append(Constant(b.per_sample(x, x.rank).transpose(lead.order), None, x.learned))
     return b.call(L.Concat(1 + lead.order.index(inner)), operands, lead.order, [lead.dtype])
 
 
