@@ -10,6 +10,7 @@ from typing import Any
 
 from fastconv.geometry import positive
 from fastconv.layers import Layer
+from fastconv.loading import describe
 from fastconv.testing.cases import Case, Entry
 from fastconv.testing.checks import CHECKS, Check
 from fastconv.testing.inference import by_size, entries_of
@@ -200,8 +201,8 @@ def _apply(check: Check, case: Case, failures: list[CheckFailed] | None = None) 
         check.function(case)
     except (CheckSkipped, HypothesisException):
         raise
-    except Exception as error:
-        what = str(error) if isinstance(error, CheckFailed) else f"{type(error).__name__}: {error}"
+    except (Exception, SystemExit) as error:
+        what = str(error) if isinstance(error, CheckFailed) else describe(error)
         failure = CheckFailed(
             f"{what}\n  smallest failing example: {case.describe()}\n  {check.about}\n  Read on: {DOCS}#{check.name}"
         )

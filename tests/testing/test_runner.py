@@ -313,3 +313,19 @@ def test_results_print_as_a_line():
     assert str(CheckResult("fork", "Concurrency", "passed")) == "passed   fork"
     assert not CheckResult("fork", "Concurrency", "unexpected pass").ok
     assert CheckResult("fork", "Concurrency", "expected failure").ok
+
+
+@pytest.mark.parametrize("error", [KeyError("boo"), SystemExit(3)])
+def test_a_layer_that_ends_the_program_is_a_failure(error):
+    class Ends(Plain):
+        @classmethod
+        def examples(cls):
+            raise error
+
+        def forward(self, ctx, x):
+            raise error
+
+    with pytest.raises(ValueError, match=rf"examples of Ends cannot be had: {type(error).__name__}: "):
+        check_layer(Ends)
+    results = check_layer(Ends(), input_shapes=[(2,)], max_examples=2, on_fail="return")
+    assert type(error).__name__ in {result.name: result.message for result in results}["output_shape"]
