@@ -35,7 +35,7 @@ _LARGEST = 1 << 18
 _MOST = 80
 
 #: Nor do more layers of a class that were thought up.
-_MOST_LAYERS = 6
+_MOST_LAYERS = 4
 
 
 def entries_of(layer: Any, input_shapes: Any = None, reference: Any = None) -> list[Entry]:
@@ -68,8 +68,8 @@ def examples_of(cls: type[Layer]) -> list[Any]:
     """
     try:
         given = list(cls.examples())
-    except (Exception, SystemExit) as error:  # a stranger's, for which nobody else shall suffer
-        raise ValueError(f"examples of {cls.__name__} cannot be had: {describe(error)}") from error
+    except (Exception, SystemExit) as failure:  # a stranger's, for which nobody else shall suffer
+        raise ValueError(f"examples of {cls.__name__} cannot be had: {describe(failure)}") from failure
     if given:
         return given
     init: Any = cls.__init__
@@ -161,7 +161,7 @@ def by_size(variants: Iterable[Shapes]) -> list[Shapes]:
 
 def _found(layer: Layer) -> tuple[Shapes, list[int], int]:
     """Return shapes that a layer computes, all ranks that its `output_shape` takes, and the number of its inputs."""
-    refusal: Exception | None = None
+    refusal: BaseException | None = None
     wrong: tuple[Shapes, list[int], int] | None = None
     for arity in _arities(layer):
         for guesses in _guesses(arity):
@@ -216,11 +216,11 @@ def _relations(arity: int) -> list[Callable[[Shape], Shapes]]:
     return [same, *(lambda shape, last=last: (*(shape,) * (arity - 1), last(shape)) for last in lasts)]
 
 
-def _refusal(layer: Layer, shapes: Shapes) -> Exception | None:
+def _refusal(layer: Layer, shapes: Shapes) -> BaseException | None:
     """Return what `output_shape` raises, or copying the layer; None where it takes the shapes."""
     try:
         shape_of(copy.deepcopy(layer), shapes)
-    except Exception as error:  # what it raises is the business of the checks
+    except (Exception, SystemExit) as error:  # what it raises is the business of the checks
         return error
     return None
 
@@ -230,7 +230,7 @@ def _works(layer: Layer, typical: Shapes, shapes: Shapes) -> bool:
     try:
         want = shape_of(copy.deepcopy(layer), shapes)
         result = case.passed(case.layer(), case.inputs())
-    except Exception:
+    except (Exception, SystemExit):
         return False
     wanted = want if several(want) else (want,)
     made = tuple(y.shape[1:] for y in result.ys) == tuple(wanted)
@@ -246,7 +246,7 @@ def _runs(layer: Layer, shapes: Shapes) -> bool:
             for at, shape in enumerate(shapes)
         ]
         run(layer, Context(True, np.random.default_rng(0)), xs)
-    except Exception:  # the same
+    except (Exception, SystemExit):  # the same
         return False
     return True
 
