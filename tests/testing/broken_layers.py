@@ -397,6 +397,8 @@ class DifferentiatesInFloat32(Plain):
 
     def forward(self, ctx, x):
         return 3 * x, lambda dy: (3 * dy.astype(np.float32).astype(dy.dtype), {})
+
+
 class CountsWithoutSayingSo(Plain):
     """Integers come out, and `discrete` is not declared."""
 
