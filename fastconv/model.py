@@ -67,6 +67,8 @@ class Model(Layer):
     ['conv2d_1/weight', 'conv2d_1/bias']
     """
 
+    takes_numbers = True
+
     #: A subclass with a constructor of its own has that one's arguments as its config, any other model its graph
     _own_constructor: ClassVar[bool] = False
     _graph: Graph | None = None

@@ -20,6 +20,8 @@ from fastconv.registry import layers
 class _Elementwise(Layer):
     """A function of `fastconv.functional` by its name; the arguments of the layer are its keywords."""
 
+    takes_numbers = True
+
     function: ClassVar[str]
 
     #: What the gradient takes besides dy: the input x, or the output y. The next layer keeps y anyway, and x is free then.

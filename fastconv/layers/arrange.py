@@ -65,6 +65,8 @@ class Unsqueeze(Layer):
     (2, 1, 5, 1)
     """
 
+    takes_numbers = True
+
     traits = _VIEW
 
     def __init__(self, axes: Any) -> None:

@@ -85,6 +85,8 @@ class Layer:
     """
 
     api_version: ClassVar[int] = 1
+    #: Whether a sample may be a single number, so that an input may be (N,)
+    takes_numbers: bool = False
     traits: Any = Traits()  # or a property, where it depends on the arguments
 
     params: dict[str, np.ndarray]
@@ -347,11 +349,10 @@ def _require_inputs(layer: Layer, xs: Sequence[np.ndarray]) -> None:
     """Raise for what no layer takes: other dtypes than declared, floats of two widths, no axis of channels."""
     params = layer.own("params")
     dtype = next(iter(params.values())).dtype if params else None
-    for x in xs:
-        kind = x.dtype.kind
+    for at, x in enumerate(xs):
         if x.dtype not in FLOATS and x.dtype.newbyteorder("=") not in FLOATS:
-            integers = layer.traits.integers
-            if not (integers and kind in "iu"):
+            integers = layer.traits.takes_integers(at)
+            if not (integers and x.dtype.kind in "iub"):
                 raise TypeError(
                     f"in {layer.label}: x must be a float32 or float64 array{' or one of integers' if integers else ''}, "
                     f"got {x.dtype} of shape {x.shape}: cast it, with x.astype(numpy.{layer.dtype})"
@@ -361,7 +362,7 @@ def _require_inputs(layer: Layer, xs: Sequence[np.ndarray]) -> None:
                 f"{layer.label} is {dtype} and got an input of {x.dtype}: "
                 f"cast one of them, with x.astype(numpy.{dtype}) or model.astype(numpy.{x.dtype})"
             )
-        elif x.ndim < 2:
+        elif x.ndim < 2 and not layer.takes_numbers:
             raise ValueError(f"in {layer.label}: x must have shape (N, ..., C), got (N,)")
     if len(xs) > 1 and len({x.dtype for x in xs if x.dtype.kind == "f"}) > 1:
         raise TypeError(

@@ -45,6 +45,8 @@ class Dropout(_Dropping):
     array([[1., 1., 1., 1., 1., 1.]], dtype=float32)
     """
 
+    takes_numbers = True
+
     def __init__(self, rate: float = 0.5) -> None:
         self._drops(rate)
 

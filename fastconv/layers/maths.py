@@ -19,6 +19,8 @@ from fastconv.registry import layers
 class _Function(Layer):
     """y = value(x) for each number; `slope` is the derivative, from x and y."""
 
+    takes_numbers = True
+
     def output_shape(self, shape: Shape) -> Shape:
         return shape
 

@@ -68,6 +68,8 @@ class Einsum(Layer):
     (2, 3, 5)
     """
 
+    takes_numbers = True
+
     def __init__(self, equation: str) -> None:
         if not isinstance(equation, str):
             raise TypeError(f"equation must be a string, got {equation!r}")

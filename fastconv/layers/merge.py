@@ -15,6 +15,8 @@ from fastconv.registry import layers
 class Broadcast(Layer):
     """Arrays of equal rank, combined number by number; an axis of size 1 stretches, except the batch."""
 
+    takes_numbers = True
+
     def output_shape(self, *shapes: Shape) -> Shape:
         _require_inputs(shapes)
         ranks = {len(shape) for shape in shapes}

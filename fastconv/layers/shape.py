@@ -27,6 +27,8 @@ class Flatten(Layer):
     (2, 48)
     """
 
+    takes_numbers = True
+
     traits = Traits(linear=True, shares_input=True)
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -52,6 +54,8 @@ class Reshape(Layer):
     >>> Reshape((None, None, 2, -1), copy=(1, 2))(np.zeros((1, 5, 6, 8))).shape
     (1, 5, 6, 2, 4)
     """
+
+    takes_numbers = True
 
     traits = Traits(linear=True, shares_input=True)
 
@@ -92,6 +96,8 @@ class ReshapeLike(Layer):
     >>> ReshapeLike()(np.zeros((2, 12)), np.zeros((2, 3, 4))).shape
     (2, 3, 4)
     """
+
+    takes_numbers = True
 
     traits = Traits(linear=True, shares_input=True)
 

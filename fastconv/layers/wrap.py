@@ -29,6 +29,10 @@ class _Around(Layer):
 
     inner: Layer
 
+    @property
+    def takes_numbers(self) -> bool:  # type: ignore[override]
+        return self.inner.takes_numbers
+
     def _take(self, inner: Any) -> None:
         if not is_layer(inner):
             raise TypeError(f"inner must be a layer, got {inner!r:.200}")
@@ -264,6 +268,8 @@ class Cast(Layer):
     array([[ 1, -1]])
     """
 
+    takes_numbers = True
+
     traits = Traits(integers=True, discrete=True)
 
     def __init__(self, dtype: str) -> None:
@@ -300,6 +306,8 @@ class Not(Layer):
     >>> Not()(np.array([[True, False]]))
     array([[False,  True]])
     """
+
+    takes_numbers = True
 
     traits = Traits(integers=True, discrete=True)
 

@@ -109,6 +109,16 @@ def dropout(w: Writer, layer: Any, x: Tensor) -> Tensor:
     return w.like(x, w.call("Dropout", x.name, w.constant(layer.rate, dtype=np.float32)))
 
 
+@exports(L.StochasticDepth)
+def stochastic_depth(w: Writer, layer: Any, x: Tensor) -> Tensor:
+    return w.like(x, w.call("Identity", x.name))
+
+
+@exports(L.ReLU6)
+def relu6(w: Writer, layer: Any, x: Tensor) -> Tensor:
+    return w.like(x, w.call("Clip", x.name, w.constant(0.0), w.constant(6.0)))
+
+
 @exports(L.FixedDropout)
 def fixed_dropout(w: Writer, layer: Any, x: Tensor) -> Tensor:
     ones = np.ones((1, *x.shape), w.dtype)

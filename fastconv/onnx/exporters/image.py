@@ -141,8 +141,12 @@ def global_pool(w: Writer, layer: Any, x: Tensor) -> Tensor:
 
 @exports(*_ADAPTIVE_MEAN)
 def adaptive_mean(w: Writer, layer: Any, x: Tensor) -> Tensor:
-    """Multiply by a matrix along each axis whose rows are the shares of a window."""
+    """Multiply by a matrix along each axis whose columns are the shares of a window, where windows are not all alike."""
     out = w.output_shape(layer, x)
+    if all(size % cells == 0 for size, cells in zip(x.shape, layer.output_size, strict=False)):
+        kernel = [size // cells for size, cells in zip(x.shape, layer.output_size, strict=False)]
+        x = w.channels_first(x)
+        return w.like(x, w.call("AveragePool", x.name, kernel_shape=kernel, strides=kernel), out)
     for axis, (size, cells) in enumerate(zip(x.shape, layer.output_size, strict=False)):
         windows = adaptive_axis(size, cells).windows()
         matrix = np.zeros((size, cells))
