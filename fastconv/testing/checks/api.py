@@ -274,6 +274,8 @@ def _require_any_integers(case: Case, layer: Layer) -> None:
             except Exception as error:
                 _require_typed(error, layer, f"an input of {np.dtype(dtype)}", TypeError)
             else:
+                if case.traits.discrete:  # whose integers may have the bits of those that came
+                    ys = tuple(y.astype(each.dtype) for y, each in zip(ys, want, strict=True))
                 require_all(numbered("the output", ys), numbered("the output", want), None, f" for {np.dtype(dtype)}")
 
 
