@@ -265,6 +265,8 @@ def _candidates(rank: int, arity: int) -> Iterator[Shapes]:
 
 def _relatives(typical: Shapes) -> Iterator[Shapes]:
     """Yield shapes like those that are known to suit: numbers that are equal stay so, and channels a multiple of others."""
+    if () in typical:  # a single number for each sample
+        return
     first, channels = typical[0], typical[0][-1]
     sizes = list(dict.fromkeys(n for shape in typical for n in shape[:-1]))
     longer: list[Callable[[int], int]] = [lambda n: n, lambda n: n + 1, lambda n: n + 3, lambda n: 2 * n]
