@@ -180,7 +180,7 @@ cdef Py_ssize_t gradient_parts(const Product *p, Py_ssize_t groups, Py_ssize_t e
     if grouped_pays(p, groups):
         of_groups = grouped(p, groups, 0, LANES)
         blocks = grouped_gradient_grid(&of_groups).col_blocks
-    return max(<Py_ssize_t> 1, min(ceil_div(enough, blocks), ceil_div(product_rows(p), ROWS)))
+    return max(<Py_ssize_t> 1, min(ceil_div(enough, blocks), ceil_div(product_rows(p), ROWS), most_partial(p, groups)))
 
 
 def conv_backward_weight(

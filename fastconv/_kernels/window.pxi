@@ -10,6 +10,7 @@ cdef enum:
     SHORT_RUN = 8       # runs of fewer elements are copied: an address each would cost more
     LINE_ITEMS = 64 // sizeof(real)  # of a cache line
     MANY_COLUMNS = 192  # a copy is used for so many columns that it costs less than addresses
+    PARTIAL_BYTES = 3 << 20  # of all the partial sums of a weight gradient; one alone is the gradient itself
 
 
 cdef struct Axis:          # fastconv.geometry.Axis
@@ -53,6 +54,13 @@ cdef inline bint is_plain(const Product *p) noexcept nogil:
 cdef inline bint reads_far(const Product *p) noexcept nogil:
     """Whether no near cache holds the left operand."""
     return p.batch * p.d.size * p.h.size * p.w.size * p.a_ld * sizeof(real) > FAR
+
+
+cdef inline Py_ssize_t most_partial(const Product *p, Py_ssize_t groups) noexcept nogil:
+    """How many partial sums there may be: as many as are even work for two or four threads."""
+    cdef Py_ssize_t weights = p.d.taps * p.h.taps * p.w.taps * p.depth * p.cols * groups
+    cdef Py_ssize_t most = PARTIAL_BYTES // (weights * <Py_ssize_t> sizeof(real))
+    return most // 4 * 4 if most >= 4 else max(most, <Py_ssize_t> 1)
 
 
 cdef inline Py_ssize_t product_depth(const Product *p) noexcept nogil:

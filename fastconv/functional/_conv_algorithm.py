@@ -36,8 +36,8 @@ WORTH_IT = 0.95
 WORTH_IT_IN_GROUPS = 0.6
 
 #: The channels that Winograd's kernels take, of the input and of the output: a vector of the widest instruction set at least,
-#: and (with the taps along the first of three axes) so many at most that a row of transformed tiles fits in 8 MB.
-FEWEST_CHANNELS, MOST_CHANNELS = 16, 2048
+#: and (with the taps along the first of three axes) so many at most that the transformed weights of a panel fit in 8 MB.
+FEWEST_CHANNELS, MOST_CHANNELS = 16, 1536
 
 #: Channels that a task of the weight gradient takes on either side: it transforms the others' tiles again.
 GRADIENT_CHANNELS = 128
