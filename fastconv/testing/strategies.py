@@ -135,7 +135,7 @@ def geometries(draw: st.DrawFn, *, rank: int | None = None, padded: bool = True,
 def layers(draw: st.DrawFn, shape: Shape) -> Layer:
     """Draw a layer of fastconv, not built, that takes inputs ``(N, *shape)``.
 
-    Every layer with one input can come out that is defined for so many axes.
+    Every layer can come out that networks are built of: with one input of real numbers of any size, defined for so many axes.
     """
     rank, channels = len(shape) - 1, shape[-1]
     kernel = draw(st.integers(1, 3))
@@ -144,7 +144,9 @@ def layers(draw: st.DrawFn, shape: Shape) -> Layer:
         st.sampled_from([L.ReLU, L.ReLU6, L.LeakyReLU, L.PReLU, L.ELU, L.SELU, L.GELU, L.SiLU, L.HardSwish]).map(
             lambda c: c()
         ),
-        st.sampled_from([L.HardSigmoid, L.Sigmoid, L.Tanh, L.Softplus, L.Softmax]).map(lambda c: c()),
+        st.sampled_from([L.HardSigmoid, L.Sigmoid, L.Tanh, L.Softplus, L.Softmax, L.LogSoftmax]).map(lambda c: c()),
+        st.sampled_from([L.CELU, L.Mish, L.Softsign, L.ThresholdedReLU, L.Abs, L.Erf]).map(lambda c: c()),
+        st.sampled_from([L.Clip(-1.0, 1.5), L.ScaleShift(0.5, 1.0), L.LocalResponseNorm(3), L.StochasticDepth(0.3)]),
         st.sampled_from([L.BatchNorm, L.LayerNorm, L.Flatten]).map(lambda c: c()),
         st.just(width).map(L.Linear),
         st.sampled_from([0.0, 0.3]).map(L.Dropout),
@@ -159,6 +161,7 @@ def layers(draw: st.DrawFn, shape: Shape) -> Layer:
             st.just(_ranked("ConvTranspose", rank)(width, stride, stride=stride)),
             st.just(_ranked("MaxPool", rank)(kernel, stride, **same)),
             st.just(_ranked("AvgPool", rank)(kernel, stride, **same)),
+            st.just(_ranked("LpPool", rank)(kernel, stride, **same)),
             st.sampled_from([_ranked("AdaptiveAvgPool", rank), _ranked("AdaptiveMaxPool", rank)]).map(
                 lambda c: c(kernel)
             ),

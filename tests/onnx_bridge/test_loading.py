@@ -173,12 +173,12 @@ def test_open_sizes_of_images() -> None:
 
 
 def test_operators_of_packages(folder: Folder) -> None:  # noqa: F811
-    source = "from fastconv import layers\n\ndef swoosh(b, node, x):\n    return b.elementwise(layers.SiLU(), x)\n"
-    nodes = [helper.make_node("Swoosh", ["x"], ["y"], domain="acme")]
+    source = "from fastconv import layers\n\ndef whoosh(b, node, x):\n    return b.elementwise(layers.SiLU(), x)\n"
+    nodes = [helper.make_node("Whoosh", ["x"], ["y"], domain="acme")]
     proto = model_of(nodes, {"x": ("N", 3)}, {"y": ("N", 3)})
-    with pytest.raises(OnnxImportError, match=r"acme\.Swoosh"):
+    with pytest.raises(OnnxImportError, match=r"acme\.Whoosh"):
         load(proto)
-    folder.install("acme-ops", "1", {"acme.Swoosh": "acme_ops:swoosh"}, {"acme_ops": source}, group="fastconv.onnx_ops")
+    folder.install("acme-ops", "1", {"acme.Whoosh": "acme_ops:whoosh"}, {"acme_ops": source}, group="fastconv.onnx_ops")
     x = RNG.standard_normal((2, 3)).astype(np.float32)
     np.testing.assert_array_equal(load(proto)(x), L.SiLU()(x))
 
