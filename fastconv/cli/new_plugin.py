@@ -12,6 +12,21 @@ from pathlib import Path
 #: tools that leave hidden files out.
 TEMPLATE = Path(__file__).with_name("template")
 
+#: What fastconv and the tests of the package import: a module of the same name would stand in front of it.
+_TAKEN = {
+    "fastconv",
+    "fastconv_pytest",
+    "hypothesis",
+    "numpy",
+    "pip",
+    "pytest",
+    "safetensors",
+    "setuptools",
+    "tests",
+    "torch",
+    "tqdm",
+}
+
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
@@ -57,7 +72,7 @@ def names_of(package: str, prefix: str | None = None) -> dict[str, str]:
     module = re.sub(r"[-.]+", "_", package).lower()
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*([-_.][A-Za-z0-9]+)*", package) or not module.isidentifier():
         raise ValueError(f"NAME must be letters and digits, with single '-', '_' or '.' in between, got {package!r}")
-    if keyword.iskeyword(module) or module in sys.stdlib_module_names or module in ("fastconv", "numpy"):
+    if keyword.iskeyword(module) or module in sys.stdlib_module_names or module in _TAKEN:
         raise ValueError(
             f"NAME: a package {package!r} could not be imported, because {module!r} is something else in Python"
         )

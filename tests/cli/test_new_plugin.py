@@ -55,6 +55,7 @@ def test_the_prefix_and_the_folder_can_be_chosen(tmp_path: Path) -> None:
         (["-x-"], "NAME"),
         (["class"], "a package 'class' could not be imported, because 'class' is something else in Python"),
         (["json"], "could not be imported, because 'json' is something else in Python"),
+        (["PyTest"], "could not be imported, because 'pytest' is something else"),
         (["fastconv"], "could not be imported, because 'fastconv' is something else"),
         (["acme", "--prefix", "fastconv"], "--prefix must be a word of yours, as in 'acme', got 'fastconv'"),
         (["acme", "--prefix", "a.b"], "--prefix must be a word of yours"),

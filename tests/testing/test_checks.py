@@ -85,6 +85,20 @@ def test_one_mistake_in_output_shape_is_one_failure():
     assert "on an input of shape (1, 1, 1), evaluation" in bad.message
 
 
+def test_the_place_is_found_in_a_large_array_too():
+    class WrongInside(Plain):
+        def forward(self, ctx, x):
+            def backward(dy):
+                dx = 2 * dy
+                dx[0, 13, 21] *= 0.5
+                return dx, {}
+
+            return 2 * x, backward
+
+    message = verdict("input_gradient", WrongInside(), input_shapes=[(28, 28, 1)]).message
+    assert "it is wrong at index (0, 13, 21, " in message
+
+
 def test_float32_and_float64_tolerances_are_what_the_documentation_says():
     from fastconv.testing import compare, differences
 
