@@ -234,11 +234,19 @@ def test_twice_forward_then_both_ways_back_in_either_order(name: str, case: Case
             np.testing.assert_array_equal(gradients[key], other_gradients[key])
 
 
-@every_layer
+def takes_integers(case: Case) -> bool:
+    return case.make().traits.integers is True
+
+
+@pytest.mark.parametrize(("name", "case"), [each for each in ALL if takes_integers(each[1])])
+def test_integers_are_taken_where_the_layer_says_so(name: str, case: Case) -> None:
+    y = built(case, np.float32)(*[x.astype(np.int64) for x in inputs(case, dtype=np.float32)])
+    assert y.shape == (len(inputs(case)[0]), *built(case, np.float32).output_shape(*case.shapes))
+
+
+@pytest.mark.parametrize(("name", "case"), [each for each in ALL if not takes_integers(each[1])])
 def test_another_dtype_is_an_error_that_names_the_layer(name: str, case: Case) -> None:
     layer = built(case, np.float32).named("culprit")
-    if layer.traits.integers is True:
-        pytest.skip("it takes integers")
     xs = inputs(case, dtype=np.float32)
     # a model leaves it to the first layer that takes no integers
     with pytest.raises(TypeError, match="layer '.*_1'" if isinstance(layer, Model) else "culprit"):
