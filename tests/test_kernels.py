@@ -65,8 +65,13 @@ def test_every_variant_has_the_kernels_of_the_protocol(isa):
 #: What a variant is, what it lends to other packages, and the yardstick of the benchmarks.
 NOT_OPERATIONS = {"describe", "api", "multiply_add_peak"}
 
-#: Run by tests/training/test_optimizers.py, tests/layers/test_dropout.py and tests/functional/test_calls.py.
-ELSEWHERE = {"sgd_step", "adam_step", "rmsprop_step", "dropout", "activated_sum", "prelu_forward"}
+#: Run by tests/training/test_optimizers.py and tests/layers/test_dropout.py; those of frozen models by
+#: tests/functional/test_calls.py.
+ELSEWHERE = {
+    *("sgd_step", "adam_step", "rmsprop_step", "dropout"),
+    *("activated_sum", "prelu_forward", "conv_frozen", "packed_items", "pack_weight"),
+    *("transpose", "pick_channels", "local_response_norm"),
+}
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -36,14 +36,13 @@ cdef int api_matmul(
 
 cdef Product rows_product(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const real *a, Py_ssize_t a_row) noexcept nogil:
     """The product whose windows are the rows of a matrix (m, k)."""
-    cdef Product p
+    cdef Product p = bare_product()
     cdef Axis one = Axis(1, 1, 1, 1, 0, 1, 0, 1, 0, 1)
     p.d, p.h, p.w = one, one, one
     p.w.size, p.w.rows = m, m
     p.a, p.batch, p.a_ld, p.depth = a, 1, a_row, k
     p.b_d, p.b_h, p.b_w = 0, 0, 0
     p.out_d, p.out_h, p.out_w, p.cols = 1, 1, m, n
-    p.bias = NULL
     return p
 
 
@@ -94,7 +93,7 @@ cdef inline Axis conv_axis(const fastconv_conv *s, int i) noexcept nogil:
 
 
 cdef Product conv_product(const fastconv_conv *s, const real *x) noexcept nogil:
-    cdef Product p
+    cdef Product p = bare_product()
     p.d, p.h, p.w = conv_axis(s, 0), conv_axis(s, 1), conv_axis(s, 2)
     p.a, p.batch, p.a_ld, p.depth = x, s.batch, s.channels, s.channels // s.groups
     p.b_k, p.b_col = s.outputs, 1
@@ -102,7 +101,6 @@ cdef Product conv_product(const fastconv_conv *s, const real *x) noexcept nogil:
     p.b_h = p.b_w * s.kernel[2]
     p.b_d = p.b_h * s.kernel[1]
     p.out_d, p.out_h, p.out_w, p.y_ld, p.cols = s.out[0], s.out[1], s.out[2], s.outputs, s.outputs // s.groups
-    p.bias = NULL
     return p
 
 

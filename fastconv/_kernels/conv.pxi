@@ -10,7 +10,7 @@ cdef Product forward_product(
     const int64_t *axes, Py_ssize_t batch, Py_ssize_t channels, Py_ssize_t outputs, Py_ssize_t groups
 ) noexcept nogil:
     """The product of a convolution, and of the gradient of its weight, but for the arrays."""
-    cdef Product p
+    cdef Product p = bare_product()
     p.d, p.h, p.w = read_axis(axes), read_axis(axes + 10), read_axis(axes + 20)
     p.batch, p.a_ld, p.depth = batch, channels, channels // groups
     p.b_k, p.b_col = outputs, 1
@@ -18,7 +18,6 @@ cdef Product forward_product(
     p.b_h = p.b_w * p.w.taps
     p.b_d = p.b_h * p.h.taps
     p.out_d, p.out_h, p.out_w, p.y_ld, p.cols = p.d.rows, p.h.rows, p.w.rows, outputs, outputs // groups
-    p.bias = NULL
     return p
 
 
@@ -45,6 +44,8 @@ cdef int run_groups(
     for i in range(count):
         if together:
             status |= run_grouped(parts + i, groups, b_group, threads)
+            if parts[i].finish.pending:
+                finish_all(&parts[i].finish, parts[i].y, product_rows(parts + i), parts[i].y_ld, threads)
         else:
             for group in range(groups):
                 q = of_group(parts + i, group, b_group)
@@ -97,6 +98,12 @@ cdef inline Product of_group(const Product *p, Py_ssize_t group, Py_ssize_t b_gr
     q.y += group * p.cols
     if p.bias:
         q.bias += group * p.cols
+    if p.packed:
+        q.packed += group * p.packed_group
+    if p.finish.residual:
+        q.finish.residual += group * p.cols
+    if p.finish.slope:
+        q.finish.slope += group * p.cols
     return q
 
 
@@ -116,6 +123,64 @@ def conv_forward(
         raise MemoryError("no memory for the scratch of a convolution")
 
 
+def packed_items(
+    axes, Py_ssize_t batch, Py_ssize_t channels, Py_ssize_t outputs, Py_ssize_t groups, int tile_h, int tile_w
+):
+    """How many elements `pack_weight` writes for a convolution, or 0 where its kernel reads the weight as it is."""
+    cdef Product p = forward_product(records_of(axes), batch, channels, outputs, groups)
+    return groups * packed_size(&p, groups, tile_h, tile_w)
+
+
+cdef Py_ssize_t packed_size(const Product *p, Py_ssize_t groups, int tile_h, int tile_w) noexcept nogil:
+    """Of one group."""
+    cdef Winograd g
+    if tile_h:
+        g = winograd_cut(p, tile_h, tile_w)
+        return packed_weights(&g, ceil_div(p.cols, TILE_N), 0)
+    if is_one_row(p) or grouped_pays(p, groups):
+        return 0
+    return packed_panels(p, ceil_div(product_depth(p), depth_step(product_depth(p))))
+
+
+def pack_weight(
+    weight, packed, axes, Py_ssize_t batch, Py_ssize_t channels, Py_ssize_t outputs, Py_ssize_t groups, int tile_h, int tile_w,
+    int threads,
+):
+    """Write what `conv_frozen` reads instead of the weight: `packed_items` elements."""
+    cdef Product q, p = forward_product(records_of(axes), batch, channels, outputs, groups)
+    cdef Winograd g
+    cdef real *to = write_to(packed)
+    cdef Py_ssize_t group, each = packed_size(&p, groups, tile_h, tile_w)
+    p.b = read_from(weight)
+    for group in range(groups):
+        q = of_group(&p, group, p.cols)
+        if tile_h:
+            g = winograd_cut(&q, tile_h, tile_w)
+            transform_all_weights(&g, ceil_div(q.cols, TILE_N), to + group * each, threads)
+        else:
+            pack_panels(&q, to + group * each)
+
+
+def conv_frozen(
+    x, weight, packed, bias, residual, y, activation, axes, Py_ssize_t batch, Py_ssize_t channels, Py_ssize_t outputs,
+    Py_ssize_t groups, int tile_h, int tile_w, int threads,
+):
+    """y = f(conv_forward + residual); `packed`: what `pack_weight` made of the weight for the same arguments, or None."""
+    cdef Product p = forward_product(records_of(axes), batch, channels, outputs, groups)
+    cdef int status
+    p.a, p.b, p.y = read_from(x), read_from(weight), write_to(y)
+    p.finish = finish_of(residual, activation)
+    if bias is not None:
+        p.bias = read_from(bias)
+    if packed is not None:
+        p.packed = read_from(packed)
+        p.packed_group = packed_size(&p, groups, tile_h, tile_w)
+    with nogil:
+        status = run_groups(&p, 1, groups, p.cols, tile_h, tile_w, threads)
+    if status:
+        raise MemoryError("no memory for the scratch of a convolution")
+
+
 def conv_backward_input(
     dy, weight, bias, dx, axes, phases_d, phases_h, phases_w, Py_ssize_t batch, Py_ssize_t channels, Py_ssize_t outputs,
     Py_ssize_t groups, int tile_h, int tile_w, int threads,
@@ -125,7 +190,7 @@ def conv_backward_input(
     Over the taps for which the division leaves no rest: a dense product for each phase of the stride. Few channels are
     scattered (scatter.pxi) instead. `axes` are those of the convolution. Scratch as forward, and 2 MB of packed weights.
     """
-    cdef Product p
+    cdef Product p = bare_product()
     cdef Scatter s
     cdef Product *parts
     cdef Py_ssize_t many_d, many_h, many_w, count, i, j, tap_w, tap_h, tap_d

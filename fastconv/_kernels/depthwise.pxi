@@ -40,6 +40,7 @@ cdef struct Depthwise:
     const real *weight
     const real *bias
     real *y
+    Finish finish
     bint plain, padded, far
     Py_ssize_t batch, channels, per_tap, size_d, size_h, size_w, kernel_h, kernel_w, out_d, out_h, out_w
 
@@ -53,6 +54,8 @@ cdef struct Rows:
     Axis w
     const real *x
     const real *weight
+    # what outputs are clamped to
+    real least, most
 
 
 cdef inline Py_ssize_t taps_inside(const Axis *axis, Py_ssize_t i, Py_ssize_t *first) noexcept nogil:
@@ -98,7 +101,7 @@ cdef inline void depthwise_tile(
             weight += r.weight_d - r.h * r.weight_h
             in_plane = r.h
     for i in range(cols):
-        (<vec *> (y + i * y_step))[0] = acc[i]
+        (<vec *> (y + i * y_step))[0] = clamped(acc[i], r.least, r.most)
 
 
 cdef inline void slide(
@@ -150,12 +153,15 @@ cdef inline void depthwise_vectors(
     Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, real *y,
 ) noexcept nogil:
     """A tile for each vector of channels first .. end - 1; fewer channels than lanes are the first lanes of one."""
-    cdef real few[DEPTHWISE_COLS * LANES]
+    cdef real buffer[(DEPTHWISE_COLS + 1) * LANES]
+    cdef real *few = aligned_in(buffer)
     cdef Py_ssize_t c = first, k, start = column * r.w.stride + r.w.origin, low = max(-start, <Py_ssize_t> 0)
     cdef Py_ssize_t size = max(r.w.size - start - low, <Py_ssize_t> 0), y_step = r.w.out_step * p.channels
     cdef bint inside = low == 0 and size > (cols - 1) * r.w.stride + (r.w.taps - 1) * r.w.dilation
     cdef const real *x = r.x + start * p.channels
     cdef const real *bias
+    cdef real *to
+    cdef Py_ssize_t to_step
     y += column * y_step
     if p.channels < LANES:
         if too_near(cols, r, x, p.channels, p.x_end):
@@ -180,10 +186,15 @@ cdef inline void depthwise_vectors(
             fetch_ahead(cols * max(stride, 1), r, x + c, p.channels)
             for k in range(cols):
                 __builtin_prefetch(y + c + p.out_w * p.channels + k * y_step, 1, 3)
+        to, to_step = y + c, y_step
+        if not is_clamp(&p.finish):
+            to, to_step = few, LANES
         if inside:
-            depthwise_tile(cols, taps, stride, True, r, x + c, r.weight + c, bias, y + c, p.channels, y_step, 0, 0)
+            depthwise_tile(cols, taps, stride, True, r, x + c, r.weight + c, bias, to, p.channels, to_step, 0, 0)
         else:
-            depthwise_tile(cols, taps, stride, False, r, x + c, r.weight + c, bias, y + c, p.channels, y_step, low, size)
+            depthwise_tile(cols, taps, stride, False, r, x + c, r.weight + c, bias, to, p.channels, to_step, low, size)
+        if not is_clamp(&p.finish):
+            finish_vectors(&p.finish, few, p.y, y + c - p.y, y_step, cols, LANES, c)
         c += LANES
 
 
@@ -364,6 +375,9 @@ cdef void depthwise_line(
     y = p.y + (
         (n * p.out_d + axis_d.out_first + d * axis_d.out_step) * p.out_h + axis_h.out_first + h * axis_h.out_step
     ) * p.out_w * p.channels
+    r.least, r.most = -INFINITY, INFINITY
+    if is_clamp(&p.finish):
+        r.least, r.most = p.finish.a, p.finish.b
     for phase in range(p.phases_w):
         r.w = read_axis(p.w + phase * 10)
         r.weight = p.weight + (
@@ -398,14 +412,16 @@ cdef void depthwise_part(const Depthwise *p, Py_ssize_t line, Py_ssize_t end, Py
 
 def depthwise(
     const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, const real[::1] bias, real[:, :, :, :, ::1] y,
-    const int64_t[:, ::1] phases_d, const int64_t[:, ::1] phases_h, const int64_t[:, ::1] phases_w, bint adjoint, int threads,
+    const int64_t[:, ::1] phases_d, const int64_t[:, ::1] phases_h, const int64_t[:, ::1] phases_w, bint adjoint,
+    residual, activation, int threads,
 ):
-    """y[n, p, q, c] = bias[c] + sum_{r, s} x[n, p * stride + r * dilation - before, ..., c] * weight[r, s, 0, c].
+    """y[n, p, q, c] = f(bias[c] + sum_{r, s} x[n, p * stride + r * dilation - before, ..., c] * weight[r, s, 0, c] + residual[...]).
 
     Each axis has one record; for the adjoint, one for each phase of its stride. What lies outside x is zero, and an infinite
-    weight makes NaN of it; the adjoint of a convolution has nothing there.
+    weight makes NaN of it; the adjoint of a convolution has nothing there. `residual` and `activation` (f) may be None.
     """
     cdef Depthwise p
+    cdef Finish late = finish_of(residual, activation)
     cdef Py_ssize_t task, lines, block, blocks, parts, taps
     cdef real *wide
     if 0 in (phases_d.shape[0], phases_h.shape[0], phases_w.shape[0]):  # no tap reaches any pixel
@@ -426,6 +442,9 @@ def depthwise(
     p.x_end = p.x + x.shape[0] * p.size_d * p.size_h * p.size_w * p.channels
     p.far = is_far((p.x_end - p.x) + p.batch * p.out_d * p.out_h * p.out_w * p.channels)
     p.per_tap = p.channels
+    p.finish = late
+    if p.plain or p.channels < LANES:  # kernels that add to what they have written
+        p.finish = nothing_more()
     taps = weight.shape[0] * p.kernel_h * p.kernel_w
     wide = NULL
     if p.channels < LANES:  # a whole vector for each tap, and for the bias
@@ -447,4 +466,7 @@ def depthwise(
             &p, task // blocks * lines // parts, (task // blocks + 1) * lines // parts,
             task % blocks * block, min((task % blocks + 1) * block, p.channels),
         )
+    if late.pending and not p.finish.pending:
+        with nogil:
+            finish_all(&late, p.y, p.batch * p.out_d * p.out_h * p.out_w, p.channels, threads)
     free(wide)

@@ -14,6 +14,7 @@ cdef enum:
     SILU
     HARD_SWISH
     HARD_SIGMOID
+    CLIP          # a: low, b: high; forward alone
     SIGMOID
     TANH
     SOFTPLUS
@@ -23,7 +24,7 @@ cdef enum:
 
 ACTIVATIONS = {
     "relu": RELU, "relu6": RELU6, "leaky_relu": LEAKY_RELU, "elu": ELU, "gelu": GELU, "gelu_tanh": GELU_TANH, "silu": SILU,
-    "hard_swish": HARD_SWISH, "hard_sigmoid": HARD_SIGMOID, "sigmoid": SIGMOID, "tanh": TANH, "softplus": SOFTPLUS,
+    "hard_swish": HARD_SWISH, "hard_sigmoid": HARD_SIGMOID, "clip": CLIP, "sigmoid": SIGMOID, "tanh": TANH, "softplus": SOFTPLUS,
     "sigmoid_from_output": SIGMOID_FROM_OUTPUT, "tanh_from_output": TANH_FROM_OUTPUT,
 }
 
@@ -150,6 +151,10 @@ cdef inline vec hard_swish_backward(vec dy, vec x, real a, real b) noexcept nogi
     return dy * choose(above(x, broadcast(-3)), slope, broadcast(0))
 
 
+cdef inline vec clip_forward(vec x, real a, real b) noexcept nogil:
+    return at_most(at_least(x, a), b)
+
+
 cdef inline vec sigmoid_forward(vec x, real a, real b) noexcept nogil:
     return sigmoid(x)
 
@@ -210,7 +215,7 @@ cdef inline void backward_all(
         store(dx + i, f(load(dy + i, dy + items), load(x + i, x + items), a, b), items - i)
 
 
-cdef void forward_portion(int kind, const real *x, real *y, Py_ssize_t items, real a, real b) noexcept nogil:
+cdef apart forward_portion(int kind, const real *x, real *y, Py_ssize_t items, real a, real b) noexcept nogil:
     if kind == RELU: forward_all(relu_forward, x, y, items, a, b)
     elif kind == RELU6: forward_all(relu6_forward, x, y, items, a, b)
     elif kind == LEAKY_RELU: forward_all(leaky_relu_forward, x, y, items, a, b)
@@ -220,6 +225,7 @@ cdef void forward_portion(int kind, const real *x, real *y, Py_ssize_t items, re
     elif kind == SILU: forward_all(silu_forward, x, y, items, a, b)
     elif kind == HARD_SWISH: forward_all(hard_swish_forward, x, y, items, a, b)
     elif kind == HARD_SIGMOID: forward_all(hard_sigmoid_forward, x, y, items, a, b)
+    elif kind == CLIP: forward_all(clip_forward, x, y, items, a, b)
     elif kind == SIGMOID: forward_all(sigmoid_forward, x, y, items, a, b)
     elif kind == TANH: forward_all(tanh_forward, x, y, items, a, b)
     elif kind == SOFTPLUS: forward_all(softplus_forward, x, y, items, a, b)

@@ -1,6 +1,129 @@
 # What an inference step does to its output while it is in the cache: the sum with a shortcut, and the activation.
 
 
+cdef enum:
+    NO_ACTIVATION = -1
+    CLAMP = -2   # beside those of elementwise.pxi, all that only clamp
+    PRELU = -3   # a slope for each channel
+
+
+cdef struct Finish:
+    # y = f(y + residual)
+    bint pending            # whether there is any of it
+    const real *residual    # of the shape of y, or NULL
+    int kind                # of the activation
+    real a, b               # its parameters; bounds where it clamps, or where there is none
+    const real *slope
+
+
+cdef inline Finish nothing_more() noexcept nogil:
+    return Finish(False, NULL, NO_ACTIVATION, -INFINITY, INFINITY, NULL)
+
+
+cdef Finish finish_of(residual, activation) except *:
+    """From arguments of a kernel: an array or None, and (name, a, b, slope) as of fastconv.functional.calls.Activation or None."""
+    cdef Finish f = nothing_more()
+    cdef double a, b  # Python's numbers become a `real` by way of a float
+    if residual is not None:
+        f.residual, f.pending = read_from(residual), True
+    if activation is not None:
+        name, a, b, slope = activation
+        f.pending, f.kind = True, CLAMP
+        if slope is not None:
+            f.kind, f.slope = PRELU, read_from(slope)
+        elif name == "relu":
+            f.a = 0
+        elif name == "relu6":
+            f.a, f.b = 0, 6
+        else:
+            f.a, f.b = <real> a, <real> b
+            if name != "clip":
+                f.kind = ACTIVATIONS[name]
+    return f
+
+
+cdef inline bint is_clamp(const Finish *f) noexcept nogil:
+    """Whether the outputs only have to be brought within bounds, those of nothing_more() among them."""
+    return f.residual == NULL and (f.kind == CLAMP or f.kind == NO_ACTIVATION)
+
+
+cdef inline void clamp_values(const bint add, real *y, const real *residual, Py_ssize_t items, real low, real high) noexcept nogil:
+    cdef Py_ssize_t i = 0
+    while i + LANES <= items:
+        if add:
+            (<vec *> (y + i))[0] = clamped((<const vec *> (y + i))[0] + (<const vec *> (residual + i))[0], low, high)
+        else:
+            (<vec *> (y + i))[0] = clamped((<const vec *> (y + i))[0], low, high)
+        i += LANES
+    if i < items:
+        if add:
+            store(y + i, clamped(load(y + i, y + items) + load(residual + i, residual + items), low, high), items - i)
+        else:
+            store(y + i, clamped(load(y + i, y + items), low, high), items - i)
+
+
+cdef apart finish_values(const Finish *f, real *y, Py_ssize_t at, Py_ssize_t items, Py_ssize_t channel) noexcept nogil:
+    """y[i] = f(y[i] + residual[at + i]) for neighbours of one pixel, from `channel` on; of several pixels where all slopes are one."""
+    if f.kind == CLAMP or f.kind == NO_ACTIVATION:
+        if f.residual:
+            clamp_values(True, y, f.residual + at, items, f.a, f.b)
+        else:
+            clamp_values(False, y, NULL, items, f.a, f.b)
+        return
+    if f.residual:
+        add_portion(y, f.residual + at, y, items)
+    if f.kind == PRELU:
+        prelu_rows(y, f.slope + channel, y, 1, items)
+    else:
+        forward_portion(f.kind, y, y, items, f.a, f.b)
+
+
+cdef void finish_rows(
+    const Finish *f, real *y, const Py_ssize_t *out, Py_ssize_t rows, Py_ssize_t y_ld, Py_ssize_t channel, Py_ssize_t cols
+) noexcept nogil:
+    """The same for columns channel .. channel + cols - 1 of rows that begin at y + out[i]."""
+    cdef Py_ssize_t i
+    if cols == y_ld and f.kind != PRELU and out[rows - 1] - out[0] == (rows - 1) * y_ld:
+        finish_values(f, y + out[0], out[0], rows * cols, 0)
+        return
+    for i in range(rows):
+        finish_values(f, y + out[i] + channel, out[i] + channel, cols, channel)
+
+
+cdef apart finish_vectors(
+    const Finish *f, real *values, real *y, Py_ssize_t at, Py_ssize_t step, Py_ssize_t count, Py_ssize_t items, Py_ssize_t channel
+) noexcept nogil:
+    """y[at + k * step + i] = f(values[k * LANES + i] + residual[the same]) for `count` pixels and `items` <= LANES channels.
+
+    For kernels that write some outputs twice: these must be the same both times, so what is in y takes no part.
+    """
+    cdef Py_ssize_t k
+    if f.residual:
+        for k in range(count):
+            add_portion(values + k * LANES, f.residual + at + k * step, values + k * LANES, items)
+    if f.kind == PRELU:
+        for k in range(count):
+            prelu_rows(values + k * LANES, f.slope + channel, values + k * LANES, 1, items)
+    elif f.kind >= 0:
+        forward_portion(f.kind, values, values, count * LANES, f.a, f.b)
+    elif f.kind != NO_ACTIVATION:
+        for k in range(count):
+            (<vec *> (values + k * LANES))[0] = clamped((<const vec *> (values + k * LANES))[0], f.a, f.b)
+    for k in range(count):
+        if items == LANES:
+            (<vec *> (y + at + k * step))[0] = (<const vec *> (values + k * LANES))[0]
+        else:
+            copy(y + at + k * step, values + k * LANES, items)
+
+
+cdef void finish_all(const Finish *f, real *y, Py_ssize_t rows, Py_ssize_t channels, int threads) noexcept nogil:
+    """The same for a whole array: after kernels that do not finish what they have in a cache."""
+    cdef Py_ssize_t some = max(PORTION // channels, <Py_ssize_t> 1), task, i
+    for task in prange(ceil_div(rows, some), num_threads=threads):
+        for i in range(task * some, min((task + 1) * some, rows)):
+            finish_values(f, y + i * channels, i * channels, channels, 0)
+
+
 cdef void add_portion(const real *x, const real *residual, real *y, Py_ssize_t items) noexcept nogil:
     cdef Py_ssize_t i = 0
     while i + LANES <= items:

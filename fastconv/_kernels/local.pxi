@@ -40,7 +40,7 @@ def local_forward(
     const int64_t[:, ::1] axes, int threads,
 ):
     """y[n, p, q, o] = sum_{r, s, c} x[n, p * stride + r - before, ..., c] * weight[p, q, r, s, c, o]."""
-    cdef Product p
+    cdef Product p = bare_product()
     cdef Grid g
     cdef Py_ssize_t each, task, positions = y.shape[1] * y.shape[2] * y.shape[3], weights
     cdef real *scratch
@@ -52,7 +52,7 @@ def local_forward(
     p.b_d = p.b_h * weight.shape[2]
     weights = p.b_d * weight.shape[1]
     p.y, p.out_d, p.out_h, p.out_w, p.y_ld = &y[0, 0, 0, 0, 0], y.shape[1], y.shape[2], y.shape[3], y.shape[4]
-    p.cols, p.bias = y.shape[4], NULL
+    p.cols = y.shape[4]
     p.in_place = product_in_place(&p)
     with nogil:
         g = position_grid(&p)
@@ -98,7 +98,7 @@ def local_backward_input(
     const int64_t[:, ::1] phases_d, const int64_t[:, ::1] phases_h, const int64_t[:, ::1] phases_w, int threads,
 ):
     """dx[n, h, w, c] = sum over the outputs p, q that see h, w through tap r, s: dy[n, p, q, :] . weight[p, q, r, s, c, :]."""
-    cdef Product p
+    cdef Product p = bare_product()
     cdef Grid g
     cdef Py_ssize_t tap[6]
     cdef Py_ssize_t each, task, i, j, k
@@ -112,7 +112,7 @@ def local_backward_input(
     p.a, p.batch, p.a_ld, p.depth = &dy[0, 0, 0, 0, 0], dy.shape[0], dy.shape[4], dy.shape[4]
     p.b_k, p.b_col = 1, weight.shape[5]
     p.y, p.out_d, p.out_h, p.out_w, p.y_ld = &dx[0, 0, 0, 0, 0], dx.shape[1], dx.shape[2], dx.shape[3], dx.shape[4]
-    p.cols, p.bias = dx.shape[4], NULL
+    p.cols = dx.shape[4]
     p.b = &weight[0, 0, 0, 0, 0, 0]
     # scratch for the phase with the most taps serves them all
     p.d, p.h, p.w = most_taps(phases_d), most_taps(phases_h), most_taps(phases_w)
@@ -160,7 +160,7 @@ def local_backward_weight(
     const int64_t[:, ::1] axes, int threads,
 ):
     """dweight[p, q, r, s, c, o] = sum_n x[n, p * stride + r - before, ..., c] * dy[n, p, q, o]."""
-    cdef Product p
+    cdef Product p = bare_product()
     cdef Py_ssize_t each, task, positions = dy.shape[1] * dy.shape[2] * dy.shape[3], weights
     cdef real *scratch
     cdef real *db = &dweight[0, 0, 0, 0, 0, 0]

@@ -48,7 +48,28 @@ cdef inline Py_ssize_t depth_step(Py_ssize_t depth) noexcept nogil:
 cdef inline Py_ssize_t product_scratch(const Product *p, Grid g) noexcept nogil:
     """Enough for `p` and for every product of less depth, whose even cut may have larger parts."""
     cdef Py_ssize_t panels = g.cols // TILE_N * panel_items(min(round_up(max(product_depth(p), 1), 8), <Py_ssize_t> DEPTH))
-    return own_lines(DEPTH_LD + min(g.rows, <Py_ssize_t> ROWS) * DEPTH_LD + panels + g.cols)
+    return own_lines(DEPTH_LD + min(g.rows, <Py_ssize_t> ROWS) * DEPTH_LD + g.cols + (0 if p.packed else panels))
+
+
+cdef inline Py_ssize_t packed_panels(const Product *p, Py_ssize_t part) noexcept nogil:
+    """Where in weights that were packed before the panels of part number `part` of the depth begin; the last one's end is the size."""
+    return part * ceil_div(p.cols, TILE_N) * panel_items(depth_step(product_depth(p)))
+
+
+cdef void pack_panels(const Product *p, real *packed) noexcept nogil:
+    """Pack the whole right operand as blocks do for themselves: the panels of one part of the depth after the other's."""
+    cdef Py_ssize_t total = product_depth(p), step = depth_step(total), part, depth
+    cdef Py_ssize_t offsets[DEPTH]
+    for part in range(ceil_div(total, step)):
+        depth = min(step, total - part * step)
+        weight_offsets(p, part * step, depth, offsets)
+        pack_rows(p.b, offsets, depth, p.cols, packed + packed_panels(p, part), panel_items(step))
+
+
+cdef inline void ask_for_panels(Left *left, const real *panels, Py_ssize_t items, Py_ssize_t steps) noexcept nogil:
+    """Have panels that come from memory fetched in so many steps of the products before them."""
+    left.ahead, left.ahead_end, left.then_end = panels, panels + items, NULL
+    left.pace = ceil_div(items, max(steps, <Py_ssize_t> 1))
 
 
 cdef void weight_offsets(const Product *p, Py_ssize_t k_first, Py_ssize_t count, Py_ssize_t *offsets) noexcept nogil:
@@ -164,13 +185,15 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
     """Compute block number `block` of the grid."""
     cdef Py_ssize_t row_first = block % g.row_blocks * g.rows, col_first = block // g.row_blocks * g.cols
     cdef Py_ssize_t row_end = min(row_first + g.rows, product_rows(p)), cols = min(g.cols, p.cols - col_first)
-    cdef bint few = row_end - row_first <= FEW and p.in_place and p.b_col == 1 and product_depth(p) > 0
+    cdef bint few = row_end - row_first <= FEW and p.in_place and p.b_col == 1 and product_depth(p) > 0 and not p.packed
     cdef Py_ssize_t total = product_depth(p), step = min(depth_step(total), <Py_ssize_t> FEW_DEPTH) if few else depth_step(total)
-    cdef Py_ssize_t panel = panel_items(step)
+    cdef Py_ssize_t panel = panel_items(step), panels_items = ceil_div(cols, TILE_N) * panel
     cdef real *zeros = scratch
     cdef real *packed = zeros + DEPTH_LD
-    cdef real *panels = packed + min(g.rows, <Py_ssize_t> ROWS) * DEPTH_LD
-    cdef real *start = panels + g.cols // TILE_N * panel
+    cdef real *start = packed + min(g.rows, <Py_ssize_t> ROWS) * DEPTH_LD
+    cdef real *own_panels = start + g.cols
+    cdef const real *panels = own_panels
+    cdef const real *following = NULL  # packed panels that come next: the same columns further down, or the next ones
     cdef const real *at[DEPTH * STRIP]  # strip_rows(depth) * depth and less
     cdef Py_ssize_t length[DEPTH]
     cdef Py_ssize_t offsets[DEPTH]
@@ -195,14 +218,21 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
         finite = -1
         if depth:  # a window may have no tap at all: what is left is the bias
             weight_offsets(p, k, depth, offsets)
-        if p.b_col == 1:
+        if p.packed:
+            panels = p.packed + packed_panels(p, k // step) + col_first // TILE_N * panel
+            following = NULL
+            if k + depth < total:
+                following = panels + packed_panels(p, 1)
+            elif col_first + g.cols < p.cols:
+                following = p.packed + (col_first + g.cols) // TILE_N * panel
+        elif p.b_col == 1:
             in_place = cols // LANES * LANES if few and offsets[depth - 1] - offsets[0] == (depth - 1) * p.b_k else 0
             in_place = in_place // TILE_N * TILE_N if cols - in_place else in_place
             j = in_place // TILE_N * panel
-            pack_rows(p.b + col_first + in_place, offsets, depth, cols - in_place, panels + j, panel)
+            pack_rows(p.b + col_first + in_place, offsets, depth, cols - in_place, own_panels + j, panel)
         else:
             in_place = 0
-            pack_columns(p.b + col_first * p.b_col, p.b_col, offsets, depth, cols, panels, panel)
+            pack_columns(p.b + col_first * p.b_col, p.b_col, offsets, depth, cols, own_panels, panel)
         m = row_first
         while m < row_end:
             rows = min(windows.at_ld, row_end - m)
@@ -210,13 +240,15 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
             if skipped and finite < 0:
                 finite = panels_finite(panels, panel, depth, cols)
             skipped &= finite
+            row_outputs(p, m, rows, out)
             if skipped and k:
+                if p.finish.pending and k + depth >= total:
+                    finish_rows(&p.finish, p.y, out, rows, p.y_ld, col_first, cols)
                 m += rows
                 continue
             windows.runs = runs_between(p, k, k + depth) if depth and not skipped else 0
             if depth and not skipped:
                 find_windows(p, m, rows, k, k + depth, zeros, packed, at, windows.at_ld, length)
-            row_outputs(p, m, rows, out)
             next_rows = min(windows.at_ld, row_end - m - rows) if depth and reads_far(p) else 0
             windows.pace = 0
             if next_rows and is_plain(p) and depth == p.a_ld:
@@ -225,6 +257,12 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
                 windows.then_end = NULL
                 windows.pace = ceil_div(next_rows * p.a_ld, ceil_div(rows, TILE_M) * ceil_div(cols, TILE_N) * depth)
                 next_rows = 0
+            if following != NULL and windows.pace == 0:
+                share = (m - row_first) * panels_items // (row_end - row_first)
+                ask_for_panels(
+                    &windows, following + share, (m + rows - row_first) * panels_items // (row_end - row_first) - share,
+                    ceil_div(rows, TILE_M) * ceil_div(cols, TILE_N) * depth,
+                )
             for i in range(ceil_div(cols, TILE_N) - 1, -1, -1):
                 j = i * TILE_N
                 if next_rows:
@@ -244,6 +282,8 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
                 if whole < rows:
                     strip_by_panel(p, rows - whole, width, &windows, whole, b, b_k, 0 if skipped else depth,
                                    start + j if k == 0 else NULL, p.y + col_first + j, out + whole)
+                if p.finish.pending and k + depth >= total:
+                    finish_rows(&p.finish, p.y, out, rows, p.y_ld, col_first + j, width)
             m += rows
         k += depth
         if k >= total:

@@ -37,6 +37,18 @@ class Kernels(Protocol):
         self, x: Real, weight: Real, bias: Real | None, y: Real, axes: Records, batch: int, channels: int, outputs: int,
         groups: int, tile_h: int, tile_w: int, threads: int
     ) -> None: ...
+    def conv_frozen(
+        self, x: Real, weight: Real, packed: Real | None, bias: Real | None, residual: Real | None, y: Real,
+        activation: tuple[str, float, float, Real | None] | None, axes: Records, batch: int, channels: int, outputs: int,
+        groups: int, tile_h: int, tile_w: int, threads: int
+    ) -> None: ...
+    def packed_items(
+        self, axes: Records, batch: int, channels: int, outputs: int, groups: int, tile_h: int, tile_w: int
+    ) -> int: ...
+    def pack_weight(
+        self, weight: Real, packed: Real, axes: Records, batch: int, channels: int, outputs: int, groups: int,
+        tile_h: int, tile_w: int, threads: int
+    ) -> None: ...
     def conv_backward_input(
         self, dy: Real, weight: Real, bias: Real | None, dx: Real,
         axes: Records, phases_d: Records, phases_h: Records, phases_w: Records,
@@ -50,7 +62,8 @@ class Kernels(Protocol):
 
     def depthwise(
         self, x: Real, weight: Real, bias: Real | None, y: Real,
-        phases_d: Records, phases_h: Records, phases_w: Records, adjoint: bool, threads: int
+        phases_d: Records, phases_h: Records, phases_w: Records, adjoint: bool,
+        residual: Real | None, activation: tuple[str, float, float, Real | None] | None, threads: int
     ) -> None: ...
     def depthwise_backward_weight(
         self, x: Real, dy: Real, dweight: Real, axes: Records, batch: int, channels: int, parts: int, threads: int
@@ -92,6 +105,9 @@ class Kernels(Protocol):
     def layer_norm_backward(
         self, dy: Real, x: Real, scale: Real, dx: Real, partial: Sums, eps: float, threads: int
     ) -> None: ...
+    def local_response_norm(
+        self, x: Real, y: Real, items: int, size: int, alpha: float, beta: float, bias: float, threads: int
+    ) -> None: ...
     def softmax_forward(self, x: Real, y: Real, items: int, logarithm: bool, threads: int) -> None: ...
     def softmax_backward(
         self, dy: Real, y: Real, dx: Real, items: int, logarithm: bool, threads: int
@@ -121,6 +137,9 @@ class Kernels(Protocol):
 
     def upsample_forward(self, x: Real, y: Real, axes: Records, linear: bool, threads: int) -> None: ...
     def upsample_backward(self, dy: Real, dx: Real, axes: Records, linear: bool, threads: int) -> None: ...
+
+    def transpose(self, x: Real, y: Real, batch: int, rows: int, cols: int, threads: int) -> None: ...
+    def pick_channels(self, x: Real, index: Records, y: Real, channels: int, threads: int) -> None: ...
 
     def multiply_add_peak(self, y: Real, rounds: int, threads: int) -> None: ...
 # fmt: on

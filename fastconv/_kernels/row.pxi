@@ -3,8 +3,9 @@
 
 
 cdef enum:
-    ROW_VECS = 4        # vectors of a row at a time: sums enough that none waits for the last one's end
-    ROW_ITEMS = 16384   # elements of the matrix in a task
+    ROW_STEP = 8        # rows of the matrix at a time: so many streams a core reads at once, and fewer stores of the sums
+    ROW_WIDTH = 4096    # columns of a task: their sums stay in the first-level cache
+    ROW_ITEMS = 16384   # elements of the matrix in a task of its own
 
 
 cdef bint is_one_row(const Product *p) noexcept nogil:
@@ -16,9 +17,10 @@ cdef bint is_one_row(const Product *p) noexcept nogil:
 
 
 cdef void run_row(const Product *p, int threads) noexcept nogil:
-    """y[j] = bias[j] + sum_k a[k] * b[k, j], in the order of k where the matrix lies by rows of b."""
-    cdef Py_ssize_t some = LANES if p.b_col != 1 else ROW_VECS * LANES, tasks, task
-    some *= max(ROW_ITEMS // (some * p.depth), <Py_ssize_t> 1)
+    """y[j] = f(bias[j] + sum_k a[k] * b[k, j] + residual[j]), in the order of k where the matrix lies by rows of b."""
+    cdef Py_ssize_t some = LANES * max(ROW_ITEMS // (LANES * p.depth), <Py_ssize_t> 1), tasks, task
+    if p.b_col == 1:  # as wide as possible: a row of the matrix is read without gaps
+        some = min(max(some, round_up(ceil_div(p.cols, threads), LANES)), <Py_ssize_t> ROW_WIDTH)
     tasks = ceil_div(p.cols, some)
     if tasks == 1:
         row_part(p, 0, p.cols)
@@ -27,44 +29,43 @@ cdef void run_row(const Product *p, int threads) noexcept nogil:
         row_part(p, task * some, min((task + 1) * some, p.cols))
 
 
-cdef void row_part(const Product *p, Py_ssize_t j, Py_ssize_t end) noexcept nogil:
-    """Columns j .. end - 1; vectors that these do not fill overlap with those before."""
+cdef void row_part(const Product *p, Py_ssize_t first, Py_ssize_t end) noexcept nogil:
+    """Columns first .. end - 1."""
+    cdef Py_ssize_t j = first, k = 0
     if p.b_col != 1:
         while j < end:
             row_dots(p, j)
             j += LANES
-        return
-    while j < end:
-        if p.cols >= ROW_VECS * LANES:
-            row_columns(ROW_VECS, True, p, min(j, p.cols - ROW_VECS * LANES))
-            j += ROW_VECS * LANES
-        elif p.cols >= LANES:
-            row_columns(1, True, p, min(j, p.cols - LANES))
-            j += LANES
-        else:
-            row_columns(1, False, p, j)
-            j += LANES
+    else:
+        for j in range(first, end):
+            p.y[j] = p.bias[j] if p.bias else 0
+        while k + ROW_STEP <= p.depth:
+            add_rows(ROW_STEP, p, k, first, end)
+            k += ROW_STEP
+        while k < p.depth:
+            add_rows(1, p, k, first, end)
+            k += 1
+    if p.finish.pending:
+        finish_values(&p.finish, p.y + first, first, end - first, first)
 
 
-cdef inline void row_columns(const int vecs, const bint whole, const Product *p, Py_ssize_t j) noexcept nogil:
-    """`vecs` vectors of y from column j, where the matrix lies by rows; not `whole`: all of its columns are less than one."""
-    cdef vec acc[ROW_VECS]
-    cdef const real *b = p.b + j
-    cdef const real *end = p.b + (p.depth - 1) * p.b_k + p.cols
-    cdef Py_ssize_t k, v
-    for v in range(vecs):
-        acc[v] = broadcast(0)
-        if p.bias:
-            acc[v] = (<const vec *> (p.bias + j + v * LANES))[0] if whole else load(p.bias, p.bias + p.cols)
-    for k in range(p.depth):
-        for v in range(vecs):
-            acc[v] = acc[v] + ((<const vec *> (b + v * LANES))[0] if whole else load(b, end)) * p.a[k]
-        b += p.b_k
-    for v in range(vecs):
-        if whole:
-            (<vec *> (p.y + j + v * LANES))[0] = acc[v]
-        else:
-            store(p.y, acc[v], p.cols)
+cdef inline void add_rows(const int rows, const Product *p, Py_ssize_t k, Py_ssize_t j, Py_ssize_t end) noexcept nogil:
+    """y[j] += a[k] * b[k, j] for `rows` rows of the matrix from k on, one after the other for each column."""
+    cdef const real *b = p.b + k * p.b_k
+    cdef const real *b_end = p.b + (p.depth - 1) * p.b_k + p.cols
+    cdef vec total
+    cdef Py_ssize_t r
+    while j + LANES <= end:
+        total = (<vec *> (p.y + j))[0]
+        for r in range(rows):
+            total = total + (<const vec *> (b + r * p.b_k + j))[0] * p.a[k + r]
+        (<vec *> (p.y + j))[0] = total
+        j += LANES
+    if j < end:
+        total = load(p.y + j, p.y + end)
+        for r in range(rows):
+            total = total + load(b + r * p.b_k + j, b_end) * p.a[k + r]
+        store(p.y + j, total, end - j)
 
 
 cdef void row_dots(const Product *p, Py_ssize_t j) noexcept nogil:

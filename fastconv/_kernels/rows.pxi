@@ -1,6 +1,6 @@
 # Each row of a matrix by itself: layer normalization, softmax and cross entropy, rows of C numbers. Vectors run along the row; the sum
 # of a row is that of LANES partial sums, whatever the number of threads.
-from libc.math cimport log, sqrt
+from libc.math cimport log, pow, sqrt
 
 cdef enum:
     PORTION_ROWS = 4096   # numbers of a task, about
@@ -392,3 +392,38 @@ def cross_entropy_backward(x, labels, dx, Py_ssize_t items, double smoothing, do
             items, smoothing, share,
         )
     return -1
+
+
+cdef void response_rows(
+    const real *x, real *y, Py_ssize_t rows, Py_ssize_t items, Py_ssize_t size, real alpha, real beta, real bias
+) noexcept nogil:
+    cdef Py_ssize_t row, i, d
+    cdef real base
+    for row in range(rows):
+        for i in range(items):
+            y[i] = bias
+        for d in range(max(-((size - 1) // 2), 1 - items), min(size - (size - 1) // 2, items)):
+            for i in range(max(-d, <Py_ssize_t> 0), items - max(d, <Py_ssize_t> 0)):
+                y[i] += alpha * x[i + d] * x[i + d]
+        for i in range(items):
+            base = y[i]
+            if beta == <real> 0.75:  # as the paper has it
+                base = <real> sqrt(<double> base)
+                y[i] = x[i] / (base * <real> sqrt(<double> base))
+            else:
+                y[i] = x[i] * <real> pow(<double> base, -<double> beta)
+        x += items
+        y += items
+
+
+def local_response_norm(x, y, Py_ssize_t items, Py_ssize_t size, double alpha, double beta, double bias, int threads):
+    """y[m, i] = x[m, i] / (bias + alpha / size * sum of x[m, d] ** 2 for the `size` channels d around i) ** beta; y is not x."""
+    cdef Py_ssize_t task, rows, some = rows_of_task(items)
+    cdef const real *source = read_from(x, &rows)
+    cdef real *to = write_to(y)
+    rows = rows // items
+    for task in prange(ceil_div(rows, some), nogil=True, num_threads=threads):
+        response_rows(
+            source + task * some * items, to + task * some * items, min(some, rows - task * some), items, size,
+            <real> (alpha / size), <real> beta, <real> bias,
+        )

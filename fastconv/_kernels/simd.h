@@ -96,6 +96,18 @@ static inline vec larger(vec a, vec b) {
     return choose((mask)(a != a), a, most);
 }
 
+/* x, but at least `low` and at most `high`; NaN where it is NaN, since the instructions for it return their second operand then. */
+static inline vec clamped(vec x, real low, real high) {
+    vec y, z;
+    for (int i = 0; i < LANES; i++) y[i] = low > x[i] ? low : x[i];
+    for (int i = 0; i < LANES; i++) z[i] = high < y[i] ? high : y[i];
+    return z;
+}
+
+/* The first address in a buffer, of a vector more than is needed, where a vector is aligned: one that crosses a cache line is slow to
+ * read when it has just been written. */
+static inline real *aligned_in(real *buffer) { return (real *)(((uintptr_t)buffer + VEC_BYTES - 1) & -(uintptr_t)VEC_BYTES); }
+
 /* Whether b takes the place of the maximum a: it is larger, or the first NaN. */
 static inline mask beats(vec b, vec a) { return (mask)(~(b <= a) & (a == a)); }
 

@@ -30,6 +30,19 @@ cdef struct Product:
     real *y
     const real *bias
     Py_ssize_t out_d, out_h, out_w, y_ld, cols
+    Finish finish
+    # the right operand as the kernel of its algorithm packs it (packed.pxi), so many elements a group; or NULL
+    const real *packed
+    Py_ssize_t packed_group
+
+
+cdef inline Product bare_product() noexcept nogil:
+    """One without a bias, an activation or packed weights; all else is to be filled in."""
+    cdef Product p
+    p.bias = p.packed = NULL
+    p.packed_group = 0
+    p.finish = nothing_more()
+    return p
 
 
 cdef Axis read_axis(const int64_t *record) noexcept nogil:

@@ -35,14 +35,18 @@ cdef inline void multiply_part(
     """M = or += V U over one part of the channels, for `rows` tiles and a panel of `cols` columns."""
     cdef Py_ssize_t position = rows * TILE_N + LANES, depth = part_depth(g, part), i, k
     cdef Py_ssize_t out[STRIP]
+    cdef Left left = left_operand(v, NULL, 0, 0, NULL)
     for i in range(STRIP):
         out[i] = i * TILE_N
     for k in range(g.positions):
+        if g.p.packed:  # in the order in which they are used: what follows is asked for
+            ask_for_panels(&left, u + (k + 1) * panel_items(g.step), panel_items(g.step), ceil_div(rows, TILE_M) * depth)
         i = 0
         while i < rows:
-            rows_by_panel(
-                min(rows - i, <Py_ssize_t> STRIP), panel_width(cols), v + packed_inputs(g, part, k) + i * DEPTH_LD,
-                u + k * panel_items(g.step), depth, zeros, part > 0, m + k * position + i * TILE_N, out,
+            left.a = v + packed_inputs(g, part, k) + i * DEPTH_LD
+            packed_by_panel(
+                min(rows - i, <Py_ssize_t> STRIP), panel_width(cols), &left, 0, u + k * panel_items(g.step), depth, zeros,
+                part > 0, m + k * position + i * TILE_N, out,
             )
             i += STRIP
 
@@ -61,12 +65,23 @@ cdef void block_of_tiles(
         transform_outputs(g, first, count, panel_first(g, i), panel_cols(g, i), m, count * TILE_N + LANES)
 
 
+cdef void transform_all_weights(const Winograd *g, Py_ssize_t panels, real *u, int threads) noexcept nogil:
+    cdef Py_ssize_t groups = ceil_div(g.step, LANES), task
+    for task in prange(panels * g.parts * groups, schedule="dynamic", num_threads=threads):
+        transform_weights(
+            g, panel_first(g, task // groups // g.parts), panel_cols(g, task // groups // g.parts), task // groups % g.parts,
+            task % groups * LANES, u + packed_weights(g, task // groups // g.parts, task // groups % g.parts),
+        )
+
+
 cdef int by_tiles(Winograd *g, Py_ssize_t panels, int threads) noexcept nogil:
     """Few weights: they are transformed for all threads, then each takes blocks of tiles."""
     cdef Py_ssize_t u_items = own_lines(packed_weights(g, panels, 0)), zeros = own_lines(TILE_N), items = sizeof(real)
-    cdef Py_ssize_t groups = ceil_div(g.step, LANES), blocks, parts, each, task
+    cdef Py_ssize_t blocks, parts, each, task
     cdef real *scratch
-    cdef real *u
+    cdef const real *u = g.p.packed
+    if g.p.packed:
+        u_items = 0
     each = ceil_div(g.positions * g.parts, g.abreast) * DEPTH_LD + g.positions * TILE_N
     blocks = max((CACHE_BYTES // items - packed_weights(g, 0, 1)) // each // TILE_M, <Py_ssize_t> 1) * TILE_M
     blocks = min(round_up(ceil_div(g.tiles, blocks), threads), ceil_div(g.tiles, TILE_M // 2))
@@ -78,16 +93,13 @@ cdef int by_tiles(Winograd *g, Py_ssize_t panels, int threads) noexcept nogil:
     if scratch == NULL:
         return -1
     zero(scratch, zeros)
-    u = scratch + zeros
-    for task in prange(panels * g.parts * groups, schedule="dynamic", num_threads=threads):
-        transform_weights(
-            g, panel_first(g, task // groups // g.parts), panel_cols(g, task // groups // g.parts), task // groups % g.parts,
-            task % groups * LANES, u + packed_weights(g, task // groups // g.parts, task // groups % g.parts),
-        )
+    if not g.p.packed:
+        u = scratch + zeros
+        transform_all_weights(g, panels, scratch + zeros, threads)
     for task in prange(blocks * parts, schedule="dynamic", num_threads=threads):
         block_of_tiles(
             g, task // parts * g.rows, min(g.rows, g.tiles - task // parts * g.rows), panels * (task % parts) // parts,
-            panels * (task % parts + 1) // parts - panels * (task % parts) // parts, u, scratch, u + u_items + threadid() * each,
+            panels * (task % parts + 1) // parts - panels * (task % parts) // parts, u, scratch, scratch + zeros + u_items + threadid() * each,
         )
     free(scratch)
     return 0
@@ -98,8 +110,11 @@ cdef void panel_of_tiles(
 ) noexcept nogil:
     """One panel of tiles whose V is given: U of one part after the other stays in the second-level cache."""
     cdef Py_ssize_t col = panel_first(g, panel), cols = panel_cols(g, panel), part, c
-    cdef real *m = u + own_lines(packed_weights(g, 0, 1))
+    cdef real *m = u + (0 if g.p.packed else own_lines(packed_weights(g, 0, 1)))
     for part in range(g.parts):
+        if g.p.packed:
+            multiply_part(g, part, count, cols, v, g.p.packed + packed_weights(g, panel, part), zeros, m)
+            continue
         c = 0
         while c < g.step:
             transform_weights(g, col, cols, part, c, u)
@@ -111,7 +126,7 @@ cdef void panel_of_tiles(
 cdef int by_panels(Winograd *g, Py_ssize_t panels, int threads) noexcept nogil:
     """Many weights: a range of tiles is transformed, then each thread takes panels and transforms their weights."""
     cdef Py_ssize_t zeros = own_lines(TILE_N), v_items = input_items(g, g.parts), first = 0, count, index
-    cdef Py_ssize_t each = own_lines(packed_weights(g, 0, 1)) + product_items(g)
+    cdef Py_ssize_t each = (0 if g.p.packed else own_lines(packed_weights(g, 0, 1))) + product_items(g)
     cdef real *scratch = new_scratch(zeros + v_items + threads * each, 1)
     cdef real *v = scratch + zeros
     if scratch == NULL:
@@ -131,22 +146,27 @@ cdef int by_panels(Winograd *g, Py_ssize_t panels, int threads) noexcept nogil:
     return 0
 
 
+cdef inline Winograd winograd_cut(const Product *p, int out_h, int out_w) noexcept nogil:
+    cdef Winograd g = winograd_grid(p, out_h, out_w)
+    g.panel = TILE_N
+    cut_depth(&g, SUM_DEPTH_NINE if out_h == 7 else SUM_DEPTH)
+    return g
+
+
 cdef int run_winograd(const Product *p, int out_h, int out_w, int threads) noexcept nogil:
     """Compute `p`, whose taps along h and w are those of so many outputs a tile, with stride 1. -1: no memory.
 
     `depth` and `cols` are at least LANES.
     """
-    cdef Winograd g = winograd_grid(p, out_h, out_w)
+    cdef Winograd g = winograd_cut(p, out_h, out_w)
     cdef Py_ssize_t panels = ceil_div(p.cols, TILE_N), items = sizeof(real), u_bytes, most
-    g.panel = TILE_N
-    cut_depth(&g, SUM_DEPTH_NINE if out_h == 7 else SUM_DEPTH)
     u_bytes = packed_weights(&g, panels, 0) * items
     most = min(
         TILE_BYTES // items // (ceil_div(g.positions * g.parts, g.abreast) * DEPTH_LD),
         CACHE_BYTES // items // (g.positions * TILE_N),
     )
     most = max(most // TILE_M * TILE_M, <Py_ssize_t> (TILE_M // 2))
-    if panels < threads and g.tiles <= FEW_TILES and p.cols >= threads * LANES:
+    if panels < threads and g.tiles <= FEW_TILES and p.cols >= threads * LANES and not p.packed:
         g.panel = LANES
         panels = ceil_div(p.cols, LANES)
     if u_bytes > WEIGHT_BYTES or (

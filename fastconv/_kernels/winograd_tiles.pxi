@@ -10,6 +10,7 @@
 cdef enum:
     MOST_POSITIONS = 81     # MOST_POINTS * MOST_POINTS
     MOST_TAPS = 25
+    MOST_OUTPUTS = 49
     RUN_PIXELS = 32         # outputs of a line whose tiles are transformed together: their columns stay in the first-level cache
     RUN_VECTORS = 270       # (28 + 2) * 9 for tiles of 7 outputs, and fewer for others
 
@@ -287,10 +288,10 @@ cdef apart transform_inputs(
 
 
 cdef inline void transform_output(
-    const int out_h, const int out_w, const real *m, Py_ssize_t position, vec bias, real *y, Py_ssize_t row, Py_ssize_t col,
-    Py_ssize_t high, Py_ssize_t wide,
+    const int out_h, const int out_w, const real *m, Py_ssize_t position, vec bias, real least, real most, real *y,
+    Py_ssize_t row, Py_ssize_t col,
 ) noexcept nogil:
-    """y = A^T M A + bias for LANES columns of a tile: positions `position` apart, outputs `row` and `col`; high x wide of them."""
+    """y = A^T M A + bias, clamped, for LANES columns of a tile: positions `position` apart, outputs `row` and `col`."""
     cdef int points_h = points_of(out_h), points_w = points_of(out_w)
     cdef vec half[MOST_POSITIONS]
     cdef vec d[MOST_POINTS]
@@ -300,11 +301,9 @@ cdef inline void transform_output(
             d[r] = (<const vec *> (m + (r * points_w + s) * position))[0]
         outputs_of_points(out_h, half + s * out_h, d, 1)
     for r in range(out_h):
-        if r < high:
-            outputs_of_points(out_w, d, half + r, out_h)
-            for s in range(out_w):
-                if s < wide:
-                    (<vec *> (y + r * row + s * col))[0] = d[s] + bias
+        outputs_of_points(out_w, d, half + r, out_h)
+        for s in range(out_w):
+            (<vec *> (y + r * row + s * col))[0] = clamped(d[s] + bias, least, most)
 
 
 cdef inline void panel_of_outputs(
@@ -312,8 +311,12 @@ cdef inline void panel_of_outputs(
     Py_ssize_t cols, const real *m, Py_ssize_t position,
 ) noexcept nogil:
     cdef vec bias = broadcast(0)
-    cdef Py_ssize_t i, j, o, high, wide, col = g.step_w * g.p.y_ld, row = g.step_h * g.p.out_w * g.p.y_ld
+    cdef Py_ssize_t i, j, o, r, high, wide, col = g.step_w * g.p.y_ld, row = g.step_h * g.p.out_w * g.p.y_ld, to_row, to_col
+    cdef real least, most
     cdef real *y
+    cdef real *to
+    cdef real buffer[(MOST_OUTPUTS + 1) * LANES]
+    cdef real *made = aligned_in(buffer)
     cdef Tile t = tile_at(g, first)
     for i in range(count):
         high, wide = ceil_div(g.p.h.rows - t.h, g.step_h), ceil_div(g.p.w.rows - t.w, g.step_w)
@@ -325,10 +328,17 @@ cdef inline void panel_of_outputs(
             j = min(o, cols - LANES)
             if g.p.bias:
                 bias = (<const vec *> (g.p.bias + col_first + j))[0]
-            if high >= out_h and wide >= out_w:
-                transform_output(out_h, out_w, m + i * TILE_N + j, position, bias, y + j, row, col, out_h, out_w)
+            if high >= out_h and wide >= out_w and is_clamp(&g.p.finish):
+                to, to_row, to_col, least, most = y + j, row, col, g.p.finish.a, g.p.finish.b
             else:
-                transform_output(out_h, out_w, m + i * TILE_N + j, position, bias, y + j, row, col, high, wide)
+                to, to_row, to_col, least, most = made, out_w * LANES, LANES, -INFINITY, INFINITY
+            transform_output(out_h, out_w, m + i * TILE_N + j, position, bias, least, most, to, to_row, to_col)
+            if to == made:
+                for r in range(min(high, <Py_ssize_t> out_h)):
+                    finish_vectors(
+                        &g.p.finish, made + r * to_row, g.p.y, y + j - g.p.y + r * row, col, min(wide, <Py_ssize_t> out_w), LANES,
+                        col_first + j,
+                    )
             o += LANES
         next_tile(g, &t)
 

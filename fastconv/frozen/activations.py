@@ -24,7 +24,7 @@ _PLAIN: dict[type[Layer], str] = {
 }
 
 #: What a file may name.
-NAMES = {*_PLAIN.values(), "leaky_relu", "elu", "gelu", "gelu_tanh", "prelu"}
+NAMES = {*_PLAIN.values(), "clip", "leaky_relu", "elu", "gelu", "gelu_tanh", "prelu"}
 
 ACTIVATIONS: dict[type[Layer], Callable[[Any], Activation]] = {
     **dict.fromkeys(_PLAIN, lambda layer: Activation(_PLAIN[type(layer)])),

@@ -105,8 +105,9 @@ def explain(model: FrozenModel, inputs: Sequence[Any], batch: int, repeats: int)
     xs = model.checked(given)
     plan = model._plan([x.shape for x in xs])
     times, whole, peak = _measured(plan, xs, repeats)
-    steps = [step for step in plan.steps if not step.step.operation.is_view]
-    medians = [statistics.median(times[at]) for at, step in enumerate(plan.steps) if not step.step.operation.is_view]
+    shown = [at for at, step in enumerate(plan.steps) if not step.step.operation.is_view(*step.read_shapes)]
+    steps = [plan.steps[at] for at in shown]
+    medians = [statistics.median(times[at]) for at in shown]
     total = sum(medians)
     spent = [sum(each) for each in zip(*times, strict=True)] or [0.0] * repeats
     explained = tuple(_explained(step, seconds, total, peak) for step, seconds in zip(steps, medians, strict=True))

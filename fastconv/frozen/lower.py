@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import layers as L
+from fastconv.frozen import moves
 from fastconv.frozen import unweighted as ops
 from fastconv.frozen.activations import ACTIVATIONS
 from fastconv.frozen.foreign import Foreign, snapshot
@@ -15,6 +16,7 @@ from fastconv.frozen.operation import Array, Operation
 from fastconv.frozen.program import Program, Step
 from fastconv.frozen.weighted import Conv, ConvTranspose, Linear, Local
 from fastconv.functional._validate import flat_arguments
+from fastconv.functional.calls import Activation
 from fastconv.geometry import ntuple, padding_pairs
 from fastconv.graph import Graph
 from fastconv.layers.base import Layer
@@ -25,7 +27,8 @@ from fastconv.model import Model
 Constant = Callable[[Array], Array]
 
 #: The operations of a layer, one after the other; the first takes all of its inputs. `shape` is its first input's, no batch.
-Rule = Callable[[Any, Shape, Constant], list[Operation]]
+#: None where the compiler does not know it with these arguments.
+Rule = Callable[[Any, Shape, Constant], list[Operation] | None]
 
 
 def lower(model: Model) -> Program:
@@ -61,10 +64,13 @@ class _Lowering:
         if isinstance(layer, Model) and type(layer).forward is Model.forward:
             return self.graph(layer.graph, reads, shapes, f"{name}/")
         rule = RULES.get(type(layer))  # not a subclass, which may compute something else
-        if rule is None or (layer.traits.integers and not self._floats.issuperset(reads)):
+        operations = None
+        if rule is not None and (not layer.traits.integers or self._floats.issuperset(reads)):
+            operations = rule(layer, shapes[0], self._constant)
+        if operations is None:
             return self._add(Foreign(self._copied(layer, snapshot), shapes), reads, name, outputs)
         made: Sequence[int] = tuple(reads)
-        for operation in rule(layer, shapes[0], self._constant):
+        for operation in operations:
             made = self._combined(operation, made, name)
             self._floats.update(made)
         return made
@@ -176,6 +182,53 @@ def _upsample(layer: Any, shape: Shape, constant: Constant) -> list[Operation]:
     return [ops.Upsample(ntuple(layer.scale, len(shape) - 1, "scale"), layer.mode)]
 
 
+def _clip(layer: Any, shape: Shape, constant: Constant) -> list[Operation]:
+    low = -np.inf if layer.low is None else layer.low
+    high = np.inf if layer.high is None else layer.high
+    named = {(0.0, np.inf): Activation("relu"), (0.0, 6.0): Activation("relu6")}
+    return [ops.Activate(named.get((low, high), Activation("clip", low, high)))]
+
+
+def _scale_shift(layer: Any, shape: Shape, constant: Constant) -> list[Operation] | None:
+    ones = np.ones(shape[-1:], layer.dtype)
+    return [ops.Scale(ones * layer.scale, ones * layer.shift)] if shape else None
+
+
+def _given(layer: Any, shape: Shape, constant: Constant) -> list[Operation] | None:
+    """Return what a layer of two inputs does to the one that is free where the other is a number for each channel."""
+    if list(layer.held) not in ([0], [1]):
+        return None
+    (at,) = layer.held
+    held = {**layer.params, **layer.buffers}[f"input_{at}"]
+    kind = type(layer.inner)
+    if kind is L.Gather and at == 1 and layer.inner.axis in (-1, len(shape)) and held.ndim == 1 and shape:
+        places = np.where(held < 0, held + shape[-1], held).astype(np.int64)
+        inside = places.size and places.min() >= 0 and places.max() < shape[-1]
+        return [moves.Pick(places)] if inside else None
+    if held.dtype.kind != "f" or not shape or held.ndim != len(shape) or held.size not in (1, shape[-1]):
+        return None
+    if held.size > 1 and held.shape[-1] != held.size:
+        return None
+    wide = np.broadcast_to(held.ravel().astype(np.float64), shape[-1:])
+    one, nothing = np.ones_like(wide), np.zeros_like(wide)
+    with np.errstate(all="ignore"):
+        factor, shift = {
+            (L.Add, 0): (one, wide),
+            (L.Add, 1): (one, wide),
+            (L.Multiply, 0): (wide, nothing),
+            (L.Multiply, 1): (wide, nothing),
+            (L.Subtract, 0): (-one, wide),
+            (L.Subtract, 1): (one, -wide),
+            (L.Divide, 1): (1 / wide, nothing),
+        }.get((kind, at), (one / 0, one))
+        factor, shift = factor.astype(held.dtype), shift.astype(held.dtype)
+    return [ops.Scale(factor, shift)] if np.isfinite(factor).all() and np.isfinite(shift).all() else None
+
+
+def _local_response_norm(layer: Any, shape: Shape, constant: Constant) -> list[Operation]:
+    return [ops.LocalResponseNorm(layer.size, layer.alpha, layer.beta, layer.bias)]
+
+
 RULES: dict[type[Layer], Rule] = {
     **dict.fromkeys((L.Conv1d, L.Conv2d, L.Conv3d), _conv),
     **dict.fromkeys((L.ConvTranspose1d, L.ConvTranspose2d, L.ConvTranspose3d), _conv_transpose),
@@ -203,6 +256,11 @@ RULES: dict[type[Layer], Rule] = {
     L.Dropout: lambda layer, shape, constant: [ops.Identity()],
     L.StochasticDepth: lambda layer, shape, constant: [ops.Identity()],
     L.Flatten: lambda layer, shape, constant: [ops.Reshape((-1,))],
+    L.Transpose: lambda layer, shape, constant: [moves.Transpose((0, *layer.axes))],
+    L.Clip: _clip,
+    L.ScaleShift: _scale_shift,
+    L.Given: _given,
+    L.LocalResponseNorm: _local_response_norm,
     L.Reshape: lambda layer, shape, constant: [ops.Reshape(layer.shape)],
     L.ZeroPad: _pad,
     L.Upsample: _upsample,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, TypeVar
 
@@ -32,12 +33,13 @@ class Operation:
     #: Whether the output may be written over an input of its shape that nobody reads any more.
     in_place: ClassVar[bool] = False
 
-    #: Whether the output is the input in another shape, in the same memory.
-    is_view: ClassVar[bool] = False
-
     def output_shape(self, *shapes: Shape) -> Any:
         """Return the shape of the output for inputs of `shapes`, or a list of shapes for several outputs; check everything."""
         raise NotImplementedError
+
+    def is_view(self, *shapes: Shape) -> bool:
+        """Return whether the output is the input in another shape, in the same memory."""
+        return False
 
     def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
         """Return the calls that write the outputs; `kernels` is the module for the dtype."""
@@ -80,7 +82,10 @@ def encode(value: Any, name_of: Callable[[Array], str]) -> Any:
     if isinstance(value, np.ndarray):
         return {"array": name_of(value)}
     if isinstance(value, Activation):
-        return {"activation": [encode(item, name_of) for item in value]}
+        numbers = [
+            str(number) if math.isinf(number) else number for number in (value.a, value.b)
+        ]  # JSON has no infinity
+        return {"activation": [value.name, *numbers, encode(value.slope, name_of)]}
     if isinstance(value, (tuple, list)):
         return [encode(item, name_of) for item in value]
     return value

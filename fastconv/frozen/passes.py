@@ -10,10 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.frozen.moves import Transpose
 from fastconv.frozen.operation import Operation
 from fastconv.frozen.program import Program, Step
-from fastconv.frozen.unweighted import Activate, Identity, Pad, Reshape, Scale, Sum
+from fastconv.frozen.unweighted import Activate, Identity, Pad, Product, Reshape, Scale, Sum
 from fastconv.frozen.weighted import Conv, Linear, Weighted
+from fastconv.functional.calls import Activation
+
+#: What an activation becomes that weighs its own input.
+GATED = {"sigmoid": "silu", "hard_sigmoid": "hard_swish"}
 
 
 def remove_identities(program: Program) -> Program:
@@ -35,8 +40,35 @@ def drop_dead(program: Program) -> Program:
 
 
 def merge_views(program: Program) -> Program:
-    """Make one reshape of two in a row."""
-    return _merged(program, lambda first, second: second if _are(first, second, Reshape, Reshape) else None)
+    """Make one reshape of two in a row, and one transposition."""
+
+    def merge(first: Operation, second: Operation) -> Operation | None:
+        if isinstance(first, Transpose) and isinstance(second, Transpose):
+            axes = tuple(first.axes[axis] for axis in second.axes)
+            return Transpose(axes) if axes != tuple(sorted(axes)) else Identity()
+        return second if isinstance(first, Reshape) and isinstance(second, Reshape) else None
+
+    return remove_identities(_merged(program, merge))
+
+
+def fuse_gates(program: Program) -> Program:
+    """Make one activation of ``x * sigmoid(x)`` and ``x * hard_sigmoid(x)``, which files have as two steps."""
+    reads, makers, steps = program.reads(), program.makers(), list(program.steps)
+    gone: set[int] = set()
+    for at, step in enumerate(steps):
+        if not isinstance(step.operation, Product) or len(step.reads) != 2:
+            continue
+        for x, gate in (step.reads, step.reads[::-1]):
+            place = makers.get(gate, -1)
+            maker = steps[place]
+            if place < 0 or reads[gate] > 1 or not isinstance(maker.operation, Activate) or maker.reads != (x,):
+                continue
+            name = GATED.get(maker.operation.activation.name)
+            if name is not None:
+                steps[at] = Step(Activate(Activation(name)), (x,), step.writes, maker.layers + step.layers)
+                gone.add(place)
+                break
+    return program.with_steps([step for at, step in enumerate(steps) if at not in gone])
 
 
 def absorb_padding(program: Program) -> Program:
@@ -149,6 +181,7 @@ PASSES: tuple[Callable[[Program], Program], ...] = (
     remove_identities,
     drop_dead,
     merge_views,
+    fuse_gates,
     absorb_padding,
     fold_scales,
     fold_scales_forward,
@@ -186,10 +219,6 @@ def _merged(
             steps[at] = Step(operation, first.reads, second.writes, first.layers + second.layers)
             makers[second.writes[0]] = at
     return program.with_steps([steps[at] for at in sorted(steps)])
-
-
-def _are(first: Operation, second: Operation, one: type, other: type) -> bool:
-    return isinstance(first, one) and isinstance(second, other)
 
 
 def _ends_open(step: Step) -> bool:

@@ -48,7 +48,7 @@ class Plan:
             made = tuple(output_shapes(step, read))
             shapes.update(zip(step.writes, made, strict=True))
             calls: Sequence[Call] = ()
-            if not step.operation.is_view and not isinstance(step.operation, Foreign):
+            if not step.operation.is_view(*read) and not isinstance(step.operation, Foreign):
                 views = [[View(value, shapes[value]) for value in values] for values in (step.reads, step.writes)]
                 calls = step.operation.calls(kernels, *views)
             self.steps.append(StepPlan(step, read, made, tuple(calls)))
@@ -63,8 +63,8 @@ class Plan:
     def _find_roots(self) -> dict[int, int]:
         """Return, for each value, the value in whose memory it is."""
         roots = {value: value for value in self.shapes}
-        for step, *_ in self.steps:
-            if step.operation.is_view:
+        for step, read, *_ in self.steps:
+            if step.operation.is_view(*read):
                 roots[step.writes[0]] = roots[step.reads[0]]
         return roots
 

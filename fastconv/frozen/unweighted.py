@@ -25,7 +25,9 @@ class Identity(Operation):
     """The input itself."""
 
     kind = "identity"
-    is_view = True
+
+    def is_view(self, *shapes: Shape) -> bool:
+        return True
 
     def output_shape(self, *shapes: Shape) -> Shape:
         return shapes[0]
@@ -39,7 +41,9 @@ class Reshape(Operation):
     shape: tuple[int, ...]
 
     kind = "reshape"
-    is_view = True
+
+    def is_view(self, *shapes: Shape) -> bool:
+        return True
 
     def output_shape(self, *shapes: Shape) -> Shape:
         batch, *rest = shapes[0]
@@ -289,6 +293,30 @@ class GroupNorm(Operation):
             return []
         arguments = (x, self.scale, self.bias, None, y, None, None, False, False, x.shape[0], self.groups, self.eps)
         return [Call("group norm", kernels.norm_forward, arguments, COST * y.size)]
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class LocalResponseNorm(Operation):
+    """Each number divided by those of the channels around it; the arguments are those of the layer."""
+
+    size: int
+    alpha: float
+    beta: float
+    bias: float
+
+    kind = "local_response_norm"
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        geometry.positive(self.size, "size")
+        return shapes[0]
+
+    def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
+        x, y = reads[0], writes[0]
+        arguments = (x, y, x.shape[-1], self.size, self.alpha, self.beta, self.bias)
+        return (
+            [Call("local response norm", kernels.local_response_norm, arguments, EXP_COST * y.size)] if y.size else []
+        )
 
 
 @register

@@ -18,7 +18,7 @@ from fastconv.frozen.operation import Array, Operation, register, require_slope
 from fastconv.functional import _conv_plan as plans
 from fastconv.functional._conv_algorithm import wish
 from fastconv.functional.calls import Activation, Call, View
-from fastconv.functional.frozen_conv import conv_calls, local_calls
+from fastconv.functional.frozen_conv import conv_calls, conv_transpose_calls, local_calls
 from fastconv.functional.linear import linear_plan
 from fastconv.functional.local import LocalPlan, local_plan
 from fastconv.layers.symbol import Shape
@@ -100,7 +100,9 @@ class Conv(Weighted):
         padding = self.padding
         if self.extra:
             padding = self.pairs(shape)
-        return plans.conv_plan(shape, self.weight.shape, self.stride, padding, self.dilation, groups, wish(None))
+        return plans.conv_plan(
+            shape, self.weight.shape, self.stride, padding, self.dilation, groups, wish(None, kept=True)
+        )
 
     def pairs(self, shape: Shape) -> tuple[tuple[int, int], ...]:
         """Return the zeros around an image of `shape` as pairs (before, after)."""
@@ -176,7 +178,7 @@ class ConvTranspose(Weighted):
         residual = reads[1] if len(reads) > 1 else None
         end = {"residual": residual, "activation": self.activation}
         plan = self.plan(x.shape)
-        return conv_calls(kernels, plan, self.weight, self.bias, x, y, adjoint=True, **end)  # type: ignore[arg-type]
+        return conv_transpose_calls(kernels, plan, self.weight, self.bias, x, y, **end)  # type: ignore[arg-type]
 
     def multiply_adds(self, *shapes: Shape) -> int:
         return self.plan(shapes[0]).multiply_adds

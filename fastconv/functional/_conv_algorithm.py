@@ -26,11 +26,20 @@ TILE_SHARE = 0.92
 #: weights.
 TILE_TRANSFORM, WEIGHT_TRANSFORM = {6: 10, 9: 12}, 6
 
+FLOAT_BYTES = 4
+
 #: Rows of a product that are lost where its last tile is not full.
 PART_OF_TILE = 1.5
 
-#: Winograd must promise so much less work, or the product keeps the call: the model is no better than that.
-WORTH_IT = 0.95
+#: The same where the weight was transformed before (a frozen model's), and is read from memory.
+WEIGHT_READ = 3
+
+#: Bytes of a packed or transformed weight that is kept; a larger one would take more memory than it saves time.
+MOST_PACKED = 16 * 2**20
+
+#: Winograd must promise so much less work, or the product keeps the call: the model is no better than that, and a product whose
+#: weight was packed before does better than it says.
+WORTH_IT, WORTH_IT_KEPT = 0.95, 0.85
 
 #: The same in groups, which Winograd's kernels take one by one and the product together.
 WORTH_IT_IN_GROUPS = 0.6
@@ -97,7 +106,7 @@ def winograd_obstacle(problem: Problem) -> str | None:
     return None
 
 
-def winograd_cost(problem: Problem, tile: tuple[int, int], *, weight_gradient: bool) -> float:
+def winograd_cost(problem: Problem, tile: tuple[int, int], *, weight_gradient: bool, kept: bool) -> float:
     """Return the work in multiply-adds at the machine's peak: products of transformed tiles, and the transforms."""
     points = [taps + outputs - 1 for taps, outputs in zip(problem.taps[1:], tile, strict=True)]
     tiles = (
@@ -111,22 +120,25 @@ def winograd_cost(problem: Problem, tile: tuple[int, int], *, weight_gradient: b
     if weight_gradient:
         again = (-(-cols // GRADIENT_CHANNELS), -(-depth // GRADIENT_CHANNELS))
     vectors = tiles * (again[0] * depth + again[1] * cols)
-    transforms = TILE_TRANSFORM[points[1]] * vectors + WEIGHT_TRANSFORM * depth * cols
+    fits = problem.groups * math.prod(points) * depth * cols * FLOAT_BYTES <= MOST_PACKED
+    transforms = (
+        TILE_TRANSFORM[points[1]] * vectors + (WEIGHT_READ if kept and fits else WEIGHT_TRANSFORM) * depth * cols
+    )
     return problem.groups * math.prod(points) * (products + transforms)
 
 
-def cheapest_tile(problem: Problem, *, weight_gradient: bool) -> tuple[float, tuple[int, int]]:
+def cheapest_tile(problem: Problem, *, weight_gradient: bool, kept: bool) -> tuple[float, tuple[int, int]]:
     """Return the cost and the outputs of the tile that costs least."""
     tiles = (GRADIENT_TILES if weight_gradient else TILES)[problem.taps[1:]]
     if problem.taps[0] * max(problem.depth, problem.cols) > MOST_CHANNELS_NINE:
         tiles = tiles[:1]
-    return min((winograd_cost(problem, tile, weight_gradient=weight_gradient), tile) for tile in tiles)
+    return min((winograd_cost(problem, tile, weight_gradient=weight_gradient, kept=kept), tile) for tile in tiles)
 
 
-def wish(algorithm: object) -> str | None:
-    """Return what `choose` is to go by at this moment: a call's `algorithm` checked, "exact", or None for the cheapest."""
+def wish(algorithm: object, *, kept: bool = False) -> str | None:
+    """Return what `choose` is to go by at this moment: a call's `algorithm`, "exact", "kept", or None for the cheapest."""
     if algorithm is None:
-        return "exact" if is_exact() else None
+        return "exact" if is_exact() else ("kept" if kept else None)
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise ValueError(f"algorithm must be None or one of {', '.join(map(repr, ALGORITHMS))}, got {algorithm!r}")
     if algorithm == "winograd" and is_exact():
@@ -136,6 +148,8 @@ def wish(algorithm: object) -> str | None:
 
 def choose(problem: Problem, algorithm: str | None, *, weight_gradient: bool = False) -> Algorithm:
     """Return the algorithm for `problem`: the one asked for, or the cheapest; `algorithm` comes from `wish`.
+
+    "kept" is the cheapest one for a weight that is packed or transformed once for many calls.
 
     Raises `ValueError` for an algorithm that cannot compute the problem.
     """
@@ -155,7 +169,8 @@ def choose(problem: Problem, algorithm: str | None, *, weight_gradient: bool = F
         raise ValueError(f"algorithm 'winograd' cannot compute this convolution: {obstacle}")
     if obstacle or not problem.multiply_adds:
         return product._replace(why=f"Winograd's algorithm does not apply: {obstacle or 'nothing to compute'}")
-    work, tile = cheapest_tile(problem, weight_gradient=weight_gradient)
+    kept = algorithm == "kept"
+    work, tile = cheapest_tile(problem, weight_gradient=weight_gradient, kept=kept)
     direct = problem.multiply_adds / TILE_SHARE
     share = problem.multiply_adds / work
     if algorithm == "winograd":
@@ -163,6 +178,7 @@ def choose(problem: Problem, algorithm: str | None, *, weight_gradient: bool = F
     saving = f"Winograd's algorithm would take {work / direct:.0%} of the product's time"
     if algorithm == "exact":
         return product._replace(why=f'precision is "exact" ({saving})')
-    if work > (WORTH_IT if problem.groups == 1 else WORTH_IT_IN_GROUPS) * direct:
+    worth_it = WORTH_IT_IN_GROUPS if problem.groups > 1 else WORTH_IT_KEPT if kept else WORTH_IT
+    if work > worth_it * direct:
         return product._replace(why=f"{saving}: the transforms do not pay")
     return Algorithm("winograd", tile, share, f"{saving.replace('would take', 'takes')}")

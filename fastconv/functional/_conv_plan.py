@@ -201,7 +201,7 @@ def apply(plan: ConvPlan, x: NDArray[Any], weight: NDArray[Any], bias: NDArray[A
     kernels, threads = kernels_for(x), threads_for(plan.multiply_adds)
     if plan.forward.name == "depthwise":
         d, h, w = np.split(plan.axes, 3)  # a convolution has one phase
-        kernels.depthwise(spatial3(x), weight3(weight), bias, spatial3(y), d, h, w, False, threads)
+        kernels.depthwise(spatial3(x), weight3(weight), bias, spatial3(y), d, h, w, False, None, None, threads)
     else:
         kernels.conv_forward(x, weight, bias, y, plan.axes, *plan.sizes, *plan.forward.tile, threads)
     return y
@@ -214,7 +214,7 @@ def adjoint(plan: ConvPlan, dy: NDArray[Any], weight: NDArray[Any], bias: NDArra
     dx = empty(plan.x_shape, dy.dtype) if plan.reached else _without_products(plan.x_shape, bias, dy.dtype)
     kernels, threads = kernels_for(dy), threads_for(plan.multiply_adds)
     if plan.backward_input.name == "depthwise":
-        kernels.depthwise(spatial3(dy), weight3(weight), bias, spatial3(dx), *plan.phases, True, threads)
+        kernels.depthwise(spatial3(dy), weight3(weight), bias, spatial3(dx), *plan.phases, True, None, None, threads)
     else:
         tile = plan.backward_input.tile
         kernels.conv_backward_input(dy, weight, bias, dx, plan.axes, *plan.phases, *plan.sizes, *tile, threads)

@@ -6,13 +6,20 @@ This is the one place that decides which kernels such a step calls, and in what 
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastconv._kernels._memory import empty
+from fastconv.functional._conv_algorithm import MOST_PACKED, Algorithm
 from fastconv.functional._conv_plan import ConvPlan, weight3
 from fastconv.functional.calls import Activation, Call, View, epilogue
 from fastconv.functional.local import LocalPlan
+from fastconv.threads import get_num_threads
+
+#: Weights that plans hold, by what they were made of and for: a plan holds the weight too, so its id is taken.
+_PACKED: WeakValueDictionary[tuple[Any, ...], NDArray[Any]] = WeakValueDictionary()
 
 
 def conv_calls(
@@ -23,41 +30,65 @@ def conv_calls(
     x: View,
     y: View,
     *,
-    adjoint: bool = False,
     residual: View | None = None,
     activation: Activation | None = None,
 ) -> list[Call]:
-    """Return the calls for ``y = f(conv(x, weight) + bias + residual)``, or with `adjoint` the transposed convolution.
+    """Return the calls for ``y = f(conv(x, weight) + bias + residual)``.
 
     Parameters
     ----------
     kernels : module of kernels for the dtype of the arrays
     plan : ConvPlan
-        Of the convolution, or of that whose adjoint this is; x and y have its shapes.
+        Of the convolution; x and y have its shapes.
     weight, bias : arrays as `fastconv.functional.conv` takes them, C contiguous
     x, y, residual : View
         `residual` has the shape of y; y shares memory with neither.
     """
     if plan.empty:
         return _without_products(bias, y) + epilogue(kernels, activation, residual, y)
-    algorithm = plan.backward_input if adjoint else plan.forward
-    name = algorithm.name
-    if name == "winograd":
-        name += f" F({algorithm.tile[0]} x {algorithm.tile[1]})"
-    calls = [] if plan.reached or not adjoint else _without_products(bias, y)
+    name = _named(plan.forward)
+    if activation is not None:
+        name += f", {activation.name}" if residual is None else f", add, {activation.name}"
+    elif residual is not None:
+        name += ", add"
     kernel: Any
     args: tuple[Any, ...]
-    if name == "depthwise":
+    if plan.forward.name == "depthwise":
         kernel = kernels.depthwise
-        phases = plan.phases if adjoint else np.split(plan.axes, 3)  # a convolution has one phase
-        args = (x.spatial3(), weight3(weight), bias, y.spatial3(), *phases, adjoint)
-    elif adjoint:
-        kernel = kernels.conv_backward_input
-        args = (x, weight, bias, y, plan.axes, *plan.phases, *plan.sizes, *algorithm.tile)
+        phases = np.split(plan.axes, 3)  # a convolution has one phase
+        shortcut = residual.spatial3() if residual is not None else None
+        args = (x.spatial3(), weight3(weight), bias, y.spatial3(), *phases, False, shortcut, activation)
     else:
-        kernel = kernels.conv_forward
-        args = (x, weight, bias, y, plan.axes, *plan.sizes, *algorithm.tile)
-    calls.append(Call(name, kernel, args, plan.multiply_adds))
+        kernel = kernels.conv_frozen
+        shape = (plan.axes, *plan.sizes, *plan.forward.tile)
+        args = (x, weight, _packed(kernels, weight, shape), bias, residual, y, activation, *shape)
+    return [Call(name, kernel, args, plan.multiply_adds)]
+
+
+def conv_transpose_calls(
+    kernels: Any,
+    plan: ConvPlan,
+    weight: NDArray[Any],
+    bias: NDArray[Any] | None,
+    x: View,
+    y: View,
+    *,
+    residual: View | None = None,
+    activation: Activation | None = None,
+) -> list[Call]:
+    """Return the calls for the same with a transposed convolution: `plan` is of that whose adjoint it is."""
+    if plan.empty:
+        return _without_products(bias, y) + epilogue(kernels, activation, residual, y)
+    calls = [] if plan.reached else _without_products(bias, y)
+    kernel: Any
+    args: tuple[Any, ...]
+    if plan.backward_input.name == "depthwise":
+        kernel = kernels.depthwise
+        args = (x.spatial3(), weight3(weight), bias, y.spatial3(), *plan.phases, True, None, None)
+    else:
+        kernel = kernels.conv_backward_input
+        args = (x, weight, bias, y, plan.axes, *plan.phases, *plan.sizes, *plan.backward_input.tile)
+    calls.append(Call(_named(plan.backward_input), kernel, args, plan.multiply_adds))
     return calls + epilogue(kernels, activation, residual, y)
 
 
@@ -80,6 +111,28 @@ def local_calls(
     if bias is not None and y.size:
         calls.append(Call("bias", _add_in_place, (y, bias)))
     return calls + epilogue(kernels, activation, residual, y)
+
+
+def _named(algorithm: Algorithm) -> str:
+    tile = f" F({algorithm.tile[0]} x {algorithm.tile[1]})" if algorithm.name == "winograd" else ""
+    return algorithm.name + tile
+
+
+def _packed(kernels: Any, weight: NDArray[Any], shape: tuple[Any, ...]) -> NDArray[Any] | None:
+    """Return the weight as its kernel packs it, None where the kernel reads it as it is.
+
+    Plans for other shapes share it as long as one of them needs it.
+    """
+    items = kernels.packed_items(*shape)
+    if items == 0 or items * weight.itemsize > MOST_PACKED:
+        return None
+    key = id(weight), kernels.__name__, *shape[-2:]
+    packed = _PACKED.get(key)
+    if packed is None or len(packed) != items:
+        packed = empty((items,), weight.dtype)
+        kernels.pack_weight(weight, packed, *shape, get_num_threads())
+        _PACKED[key] = packed
+    return packed
 
 
 def _without_products(bias: NDArray[Any] | None, y: View) -> list[Call]:

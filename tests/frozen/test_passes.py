@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+
 import numpy as np
 import pytest
 from frozen_cases import assert_equal_models, trained
@@ -68,6 +70,12 @@ def after(model, *passes):
     for each in passes:
         program = each(program)
     return program
+
+
+def from_file(frozen):
+    with tempfile.TemporaryDirectory() as folder:
+        frozen.save(f"{folder}/frozen.safetensors")
+        return fastconv.load_frozen(f"{folder}/frozen.safetensors")
 
 
 def branches(connect, shape=SHAPE):
@@ -314,3 +322,98 @@ def test_a_shared_layer_is_a_step_for_each_use_and_one_array():
     first, second = frozen.program.steps
     assert first.operation.weight is second.operation.weight
     assert frozen.constant_bytes == 4 * (4 * 4 + 4)
+
+
+def test_transpositions_become_one_or_none():
+    model = chain(L.Transpose((3, 1, 2)), L.Transpose((2, 3, 1)), L.ReLU())
+    assert kinds(after(model, merge_views)) == ["activate"]
+    assert_equal_models(fastconv.freeze(model), model)
+    model = chain(L.Transpose((3, 1, 2)), L.Transpose((3, 2, 1)), L.ReLU())
+    assert kinds(after(model, merge_views)) == ["transpose", "activate"]
+    assert_equal_models(fastconv.freeze(model), model)
+
+
+@pytest.mark.parametrize("axes", [(1, 2, 3), (3, 1, 2), (2, 3, 1), (3, 2, 1), (2, 1, 3), (1, 3, 2)])
+def test_transpositions_are_those_of_the_layer(isa, axes):
+    model = chain(L.Transpose(axes), L.ReLU(), shape=(5, 6, 7))
+    for batch in (0, 1, 3):
+        assert_equal_models(fastconv.freeze(model), model, batch=batch)
+
+
+def test_what_moves_only_an_axis_of_one_moves_nothing():
+    model = chain(L.Transpose((2, 3, 1)), L.Conv2d(4, 3), shape=(1, 8, 9))
+    assert len(fastconv.freeze(model).explain(repeats=1).steps) == 1
+    assert_equal_models(fastconv.freeze(model), model)
+
+
+@pytest.mark.parametrize(("gate", "kind"), [(L.Sigmoid, "silu"), (L.HardSigmoid, "hard_swish")])
+def test_a_gate_of_what_it_weighs_is_one_activation(gate, kind):
+    model = branches(lambda x: (lambda y: L.Multiply()(y, gate()(y)))(L.Conv2d(5, 3)(x)))
+    program = fastconv.freeze(model).program
+    assert kinds(program) == ["conv"]
+    assert program.steps[0].operation.activation.name == kind
+    assert_equal_models(fastconv.freeze(model), model)
+
+
+def test_a_gate_that_somebody_else_reads_or_that_weighs_another_stays():
+    def read_twice(x):
+        gate = L.Sigmoid()(x)
+        return L.Add()(L.Multiply()(x, gate), gate)
+
+    for connect in (read_twice, lambda x: L.Multiply()(L.Tanh()(x), L.Sigmoid()(x))):
+        model = branches(connect)
+        assert "product" in kinds(fastconv.freeze(model).program)
+        assert_equal_models(fastconv.freeze(model), model)
+
+
+GIVEN = [
+    (L.Add(), 1, (1, 1, 5)),
+    (L.Add(), 0, (1, 1, 1)),
+    (L.Multiply(), 1, (1, 1, 5)),
+    (L.Subtract(), 0, (1, 1, 5)),
+    (L.Subtract(), 1, (1, 1, 5)),
+    (L.Divide(), 1, (1, 1, 5)),
+]
+
+
+@pytest.mark.parametrize(("inner", "at", "shape"), GIVEN)
+def test_numbers_for_each_channel_go_into_the_weight(inner, at, shape):
+    layer = L.Given(inner, [[at, list(shape), "float", True]])
+    model = chain(L.Conv2d(5, 3), layer, L.ReLU())
+    layer.params[f"input_{at}"][...] = np.random.default_rng(1).uniform(0.5, 2, shape)
+    assert kinds(fastconv.freeze(model).program) == ["conv"]
+    assert_equal_models(fastconv.freeze(model), model)
+
+
+@pytest.mark.parametrize(
+    ("inner", "at", "shape", "value"),
+    [
+        (L.Divide(), 0, (1, 1, 4), 2.0),
+        (L.Divide(), 1, (1, 1, 4), 0.0),
+        (L.Multiply(), 1, (1, 6, 1), 2.0),
+        (L.Maximum(), 1, (1, 1, 4), 0.5),
+    ],
+)
+def test_what_is_no_finite_factor_for_each_channel_runs_as_it_is(inner, at, shape, value):
+    layer = L.Given(inner, [[at, list(shape), "float", True]])
+    model = chain(layer)
+    layer.params[f"input_{at}"][...] = value
+    assert kinds(fastconv.freeze(model).program) == ["layer"]
+    with np.errstate(all="ignore"):
+        assert_equal_models(fastconv.freeze(model), model)
+
+
+def test_picked_channels():
+    layer = L.Given(L.Gather(-1), [[1, [6], "int64", False]])
+    model = chain(layer, L.ReLU())
+    layer.buffers["input_1"][:] = [3, 0, -1, 1, 1, 2]
+    assert kinds(fastconv.freeze(model).program) == ["pick", "activate"]
+    assert_equal_models(fastconv.freeze(model), model)
+
+
+@pytest.mark.parametrize("bounds", [(0.0, None), (0.0, 6.0), (-0.5, 0.75), (None, 0.1), (None, None)])
+def test_clips_are_activations(bounds):
+    model = chain(L.Conv2d(3, 3), L.Clip(*bounds), L.ScaleShift(2.0, 1.0), L.LocalResponseNorm(3))
+    assert kinds(fastconv.freeze(model).program) == ["conv", "scale", "local_response_norm"]
+    assert_equal_models(fastconv.freeze(model), model)
+    assert_equal_models(from_file(fastconv.freeze(model)), model)

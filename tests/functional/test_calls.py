@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,10 @@ from hypothesis import strategies as st
 
 from fastconv import _kernels
 from fastconv import functional as F
+from fastconv.functional._conv_plan import conv_plan
 from fastconv.functional.calls import Activation, View, activate, activated_sum, epilogue
+from fastconv.functional.frozen_conv import conv_calls
+from fastconv.layers import LocalResponseNorm
 
 DTYPES = [np.float32, np.float64]
 
@@ -34,7 +39,7 @@ FUNCTIONS = {
 
 def run(calls, arrays, threads):
     for call in calls:
-        args = [arrays[arg.value] if isinstance(arg, View) else arg for arg in call.args]
+        args = [arrays[arg.value].reshape(arg.shape) if isinstance(arg, View) else arg for arg in call.args]
         call.kernel(*args, *([] if call.work is None else [threads]))
 
 
@@ -95,3 +100,121 @@ def test_nothing_is_called_for_nothing():
 def test_views_have_the_shapes_that_kernels_take():
     assert View(3, (2, 5, 4)).spatial3() == View(3, (2, 1, 1, 5, 4))
     assert View(3, (2, 5, 4)).reshape(10, 4).size == 40
+
+
+#: (image, kernel, channels in, channels out, stride, padding, groups): the product in strips and parts of its depth, one row,
+#: columns that fill no vector, groups together and apart, one channel a group, images too small for whole Winograd tiles.
+CONVOLUTIONS = {
+    "3x3": ((2, 9, 10), (3, 3), 20, 33, 1, 1, 1),
+    "winograd edges": ((1, 15, 13), (3, 3), 32, 40, 1, 1, 1),
+    "5x5": ((1, 11, 9), (5, 5), 16, 24, 1, 2, 1),
+    "deep 1x1": ((1, 7, 7), (1, 1), 600, 530, 1, 0, 1),
+    "strided": ((2, 9, 9), (3, 3), 64, 48, 2, 1, 1),
+    "few columns": ((1, 12, 12), (3, 3), 3, 5, 1, 1, 1),
+    "one row": ((1, 1, 1), (1, 1), 70, 90, 1, 0, 1),
+    "few rows": ((1, 1, 3), (1, 1), 70, 90, 1, 0, 1),
+    "groups": ((2, 6, 6), (3, 3), 24, 48, 1, 1, 3),
+    "large groups": ((1, 6, 6), (3, 3), 140, 160, 1, 1, 2),
+    "depthwise": ((2, 9, 7), (3, 3), 37, 37, 1, 1, 37),
+    "depthwise few": ((1, 9, 9), (3, 3), 3, 3, 2, 1, 3),
+    "padding beyond": ((1, 4, 4), (3, 3), 8, 16, 2, 5, 1),
+}
+
+
+@pytest.mark.parametrize("algorithm", [None, "kept", "product", "winograd"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", CONVOLUTIONS)
+def test_a_convolution_ends_with_a_sum_and_an_activation(isa, threads, case, dtype, algorithm):
+    image, kernel, inputs, outputs, stride, padding, groups = CONVOLUTIONS[case]
+    kernels = _kernels.modules[np.dtype(dtype)]
+    rng = np.random.default_rng(0)
+    x = rng.normal(0, 1, (*image, inputs)).astype(dtype)
+    w = rng.normal(0, 1, (*kernel, inputs // groups, outputs)).astype(dtype)
+    bias = rng.normal(0, 1, outputs).astype(dtype)
+    try:
+        plan = conv_plan(x.shape, w.shape, stride, padding, 1, groups, algorithm)
+    except ValueError:
+        return  # an algorithm that is not for this case
+    plain = F.conv(x, w, bias, stride=stride, padding=padding, groups=groups, algorithm="product")
+    r = rng.normal(0, 1, plain.shape).astype(dtype)
+    slope = rng.normal(0, 1, outputs).astype(dtype)
+    functions = {
+        **FUNCTIONS,
+        "clip": (Activation("clip", -0.5, 1.5), lambda x: np.clip(x, -0.5, 1.5)),
+        "prelu": (Activation("prelu", slope=slope), lambda x: np.where(x > 0, x, x * slope)),
+        "none": (None, lambda x: x),
+    }
+    for activation, function in functions.values():
+        for shortcut in (None, View(2, r.shape)):
+            y = np.full(plain.shape, np.nan, dtype)
+            run(
+                conv_calls(
+                    kernels, plan, w, bias, View(0, x.shape), View(1, y.shape), residual=shortcut, activation=activation
+                ),
+                [x, y, r],
+                threads,
+            )
+            want = function(plain if shortcut is None else plain + r)
+            tolerance = 1e-4 if dtype == np.float32 else 1e-10
+            np.testing.assert_allclose(y, want, rtol=0, atol=tolerance * max(1, abs(plain).max()))
+
+
+def test_infinite_weights_and_padding_are_finished_too(isa, threads):
+    kernels = _kernels.modules[np.dtype(np.float32)]
+    for groups, inputs in ((1, 8), (16, 16)):
+        x = np.ones((1, 5, 5, inputs), np.float32)
+        w = np.ones((3, 3, inputs // groups, 16), np.float32)
+        w[0, 0, 0, 3] = np.inf
+        plan = conv_plan(x.shape, w.shape, 1, 1, 1, groups, "kept")
+        y = np.empty(plan.y_shape, np.float32)
+        calls = conv_calls(kernels, plan, w, None, *views(x, y), activation=Activation("relu6"))
+        run(calls, [x, y], threads)
+        np.testing.assert_array_equal(y, np.clip(F.conv(x, w, padding=1, groups=groups), 0, 6))
+
+
+def test_plans_share_a_packed_weight_and_let_it_go():
+    kernels = _kernels.modules[np.dtype(np.float32)]
+    w = np.random.default_rng(0).random((1, 1, 32, 48)).astype(np.float32)
+    held = [
+        conv_calls(kernels, plan, w, None, View(0, plan.x_shape), View(1, plan.y_shape))[0].args[2]
+        for plan in (conv_plan((n, 4, 4, 32), w.shape, 1, 0, 1, 1, "kept") for n in (1, 2))
+    ]
+    assert held[0] is held[1]
+    gone = weakref.ref(held[0])
+    held.clear()
+    assert gone() is None
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(batch=st.integers(1, 3), rows=st.integers(1, 40), cols=st.integers(1, 600))
+def test_transpose(isa, threads, dtype, batch, rows, cols):
+    x = np.random.default_rng(0).random((batch, rows, cols)).astype(dtype)
+    y = np.full((batch, cols, rows), np.nan, dtype)
+    _kernels.modules[np.dtype(dtype)].transpose(x, y, batch, rows, cols, threads)
+    np.testing.assert_array_equal(y, x.transpose(0, 2, 1))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(rows=st.integers(1, 900), channels=st.integers(1, 70), seed=st.integers(0, 99))
+def test_pick_channels(isa, threads, dtype, rows, channels, seed):
+    rng = np.random.default_rng(seed)
+    x, places = rng.random((rows, channels)).astype(dtype), rng.integers(0, channels, rng.integers(1, 90))
+    y = np.full((rows, len(places)), np.nan, dtype)
+    _kernels.modules[np.dtype(dtype)].pick_channels(x, places, y, channels, threads)
+    np.testing.assert_array_equal(y, x[:, places])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(
+    rows=st.integers(1, 300),
+    channels=st.integers(1, 40),
+    size=st.integers(1, 9),
+    beta=st.sampled_from([0.75, 0.5, 1.0]),
+    seed=st.integers(0, 99),
+)
+def test_local_response_norm(isa, threads, dtype, rows, channels, size, beta, seed):
+    x = np.random.default_rng(seed).normal(0, 3, (rows, channels)).astype(dtype)
+    y = np.full_like(x, np.nan)
+    _kernels.modules[np.dtype(dtype)].local_response_norm(x, y, channels, size, 0.3, beta, 2.0, threads)
+    want = LocalResponseNorm(size, alpha=0.3, beta=beta, bias=2.0)(x.astype(np.float64))
+    np.testing.assert_allclose(y, want, rtol=1e-5 if dtype == np.float32 else 1e-12)

@@ -1,0 +1,66 @@
+# Numbers that go elsewhere: channels from first to last and back, and in another order.
+
+
+cdef enum:
+    MOVED = 16384   # elements of a task
+
+
+cdef void transpose_part(
+    const real *x, real *y, Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t first, Py_ssize_t end
+) noexcept nogil:
+    """y[j * rows + i] = x[i * cols + j] for columns first .. end - 1, in squares where there are whole ones."""
+    cdef Py_ssize_t i, j = first, height, width
+    while j < end:
+        width = min(end - j, <Py_ssize_t> LANES)
+        i = 0
+        while i < rows:
+            height = min(rows - i, <Py_ssize_t> LANES)
+            if height == LANES and width == LANES:
+                transpose_square(x + i * cols + j, cols, y + j * rows + i, rows)
+            else:
+                transpose_rest(x + i * cols + j, cols, y + j * rows + i, rows, height, width)
+            i += LANES
+        j += LANES
+
+
+cdef inline void transpose_rest(
+    const real *x, Py_ssize_t x_ld, real *y, Py_ssize_t y_ld, Py_ssize_t height, Py_ssize_t width
+) noexcept nogil:
+    cdef Py_ssize_t i, j
+    for j in range(width):
+        for i in range(height):
+            y[j * y_ld + i] = x[i * x_ld + j]
+
+
+def transpose(x, y, Py_ssize_t batch, Py_ssize_t rows, Py_ssize_t cols, int threads):
+    """y[n, j, i] = x[n, i, j] for matrices of `rows` x `cols`."""
+    cdef const real *source = read_from(x)
+    cdef real *to = write_to(y)
+    cdef Py_ssize_t some = round_up(max(MOVED // rows, <Py_ssize_t> 1), LANES), parts = ceil_div(cols, some), task
+    for task in prange(batch * parts, nogil=True, num_threads=threads):
+        transpose_part(
+            source + task // parts * rows * cols, to + task // parts * rows * cols, rows, cols, task % parts * some,
+            min((task % parts + 1) * some, cols),
+        )
+
+
+cdef void pick_rows(const real *x, const int64_t *index, real *y, Py_ssize_t rows, Py_ssize_t channels, Py_ssize_t picked) noexcept nogil:
+    cdef Py_ssize_t row, c
+    for row in range(rows):
+        for c in range(picked):
+            y[c] = x[index[c]]
+        x += channels
+        y += picked
+
+
+def pick_channels(x, index, y, Py_ssize_t channels, int threads):
+    """y[m, c] = x[m, index[c]] for rows of so many channels; every index is one of them."""
+    cdef Py_ssize_t task, items, picked
+    cdef const real *source = read_from(x, &items)
+    cdef const int64_t *places = records_of(index, &picked)
+    cdef real *to = write_to(y)
+    cdef Py_ssize_t rows = items // channels, some = max(MOVED // channels, <Py_ssize_t> 1)
+    for task in prange(ceil_div(rows, some), nogil=True, num_threads=threads):
+        pick_rows(
+            source + task * some * channels, places, to + task * some * picked, min(some, rows - task * some), channels, picked
+        )

@@ -1,0 +1,89 @@
+"""Operations that put numbers elsewhere: axes in another order, channels in another order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastconv.frozen.operation import Array, Operation, register
+from fastconv.functional.calls import Call, View
+from fastconv.layers.symbol import Shape
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class Transpose(Operation):
+    """The axes in another order: axis i of the output is axis ``axes[i]`` of the input; the batch stays the first."""
+
+    axes: tuple[int, ...]
+
+    kind = "transpose"
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        shape = shapes[0]
+        if sorted(self.axes) != list(range(len(shape))) or self.axes[0] != 0:
+            raise ValueError(
+                f"axes must be those of x, of shape {shape}, in some order, the batch first, got {self.axes}"
+            )
+        return tuple(shape[axis] for axis in self.axes)
+
+    def is_view(self, *shapes: Shape) -> bool:
+        """Return whether only axes of one number change places."""
+        moved = [axis for axis in self.axes if shapes[0][axis] != 1]
+        return moved == sorted(moved)
+
+    def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
+        x, y = reads[0], writes[0]
+        if not y.size:
+            return []
+        matrices = as_matrices(x.shape, self.axes)
+        if matrices is None:
+            return [Call("transpose", _transposed, (x, y, self.axes))]
+        return [Call("transpose", kernels.transpose, (x, y, *matrices), y.size)]
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class Pick(Operation):
+    """The channels in another order, or some of them: channel i of the output is channel ``places[i]`` of the input."""
+
+    places: Array
+
+    kind = "pick"
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        shape, places = shapes[0], self.places
+        right = isinstance(places, np.ndarray) and places.dtype == np.int64 and places.ndim == 1 and places.size
+        if not right or places.min() < 0 or places.max() >= shape[-1]:
+            raise ValueError(f"places must be channels of x, of shape {shape}, got {places!r:.80}")
+        return (*shape[:-1], len(places))
+
+    def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
+        x, y = reads[0], writes[0]
+        return [Call("pick", kernels.pick_channels, (x, self.places, y, x.shape[-1]), y.size)] if y.size else []
+
+
+def as_matrices(shape: Shape, axes: Sequence[int]) -> tuple[int, int, int] | None:
+    """Return (many, rows, columns) where the axes in their new order are those of many transposed matrices, else None.
+
+    >>> as_matrices((2, 3, 8, 9), (0, 2, 3, 1)), as_matrices((2, 3, 4, 5), (0, 3, 2, 1))
+    ((2, 3, 72), None)
+    """
+    order = [axis for axis in axes if shape[axis] != 1]
+    kept = 0
+    while kept < len(order) and order[kept] == sorted(order)[kept]:
+        kept += 1
+    rest = order[kept:]
+    cut = rest.index(min(rest)) if rest else 0
+    if rest[cut:] + rest[:cut] != sorted(rest):
+        return None
+    sizes = [math.prod(shape[axis] for axis in part) for part in (order[:kept], rest[cut:], rest[:cut])]
+    return sizes[0], sizes[1], sizes[2]
+
+
+def _transposed(x: Array, y: Array, axes: tuple[int, ...]) -> None:
+    np.copyto(y, x.transpose(axes))
