@@ -165,6 +165,17 @@ def load_checkpoint(path: str | os.PathLike[str], *, allow_plugins: bool = True)
     return Checkpoint(model, optimizer, extra)
 
 
+def read_description(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the JSON object in a file that `save` wrote, without reading its arrays; raises what `load` raises."""
+    with open(path, "rb") as file:
+        start = file.read(8)
+        content = start + file.read(min(int.from_bytes(start, "little"), _MOST_HEADER))
+    try:
+        return _metadata(_header(content))
+    except ModelFileError as error:
+        raise ModelFileError(f"{os.fspath(path)}: {error}") from error
+
+
 def read_extra(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return the `extra` of a model file without making its model; raises what `load` raises."""
     tensors, metadata = load(path)

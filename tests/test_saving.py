@@ -18,7 +18,16 @@ from hypothesis import strategies as st
 from fastconv import saving
 from fastconv.layers import Add, BatchNorm, Conv2d, Dropout, Flatten, Layer, Linear, ReLU, register
 from fastconv.model import Input, Model, Sequential
-from fastconv.saving import ModelFileError, load, load_checkpoint, load_model, read_extra, save, write_atomically
+from fastconv.saving import (
+    ModelFileError,
+    load,
+    load_checkpoint,
+    load_model,
+    read_description,
+    read_extra,
+    save,
+    write_atomically,
+)
 
 IMAGES = np.random.default_rng(0).standard_normal((2, 6, 6, 1)).astype(np.float32)
 
@@ -360,6 +369,25 @@ def test_extras_that_are_none(file: Path) -> None:
     rewritten(file, _no_extra)
     with pytest.raises(ModelFileError, match=r"model.safetensors: lacks an array that its description names"):
         read_extra(file)
+
+
+def test_a_description_is_read_without_the_arrays(file: Path, tmp_path: Path) -> None:
+    description = read_description(file)
+    assert description == load(file)[1]
+    whole = file.read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")
+    file.write_bytes(whole[:header])
+    assert read_description(file) == description
+    for content, message in (
+        (whole[: header - 1], "is cut short"),
+        (b"", "is empty"),
+        (b"text, no model", "is no model"),
+    ):
+        file.write_bytes(content)
+        with pytest.raises(ModelFileError, match=f"model.safetensors: {message}"):
+            read_description(file)
+    with pytest.raises(FileNotFoundError):
+        read_description(tmp_path / "nothing")
 
 
 def test_a_file_can_run_no_code(file: Path) -> None:

@@ -1,9 +1,9 @@
-"""The command line: ``fastconv train``, ``predict``, ``evaluate``, ``summary``, ``freeze``, ``layers``, ``plugins``,
+"""The command line: ``fastconv train``, ``predict``, ``evaluate``, ``run``, ``summary``, ``freeze``, ``layers``, ``plugins``,
 ``new-plugin``, ``onnx``, ``info``.
 
 One file a command, each with ``add_parser`` and ``run``; what a command needs is imported when it runs, so that
 ``fastconv --help`` is instant. Beside them: `plots` draws, `runs` is the folder that a training run writes, `datasets`
-finds out what ``--data`` points at, `pictures` turns image files into arrays.
+finds out what ``--data`` points at, `pictures` turns image files into arrays, `runnable` opens whatever can be run.
 
 `main` returns the exit code: 0, 1 with one line on standard error, 2 for wrong usage, 130 after Ctrl-C.
 """
@@ -17,7 +17,19 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-COMMANDS = ("train", "predict", "evaluate", "summary", "freeze", "layers", "plugins", "new-plugin", "onnx", "info")
+COMMANDS = (
+    "train",
+    "predict",
+    "evaluate",
+    "run",
+    "summary",
+    "freeze",
+    "layers",
+    "plugins",
+    "new-plugin",
+    "onnx",
+    "info",
+)
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 

@@ -56,14 +56,21 @@ def load_classifier(path: str) -> Classifier:
     shape = model.output_shape(*shapes)
     if len(shape) != 1 or not isinstance(shape[0], int):
         raise ValueError(f"{file} returns {shape}, not one number for each class")
-    facts = extra.get(KEY, {"classes": range(shape[0])})
-    try:
-        classes, white = tuple(map(str, facts["classes"])), float(facts.get("white", 1.0))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{file} should name its classes under {KEY!r} in its extra, it has {facts!r:.80}") from error
+    classes, white = facts_of(extra, file) or (tuple(map(str, range(shape[0]))), 1.0)
     if len(classes) != shape[0]:
         raise ValueError(f"{file} names {len(classes)} classes, and its network has {shape[0]} outputs")
     return Classifier(model, classes, white)
+
+
+def facts_of(extra: dict[str, Any], file: Path) -> tuple[tuple[str, ...], float] | None:
+    """Return the classes and the number of white pixels that ``fastconv train`` wrote into a file; None for one without."""
+    if KEY not in extra:
+        return None
+    facts = extra[KEY]
+    try:
+        return tuple(map(str, facts["classes"])), float(facts.get("white", 1.0))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{file} should name its classes under {KEY!r} in its extra, it has {facts!r:.80}") from error
 
 
 def chosen_model(options: argparse.Namespace) -> Model:

@@ -37,6 +37,26 @@ def positive_number(text: str) -> float:
     return number
 
 
+def numbers(text: str) -> tuple[float, ...]:
+    """Return finite numbers, which commas are between.
+
+    >>> numbers("0.5,-1")
+    (0.5, -1.0)
+    """
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or not all(map(math.isfinite, found)):
+        raise argparse.ArgumentTypeError(f"expected a number, or several with commas between them, got {text!r}")
+    return found
+
+
+def positive_numbers(text: str) -> tuple[float, ...]:
+    """Return finite numbers above 0, which commas are between."""
+    return tuple(positive_number(part) for part in text.split(","))
+
+
 def json_object(text: str) -> dict[str, Any]:
     """Return what a JSON object says.
 

@@ -42,7 +42,7 @@ def load(
 
     Parameters
     ----------
-    source : path, bytes or onnx.ModelProto
+    source : path, bytes, onnx.ModelProto, or what `fastconv.onnx.files.read` made of one of them
     input_shapes : dict of tuple of int, optional
         By the name of the input, for what the file leaves open: the whole shape, with the batch. Other sizes may still be given
         later where nothing in the graph depends on them.
@@ -66,7 +66,7 @@ def load(
     ImportError
         Where the onnx package is not installed.
     """
-    file = read(source)
+    file = source if isinstance(source, File) else read(source)
     try:
         return convert(file, input_shapes=input_shapes, constants=constants, max_bytes=max_bytes)
     except NeedsValueError as error:

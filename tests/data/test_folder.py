@@ -133,3 +133,30 @@ def test_without_pillow(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         image_files(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("whole", "size", "crop"), [((30, 40), 16, 0.875), ((64, 64), (8, 16), 0.5), ((9, 33), 20, 1.0)]
+)
+def test_crop_is_the_middle_in_the_proportions_of_the_size(
+    tmp_path: Path, whole: tuple[int, int], size: int | tuple[int, int], crop: float
+) -> None:
+    height, width = (size, size) if isinstance(size, int) else size
+    rows, columns = np.mgrid[: whole[0], : whole[1]]
+    # a slope: what a pixel says is where it was
+    pixels = np.stack([rows * 4, columns * 4, np.zeros(whole)], axis=-1).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "slope.png")
+    found = read_image(tmp_path / "slope.png", size=size, crop=crop).astype(np.float64)
+    scale = crop * min(whole[0] / height, whole[1] / width)
+    for axis, wanted in enumerate((height, width)):
+        center = (whole[axis] - 1) / 2
+        places = center + (np.arange(wanted) - (wanted - 1) / 2) * scale
+        inner = slice(2, -2)  # at the edges of the image, the filter sees fewer pixels
+        mean = found[..., axis].mean(axis=1 - axis)
+        np.testing.assert_allclose(mean[inner], 4 * places[inner], atol=1.0)
+
+
+@pytest.mark.parametrize(("size", "crop"), [(None, 0.5), (8, 0.0), (8, 1.5), (8, -1.0)])
+def test_crop_needs_a_size_and_is_a_share(tmp_path: Path, size: int | None, crop: float) -> None:
+    with pytest.raises(ValueError, match="crop must be above 0 and at most 1, and needs a size"):
+        read_image(tmp_path / "image.png", size=size, crop=crop)
