@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from fastconv.frozen import FrozenModel, freeze, load_frozen
     from fastconv.functional.explain import explain_conv
     from fastconv.model import Input, Model, Sequential
+    from fastconv.onnx import from_torch
     from fastconv.saving import load_model
     from fastconv.threads import get_num_threads, num_threads, set_num_threads
     from fastconv.training import SGD, Adam, AdamW, RMSprop
@@ -54,6 +55,7 @@ _HOMES = {
     "Sequential": "model",
     "explain_conv": "functional.explain",
     "freeze": "frozen",
+    "from_torch": "onnx",
     "get_include": "config",
     "get_num_threads": "threads",
     "load_frozen": "frozen",
@@ -95,6 +97,7 @@ __all__ = [
     "data",
     "explain_conv",
     "freeze",
+    "from_torch",
     "frozen",
     "functional",
     "geometry",

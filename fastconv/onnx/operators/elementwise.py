@@ -114,3 +114,10 @@ def cast(b: Builder, node: Node, x: Operand) -> Any:
     if dtype not in DTYPES:
         raise OnnxImportError(f"{node.label}: casting to {dtype} (number {node.get('to')}) is not supported")
     return b.elementwise(L.Cast(dtype.name), x, dtype=dtype)
+
+
+@register("CastLike")
+def cast_like(b: Builder, node: Node, x: Operand, like: Operand) -> Any:
+    if like.dtype not in DTYPES:
+        raise OnnxImportError(f"{node.label}: casting to {like.dtype} is not supported")
+    return x if x.dtype == like.dtype else b.elementwise(L.Cast(like.dtype.name), x, dtype=like.dtype)
