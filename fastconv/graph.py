@@ -38,12 +38,30 @@ class Step(NamedTuple):
     frees: tuple[int, ...] = ()
 
 
+class Role(NamedTuple):
+    """What a step does in training: whether somebody needs the gradients of its inputs, and of its outputs, and whether it
+    stays as it is, which means that it evaluates.
+    """
+
+    into: bool
+    out_of: bool
+    still: bool
+
+    def context(self, ctx: Context) -> Context:
+        """Return what the step is run with."""
+        if not self.still:
+            return ctx.replace(input_grad=self.into)
+        if self.out_of:
+            return ctx.replace(input_grad=self.into, training=False)
+        return ctx.replace(input_grad=False, training=False, inference=True)  # nobody comes back
+
+
 class Flow(NamedTuple):
-    """Where gradients go: which slots somebody needs them of, and for each step whether of its inputs and of its outputs."""
+    """Where gradients go: which slots somebody needs them of, and which of the roles that makes each step play."""
 
     slots: list[bool]
-    into: list[bool]
-    out_of: list[bool]
+    roles: list[Role]
+    steps: list[int]
 
 
 class Graph:
@@ -78,7 +96,8 @@ class Graph:
         self._program = _freeing(fused(self.steps, self.outputs), self.outputs)
         self.layers = _unique(step.layer for step in self.steps)
         self._symbols: tuple[tuple[Symbol, ...], tuple[Symbol, ...]] | None = tuple(inputs), tuple(outputs)
-        self._plans: dict[bool, Flow] = {}
+        self._plans: dict[Any, Flow] = {}
+        self._inner: list[Layer] = []  # of all steps, with those inside them
 
     def _step(self, node: Node, slots: dict[int, int]) -> Step:
         reads, writes = (tuple(slots[id(symbol)] for symbol in some) for some in (node.inputs, node.outputs))
@@ -156,7 +175,7 @@ class Graph:
                 ensure_built(step.layer, reads, rng)
             elif met[id(step.layer)] != reads and step.layer.params:
                 _require_shareable(step.layer, met[id(step.layer)], reads)
-        self._plans = {}
+        self._plans, self._inner = {}, []
 
     def forward(self, ctx: Context, xs: Sequence[np.ndarray]) -> tuple[list[Any], WayBack]:
         """Return the outputs, and the way back: from the gradients of the outputs to those of inputs and parameters.
@@ -164,20 +183,20 @@ class Graph:
         It returns a list with the gradient of each input (None where ``ctx.input_grad`` is false) and the gradients of the
         parameters as ``{id of the layer: {name: array}}``. It can be used once.
         """
-        flow = self._flow(ctx.input_grad)
-        wanted, unwanted = ctx.replace(input_grad=True), ctx.replace(input_grad=False)
+        flow = self._flow(ctx)
+        contexts = [ctx if ctx.inference else role.context(ctx) for role in flow.roles]
         values: list[Any] = [*xs, *[None] * (self.slots - len(xs))]
         closures: list[Backward | None] = []
         shapes: list[Any] = [getattr(value, "shape", None) for value in values]  # kept when the arrays are gone
-        for step, into, out_of in zip(self._program, flow.into, flow.out_of, strict=True):
-            y, backward = run(step.runs, wanted if into else unwanted, [values[slot] for slot in step.reads])
+        for step, at in zip(self._program, flow.steps, strict=True):
+            y, backward = run(step.runs, contexts[at], [values[slot] for slot in step.reads])
             if len(step.writes) > 1 and not (isinstance(y, tuple) and len(y) == len(step.writes)):
                 raise ValueError(
                     f"forward of {step.layer.label} must return a tuple of its {len(step.writes)} outputs first"
                 )
             _store(values, step.writes, y)
             # nothing goes back through a step before which there is nothing to learn
-            closures.append(backward if out_of and not ctx.inference else None)
+            closures.append(backward if flow.roles[at].out_of and not ctx.inference else None)
             for slot in step.writes:
                 shapes[slot] = values[slot].shape
             del y, backward  # else the last layer's memory stays while the next one computes
@@ -232,19 +251,39 @@ class Graph:
             by_layer.setdefault(layer, {})[name] = gradient
         return [slots.take(slot) if flows[slot] else None for slot in range(len(self.input_shapes))], by_layer
 
-    def _flow(self, input_grad: bool) -> Flow:
-        """Return where gradients go: to parameters, and to the inputs if the caller wants them."""
-        if input_grad not in self._plans:
-            slots = [input_grad] * len(self.input_shapes) + [False] * (self.slots - len(self.input_shapes))
+    def _flow(self, ctx: Context) -> Flow:
+        """Return where gradients go: to parameters that are trained, and to the inputs if the caller wants them."""
+        if not self._inner:
+            self._inner = [inner for step in self.steps for _, inner in walk(step.layer)]
+        key = ctx.input_grad, None if ctx.inference else tuple([inner._trainable for inner in self._inner])
+        if key not in self._plans:
+            slots = [ctx.input_grad] * len(self.input_shapes) + [False] * (self.slots - len(self.input_shapes))
             for step in self.steps:
-                learns = any(inner.own("params") for _, inner in walk(step.layer))
+                learns = step.layer.trainable and any(inner.own("params") for _, inner in walk(step.layer))
                 if learns or any(slots[slot] for slot in step.reads):
                     for slot in step.writes:
                         slots[slot] = True
-            into = [any(slots[slot] for slot in step.reads) for step in self._program]
-            out_of = [any(slots[slot] for slot in step.writes) for step in self._program]
-            self._plans[input_grad] = Flow(slots, into, out_of)
-        return self._plans[input_grad]
+            roles = [
+                Role(
+                    any(slots[slot] for slot in step.reads),
+                    any(slots[slot] for slot in step.writes),
+                    not step.layer.trainable,
+                )
+                for step in self._program
+            ]
+            kinds = list(dict.fromkeys(roles))
+            self._plans[key] = Flow(slots, kinds, [kinds.index(role) for role in roles])
+        return self._plans[key]
+
+    def output_of(self, layer: Layer | str) -> Any:
+        """Return the symbol that a layer makes, a tuple of them for several; see `Model.output_of`."""
+        nodes = _needed_nodes(*self.symbols)
+        found = [node for node in nodes if node.layer is layer or node.layer.name == layer]
+        if len(found) != 1:
+            names = ", ".join(dict.fromkeys(str(node.layer.name) for node in nodes))
+            called = layer.label if isinstance(layer, Layer) else f"layer {layer!r}"
+            raise ValueError(f"{called} is used {len(found)} times in the model; its layers are {names}")
+        return found[0].outputs if len(found[0].outputs) > 1 else found[0].outputs[0]
 
 
 class _Sum:

@@ -118,6 +118,18 @@ class Model(Layer):
         """The symbols of the outputs, to build further models on: ``Model(base.inputs, Linear(3)(base.outputs[0]))``."""
         return self.graph.symbols[1]
 
+    def output_of(self, layer: Layer | str) -> Any:
+        """Return the symbol of what a layer of the model, or the one of this name, makes: to build another model on.
+
+        A tuple for a layer with several outputs. Raises `ValueError`, listing the layers, for one that is not used just once.
+
+        >>> from fastconv.layers import Conv2d, GlobalAvgPool, Linear
+        >>> base = Sequential([Conv2d(8, 3), GlobalAvgPool().named("features"), Linear(10)], input_shape=(9, 9, 1))
+        >>> Model(base.inputs, Linear(3)(base.output_of("features")))  # with the layers of base, and another last one
+        Model(conv2d_1, features, linear_1)
+        """
+        return self.graph.output_of(layer)
+
     @property
     def input_names(self) -> list[str | None]:
         """What the inputs are called; None for one that has no name."""
@@ -257,7 +269,8 @@ class Model(Layer):
         """Return ``(y, backward)``; ``backward(dy)`` returns the gradients of the inputs and those of `params`, by name.
 
         `y` and `dy` are tuples for several outputs; a `dy` may be None for an output that the loss does not use. A parameter
-        that no gradient reaches has one of zeros. The way back can be used once: it drops what it has used.
+        that no gradient reaches has one of zeros, and one that is not trainable has none. The way back can be used once: it
+        drops what it has used.
         """
         shapes = [x.shape[1:] for x in xs]
         self._connect(shapes)
@@ -285,7 +298,7 @@ class Model(Layer):
                 path, _, param = f"{layer.name}/{key}".rpartition("/")
                 name = f"{canonical.get(path, path)}/{param}"
                 gradients[name] = gradients[name] + gradient if name in gradients else gradient
-        params = collect(self, "params")
+        params = collect(self, "params", trainable=True)
         return {name: gradients[name] if name in gradients else np.zeros_like(param) for name, param in params.items()}
 
     def __call__(self, *xs: Any) -> Any:

@@ -96,6 +96,7 @@ class Layer:
     _name: str | None = None
     _dtype: np.dtype[Any] = FLOATS[0]
     _built: bool = False
+    _trainable: bool = True
     _inner: list[tuple[str, Layer]]
 
     def __new__(cls: type[Self], *args: Any, **kwargs: Any) -> Self:
@@ -193,6 +194,33 @@ class Layer:
     def built(self) -> bool:
         """Whether the parameters exist."""
         return self._built or bool(self.params) or bool(self.buffers)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes this layer, or one inside it; True at first. Set it for all layers inside, too.
+
+        What is not trainable has no gradients, and is in evaluation in training too: batch normalization keeps its running
+        statistics, dropout drops nothing. Files do not say it: a model that is loaded is trainable.
+
+        >>> from fastconv.layers import Conv2d, GlobalAvgPool, Linear
+        >>> from fastconv.model import Sequential
+        >>> model = Sequential([Conv2d(8, 3), GlobalAvgPool(), Linear(2)], input_shape=(9, 9, 1))
+        >>> model.trainable = False
+        >>> model.layers[-1].trainable = True
+        >>> list(model.value_and_grad("cross_entropy", np.ones((1, 9, 9, 1)), np.array([1]))[1])
+        ['linear_1/weight', 'linear_1/bias']
+        """
+        children = self.children()
+        if not children or self.own("params"):
+            return self._trainable
+        return any(child.trainable for _, child in children)
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        if not isinstance(value, (bool, np.bool_)):
+            raise TypeError(f"trainable must be True or False, got {value!r}")
+        for _, layer in walk(self):
+            layer._trainable = bool(value)
 
     def children(self) -> list[tuple[str, Layer]]:
         """Return the layers inside this one, each with its path: by default those among the arguments."""
@@ -388,18 +416,21 @@ def run_backward(layer: Layer, backward: Backward, dy: Any) -> tuple[Any, dict[s
 
 def _check_gradients(layer: Layer, gradients: dict[str, np.ndarray]) -> None:
     params = layer.own("params")
+    missing: set[str] = set()
     if gradients.keys() != params.keys():
         params = collect(layer, "params")  # with those of the layers inside
-    if gradients.keys() != params.keys():
+        missing = set(collect(layer, "params", trainable=True)) - set(gradients)
+    unknown = set(gradients) - set(params)
+    if missing or unknown:
         raise ValueError(
             f"backward of {layer.label} must return one gradient for each parameter: "
-            f"missing {sorted(set(params) - set(gradients))}, unknown {sorted(set(gradients) - set(params))}"
+            f"missing {sorted(missing)}, unknown {sorted(unknown)}"
         )
-    for name, param in params.items():
-        if gradients[name].shape != param.shape:
+    for name, gradient in gradients.items():
+        if gradient.shape != params[name].shape:
             raise ValueError(
-                f"backward of {layer.label} must return a gradient of shape {param.shape} for its parameter {name!r}, "
-                f"got {gradients[name].shape}"
+                f"backward of {layer.label} must return a gradient of shape {params[name].shape} for its parameter {name!r}, "
+                f"got {gradient.shape}"
             )
 
 

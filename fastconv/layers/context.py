@@ -61,13 +61,20 @@ class Context:
         """Whether this pass can draw random numbers."""
         return self._rng is not None
 
-    def replace(self, *, rng: np.random.Generator | None = None, input_grad: bool | None = None) -> Context:
-        """Return the same context with another generator, or another answer to whether the input's gradient is wanted."""
+    def replace(
+        self,
+        *,
+        training: bool | None = None,
+        rng: np.random.Generator | None = None,
+        input_grad: bool | None = None,
+        inference: bool | None = None,
+    ) -> Context:
+        """Return the same context with what is given in the place of what it has."""
         return Context(
-            self.training,
+            self.training if training is None else training,
             self._rng if rng is None else rng,
             self.input_grad if input_grad is None else input_grad,
-            inference=self.inference,
+            inference=self.inference if inference is None else inference,
         )
 
     def __repr__(self) -> str:

@@ -30,8 +30,9 @@ def walk(layer: Layer) -> Iterator[tuple[str, Layer]]:
             waiting.extend((f"{path}/{name}" if path else name, child) for name, child in reversed(inner.children()))
 
 
-def collect(layer: Layer, kind: str) -> dict[str, np.ndarray]:
-    """Return all arrays of `kind` ("params" or "buffers") in a layer and the layers inside it, by path.
+def collect(layer: Layer, kind: str, *, trainable: bool = False) -> dict[str, np.ndarray]:
+    """Return all arrays of `kind` ("params" or "buffers") in a layer and the layers inside it, by path; with `trainable` only
+    those of layers that are.
 
     The arrays are the live ones. Raises `ValueError` where two layers side by side have the same name.
 
@@ -42,7 +43,7 @@ def collect(layer: Layer, kind: str) -> dict[str, np.ndarray]:
     """
     arrays: dict[str, np.ndarray] = {}
     for path, inner in walk(layer):
-        for key, array in inner.own(kind).items():
+        for key, array in inner.own(kind).items() if inner._trainable or not trainable else ():
             full = f"{path}/{key}" if path else key
             if full in arrays:
                 raise ValueError(f"two layers of {layer.label} are called {path!r}: give one another name")

@@ -12,6 +12,7 @@ import numpy as np
 from fastconv.data.augment import Augmentation
 from fastconv.data.batches import named
 from fastconv.data.check import whole
+from fastconv.layers.tree import collect
 from fastconv.model import Model
 from fastconv.training.callback import Callback
 from fastconv.training.checkpoint import ModelCheckpoint, resume_from, return_to, take_snapshot
@@ -123,6 +124,10 @@ def fit(
     loss, optimizer = get_loss(loss), get_optimizer(optimizer)
     batches = as_batches(model, x, y, batch_size=batch_size, shuffle=shuffle, seed=seed, augment=augment)
     build(model, batches, seed)
+    if model.params and not collect(model, "params", trainable=True):
+        raise ValueError(
+            f"{model.label} has parameters, and none of its layers is trainable: set layer.trainable = True"
+        )
     check_targets(model, loss, batches)
     validation = None if validation_data is None else _validation(model, loss, validation_data, batch_size)
 
