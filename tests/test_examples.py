@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+import fastconv
 from fastconv.layers import Context
 from fastconv.testing import check_layer
 
@@ -28,14 +30,54 @@ def load(stem: str) -> ModuleType:
     return module
 
 
+def require_extras() -> None:
+    """Skip what needs the example with an ONNX file and image files, where those cannot be read."""
+    pytest.importorskip("onnx", reason="the onnx package is not installed")
+    pytest.importorskip("PIL", reason="Pillow is not installed")
+
+
 @pytest.mark.parametrize("stem", [path.stem for path in EXAMPLES])
 def test_runs(stem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    if stem == "finetune_onnx":
+        require_extras()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [stem, "--epochs", "1"])
     load(stem).main()
     said = capsys.readouterr().out
     assert "accuracy" in said
     assert "the same after loading: False" not in said
+
+
+def test_a_network_learns_other_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    require_extras()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["finetune_onnx"])
+    example = load("finetune_onnx")
+    example.main()
+    said = capsys.readouterr().out
+    before, head, after = (float(number) for number in re.findall(r"accuracy .* ([\d.]+)%", said))
+    assert before < 50 < head < after
+    tuned = fastconv.onnx.load("finetuned.onnx")
+    assert tuned.output_shape((1, 28, 28)) == (len(example.NEW),)
+    # what was made first can be given, too
+    given = ["--network", "clothes.onnx", "--images", "shoes", "--epochs", "1"]
+    monkeypatch.setattr(sys, "argv", ["finetune_onnx", *given])
+    example.main()
+    assert "60 images of Ankle boot, Bag, Sandal, Sneaker" in capsys.readouterr().out
+
+
+def test_onnx_runtime_agrees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    require_extras()
+    pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["finetune_onnx", "--epochs", "1"])
+    load("finetune_onnx").main()
+    (away,) = re.findall(r"ONNX Runtime is at most (\S+) away", capsys.readouterr().out)
+    assert float(away) < 1e-3
 
 
 def test_the_custom_layer_goes_back_as_it_came() -> None:
