@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from fastconv.layers.symbol import Shape
 from fastconv.layers.traits import Traits
 from fastconv.model import Model
 from fastconv.registry import layers as registry
+
+if TYPE_CHECKING:
+    from fastconv.summary import Summary
 
 
 @registry.register("Unbatched")
@@ -115,6 +118,10 @@ class Unbatched(Model):
             raise ValueError(f"{self.label} takes {len(self.named_inputs)} inputs, got {len(shapes)}")
         pairs = zip(self.named_inputs, shapes, strict=True)
         return [(*item["shape"][:1], *shape) for item, shape in pairs if item["used"]]
+
+    def summary(self) -> Summary:
+        """Return the table of the model inside, whose batch of one is on the way here only."""
+        return super().summary() if self.body is None else self.body.summary()
 
     def multiply_adds(self, *shapes: Shape) -> int:
         return self.body.multiply_adds(*self._whole(shapes)) if self.body is not None else 0

@@ -24,6 +24,7 @@ from fastconv.layers import (
     ZeroPad,
 )
 from fastconv.model import Input, Model, Sequential
+from fastconv.unbatched import Unbatched
 
 
 def residual() -> Model:
@@ -33,6 +34,13 @@ def residual() -> Model:
     y = Add()(y, block(y))
     y = block(y)
     return Model(x, Linear(10).named("head")(GlobalAvgPool()(y)))
+
+
+def test_a_model_without_a_batch_shows_what_is_inside() -> None:
+    x = Input((3, 4))
+    inputs, outputs = [{"name": "x", "shape": [3, 4], "used": True}], [{"name": "y", "from": 0}]
+    model = Unbatched(Model(x, Linear(2)(x)), inputs, outputs)
+    assert [(row.name, row.output_shape, row.parameters) for row in model.summary().rows] == [("linear_1", (3, 2), 10)]
 
 
 def test_numbers_by_hand() -> None:

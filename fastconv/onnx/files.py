@@ -120,7 +120,7 @@ def _graph(onnx: Any, model: Any, folder: Path | None) -> File:
     inputs = [_tensor(onnx, value, "input") for value in graph.input if value.name not in constants]
     nodes = [_node(onnx, node, opsets, folder) for node in graph.node]
     outputs = [_tensor(onnx, value, "output") for value in graph.output]
-    ordered = _ordered(nodes, [each.name for each in inputs], constants, [each.name for each in outputs])
+    ordered = in_order(nodes, [each.name for each in inputs], constants, [each.name for each in outputs])
     return File(
         ordered, inputs, outputs, constants, opset, " ".join((model.producer_name, model.producer_version)).strip()
     )
@@ -230,7 +230,7 @@ def _node(onnx: Any, node: Any, opsets: dict[str, int], folder: Path | None) -> 
     return Node(_text(node.op_type), _text(domain), _text(label), reads, writes, attributes, version)
 
 
-def _ordered(nodes: list[Node], inputs: list[str], constants: dict[str, np.ndarray], outputs: list[str]) -> list[Node]:
+def in_order(nodes: list[Node], inputs: list[str], constants: dict[str, np.ndarray], outputs: list[str]) -> list[Node]:
     """Return the nodes that outputs need, each after what it reads; refuse cycles and names that nothing makes."""
     known = {"", *inputs, *constants}
     if len(set(inputs)) < len(inputs):

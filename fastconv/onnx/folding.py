@@ -77,7 +77,7 @@ def foldable(node: Node) -> bool:
 def fold(node: Node, inputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
     """Return the outputs of a node for known inputs; `OnnxImportError` where it cannot be computed or would be too large."""
     try:
-        size = _size(node, inputs)
+        size = result_size(node, inputs)
         if size > MOST:
             raise OnnxImportError(f"{node.label} makes a constant of {size} numbers, more than {MOST}")
         if node.op == "Constant":
@@ -134,7 +134,7 @@ def _attribute(onnx: Any, value: Any) -> Any:
     return onnx.numpy_helper.from_array(value) if isinstance(value, np.ndarray) else value
 
 
-def _size(node: Node, inputs: Sequence[np.ndarray | None]) -> int:
+def result_size(node: Node, inputs: Sequence[np.ndarray | None]) -> int:
     """Return how many numbers come out, at most."""
     arrays = [x for x in inputs if x is not None]
     given = sum(x.size for x in arrays)

@@ -13,6 +13,7 @@ from fastconv.onnx.builder import Builder
 from fastconv.onnx.errors import NeedsValueError, NotBatchedError, OnnxImportError
 from fastconv.onnx.files import DTYPES, File, Node, Tensor, read
 from fastconv.onnx.folding import fold, foldable
+from fastconv.onnx.patterns import joined
 from fastconv.onnx.table import lookup
 from fastconv.onnx.values import Constant, Value
 from fastconv.unbatched import Unbatched
@@ -97,6 +98,7 @@ def convert(
     unknown = sorted((set(fixed) | set(input_shapes or {})) - {each.name for each in file.inputs})
     if unknown:
         raise OnnxImportError(f"the file has no input {unknown[0]!r}; it has {[each.name for each in file.inputs]}")
+    file = joined(file)
     require_operators(file, fixed)
     free = [each for each in file.inputs if each.name not in fixed]
     shapes = {each.name: _sizes(each, (input_shapes or {}).get(each.name)) for each in free}

@@ -68,6 +68,7 @@ def instance_normalization(b: Builder, node: Node, x: Operand, scale: Operand, b
 @register("GroupNormalization")
 def group_normalization(b: Builder, node: Node, x: Operand, scale: Operand, bias: Operand) -> Any:
     x, groups = b.value(x), int(node.get("num_groups", 1))
+    b.require(b.rank(x) == node.get("rank", b.rank(x)), "scale and bias must be for channels")
     weights = {"scale": b.weight(scale, "scale", 1), "bias": b.weight(bias, "bias", 1)}
     channels = b.channels(x)
     if node.opset < 21 and groups > 0 and channels % groups == 0:  # one number for each group

@@ -1,0 +1,118 @@
+"""What writers spell out becomes one layer where it is just that, and stays what it is where it is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastconv import layers as L
+
+onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
+
+from onnx import helper, numpy_helper  # noqa: E402
+from onnx.reference import ReferenceEvaluator  # noqa: E402
+
+from fastconv.onnx import OnnxImportError, load  # noqa: E402
+
+RNG = np.random.default_rng(0)
+SCALE, BIAS = (RNG.standard_normal((8, 1, 1)).astype(np.float32) for _ in range(2))
+
+
+def spelled_out(*, dtype: Any = np.float32, more: Any = (), outputs: Any = ("y",), **changed: Any) -> Any:
+    """Return a file with a convolution and the nodes that PyTorch writes for a normalization of groups after it."""
+    constants: dict[str, Any] = {
+        "weight": RNG.standard_normal((8, 3, 3, 3)).astype(dtype),
+        "split": np.array([0, 2, -1]),
+        "ones": np.ones(2, dtype),
+        "zeros": np.zeros(2, dtype),
+        "scale": SCALE.astype(dtype),
+        "bias": BIAS.astype(dtype),
+        **changed,
+    }
+    nodes = [
+        helper.make_node("Conv", ["x", "weight"], ["image"]),
+        helper.make_node("Reshape", ["image", "split"], ["groups"]),
+        helper.make_node("InstanceNormalization", ["groups", "ones", "zeros"], ["normal"], epsilon=1e-3, name="norm"),
+        helper.make_node("Shape", ["image"], ["shape"]),
+        helper.make_node("Reshape", ["normal", "shape"], ["whole"]),
+        helper.make_node("Mul", ["scale", "whole"], ["scaled"]),
+        *([helper.make_node("Add", ["scaled", "bias"], ["shifted"])] if constants["bias"] is not None else []),
+        helper.make_node("Relu", ["shifted" if constants["bias"] is not None else "scaled"], ["y"]),
+        *more,
+    ]
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info("x", kind, ["N", 3, 10, 10])],
+        [helper.make_tensor_value_info(name, kind, None) for name in outputs],
+        [numpy_helper.from_array(array, name) for name, array in constants.items() if array is not None],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+
+
+def checked(proto: Any, dtype: Any = np.float32) -> list[type]:
+    """Return the kinds of layers that a file becomes, whose outputs are those of the reference."""
+    model = load(proto)
+    x = RNG.standard_normal((3, 3, 10, 10)).astype(dtype)
+    made = model(x)
+    wanted = ReferenceEvaluator(proto).run(None, {"x": x})
+    for y, expected in zip(made if isinstance(made, tuple) else (made,), wanted, strict=True):
+        np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
+    return [type(layer) for layer in model.layers]
+
+
+WHOLE = [L.Transpose, L.Conv2d, L.GroupNorm, L.ReLU, L.Transpose]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_group_normalization(dtype: Any) -> None:
+    assert checked(spelled_out(dtype=dtype), dtype) == WHOLE
+    (norm,) = (layer for layer in load(spelled_out()).layers if isinstance(layer, L.GroupNorm))
+    assert (norm.groups, norm.name) == (2, "norm") and norm.eps == pytest.approx(1e-3)
+    np.testing.assert_array_equal(norm.params["scale"], SCALE[:, 0, 0])
+    np.testing.assert_array_equal(norm.params["bias"], BIAS[:, 0, 0])
+
+
+def test_without_a_bias() -> None:
+    assert checked(spelled_out(bias=None)) == WHOLE
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"ones": np.float32([1, 2])},
+        {"zeros": np.float32([0, 0.5])},
+        {"scale": np.ones((1, 1, 1), np.float32)},
+        {"scale": RNG.standard_normal((8, 8, 1)).astype(np.float32)},
+        {"scale": RNG.standard_normal(8).astype(np.float32)},  # of columns
+        {"split": np.array([-1, 2, 256])},
+        {"more": [helper.make_node("Neg", ["whole"], ["z"])], "outputs": ["y", "z"]},
+        {"more": [helper.make_node("Neg", ["groups"], ["z"])], "outputs": ["y", "z"]},
+        {"outputs": ["normal", "y"]},
+        {"more": [helper.make_node("CastLike", ["x", "whole"], ["z"])], "outputs": ["y", "z"]},
+    ],
+)
+def test_what_is_something_else_stays_that(changed: dict[str, Any]) -> None:
+    kinds = checked(spelled_out(**changed))
+    assert kinds[:5] != WHOLE
+
+
+@pytest.mark.parametrize("changed", [{"bias": np.full((1, 1, 1), 0.5, np.float32)}, {"outputs": ["y", "scaled"]}])
+def test_a_sum_that_is_no_bias_stays_a_sum(changed: dict[str, Any]) -> None:
+    kinds = checked(spelled_out(**changed))
+    assert kinds[:3] == WHOLE[:3] and len(kinds) > len(WHOLE)
+
+
+@pytest.mark.parametrize(
+    "inputs", [[], ["groups"], ["groups", "ones"], ["", "ones", "zeros"], ["normal", "ones", "zeros"]]
+)
+def test_broken_files_are_errors(inputs: list[str]) -> None:
+    proto = spelled_out()
+    (norm,) = (node for node in proto.graph.node if node.op_type == "InstanceNormalization")
+    del norm.input[:]
+    norm.input.extend(inputs)
+    with pytest.raises(OnnxImportError):
+        load(proto)
