@@ -10,7 +10,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 
 def seeds() -> list[bytes]:
-    """Return small whole files: a network, arithmetic on shapes, and operators whose sizes come from operands."""
+    """Return small whole files: a network, arithmetic on shapes, operators whose sizes come from operands, and one
+    operator that is spelled out.
+    """
     rng = np.random.default_rng(0)
 
     def array(name: str, *shape: int) -> TensorProto:
@@ -66,7 +68,22 @@ def seeds() -> list[bytes]:
         ],
         (["N", 3, 8, 8], ["N", 6, 1, 3]),
     )
-    return [_file(*each) for each in (network, shapes, sizes)]
+    spelled_out = (
+        [
+            helper.make_node("Reshape", ["x", "split"], ["1"]),
+            helper.make_node("ConstantOfShape", ["three"], ["zeros"]),
+            helper.make_node("Exp", ["zeros"], ["ones"]),
+            helper.make_node("InstanceNormalization", ["1", "ones", "zeros"], ["2"]),
+            helper.make_node("Shape", ["x"], ["3"]),
+            helper.make_node("Reshape", ["2", "3"], ["4"]),
+            helper.make_node("Mul", ["4", "s"], ["5"]),
+            helper.make_node("Unsqueeze", ["b", "last"], ["6"]),
+            helper.make_node("Add", ["5", "6"], ["y"]),
+        ],
+        [row("split", 0, 3, -1), row("three", 3), array("s", 3, 1, 1), array("b", 3), row("last", 1, 2)],
+        (["N", 3, 8, 8], ["N", 3, 8, 8]),
+    )
+    return [_file(*each) for each in (network, shapes, sizes, spelled_out)]
 
 
 def _file(nodes: Sequence[onnx.NodeProto], tensors: Sequence[TensorProto], shapes: Sequence[list]) -> bytes:
