@@ -12,6 +12,7 @@ COMMANDS = {
     "report": ("merge", "tables and a chart again, from the JSON of one or several runs"),
     "epoch": ("epoch", "an epoch of the default network on Fashion-MNIST"),
     "calls": ("calls", "the fixed cost of one call on a tiny input"),
+    "engines": ("engines", "frozen networks against ONNX Runtime and OpenVINO"),
     "frozen": ("frozen", "built-in networks as they are and frozen"),
     "memory": ("memory", "peak memory of a training step"),
     "sweep": ("sweep", "how time grows with image size, channels and batch"),

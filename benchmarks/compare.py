@@ -15,7 +15,8 @@ from pathlib import Path
 from benchmarks import machine, report
 from benchmarks.cases import BATCHES, NETWORKS
 from benchmarks.groups import BY_NAME, PASSES, Task, select
-from benchmarks.turns import ISA_VARIABLES, PAUSE, SLOW, WARM_UP, WARM_UP_SECONDS, Engine, Timing, Turns
+from benchmarks.turns import ISA_VARIABLES, PAUSE, SLOW, Engine, Timing, Turns
+from fastconv.engines.worker import WARM_UP, WARM_UP_SECONDS
 
 QUICK_CASES = 5  # of each group
 QUICK_OPERATIONS = 1e10  # of a call, at most

@@ -10,6 +10,7 @@ from textwrap import fill
 from typing import Any, NamedTuple
 
 from benchmarks.groups import BY_NAME, GROUPS, Group, lowest
+from fastconv.cli.tables import markdown as table
 
 
 class Result(NamedTuple):
@@ -105,28 +106,6 @@ def milliseconds(seconds: float) -> str:
     """
     value = 1000 * seconds
     return f"{value:.{max(0, min(4, 2 - math.floor(math.log10(value))))}f}"
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 2) -> str:
-    """Return rows as Markdown that also reads well as it is; the first `left` columns are words, the others numbers.
-
-    >>> print(table(["case", "ms"], [["small", "0.1"], ["large", "12"]], left=1))
-    | case  |  ms |
-    |-------|----:|
-    | small | 0.1 |
-    | large |  12 |
-    """
-    lines = [list(header), *map(list, rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-
-    def written(line: Sequence[str]) -> str:
-        cells = [
-            cell.ljust(w) if i < left else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
-        ]
-        return f"| {' | '.join(cells)} |"
-
-    rule = "|".join("-" * (w + 2) if i < left else "-" * (w + 1) + ":" for i, w in enumerate(widths))
-    return "\n".join([written(lines[0]), f"|{rule}|", *map(written, lines[1:])])
 
 
 def summary(results: Sequence[Result], threads: int) -> str:

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastconv.engines.process import thread_variables
+from fastconv.engines.worker import WARM_UP, block
+
 PAUSE = 0.01  # seconds between two blocks: the threads of the last library go to sleep
-WARM_UP = 3  # calls before each block that do not count, or as many as `WARM_UP_SECONDS` take, at least one
-WARM_UP_SECONDS = 0.1
-MOST_CALLS = 1000  # of a block
 CACHED = 2**26  # bytes that take the place of everything in the caches
 SLOW = 0.3  # seconds of a call that needs no such calls before its second and later blocks, and two blocks at most
 
@@ -76,28 +76,6 @@ def prepare(engine: Engine, case: Any, way: str) -> Callable[[], Any] | None:
     from benchmarks import theirs
 
     return theirs.prepare(engine, case, way)
-
-
-def block(
-    call: Callable[[], Any], seconds: float, *, warm_up: int = WARM_UP, before: Callable[[], Any] = lambda: None
-) -> list[float]:
-    """Return the seconds of each call of one block, at least one, after `warm_up` that do not count.
-
-    `before` is called ahead of each; its time does not count.
-    """
-    start = time.perf_counter()
-    for _ in range(warm_up):
-        call()
-        if time.perf_counter() - start > WARM_UP_SECONDS:
-            break
-    took: list[float] = []
-    begin = time.perf_counter()
-    while not took or (time.perf_counter() - begin < seconds and len(took) < MOST_CALLS):
-        before()
-        start = time.perf_counter()
-        call()
-        took.append(time.perf_counter() - start)
-    return took
 
 
 def cold_caches() -> Callable[[], Any]:
@@ -171,9 +149,7 @@ class Turns:
 
 def variables(engine: Engine) -> dict[str, str]:
     """Return the environment that an engine's process starts in."""
-    threads = str(engine.threads)
-    held = ISA_VARIABLES[engine.isa] if engine.isa else {}
-    return {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, **held}
+    return thread_variables(engine.threads) | (ISA_VARIABLES[engine.isa] if engine.isa else {})
 
 
 @contextmanager

@@ -40,6 +40,7 @@ FLOORS = {
     "plugins": 6,
     "testing": 6,
     "onnx": 6,
+    "engines": 6,
     "sklearn": 6,
     "cli": 6,
     "__main__": 6,

@@ -1,5 +1,5 @@
-"""The command line: ``fastconv train``, ``predict``, ``evaluate``, ``run``, ``summary``, ``freeze``, ``layers``, ``plugins``,
-``new-plugin``, ``onnx``, ``info``.
+"""The command line: ``fastconv train``, ``predict``, ``evaluate``, ``run``, ``summary``, ``freeze``, ``bench``, ``layers``,
+``plugins``, ``new-plugin``, ``onnx``, ``info``.
 
 One file a command, each with ``add_parser`` and ``run``; what a command needs is imported when it runs, so that
 ``fastconv --help`` is instant. Beside them: `plots` draws, `runs` is the folder that a training run writes, `datasets`
@@ -24,6 +24,7 @@ COMMANDS = (
     "run",
     "summary",
     "freeze",
+    "bench",
     "layers",
     "plugins",
     "new-plugin",

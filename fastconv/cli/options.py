@@ -17,6 +17,15 @@ def positive_integer(text: str) -> int:
     return _integer(text, 1)
 
 
+def positive_integers(text: str) -> list[int]:
+    """Return integers of at least 1 from what has commas between them.
+
+    >>> positive_integers("1,8")
+    [1, 8]
+    """
+    return list(dict.fromkeys(_integer(part.strip(), 1) for part in text.split(",")))
+
+
 def seed(text: str) -> int:
     """Return an integer of at least 0."""
     return _integer(text, 0)
@@ -96,6 +105,18 @@ def image_shape(text: str) -> tuple[int, int, int]:
     if len(sizes) != 3:
         raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTHxCHANNELS, as in 28x28x1, got {text!r}")
     return sizes[0], sizes[1], sizes[2]
+
+
+def named_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """Return a name and a shape from ``NAME=AxBxC``.
+
+    >>> named_shape("data=3x224x224")
+    ('data', (3, 224, 224))
+    """
+    name, equals, sizes = text.rpartition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"expected NAME=SIZExSIZE..., as in data=3x224x224, got {text!r}")
+    return name, tuple(_sizes(sizes))
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
