@@ -8,6 +8,8 @@
 ``machine.py``               the yardsticks: peak and bandwidth
 ``compare.py``               the command ``cases``
 ``report.py``, ``merge.py``  tables, JSON, Markdown and the chart; the same again from the JSON of several runs
+``engines.py``               frozen networks against other engines (`fastconv.engines` measures), with ``engine_networks.py``
+                             and ``engine_report.py``
 ``calls.py``, ``sweep.py``   the fixed cost of a call; how time grows
 ``memory.py``, ``epoch.py``  whole training steps and epochs, in fresh processes; ``import_time.py``: the import
 ===========================  ===============================================================================================

@@ -85,7 +85,10 @@ def network(
 def _shape(path: Path, tensor: Tensor, batch: int | None, given: Sequence[int] | None) -> tuple[int, ...]:
     said = tensor.shape
     if said is None and given is None:
-        raise ValueError(f"{path} does not say which shape its input {tensor.name!r} has: give it, without the batch")
+        raise ValueError(
+            f"{path} does not say which shape its input {tensor.name!r} has: "
+            f"give it, without the batch (--shape {tensor.name}=...)"
+        )
     if said is None:
         said = (None,) * (1 + len(given or ()))
     if said == ():
@@ -96,7 +99,8 @@ def _shape(path: Path, tensor: Tensor, batch: int | None, given: Sequence[int] |
         raise ValueError(f"the input {tensor.name!r} of {path} has shape {words[0]}, which {words[1]} does not fit")
     if None in rest:
         raise ValueError(
-            f"{path} leaves the shape of its input {tensor.name!r} open, {_words(said)}: give it, without the batch"
+            f"{path} leaves the shape of its input {tensor.name!r} open, {_words(said)}: "
+            f"give it, without the batch (--shape {tensor.name}=...)"
         )
     shape = (batch or said[0] or 1, *(n for n in rest if n is not None))
     if math.prod(shape) > MOST_NUMBERS:
