@@ -18,7 +18,7 @@ NOTE = (
     "Milliseconds of a call, medians; the ratio is the best of the others to ours, * below 1.0. Load and first call: of fresh "
     "processes, medians; ours freezes the network as it loads it. Memory: the most that the process of an engine had at once, "
     "with interpreter, libraries and weights. Difference: the largest between outputs of two engines, as a share of the "
-    "largest output."
+    "largest output. Others: what other programs had of the processors during the turns."
 )
 
 
@@ -68,7 +68,14 @@ def markdown(results: Sequence[Comparison], overheads: dict[str, float], facts: 
 def networks(results: Sequence[Comparison], names: Sequence[str]) -> str:
     """Return the table of networks with one batch and number of threads."""
     columns = ("ms", "load ms", "first call ms", "memory MB")
-    header = ("network", f"ms: {' / '.join(names)}", "ratio", *(f"{column}" for column in columns[1:]), "difference")
+    header = (
+        "network",
+        f"ms: {' / '.join(names)}",
+        "ratio",
+        *(f"{column}" for column in columns[1:]),
+        "difference",
+        "others",
+    )
     shown: list[Callable[..., str]] = [
         lambda each: milliseconds(each.seconds),
         lambda each: f"{1000 * each.load:.0f}",
@@ -82,7 +89,16 @@ def networks(results: Sequence[Comparison], names: Sequence[str]) -> str:
             " / ".join("-" if name not in by_name or by_name[name].error else show(by_name[name]) for name in names)
             for show in shown
         ]
-        rows.append((result.network, cells[0], ratio(result), *cells[1:], f"{result.difference:.0e}"))
+        rows.append(
+            (
+                result.network,
+                cells[0],
+                ratio(result),
+                *cells[1:],
+                f"{result.difference:.0e}",
+                f"{result.disturbance:.0%}",
+            )
+        )
     return table(header, rows, left=1)
 
 

@@ -22,6 +22,9 @@ USUAL = ("onnxruntime", "openvino")
 
 HEADER = ("engine", "a call", "ours is", "load", "first call", "import", "peak memory")
 
+#: The share of the processors that others may have before it is said.
+DISTURBED = 0.05
+
 NOTES = (
     "medians of calls, each engine in its own process, the processes in turn",
     "load, first call and import: in fresh processes; ours freezes the model as it loads it",
@@ -173,6 +176,8 @@ def _report(measured: Comparison, as_markdown: bool) -> str:
         said.insert(
             0, f"fastconv is {measured.ratio:.2f} times as fast as {measured.best.engine}, the best of the others"
         )
+    if measured.disturbance > DISTURBED:
+        said.append(f"other programs had {measured.disturbance:.0%} of the processors meanwhile: measure again")
     if as_markdown:
         return "\n\n".join([f"### {title}", lines, "; ".join(said)])
     return "\n".join([title, lines, *said])

@@ -6,6 +6,7 @@
 ``comparison.py``     turns: one engine works while the others wait; what comes out
 ``process.py``        the process of one engine, from outside
 ``worker.py``         the same from inside: a program that imports nothing but its engine
+``disturbance.py``    what other programs did meanwhile
 ``openers.py``        how each engine loads a file
 ====================  ==============================================================================================
 """

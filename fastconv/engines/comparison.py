@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 import tempfile
 import time
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastconv.engines.disturbance import Disturbance
 from fastconv.engines.engine import Engine
 from fastconv.engines.files import Network
 from fastconv.engines.process import EngineError, EngineProcess
@@ -20,6 +22,9 @@ from fastconv.engines.process import EngineError, EngineProcess
 PAUSE = 0.02  # seconds before each turn: the threads of the engine before go to sleep
 SLOW = 0.3  # seconds of a call of which `FEW` turns must do
 FEW = 3
+
+#: What may be no finite number.
+NUMBERS = ("difference", "disturbance")
 
 
 class Measured(NamedTuple):
@@ -46,7 +51,8 @@ class Measured(NamedTuple):
 class Comparison(NamedTuple):
     """A network with one batch and one number of threads: each engine with its best settings, ours first.
 
-    `difference` is the largest one between outputs of any two engines, as a share of the largest output.
+    `difference` is the largest one between outputs of any two engines, as a share of the largest output. `disturbance` is the
+    share of all processors' time that other programs had during the turns, not a number where that is unknown.
     """
 
     network: str
@@ -54,6 +60,7 @@ class Comparison(NamedTuple):
     threads: int
     engines: tuple[Measured, ...]
     difference: float
+    disturbance: float = math.nan
 
     @property
     def ours(self) -> Measured:
@@ -81,13 +88,15 @@ class Comparison(NamedTuple):
         return [f"{each.engine}: {each.error}" for each in self.engines if each.error]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON values."""
-        return {**self._asdict(), "engines": [each._asdict() for each in self.engines]}
+        """Return it as JSON values; None for what is not a finite number."""
+        values = {**self._asdict(), "engines": [each._asdict() for each in self.engines]}
+        return {**values, **{key: None for key in NUMBERS if not math.isfinite(values[key])}}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Comparison:
         """Return what `as_dict` was made of."""
-        return cls(**{**values, "engines": tuple(Measured(**each) for each in values["engines"])})
+        numbers = {key: math.nan for key in NUMBERS if values[key] is None}
+        return cls(**{**values, **numbers, "engines": tuple(Measured(**each) for each in values["engines"])})
 
 
 def compare(
@@ -130,18 +139,20 @@ def compare(
                 "sizes": network.sizes,
             }
             run.start(request, starts, stack)
+        watch = Disturbance(run.process.pid for run in runs if run.process is not None)
         for number in range(rounds):
             if number >= FEW and max((run.took[-1] for run in runs if run.took), default=0.0) > SLOW:
                 break
             for run in _rotated(runs, number):
                 progress(f"{run.engine}: turn {number + 1} of {rounds}")
                 run.turn(seconds)
+        disturbance = watch.share()
         difference = largest_difference([run.outputs for run in runs if run.outputs is not None])
         measured = [run.measured() for run in runs]
     best = [
         _best([each for each in measured if each.engine == name]) for name in dict.fromkeys(e.name for e in engines)
     ]
-    return Comparison(network.name, network.batch, engines[0].threads, tuple(best), difference)
+    return Comparison(network.name, network.batch, engines[0].threads, tuple(best), difference, disturbance)
 
 
 class _Run:

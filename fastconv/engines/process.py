@@ -42,6 +42,11 @@ class EngineProcess:
             env={**os.environ, **thread_variables(engine.threads)},
         )
 
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._process.pid
+
     def __enter__(self) -> EngineProcess:
         return self
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -40,6 +41,7 @@ def test_each_engine_is_measured(network: Network) -> None:
     assert 0 < ours.before <= ours.peak
     assert found.best is found.engines[2] and found.ratio == found.best.seconds / ours.seconds
     assert found.errors == []
+    assert 0 <= found.disturbance <= 1 or math.isnan(found.disturbance)
 
 
 def test_they_work_in_turn_and_the_first_calls_do_not_count(network: Network, tmp_path: Path) -> None:
@@ -91,9 +93,13 @@ def test_what_happens_is_told(network: Network) -> None:
 
 
 def test_a_comparison_survives_json() -> None:
-    found = Comparison("net", 8, 2, (Measured("fastconv", seconds=1.0), Measured("other", error="no")), 0.5)
-    assert Comparison.from_dict(found.as_dict()) == found
+    found = Comparison("net", 8, 2, (Measured("fastconv", seconds=1.0), Measured("other", error="no")), 0.5, 0.25)
+    assert Comparison.from_dict(json.loads(json.dumps(found.as_dict()))) == found
     assert found.ratio is None
+    unknown = found._replace(difference=math.inf, disturbance=math.nan)
+    written = json.dumps(unknown.as_dict(), allow_nan=False)
+    read = Comparison.from_dict(json.loads(written))
+    assert math.isnan(read.difference) and math.isnan(read.disturbance) and read.engines == found.engines
 
 
 def test_differences_of_outputs() -> None:
