@@ -105,21 +105,26 @@ def drop_unread(graph: Any) -> None:
 
 
 def draw_weights(graph: Any) -> None:
-    """Put random numbers in the place of the nodes that make each weight of zeros or ones at every start."""
+    """Put random numbers in the place of the nodes that make a weight of one number, and of the few real weights."""
     from onnx import numpy_helper
 
-    shapes = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    held = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    shapes = {name: array.shape for name, array in held.items() if array.dtype == np.float32}
+    for node in [node for node in graph.node if node.op_type == "ConstantOfShape"]:
+        shapes[node.output[0]] = tuple(held[node.input[0]])
+        graph.node.remove(node)
     readers: dict[str, list[Any]] = {}
     for node in graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
+    kept = [tensor for tensor in graph.initializer if tensor.name not in shapes]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
     rng = np.random.default_rng(0)
-    makers = [node for node in graph.node if node.op_type == "ConstantOfShape"]
-    for node in makers:
-        name = node.output[0]
-        array = weight(name, tuple(shapes[node.input[0]]), readers, rng)
-        graph.initializer.append(numpy_helper.from_array(array.astype(np.float32), name))
-        graph.node.remove(node)
+    for name, shape in shapes.items():
+        if name in readers:
+            array = weight(name, shape, readers, rng).astype(np.float32)
+            graph.initializer.append(numpy_helper.from_array(array, name))
 
 
 def weight(name: str, shape: tuple[int, ...], readers: Mapping[str, list[Any]], rng: np.random.Generator) -> np.ndarray:

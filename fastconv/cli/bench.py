@@ -43,7 +43,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "fastconv writes as one first, whose images are channels last. torch runs an ONNX file through the package onnx2torch, "
         "which knows older operators only (up to version 13 of most).",
     )
-    add_model_arguments(parser)
+    add_model_arguments(parser, also="an ONNX file, ")
     parser.add_argument(
         "--against",
         type=_names,

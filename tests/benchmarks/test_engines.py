@@ -50,6 +50,21 @@ def test_light_networks_get_weights_and_any_batch(name: str, tmp_path: Path) -> 
     assert y.max() > 1e-3 and np.unique(y).size > 500  # neither all the same nor all but one of no weight
 
 
+def test_weights_keep_the_size_of_values(tmp_path: Path) -> None:
+    engine_networks.write("shufflenet", tmp_path / "net.onnx")
+    graph = onnx.load(str(tmp_path / "net.onnx")).graph
+    arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    gains = [(arrays[node.input[1]] ** 2).mean() * arrays[node.input[1]][0].size for node in convolutions]
+    assert gains[0] == pytest.approx(2, rel=0.1)  # ReLU follows, after batch normalization
+    assert gains[2] == pytest.approx(1, rel=0.1)  # another convolution does
+    norms = [node for node in graph.node if node.op_type == "BatchNormalization"]
+    assert all(arrays[node.input[4]].min() >= 0.8 for node in norms)
+    summed = {name for node in graph.node if node.op_type == "Sum" for name in node.input}
+    scales = [arrays[node.input[1]].max() for node in norms if node.output[0] in summed]
+    assert len(scales) > 10 and max(scales) <= 0.3
+
+
 def test_weights_are_the_same_again(tmp_path: Path) -> None:
     for at in "ab":
         engine_networks.write("squeezenet", tmp_path / f"{at}.onnx")

@@ -55,6 +55,11 @@ def open_refusing(threads: int) -> Callable[..., Call]:
     return load
 
 
+def open_choosy(threads: int, *, spinning: bool) -> Callable[..., Call]:
+    """Load with one setting only."""
+    return _engine(2.0, 0.001) if spinning else open_refusing(threads)
+
+
 def open_dying(threads: int) -> Callable[..., Call]:
     load = _engine(2.0, 0.0)
 

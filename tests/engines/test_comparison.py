@@ -65,6 +65,19 @@ def test_they_work_in_turn_and_the_first_calls_do_not_count(network: Network, tm
     assert [each.calls for each in found.engines] == [3, 3]
 
 
+def test_each_start_is_a_fresh_process(network: Network, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    compare(network, [fake("fastconv", log=str(log))], rounds=1, seconds=0.0, starts=3)
+    pids = [line.split()[0] for line in log.read_text().splitlines()]
+    assert len(set(pids)) == 3 and len(pids) == 3 + 4  # the last one stays for its turn
+
+
+def test_slow_calls_have_fewer_turns(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastconv.engines.comparison.SLOW", 0.001)
+    (ours,) = compare(network, [OURS], rounds=9, seconds=0.0, starts=1).engines
+    assert ours.calls == 3
+
+
 def test_engines_that_fail_do_not_stop_the_others(network: Network) -> None:
     found = compare(network, [OURS, fake("refusing"), fake("dying"), fake("slow")], rounds=2, seconds=0.0, starts=1)
     assert [bool(each.error) for each in found.engines] == [False, True, True, False]
@@ -73,6 +86,12 @@ def test_engines_that_fail_do_not_stop_the_others(network: Network) -> None:
         "dying: its process ended with code 3: out of luck",
     ]
     assert found.best is not None and found.best.engine == "slow"
+
+
+def test_a_setting_that_fails_is_not_the_best(network: Network) -> None:
+    team = [OURS, fake("choosy", spinning=False), fake("choosy", spinning=True)]
+    found = compare(network, team, rounds=1, seconds=0.0, starts=1)
+    assert found.errors == [] and found.best is not None and found.best.settings == "spinning"
 
 
 def test_without_figures_of_ours_there_is_no_ratio(network: Network) -> None:

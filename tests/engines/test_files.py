@@ -29,17 +29,19 @@ def model(nodes: list[Any], inputs: list[Any], outputs: list[Any], **constants: 
 
 
 def flat(batch: int = 1) -> Any:
-    """A network that flattens by a Reshape to its own batch, and reshapes its weight to something of that size too."""
+    """A network that flattens by a Reshape to its own batch, and reshapes a bias to one row, which is no batch."""
     nodes = [
         helper.make_node("Relu", ["x"], ["a"]),
         helper.make_node("Reshape", ["a", "shape"], ["b"]),
-        helper.make_node("Reshape", ["w", "weight_shape"], ["v"]),
-        helper.make_node("MatMul", ["b", "v"], ["y"]),
+        helper.make_node("MatMul", ["b", "w"], ["c"]),
+        helper.make_node("Reshape", ["bias", "row"], ["d"]),
+        helper.make_node("Add", ["c", "d"], ["y"]),
     ]
     constants = {
         "shape": np.array([batch, 8]),
-        "w": np.arange(16, dtype=np.float32),
-        "weight_shape": np.array([8, 2]),
+        "w": np.arange(16, dtype=np.float32).reshape(8, 2),
+        "bias": np.ones(2, np.float32),
+        "row": np.array([1, 2]),
     }
     return model(nodes, [info("x", batch, 2, 2, 2)], [info("y", batch, 2)], **constants)
 
