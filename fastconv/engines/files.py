@@ -16,6 +16,9 @@ from fastconv.onnx.files import Tensor, read
 #: The most numbers of an input: more are a typing error.
 MOST_NUMBERS = 2**31
 
+#: In the shape of a Reshape: as many as the array has that comes in.
+SAME = 0
+
 
 class Network(NamedTuple):
     """An ONNX file, arrays for its inputs by name, and the sizes of its open axes by theirs."""
@@ -139,9 +142,8 @@ def free_batch(model: Any) -> None:
     """
     onnx = require_onnx()
     graph = model.graph
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    constants |= {node.output[0]: node.attribute[0].t for node in graph.node if node.op_type == "Constant"}
-    inputs = [value for value in graph.input if value.name not in constants]
+    held = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in held]
     fixed = {value.type.tensor_type.shape.dim[0].dim_value for value in inputs if value.type.tensor_type.shape.dim}
     fixed.discard(0)  # open already
     used = {dim.dim_param for value in inputs for dim in value.type.tensor_type.shape.dim}
@@ -151,14 +153,37 @@ def free_batch(model: Any) -> None:
         if dims and dims[0].dim_value in fixed:
             dims[0].dim_param = name
     del graph.value_info[:]  # says what shapes were
+    shapes = _held_shapes(graph)
     varying = {value.name for value in inputs}
     for node in graph.node:
         if not varying.intersection(node.input):
             continue
         varying.update(node.output)
-        if node.op_type == "Reshape" and len(node.input) > 1 and node.input[1] in constants:
-            shape = onnx.numpy_helper.to_array(constants[node.input[1]]).copy()
-            if shape.size and shape[0] in fixed:
-                shape[0] = 0  # as many as the input has
-                node.input[1] = f"{node.output[0]}:shape"  # other nodes may read the old one
-                graph.initializer.append(onnx.numpy_helper.from_array(shape, node.input[1]))
+        if node.op_type != "Reshape":
+            continue
+        for attribute in node.attribute:  # of the first versions
+            if attribute.name == "shape" and attribute.ints and attribute.ints[0] in fixed:
+                attribute.ints[0] = SAME
+        shape = shapes.get(node.input[1], []) if len(node.input) > 1 else []
+        if shape and shape[0] in fixed:
+            node.input[1] = f"{node.output[0]}:shape"  # other nodes may read the old one
+            array = np.array([SAME, *shape[1:]], np.int64)
+            graph.initializer.append(onnx.numpy_helper.from_array(array, node.input[1]))
+
+
+def _held_shapes(graph: Any) -> dict[str, list[int]]:
+    """Return the lists of integers that a graph holds."""
+    numpy_helper, kind = require_onnx().numpy_helper, require_onnx().TensorProto.INT64
+    found = {}
+    tensors = [(tensor.name, tensor) for tensor in graph.initializer]
+    for node in graph.node:
+        if node.op_type == "Constant":
+            for attribute in node.attribute:
+                if attribute.name == "value_ints":
+                    found[node.output[0]] = list(attribute.ints)
+                elif attribute.name == "value":
+                    tensors.append((node.output[0], attribute.t))
+    for name, tensor in tensors:
+        if tensor.data_type == kind and len(tensor.dims) == 1:
+            found[name] = numpy_helper.to_array(tensor).tolist()
+    return found

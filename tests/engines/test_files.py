@@ -46,8 +46,21 @@ def flat(batch: int = 1) -> Any:
     return model(nodes, [info("x", batch, 2, 2, 2)], [info("y", batch, 2)], **constants)
 
 
-def test_a_fixed_batch_is_freed() -> None:
-    fixed, free = flat(), flat()
+def shape_as(model: Any, how: str) -> Any:
+    """Give the shape of the flattening Reshape in another way than an initializer."""
+    nodes, held = model.graph.node, model.graph.initializer
+    if how == "initializer":
+        return model
+    shape = next(tensor for tensor in held if tensor.name == "shape")
+    held.remove(shape)
+    value = {"value": shape} if how == "value" else {"value_ints": numpy_helper.to_array(shape).tolist()}
+    nodes.insert(0, helper.make_node("Constant", [], ["shape"], **value))
+    return model
+
+
+@pytest.mark.parametrize("how", ["initializer", "value", "value_ints"])
+def test_a_fixed_batch_is_freed(how: str) -> None:
+    fixed, free = shape_as(flat(), how), shape_as(flat(), how)
     free_batch(free)
     onnx.checker.check_model(free, full_check=True)
     x = np.random.default_rng(0).standard_normal((3, 2, 2, 2)).astype(np.float32)
@@ -55,6 +68,13 @@ def test_a_fixed_batch_is_freed() -> None:
     single = [ReferenceEvaluator(fixed).run(None, {"x": x[at : at + 1]})[0] for at in range(3)]
     np.testing.assert_allclose(whole, np.concatenate(single), rtol=1e-6)
     assert free.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "N"
+
+
+def test_the_first_versions_of_reshape_have_their_shape_with_them() -> None:
+    nodes = [helper.make_node("Reshape", ["x"], ["y"], shape=[4, -1])]
+    free = model(nodes, [info("x", 4, 2, 3)], [info("y", 4, 6)])
+    free_batch(free)
+    assert list(free.graph.node[0].attribute[0].ints) == [0, -1]
 
 
 def test_names_that_are_taken_already() -> None:
