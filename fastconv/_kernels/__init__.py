@@ -33,7 +33,8 @@ Where is what:
 ``pool_back.pxi``    their ways back
 ``elementwise.pxi``  activations
 ``epilogue.pxi``     the sum with a shortcut and the activation in one pass, in place, for inference
-``norm.pxi``         sums for each channel, and the normalization that they decide
+``norm_sums.pxi``    sums for each channel
+``norm.pxi``         and the normalization that they decide
 ``rows.pxi``         each row of a matrix by itself: layer normalization, softmax, cross entropy
 ``dropout.pxi``      dropout, whose random numbers are a function of a key and the place
 ``optimizer.pxi``    the rules by which parameters follow their gradients

@@ -7,16 +7,16 @@
 
 cdef enum:
     LINE = 64          # numbers of a line, about
-    BLOCK_LINES = 16   # lines that are summed in the dtype of x, around the first of them, before they go to sums in double
-    FEW_LINES = 4      # lines that a map goes over at a time
     CHUNKS = 64        # of a single set, at most
     CHUNK = 16384      # numbers, at least
-    SUMS = 4           # for each number of a line: of x - origin, its square, dy, dy * (x - origin)
+    NEAR = 1 << 23     # bytes of x that the caches hold beside the other arrays
+    SETS = 4096        # bytes after which addresses share a set of the first-level cache
     TABLES = 6         # origin, mean, factor, shift, share, bias
 
 cdef struct Norm:
     Py_ssize_t sets, items, pixels, channels, groups, width   # items: numbers of a set
     Py_ssize_t chunk, chunks                                  # numbers of a chunk, chunks of a set
+    Order order
     bint given          # whether mean and variance are given
     bint through        # whether gradients flow through them
     bint rectified      # whether gradients come back through a ReLU of the output
@@ -29,114 +29,30 @@ cdef struct Norm:
     real *var
 
 
-cdef Norm normalization(Py_ssize_t items, Py_ssize_t channels, Py_ssize_t sets, Py_ssize_t groups, double eps) noexcept nogil:
+cdef Norm normalization(
+    Py_ssize_t items, Py_ssize_t channels, Py_ssize_t sets, Py_ssize_t groups, double eps, bint gradients
+) noexcept nogil:
+    """How the numbers are cut, and gone over.
+
+    What the caches hold is summed and mapped FEW_LINES at a time, which share what is read beside them, unless as many lines of x
+    and of dy would share sets of the cache. What lies beyond is read in its order, which is what processors read ahead.
+    """
     cdef Norm n
+    cdef Py_ssize_t lines
+    cdef bint near
     n.sets, n.items, n.channels, n.groups, n.eps = sets, items // sets, channels, groups, eps
     n.rectified, n.low, n.residual = False, -INFINITY, NULL
     n.pixels = n.items // channels
     n.width = max(LINE // channels, <Py_ssize_t> 1) * channels
+    near = n.items * sizeof(real) <= NEAR
+    n.order.apart = not near or gradients and n.width * sizeof(real) % SETS == 0
+    n.order.columns = NEAR_COLUMNS if near else FAR_COLUMNS
     n.chunk, n.chunks = n.items, 1
     if sets == 1:
-        n.chunk = (max(<Py_ssize_t> CHUNK, ceil_div(items, CHUNKS)) // n.width + 1) * n.width
+        lines = round_up(max(<Py_ssize_t> CHUNK, ceil_div(items, CHUNKS)) // n.width + 1, 2 * BLOCK_LINES)
+        n.chunk = lines * n.width
         n.chunks = ceil_div(items, n.chunk)
     return n
-
-
-cdef inline void into_doubles(
-    vec first, vec second, vec base, const real *origin, Py_ssize_t lines, Py_ssize_t skip, double *to, double *squares
-) noexcept nogil:
-    """Add sums of d and of its square, d being what `base` was taken from, to those of what `origin` is taken from."""
-    cdef real s[LANES]
-    cdef real q[LANES]
-    cdef real b[LANES]
-    cdef double shift
-    cdef Py_ssize_t i
-    (<vec *> s)[0], (<vec *> q)[0], (<vec *> b)[0] = first, second, base
-    for i in range(skip, LANES):
-        shift = <double> b[i] - <double> origin[i]
-        to[i] += s[i] + lines * shift
-        squares[i] += q[i] + 2 * shift * s[i] + lines * shift * shift
-
-
-cdef inline void products_into_doubles(
-    vec first, vec second, vec base, const real *origin, Py_ssize_t skip, double *to, double *products
-) noexcept nogil:
-    cdef real s[LANES]
-    cdef real q[LANES]
-    cdef real b[LANES]
-    cdef Py_ssize_t i
-    (<vec *> s)[0], (<vec *> q)[0], (<vec *> b)[0] = first, second, base
-    for i in range(skip, LANES):
-        to[i] += s[i]
-        products[i] += q[i] + (<double> b[i] - <double> origin[i]) * s[i]
-
-
-cdef inline vec passed(vec dy, vec x, vec mean, vec share, vec bias) noexcept nogil:
-    """What of dy goes back through a ReLU of the output, which is computed again, with the roundings of `map_lines`."""
-    return where(above((x - mean) * share + bias, broadcast(0)), dy)
-
-
-cdef inline void sum_block(
-    const bint squares, const bint gradients, const bint rectified, const real *dy, const real *x, Py_ssize_t lines,
-    Py_ssize_t width, const real *origin, double *sums,
-) noexcept nogil:
-    """Add a few lines to the sums. Around the first line no digits are lost, however far from 0 the numbers lie."""
-    cdef Py_ssize_t j = 0, at, r
-    cdef vec base, d, g, first, second, total, product
-    cdef vec mean = broadcast(0), share = broadcast(0), bias = broadcast(0)
-    while j < width:
-        at = min(j, width - LANES)   # the last vector overlaps the one before, and skips what that has summed
-        base = (<const vec *> (x + at))[0]
-        first = second = total = product = broadcast(0)
-        if rectified:
-            mean = (<const vec *> (origin + width + at))[0]
-            share = (<const vec *> (origin + 4 * width + at))[0]
-            bias = (<const vec *> (origin + 5 * width + at))[0]
-        for r in range(lines):
-            d = (<const vec *> (x + r * width + at))[0] - base
-            if squares:
-                first = first + d
-                second = second + d * d
-            if gradients:
-                g = (<const vec *> (dy + r * width + at))[0]
-                if rectified:
-                    g = passed(g, (<const vec *> (x + r * width + at))[0], mean, share, bias)
-                total = total + g
-                product = product + g * d
-        if squares:
-            into_doubles(first, second, base, origin + at, lines, j - at, sums + at, sums + width + at)
-        if gradients:
-            products_into_doubles(
-                total, product, base, origin + at, j - at, sums + 2 * width + at, sums + 3 * width + at
-            )
-        j += LANES
-
-
-cdef inline void sum_numbers(
-    const bint squares, const bint gradients, const bint rectified, const real *dy, const real *x, Py_ssize_t items,
-    Py_ssize_t width, const real *origin, double *sums,
-) noexcept nogil:
-    """sums (SUMS, width) = those over lines of x, of which the last may be cut short; `origin` begins the tables."""
-    cdef Py_ssize_t i = 0, lines, c
-    cdef double d
-    cdef real g
-    for c in range(0 if squares else 2 * width, (4 if gradients else 2) * width):
-        sums[c] = 0
-    while items - i >= width:
-        lines = min((items - i) // width, <Py_ssize_t> BLOCK_LINES)
-        sum_block(squares, gradients, rectified, dy + i, x + i, lines, width, origin, sums)
-        i += lines * width
-    for c in range(items - i):
-        d = <double> x[i + c] - <double> origin[c]
-        if squares:
-            sums[c] += d
-            sums[width + c] += d * d
-        if gradients:
-            g = dy[i + c]
-            if rectified:
-                g = g if (x[i + c] - origin[width + c]) * origin[4 * width + c] + origin[5 * width + c] > 0 else 0
-            sums[2 * width + c] += <double> g
-            sums[3 * width + c] += <double> g * d
 
 
 cdef void sum_chunk(
@@ -145,13 +61,13 @@ cdef void sum_chunk(
     """The sums of one chunk of a set that begins at x; dy is NULL where no gradient is wanted."""
     cdef Py_ssize_t start = chunk * n.chunk, items = min(n.chunk, n.items - start)
     if dy == NULL:
-        sum_numbers(True, False, False, NULL, x + start, items, n.width, origin, sums)
+        sum_numbers(True, False, False, NULL, x + start, items, n.width, n.order, origin, sums)
     elif n.rectified:
-        sum_numbers(False, True, True, dy + start, x + start, items, n.width, origin, sums)
+        sum_numbers(False, True, True, dy + start, x + start, items, n.width, n.order, origin, sums)
     elif n.given:
-        sum_numbers(False, True, False, dy + start, x + start, items, n.width, origin, sums)
+        sum_numbers(False, True, False, dy + start, x + start, items, n.width, n.order, origin, sums)
     else:
-        sum_numbers(True, True, False, dy + start, x + start, items, n.width, origin, sums)
+        sum_numbers(True, True, False, dy + start, x + start, items, n.width, n.order, origin, sums)
 
 
 cdef void repeat_line(real *table, Py_ssize_t width, Py_ssize_t channels) noexcept nogil:
@@ -170,15 +86,15 @@ cdef void set_origin(const Norm *n, const real *x, real *tables) noexcept nogil:
         tables[c] = n.mean[c] if n.given else x[c]
         if n.rectified:
             tables[n.width + c] = n.mean[c]
-            tables[4 * n.width + c] = factor_of(n, c, n.var[c])
+            tables[4 * n.width + c] = factor(n.scale[c], n.var[c], n.eps)
             tables[5 * n.width + c] = n.bias[c]
     for i in range(TABLES if n.rectified else 1):
         repeat_line(tables + i * n.width, n.width, n.channels)
 
 
-cdef inline real factor_of(const Norm *n, Py_ssize_t c, real var) noexcept nogil:
+cdef inline real factor(real scale, real var, double eps) noexcept nogil:
     """What the distance from the mean is multiplied by."""
-    return <real> (n.scale[c] / sqrt(<double> var + n.eps))
+    return <real> (scale / sqrt(<double> var + eps))
 
 
 cdef void add_up(const Norm *n, bint gradients, double *sums) noexcept nogil:
@@ -192,77 +108,105 @@ cdef void add_up(const Norm *n, bint gradients, double *sums) noexcept nogil:
             sums[k * n.width + i % n.channels] += sums[k * n.width + i]
 
 
-cdef void group_statistics(
-    const Norm *n, const real *origin, double *sums, Py_ssize_t first, Py_ssize_t end, double *mean, double *var
-) noexcept nogil:
-    """Mean and variance over the channels from `first` to `end`."""
+cdef inline void group_statistics(const Norm *n, const real *origin, double *sums, Py_ssize_t first, Py_ssize_t end) noexcept nogil:
+    """Mean and variance over the channels from `first` to `end`, for each in the place of its first two sums."""
     cdef Py_ssize_t c
-    cdef double shift
-    mean[0] = var[0] = 0
-    if n.given:
-        mean[0], var[0] = n.mean[first], n.var[first]
-        return
+    cdef double shift, mean = 0, var = 0
     for c in range(first, end):
-        mean[0] += origin[c] + sums[c] / n.pixels
-    mean[0] /= end - first
+        mean += origin[c] + sums[c] / n.pixels
+    mean /= end - first
     for c in range(first, end):
         shift = sums[c] / n.pixels
-        var[0] += max(sums[n.width + c] / n.pixels - shift * shift, 0.0)
-        shift += origin[c] - mean[0]
-        var[0] += shift * shift
-    var[0] /= end - first
+        var += max(sums[n.width + c] / n.pixels - shift * shift, 0.0)
+        shift += origin[c] - mean
+        var += shift * shift
+    var /= end - first
+    for c in range(first, end):
+        sums[c], sums[n.width + c] = mean, var
     if n.mean != NULL:
-        n.mean[first], n.var[first] = <real> mean[0], <real> var[0]
+        n.mean[first], n.var[first] = <real> mean, <real> var
+
+
+cdef void set_statistics(const Norm *n, const real *origin, double *sums) noexcept nogil:
+    cdef Py_ssize_t c, g, size = n.channels // n.groups
+    if n.given:
+        for c in range(n.channels):
+            sums[c], sums[n.width + c] = n.mean[c], n.var[c]
+    elif size == 1:
+        for c in range(n.channels):
+            group_statistics(n, origin, sums, c, c + 1)
+    else:
+        for g in range(n.groups):
+            group_statistics(n, origin, sums, g * size, (g + 1) * size)
 
 
 cdef void forward_tables(const Norm *n, double *sums, real *tables) noexcept nogil:
     """Mean, factor, shift and share of y = (x - mean) * factor + shift + residual * share."""
-    cdef Py_ssize_t g, c, size = n.channels // n.groups
-    cdef double mean, var
-    for g in range(n.groups):
-        group_statistics(n, tables, sums, g * size, (g + 1) * size, &mean, &var)
-        for c in range(g * size, (g + 1) * size):
-            tables[n.width + c] = <real> mean
-            tables[2 * n.width + c] = factor_of(n, c, <real> var)
-            tables[3 * n.width + c] = n.bias[c]
-            tables[4 * n.width + c] = 1
+    cdef Py_ssize_t c, width = n.width
+    cdef double eps = n.eps
+    cdef const real *scale = n.scale
+    set_statistics(n, tables, sums)
+    for c in range(n.channels):
+        tables[width + c] = <real> sums[c]
+        tables[2 * width + c] = factor(scale[c], <real> sums[width + c], eps)
+        tables[3 * width + c] = n.bias[c]
+        tables[4 * width + c] = 1
     for c in range(1, 5):
-        repeat_line(tables + c * n.width, n.width, n.channels)
+        repeat_line(tables + c * width, width, n.channels)
+
+
+cdef void add_over_groups(const Norm *n, double *sums) noexcept nogil:
+    """Each channel's number becomes the sum over its group."""
+    cdef Py_ssize_t g, c, size = n.channels // n.groups
+    cdef double total
+    if size == 1:
+        return
+    for g in range(n.groups):
+        total = 0
+        for c in range(g * size, (g + 1) * size):
+            total += sums[c]
+        for c in range(g * size, (g + 1) * size):
+            sums[c] = total
 
 
 cdef void backward_tables(const Norm *n, double *sums, real *tables, double *dscale, double *dbias) noexcept nogil:
     """Mean, factor, shift and share of dx = (x - mean) * factor + shift + dy * share; the gradients of scale and bias.
 
-    What comes out does not change when x is shifted or stretched, so the gradient loses its components along both.
+    What comes out does not change when x is shifted or stretched, so the gradient loses its components along both. The loops are
+    such that vectors of channels go through them: with 2,048 channels this took as long as each of the passes over 7 x 7 pixels.
     """
-    cdef Py_ssize_t g, c, size = n.channels // n.groups
-    cdef double mean, var, inverse, along_shift, along_stretch, product, count = size * n.pixels
-    for g in range(n.groups):
-        group_statistics(n, tables, sums, g * size, (g + 1) * size, &mean, &var)
-        inverse = 1 / sqrt(<double> <real> var + n.eps)
-        along_shift = along_stretch = 0
-        for c in range(g * size, (g + 1) * size):
-            product = sums[3 * n.width + c] - (mean - tables[c]) * sums[2 * n.width + c]
-            along_shift += n.scale[c] * sums[2 * n.width + c]
-            along_stretch += n.scale[c] * product
-            dscale[c] += product * inverse
-            dbias[c] += sums[2 * n.width + c]
-        for c in range(g * size, (g + 1) * size):
-            tables[n.width + c] = <real> mean
-            tables[2 * n.width + c] = <real> (-inverse * inverse * inverse * along_stretch / count) if n.through else 0
-            tables[3 * n.width + c] = <real> (-inverse * along_shift / count) if n.through else 0
-            tables[4 * n.width + c] = factor_of(n, c, <real> var)
+    cdef Py_ssize_t c, width = n.width, channels = n.channels
+    cdef double product, inverse, eps = n.eps, count = channels // n.groups * n.pixels
+    cdef bint through = n.through
+    cdef double *along_shift = sums + 2 * width
+    cdef double *along_stretch = sums + 3 * width
+    cdef const real *scale = n.scale
+    set_statistics(n, tables, sums)
+    for c in range(channels):
+        product = along_stretch[c] - (sums[c] - tables[c]) * along_shift[c]
+        dscale[c] += product / sqrt(<double> <real> sums[width + c] + eps)
+        dbias[c] += along_shift[c]
+        along_shift[c] *= scale[c]
+        along_stretch[c] = product * scale[c]
+    add_over_groups(n, along_shift)
+    add_over_groups(n, along_stretch)
+    for c in range(channels):
+        inverse = 1 / sqrt(<double> <real> sums[width + c] + eps)
+        tables[width + c] = <real> sums[c]
+        tables[2 * width + c] = <real> (-inverse * inverse * inverse * along_stretch[c] / count) if through else 0
+        tables[3 * width + c] = <real> (-inverse * along_shift[c] / count) if through else 0
+        tables[4 * width + c] = factor(scale[c], <real> sums[width + c], eps)
     for c in range(1, 5):
-        repeat_line(tables + c * n.width, n.width, n.channels)
+        repeat_line(tables + c * width, width, channels)
 
 
 cdef inline void map_lines(
-    const bint added, const bint rectified, const real *add, const real *x, Py_ssize_t lines, Py_ssize_t width,
-    const real *tables, real low, real *y,
+    const int lines, const bint added, const bint rectified, const real *add, const real *x, Py_ssize_t width,
+    Py_ssize_t first, Py_ssize_t end, const real *tables, real low, real *y,
 ) noexcept nogil:
-    cdef Py_ssize_t j = 0, at, r
+    cdef Py_ssize_t j = first, at, r
     cdef vec mean, factor, shift, share = broadcast(0), bias = broadcast(0), value, item
-    while j < width:
+    while j < end:
         at = min(j, width - LANES)
         mean = (<const vec *> (tables + width + at))[0]
         factor = (<const vec *> (tables + 2 * width + at))[0]
@@ -282,16 +226,35 @@ cdef inline void map_lines(
         j += LANES
 
 
+cdef inline void map_block(
+    const bint added, const bint rectified, const real *add, const real *x, Py_ssize_t lines, Py_ssize_t width, Order order,
+    const real *tables, real low, real *y,
+) noexcept nogil:
+    cdef Py_ssize_t first = 0, end, i, r
+    while first < width:
+        end = min(first + order.columns, width)
+        r = 0
+        while not order.apart and r + FEW_LINES <= lines:
+            i = r * width
+            map_lines(FEW_LINES, added, rectified, add + i, x + i, width, first, end, tables, low, y + i)
+            r += FEW_LINES
+        while r < lines:
+            i = r * width
+            map_lines(1, added, rectified, add + i, x + i, width, first, end, tables, low, y + i)
+            r += 1
+        first = end
+
+
 cdef inline void map_numbers(
-    const bint added, const bint rectified, const real *add, const real *x, Py_ssize_t items, Py_ssize_t width,
+    const bint added, const bint rectified, const real *add, const real *x, Py_ssize_t items, Py_ssize_t width, Order order,
     const real *tables, real low, real *y,
 ) noexcept nogil:
     """y = (x - mean) * factor + shift, plus add * share, at least `low`; a gradient to add may have to pass a ReLU."""
     cdef Py_ssize_t i = 0, lines, c
     cdef real value, item
     while items - i >= width:
-        lines = min((items - i) // width, <Py_ssize_t> FEW_LINES)
-        map_lines(added, rectified, add + i, x + i, lines, width, tables, low, y + i)
+        lines = min((items - i) // width, <Py_ssize_t> BLOCK_LINES)
+        map_block(added, rectified, add + i, x + i, lines, width, order, tables, low, y + i)
         i += lines * width
     for c in range(items - i):
         value = (x[i + c] - tables[width + c]) * tables[2 * width + c] + tables[3 * width + c]
@@ -308,11 +271,11 @@ cdef void map_chunk(
 ) noexcept nogil:
     cdef Py_ssize_t start = chunk * n.chunk, items = min(n.chunk, n.items - start)
     if add == NULL:
-        map_numbers(False, False, NULL, x + start, items, n.width, tables, n.low, y + start)
+        map_numbers(False, False, NULL, x + start, items, n.width, n.order, tables, n.low, y + start)
     elif n.rectified:
-        map_numbers(True, True, add + start, x + start, items, n.width, tables, n.low, y + start)
+        map_numbers(True, True, add + start, x + start, items, n.width, n.order, tables, n.low, y + start)
     else:
-        map_numbers(True, False, add + start, x + start, items, n.width, tables, n.low, y + start)
+        map_numbers(True, False, add + start, x + start, items, n.width, n.order, tables, n.low, y + start)
 
 
 cdef void set_tables(const Norm *n, bint gradients, double *sums, real *tables, double *dparams) noexcept nogil:
@@ -367,8 +330,8 @@ cdef int normalize(
                 sum_chunk(n, dy, x, i, tables, scratch + i * each)
             add_up(n, dy != NULL, scratch)
         set_tables(n, dy != NULL, scratch, tables, parameters)
-        for i in prange(n.chunks, num_threads=threads):
-            map_chunk(n, dy if dy != NULL else n.residual, x, i, tables, y)
+        for i in prange(n.chunks, num_threads=threads):  # the last first: the caches still have it
+            map_chunk(n, dy if dy != NULL else n.residual, x, n.chunks - 1 - i, tables, y)
     if dy != NULL:
         for c in range(n.channels):
             total = 0
@@ -394,7 +357,7 @@ def norm_forward(
     cdef Py_ssize_t items, channels
     cdef const real *source = read_from(x, &items)
     cdef const real *factors = read_from(scale, &channels)
-    cdef Norm n = normalization(items, channels, sets, groups, eps)
+    cdef Norm n = normalization(items, channels, sets, groups, eps, False)
     cdef real *to = write_to(y)
     cdef int failed
     n.given, n.through, n.scale, n.bias = given, False, factors, read_from(bias)
@@ -423,7 +386,7 @@ def norm_backward(
     cdef const real *source = read_from(x, &items)
     cdef const real *factors = read_from(scale, &channels)
     cdef const real *gradient = read_from(dy)
-    cdef Norm n = normalization(items, channels, sets, groups, eps)
+    cdef Norm n = normalization(items, channels, sets, groups, eps, True)
     cdef real *to = write_to(dx)
     cdef real *to_scale = write_to(dscale)
     cdef real *to_bias = write_to(dbias)

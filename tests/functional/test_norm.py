@@ -43,6 +43,19 @@ def test_batch_norm_equals_the_reference(isa, threads, case, batch_statistics):
     assert_close(got, want, 1000)  # a channel without variance divides by sqrt(eps) three times
 
 
+@pytest.mark.parametrize("channels", [24, 511, 512, 513, 1024, 1030])
+@pytest.mark.parametrize("far", [False, True])
+def test_batch_norm_of_wide_lines_and_of_more_than_caches_hold(isa, threads, channels, far):
+    pixels = (2**23 // 8 if far else 2**16) // channels + 21
+    rng = np.random.default_rng(channels)
+    x, dy = 3 + rng.standard_normal((1, pixels, channels)), rng.standard_normal((1, pixels, channels))
+    scale, bias = rng.standard_normal((2, channels))
+    y, mean, var = reference.batch_norm(x, scale, bias)
+    assert_close(functional.batch_norm(x, scale, bias), (y, mean, var))
+    got = functional.batch_norm_backward(dy, x, scale, mean, var)
+    assert_close(got, reference.batch_norm_backward(dy, x, scale, mean, var), 10)
+
+
 @settings(max_examples=30)
 @given(case=arrays(), dtype=st.sampled_from([np.float32, np.float64]), nans=st.booleans())
 def test_batch_norm_relu_has_the_bits_of_one_after_the_other(isa, threads, case, dtype, nans):
