@@ -87,8 +87,10 @@ class BuildKernels(build_ext):
             print("fastconv: this compiler has no OpenMP: the kernels will run on one thread (see `fastconv info`)")
             openmp = []
         for extension in self.extensions:
-            extension.extra_compile_args = [*optimize, *extension.extra_compile_args, *openmp]
-            extension.extra_link_args = ["-Wl,-s" if sys.platform == "linux" else "-Wl,-S", *openmp]
+            # what is loaded before the kernels must not bring OpenMP's runtime, which reads its settings when it is loaded
+            loops = openmp if extension.define_macros else []
+            extension.extra_compile_args = [*optimize, *extension.extra_compile_args, *loops]
+            extension.extra_link_args = ["-Wl,-s" if sys.platform == "linux" else "-Wl,-S", *loops]
         self.parallel = self.parallel or os.cpu_count()
         super().build_extensions()
 
@@ -102,7 +104,11 @@ def extensions() -> list[Extension]:
             include_dirs=[str(KERNELS), numpy.get_include()],
             define_macros=[("FASTCONV_REAL", ctype)],
             extra_compile_args=flags,
-            depends=[str(KERNELS / "simd.h"), f"{INCLUDE}/fastconv/api.h", *sorted(map(str, KERNELS.glob("*.pxi")))],
+            depends=[
+                *(str(KERNELS / header) for header in ("simd.h", "cores.h")),
+                f"{INCLUDE}/fastconv/api.h",
+                *sorted(map(str, KERNELS.glob("*.pxi"))),
+            ],
         )
         for isa, flags in ISA_FLAGS.items()
         for suffix, ctype in DTYPES.items()

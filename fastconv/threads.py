@@ -87,8 +87,16 @@ def num_threads(n: int) -> Iterator[None]:
 
 
 def threads_for(work: int) -> int:
-    """Return the threads for a call of `work` multiply-adds: work too small to split stays on one."""
-    return 1 if work < 2 * WORTH_A_THREAD else min(get_num_threads(), work // WORTH_A_THREAD)
+    """Return the threads for a call of `work` multiply-adds: work too small to split stays on one.
+
+    Those that the system has put on one processor part here: they are the threads of the loops to come.
+    """
+    if work < 2 * WORTH_A_THREAD:
+        return 1
+    threads = min(get_num_threads(), work // WORTH_A_THREAD)
+    if threads > 1:
+        _kernels.keep_apart(threads)
+    return threads
 
 
 def explain_threads() -> tuple[int, str]:

@@ -226,6 +226,70 @@ def test_a_large_call_starts_the_threads_asked_for(n):
 
 
 @needs_openmp
+@pytest.mark.skipif(
+    not os.path.isdir("/proc/self/task") or threads.affinity() < 2, reason="there is nothing to part here"
+)
+def test_threads_of_a_loop_are_kept_off_the_processor_of_the_calling_one():
+    code = """
+import os, time
+import numpy as np
+import fastconv
+from fastconv import threads
+
+first, second = sorted(os.sched_getaffinity(0))[:2]
+os.sched_setaffinity(0, {first, second})
+fastconv.set_num_threads(2)
+before = set(os.listdir("/proc/self/task"))
+fastconv.functional.conv(np.ones((1, 64, 64, 32)), np.ones((3, 3, 32, 32)))
+(other,) = (int(name) for name in set(os.listdir("/proc/self/task")) - before)
+
+def processor(thread):
+    return int(open(f"/proc/self/task/{thread}/stat").read().rpartition(")")[2].split()[36])
+
+def look():
+    time.sleep(0.02)  # a pause long enough for the next call to look
+    assert threads.threads_for(10**9) == 2
+
+for here, there in ((first, second), (second, first)):
+    os.sched_setaffinity(0, {here})
+    os.sched_setaffinity(other, {here, there})
+    look()
+    assert processor(other) == there
+    assert os.sched_getaffinity(other) == {there} and os.sched_getaffinity(0) == {here}
+
+os.sched_setaffinity(0, {first, second})  # the calling thread may use both again, and so the other may
+look()
+assert os.sched_getaffinity(0) == {first, second}
+assert os.sched_getaffinity(other) < {first, second}
+
+for thread in (0, other):  # no choice
+    os.sched_setaffinity(thread, {first})
+look()
+assert os.sched_getaffinity(other) == os.sched_getaffinity(0) == {first}
+"""
+    run(code)
+
+
+@needs_openmp
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="the system does not list a process's threads")
+def test_threads_that_openmp_binds_stay_where_they_are():
+    code = """
+import os, time
+import numpy as np
+import fastconv
+from fastconv import threads
+
+fastconv.set_num_threads(2)
+fastconv.functional.conv(np.ones((1, 64, 64, 32)), np.ones((3, 3, 32, 32)))
+bound = [os.sched_getaffinity(int(name)) for name in os.listdir("/proc/self/task")]
+time.sleep(0.02)
+assert threads.threads_for(10**9) == 2
+assert [os.sched_getaffinity(int(name)) for name in os.listdir("/proc/self/task")] == bound
+"""
+    run(code, OMP_PROC_BIND="true")
+
+
+@needs_openmp
 def test_every_kernel_is_told_the_number_of_threads():
     """Over the whole table each kernel gets all four at least once, and none is ever given more."""
     most = {}

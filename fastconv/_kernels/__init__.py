@@ -40,6 +40,7 @@ Where is what:
 ``optimizer.pxi``    the rules by which parameters follow their gradients
 ``resize.pxi``       upsampling, and its way back: weighted sums of pixels
 ``api.pxi``          what the C and Cython code of other packages may call, see ``fastconv/cython_api.pxd``
+``cores.pxi``        the threads of a loop on processors of their own
 ``peak.pxi``         multiply-adds on registers alone: the yardstick of the benchmarks
 ===================  =================================================================================================
 
@@ -69,6 +70,10 @@ if TYPE_CHECKING:
 
 #: Every instruction set that has variants, the plainest first.
 ISAS = ("baseline", "avx2", "avx512")
+
+#: Microseconds that a thread spins before it sleeps: as long as it may take to wake, so that neither costs much more than it
+#: must, and longer than two loops of a step are apart.
+WAIT = 250.0
 
 _SUFFIXES: dict[np.dtype, str] = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
 
@@ -113,13 +118,13 @@ def short_waits() -> Iterator[None]:
     """Let an OpenMP runtime that is loaded meanwhile put its idle threads to sleep soon, unless the user said how it waits.
 
     GNU's spins for milliseconds after each loop and takes the processor from whoever has work: on two busy cores training
-    took five times as long. It reads its settings from the environment once, when it is loaded; the environment is left as
-    it was.
+    took five times as long. It counts how often it looks, and a look takes 3 to 50 nanoseconds, so the time is measured here.
+    It reads its settings from the environment once, when it is loaded; the environment is left as it was.
     """
     if any(name in os.environ for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")):
         yield
         return
-    os.environ["GOMP_SPINCOUNT"] = "2000"  # some ten microseconds, the gap between two kernels
+    os.environ["GOMP_SPINCOUNT"] = str(_cpu.spins(WAIT))
     try:
         yield
     finally:
@@ -150,6 +155,9 @@ with short_waits():
 #: Whether the kernels were built with OpenMP; without it every call runs on one thread.
 has_openmp: bool = modules[np.dtype(np.float32)].describe()["openmp"]
 
+
+#: Has a loop's threads each on a processor of its own (cores.pxi): any module's, since all have the same threads.
+keep_apart: Callable[[int], None] = modules[np.dtype(np.float32)].keep_apart
 
 #: Called after `use`: whoever has kept something of the modules in use takes it anew.
 after_use: list[Callable[[], None]] = []

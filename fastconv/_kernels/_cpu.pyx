@@ -18,9 +18,37 @@ cdef extern from *:
     static int has_avx2(void) { return 0; }
     static int has_avx512(void) { return 0; }
     #endif
+
+    /* How often a thread that waits as OpenMP's do looks in a microsecond: from 20 times, where the pause between two looks is
+     * long, to some hundred times. The fastest of a few rounds, since one may be interrupted. */
+    #include <time.h>
+    static double looks_per_microsecond(void) {
+        enum { ROUNDS = 5, LOOKS = 64 };
+        static volatile int awaited = 0;
+        double least = 1e9;
+        for (int round = 0; round < ROUNDS; round++) {
+            struct timespec begin, end;
+            timespec_get(&begin, TIME_UTC);
+            for (int i = 0; i < LOOKS && !awaited; i++) {
+    #if defined(__x86_64__) || defined(_M_X64)
+                __builtin_ia32_pause();
+    #endif
+            }
+            timespec_get(&end, TIME_UTC);
+            double took = (end.tv_sec - begin.tv_sec) * 1e6 + (end.tv_nsec - begin.tv_nsec) * 1e-3;
+            if (took > 0 && took < least) least = took;
+        }
+        return LOOKS / least;
+    }
     """
     int has_avx2()
     int has_avx512()
+    double looks_per_microsecond()
+
+
+def spins(double microseconds):
+    """Return how often a waiting thread looks in so many microseconds, to the hundred."""
+    return 100 * max(1, round(microseconds * looks_per_microsecond() / 100))
 
 
 def offered_isas():
