@@ -78,6 +78,10 @@ def every_kernel(arrays_of, dtype):
             getattr(functional, pool + "_backward")(y, x if pool == "max_pool" else x.shape, 2, stride=1, padding=1)
         functional.relu_backward(x, x)
         functional.batch_norm_backward(x, x, new(channels), new(channels), abs(new(channels)))
+    for channels, outputs in ((1, 6), (3, 3), (1, 13), (3, 16)):  # vectors that run over pixels and channels
+        x, weight = new(2, 4, 9, channels), new(3, 3, channels, outputs)
+        y = arrays_of(functional.conv(x, weight, padding=1))
+        functional.conv_backward(y, x, weight, padding=1)
     for groups, channels, outputs in ((3, 2, 3), (2, 1, 2), (9, 4, 4), (2, 17, 3)):
         x, weight = new(2, 4, 3, groups * channels), new(3, 2, channels, groups * outputs)
         y = arrays_of(functional.conv(x, weight, padding=1, groups=groups))

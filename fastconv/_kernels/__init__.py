@@ -22,6 +22,9 @@ Where is what:
 ``grouped.pxi``      convolution in groups of few channels, and its adjoint: groups share vectors, windows are found once
 ``grouped_gradient.pxi``
                      the gradient of its weight
+``flat.pxi``         convolution with fewer outputs than half a vector: vectors run over pixels and channels together
+``flat_gradient.pxi``
+                     the gradient of its weight
 ``sums.pxi``         sums over rows: the gradient of a bias, and what becomes of partial sums
 ``row.pxi``          products of one row: a linear layer that meets one image
 ``conv.pxi``         convolution forward, adjoint (gradient of the input, transposed convolution), gradient of the weight

@@ -61,6 +61,8 @@ cdef int run_products(const Product *parts, Py_ssize_t count, Py_ssize_t groups,
     if groups * count == 1 and is_one_row(parts):
         run_row(parts, threads)
         return 0
+    if groups * count == 1 and flat_pays(parts):
+        return run_flat(parts, threads)
     plan = <Part *> malloc(count * sizeof(Part))
     if plan != NULL:
         for i in range(count):
@@ -291,6 +293,8 @@ cdef int run_gradient(
     if groups == chunks == 1 and is_one_row(&p):
         row_gradient(&p, dy, db, threads)
         return 0
+    if groups == 1 and flat_gradient_pays(&p):
+        return run_flat_gradient(&p, dy, db, items, chunks, threads)
     p.in_place = window_run(&p) >= SHORT_RUN
     cdef Grid g = gradient_grid(&p)
     cdef Py_ssize_t blocks = g.row_blocks * g.col_blocks, total = product_rows(&p), chunk_rows = ceil_div(total, chunks)

@@ -1,0 +1,214 @@
+# Convolutions with so few channels that one would leave most of a vector empty: vectors run over pixels and channels together.
+#
+# A line of the output is one row of numbers (pixel, channel), LANES of them at a time. Lane l belongs to pixel l // O and needs
+# the inputs of that pixel's window: a vector of the input's line, padded beforehand, holds those of all lanes for some taps, and
+# a permutation for each tap brings them there. The weights are laid out likewise.
+#
+#   O = 6:   lanes     0 1 2 3 4 5 | 6 7 8 9 10 11 | 12 ...       x[q + s]  0 0 0 0 0 0 | 1 1 1 1 1 1 | 2 ...
+#            channel   0 1 2 3 4 5 | 0 1 2 3  4  5 |  0 ...       times     w[s, 0..5]  | w[s, 0..5]  | ...
+
+
+cdef enum:
+    FLAT_VECS = 4            # vectors of a line at a time
+    FLAT_WEIGHTS = 1 << 15   # elements of the weights laid out at most
+    FLAT_BAND = 1 << 13      # elements of padded lines, about, that are read again and again: in the first-level cache
+    FLAT_LINES = 1 << 16     # and at least two lines of the output read at most so many
+
+
+cdef struct Flat:
+    Product p
+    Py_ssize_t period       # vectors after which the lanes belong to the same channels again
+    Py_ssize_t width        # vectors of a step's weights: so many more that FLAT_VECS are neighbours, whichever is the first
+    Py_ssize_t vectors      # of a line of the output, the last one not always full
+    Py_ssize_t line         # elements of a padded line of the input
+    Py_ssize_t band, bands  # lines of the output of a task, and tasks of an image
+    real *weights           # [step, width, lane], and the bias as a last step
+    Py_ssize_t *offsets     # of each run of neighbouring inputs of a window in the padded lines
+    Py_ssize_t runs, some   # and how many inputs of a run one vector has for all lanes
+    Py_ssize_t *starts      # of each vector in a padded line
+    mask lanes[LANES + FLAT_VECS]
+
+
+cdef inline Py_ssize_t line_step(const Product *p) noexcept nogil:
+    """Elements of the input between windows that are neighbours."""
+    return p.w.stride * p.a_ld
+
+
+cdef inline Py_ssize_t seen(const Axis *axis, Py_ssize_t rows) noexcept nogil:
+    """Pixels along an axis, padding included, that the windows of `rows` rows see."""
+    return (rows - 1) * axis.stride + (axis.taps - 1) * axis.dilation + 1
+
+
+cdef inline Py_ssize_t padded_line(const Product *p) noexcept nogil:
+    return round_up(seen(&p.w, p.w.rows) * p.a_ld + LANES, LINE_ITEMS)
+
+
+cdef inline Py_ssize_t lane_reach(const Product *p) noexcept nogil:
+    """From the input of the first lane to that of the last at most."""
+    return (LANES + p.cols - 2) // p.cols * line_step(p)
+
+
+cdef inline bint permutes() noexcept nogil:
+    """Whether lanes of a vector change places in one instruction; vectors of 16 bytes do it through memory."""
+    return LANES * sizeof(real) > 16
+
+
+cdef bint flat_pays(const Product *p) noexcept nogil:
+    """Whether lanes of one vector find their inputs in one vector, and whole lines of the output are written."""
+    return (
+        permutes() and 2 * p.cols <= LANES and p.cols == p.y_ld and p.depth == p.a_ld and product_depth(p) > 0
+        and lane_reach(p) < LANES
+        and whole_axis(&p.d) and p.out_d == p.d.rows and p.d.out_first == 0 and p.d.out_step == 1 and p.w.out_step == 1
+        and p.h.dilation > 0 and p.w.dilation > 0 and product_rows(p) > FEW
+        and (product_depth(p) + 1) * (p.cols + FLAT_VECS) * LANES <= FLAT_WEIGHTS and seen(&p.h, 2) * padded_line(p) <= FLAT_LINES
+    )
+
+
+cdef void pad_lines(
+    const Product *p, Py_ssize_t image, Py_ssize_t first, Py_ssize_t count, Py_ssize_t line, real *to
+) noexcept nogil:
+    """`count` lines of an image from `first` on (negative: padding), `line` elements each, between zeros."""
+    cdef Py_ssize_t pixels = seen(&p.w, p.w.rows), before = min(max(-p.w.origin, <Py_ssize_t> 0), pixels)
+    cdef Py_ssize_t skipped = min(max(p.w.origin, <Py_ssize_t> 0), p.w.size), i
+    cdef Py_ssize_t left = before * p.a_ld, size = min(p.w.size - skipped, pixels - before) * p.a_ld
+    for i in range(count):
+        if 0 <= first + i < p.h.size:
+            zero(to, left)
+            copy(to + left, p.a + ((image * p.h.size + first + i) * p.w.size + skipped) * p.a_ld, size)
+            zero(to + left + size, line - left - size)
+        else:
+            zero(to, line)
+        to += line
+
+
+cdef void lay_flat(const Flat *f) noexcept nogil:
+    """The tables of `Flat`: the weights for each lane, where runs and vectors begin."""
+    cdef const Product *p = &f.p
+    cdef Py_ssize_t depth = product_depth(p), k, j, i, c, tw, th
+    cdef real *to
+    for k in range(depth):
+        c, tw, th = k % p.depth, k // p.depth % p.w.taps, k // p.depth // p.w.taps
+        if k % window_run(p) == 0:
+            f.offsets[k // window_run(p)] = th * p.h.dilation * f.line + tw * p.w.dilation * p.a_ld
+        to = f.weights + k * f.width * LANES
+        for i in range(f.width * LANES):
+            to[i] = p.b[th * p.b_h + tw * p.b_w + c * p.b_k + i % p.cols * p.b_col]
+    to = f.weights + depth * f.width * LANES
+    for i in range(f.width * LANES):
+        to[i] = p.bias[i % p.cols] if p.bias else 0
+    for j in range(f.vectors):
+        f.starts[j] = j * LANES // p.cols * line_step(p)
+
+
+cdef inline void flat_tile(
+    const int lines, const int vecs, const Flat *f, const real *x, Py_ssize_t vector, real *y, Py_ssize_t y_line, Py_ssize_t items
+) noexcept nogil:
+    """`vecs` vectors of `lines` lines of the output, from number `vector` on; `items` of their elements are in the line."""
+    cdef vec acc[2 * FLAT_VECS]
+    cdef vec inputs[2 * FLAT_VECS]
+    cdef vec weight
+    cdef const real *at[FLAT_VECS]
+    cdef mask lanes[FLAT_VECS]
+    cdef Py_ssize_t i, j, k, r, into, end, run = window_run(&f.p), step = f.width * LANES, next_line = f.p.h.stride * f.line
+    cdef const real *w = f.weights + vector % f.period * LANES
+    for j in range(vecs):
+        at[j] = x + f.starts[vector + j]
+        for i in range(lines):
+            acc[i * FLAT_VECS + j] = (<const vec *> (w + f.runs * run * step + j * LANES))[0]
+    for r in range(f.runs):
+        into = 0
+        while into < run:
+            end = min(into + f.some, run)
+            for j in range(vecs):
+                lanes[j] = f.lanes[vector % f.period + j]
+                for i in range(lines):
+                    inputs[i * FLAT_VECS + j] = held(at[j] + f.offsets[r] + into + i * next_line)
+            for k in range(into, end):
+                for j in range(vecs):
+                    weight = (<const vec *> (w + j * LANES))[0]
+                    for i in range(lines):
+                        acc[i * FLAT_VECS + j] = acc[i * FLAT_VECS + j] + weight * permuted(inputs[i * FLAT_VECS + j], lanes[j])
+                    lanes[j] = lanes[j] + broadcast_lane(1)
+                w += step
+            into = end
+    for j in range(vecs):
+        for i in range(lines):
+            if (j + 1) * LANES <= items:
+                (<vec *> (y + i * y_line + j * LANES))[0] = acc[i * FLAT_VECS + j]
+            else:
+                for k in range(items - j * LANES):
+                    y[i * y_line + j * LANES + k] = (<real *> &acc[i * FLAT_VECS + j])[k]
+
+
+cdef inline void flat_line(const int lines, const Flat *f, const real *x, real *y, Py_ssize_t y_line) noexcept nogil:
+    """`lines` lines of the output."""
+    cdef Py_ssize_t v = 0, items = f.p.w.rows * f.p.cols
+    while v + FLAT_VECS <= f.vectors:
+        flat_tile(lines, FLAT_VECS, f, x, v, y + v * LANES, y_line, items - v * LANES)
+        v += FLAT_VECS
+    if f.vectors - v == 3:
+        flat_tile(lines, 3, f, x, v, y + v * LANES, y_line, items - v * LANES)
+    elif f.vectors - v == 2:
+        flat_tile(lines, 2, f, x, v, y + v * LANES, y_line, items - v * LANES)
+    elif f.vectors - v == 1:
+        flat_tile(lines, 1, f, x, v, y + v * LANES, y_line, items - v * LANES)
+
+
+cdef void flat_band(const Flat *f, Py_ssize_t task, real *padded) noexcept nogil:
+    """One band of lines of an image."""
+    cdef const Product *p = &f.p
+    cdef Py_ssize_t image = task // f.bands, h = task % f.bands * f.band, end = min(h + f.band, p.h.rows), first = h
+    cdef Py_ssize_t y_line = p.h.out_step * p.out_w * p.y_ld
+    cdef real *y = p.y + ((image * p.out_h + p.h.out_first + h * p.h.out_step) * p.out_w + p.w.out_first) * p.y_ld
+    pad_lines(p, image, h * p.h.stride + p.h.origin, seen(&p.h, end - h), f.line, padded)
+    while h < end:
+        if h + 2 <= end:
+            flat_line(2, f, padded + (h - first) * p.h.stride * f.line, y, y_line)
+        else:
+            flat_line(1, f, padded + (h - first) * p.h.stride * f.line, y, y_line)
+        h += 2
+        y += 2 * y_line
+
+
+cdef inline Py_ssize_t common(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+    """The greatest common divisor."""
+    while b:
+        a, b = b, a % b
+    return a
+
+
+cdef int run_flat(const Product *p, int threads) noexcept nogil:
+    """The whole product. -1: no memory."""
+    cdef Flat f
+    cdef Py_ssize_t depth = product_depth(p), each, task, tasks, i, j
+    cdef real *scratch
+    f.p, f.line = p[0], padded_line(p)
+    f.period = p.cols // common(p.cols, LANES)
+    f.width = f.period + FLAT_VECS - 1
+    f.vectors = ceil_div(p.w.rows * p.cols, LANES)
+    f.runs, f.some = depth // window_run(p), LANES - lane_reach(p)
+    f.band = min(max(FLAT_BAND // (f.line * p.h.stride) // 2 * 2, <Py_ssize_t> 2), p.h.rows)
+    f.bands = ceil_div(p.h.rows, f.band)
+    tasks = p.batch * p.d.size * f.bands
+    threads = min(threads, tasks)
+    each = own_lines(seen(&p.h, f.band) * f.line)
+    scratch = new_scratch(each, threads)
+    f.weights = new_scratch(own_lines((depth + 1) * f.width * LANES), 1)
+    f.offsets = <Py_ssize_t *> malloc((f.runs + f.vectors) * sizeof(Py_ssize_t))
+    if scratch != NULL and f.weights != NULL and f.offsets != NULL:
+        f.starts = f.offsets + f.runs
+        for j in range(f.width):
+            for i in range(LANES):
+                (<lane *> &f.lanes[j])[i] = (j * LANES % p.cols + i) // p.cols * line_step(p)
+        lay_flat(&f)
+        if tasks == 1:
+            flat_band(&f, 0, scratch)
+        else:
+            for task in prange(tasks, schedule="dynamic", num_threads=threads):
+                flat_band(&f, task, scratch + threadid() * each)
+    else:
+        depth = -1
+    free(f.offsets)
+    free(f.weights)
+    free(scratch)
+    return 0 if depth >= 0 else -1
