@@ -35,13 +35,14 @@ Where is what:
 ``pool.pxi``         maxima and averages over windows
 ``pool_back.pxi``    their ways back
 ``elementwise.pxi``  activations
-``epilogue.pxi``     the sum with a shortcut and the activation in one pass, in place, for inference
+``epilogue.pxi``     how a frozen model's outputs are finished while a cache has them: the sum with a shortcut, the activation
 ``norm_sums.pxi``    sums for each channel
 ``norm.pxi``         and the normalization that they decide
 ``rows.pxi``         each row of a matrix by itself: layer normalization, softmax, cross entropy
 ``dropout.pxi``      dropout, whose random numbers are a function of a key and the place
 ``optimizer.pxi``    the rules by which parameters follow their gradients
 ``resize.pxi``       upsampling, and its way back: weighted sums of pixels
+``moves.pxi``        channels from first to last and back, and in another order
 ``api.pxi``          what the C and Cython code of other packages may call, see ``fastconv/cython_api.pxd``
 ``cores.pxi``        the threads of a loop on processors of their own
 ``peak.pxi``         multiply-adds on registers alone: the yardstick of the benchmarks

@@ -207,6 +207,8 @@ class Workspace:
             for args, work in self._works:
                 args[-1] = threads_for(work)
             self._threads = threads
+        if threads > 1:
+            _kernels.keep_apart(threads)
         for value, x in enumerate(xs):
             self._give(self._takers, value, x)
             self._give(self._foreign_takers, value, x)
