@@ -9,7 +9,6 @@ cdef enum:
     LINE = 64          # numbers of a line, about
     CHUNKS = 64        # of a single set, at most
     CHUNK = 16384      # numbers, at least
-    NEAR = 1 << 23     # bytes of x that the caches hold beside the other arrays
     SETS = 4096        # bytes after which addresses share a set of the first-level cache
     TABLES = 6         # origin, mean, factor, shift, share, bias
 

@@ -14,10 +14,11 @@ cdef extern from "simd.h":
 
 
 cdef enum:
-    POOL_CHANNELS = 128   # channels of a task: enough to stream, few enough that one image makes several tasks
+    POOL_CHANNELS = 128   # channels of a task, where the lines of few images are shared out
     POOL_TAPS = 128       # of a line, that are summed apart
     POOL_OUTPUTS = 256    # of a line, in one task
     POOL_VECS = 4         # vectors of a pixel reduced together: their lines are neighbours in memory
+    POOL_DISTANCE = 1024  # bytes of a line, about, that are asked for before a window sees them
 
 
 cdef struct PoolAxis:
@@ -165,8 +166,9 @@ cdef inline void pool_pixel(
         pool_vectors(1, maxima, True, p, x + c, end, d, h, w, y + c, 0)
 
 
-cdef inline Py_ssize_t pool_blocks(Py_ssize_t channels) noexcept nogil:
-    return max(channels // POOL_CHANNELS, <Py_ssize_t> 1)
+cdef inline Py_ssize_t pool_blocks(Py_ssize_t lines, Py_ssize_t channels, int threads) noexcept nogil:
+    """Blocks of channels, only where threads have few lines: memory is best read in its order."""
+    return 1 if threads == 1 or lines >= 4 * threads else max(channels // POOL_CHANNELS, <Py_ssize_t> 1)
 
 
 cdef inline Py_ssize_t block_start(Py_ssize_t channels, Py_ssize_t blocks, Py_ssize_t block) noexcept nogil:
@@ -174,9 +176,32 @@ cdef inline Py_ssize_t block_start(Py_ssize_t channels, Py_ssize_t blocks, Py_ss
     return channels if block == blocks else block * channels // blocks // LANES * LANES
 
 
-cdef void pool_line(const bint maxima, const Pool *p, const real *x, const real *end, real *y, Py_ssize_t task) noexcept nogil:
+cdef inline Py_ssize_t pool_ahead(const Pool *p, Py_ssize_t batch) noexcept nogil:
+    """How many outputs before its window a pixel is asked for; 0 where it is near anyway."""
+    if p.w.parts > 1 or batch * image_items(p) * <Py_ssize_t> sizeof(real) <= NEAR:
+        return 0
+    return 1 + POOL_DISTANCE // (p.w.stride * p.channels * <Py_ssize_t> sizeof(real))
+
+
+cdef inline void ask_for(const Pool *p, const real *x, const Window *d, const Window *h, Py_ssize_t i) noexcept nogil:
+    """Ask for the pixels that window i of its line is the first to see, in the order of memory.
+
+    Windows read some vectors of each of their pixels in turn, and in such an order processors do not read ahead.
+    """
+    cdef Py_ssize_t a, b, k, line = 64 // <Py_ssize_t> sizeof(real)
+    cdef const real *at
+    for a in range(d.taps):
+        for b in range(max(h.taps - p.h.stride, <Py_ssize_t> 0), h.taps):
+            at = x + tap(p, d, h, a, b, i * p.w.stride + p.w.begin)
+            for k in range(ceil_div(p.w.stride * p.channels, line)):
+                prefetch(at + k * line)
+
+
+cdef void pool_line(
+    const bint maxima, const Pool *p, const real *x, const real *end, real *y, Py_ssize_t ahead, Py_ssize_t blocks, Py_ssize_t task
+) noexcept nogil:
     """POOL_OUTPUTS outputs of a line (n, d, h), and one block of their channels."""
-    cdef Py_ssize_t blocks = pool_blocks(p.channels), block = task % blocks, parts = ceil_div(p.w.out, POOL_OUTPUTS)
+    cdef Py_ssize_t block = task % blocks, parts = ceil_div(p.w.out, POOL_OUTPUTS)
     cdef Py_ssize_t line = task // blocks // parts, first = task // blocks % parts * POOL_OUTPUTS, i
     cdef Py_ssize_t last = min(first + POOL_OUTPUTS, <Py_ssize_t> p.w.out)
     cdef Py_ssize_t c = block_start(p.channels, blocks, block), channels = block_start(p.channels, blocks, block + 1) - c
@@ -187,6 +212,8 @@ cdef void pool_line(const bint maxima, const Pool *p, const real *x, const real 
     inside = end - x >= tap(p, &d, &h, d.taps - 1, h.taps - 1, p.w.size) + LANES
     for i in range(first, last):
         w = window(p.w, i)
+        if ahead:
+            ask_for(p, x, &d, &h, i + ahead)
         if channels >= LANES:
             pool_pixel(maxima, p, x, end, &d, &h, &w, y, channels)
         elif inside and (last - i) * channels >= LANES:
@@ -200,9 +227,10 @@ cdef void pool_forward(
     const bint maxima, const Pool *p, const real *x, real *y, Py_ssize_t batch, int threads
 ) noexcept nogil:
     cdef const real *end = x + batch * image_items(p)
-    cdef Py_ssize_t task, tasks = batch * p.d.out * p.h.out * ceil_div(p.w.out, POOL_OUTPUTS) * pool_blocks(p.channels)
-    for task in prange(tasks, num_threads=threads):
-        pool_line(maxima, p, x, end, y, task)
+    cdef Py_ssize_t task, lines = batch * p.d.out * p.h.out * ceil_div(p.w.out, POOL_OUTPUTS)
+    cdef Py_ssize_t blocks = pool_blocks(lines, p.channels, threads), ahead = pool_ahead(p, batch) if blocks == 1 else 0
+    for task in prange(lines * blocks, num_threads=threads):
+        pool_line(maxima, p, x, end, y, ahead, blocks, task)
 
 
 def max_pool_forward(x, y, axes, Py_ssize_t batch, Py_ssize_t channels, int threads):

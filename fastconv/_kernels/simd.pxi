@@ -27,6 +27,9 @@ cdef extern from "simd.h":
     void prefetch(const real *x) nogil
     void fetch(const real *x) nogil
 
+cdef enum:
+    NEAR = 1 << 23   # bytes of an array that the caches are taken to hold, beside as much of others
+
 
 def describe():
     """The compiled variant: bytes of a vector, rows and columns of the tile, whether it has OpenMP."""

@@ -55,6 +55,22 @@ def test_adaptive_pools_equal_the_reference(isa, threads, pool, dtype, seed):
     np.testing.assert_allclose(got, reference.adaptive_avg_pool_backward(dy, shape, output), rtol=1e-6, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "shape, kernel, keywords",
+    [
+        ((3, 70, 40, 260), 2, {}),
+        ((2, 9, 61, 1000), 3, {"stride": 2, "padding": 1}),
+        ((1, 1100, 1030), 4, {"stride": 3, "padding": ((2, 1),)}),
+        ((2, 4, 20, 30, 257), 2, {}),
+    ],
+)
+def test_pools_of_more_than_caches_hold(isa, threads, shape, kernel, keywords):
+    x = whole(shape, np.float64)  # more than 8 MB
+    assert_exact(functional.max_pool(x, kernel, **keywords), reference.max_pool(x, kernel, **keywords))
+    y = functional.avg_pool(x, kernel, **keywords)
+    np.testing.assert_allclose(y, reference.avg_pool(x, kernel, **keywords), rtol=1e-12, atol=1e-12)
+
+
 @given(pool=pools(), seed=SEEDS)
 def test_the_way_back_of_a_mean_is_its_adjoint(pool, seed):
     x = np.random.default_rng(seed).standard_normal(pool.shape)
