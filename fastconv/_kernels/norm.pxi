@@ -301,6 +301,12 @@ cdef void some_sets(
         map_chunk(n, gradient, x + s * n.items, 0, tables, y + s * n.items)
 
 
+cdef inline Py_ssize_t last_first(Py_ssize_t i, Py_ssize_t chunks, int threads) noexcept nogil:
+    """Each thread goes backwards through those that it has summed, of which its caches hold the last ones."""
+    cdef Py_ssize_t share = ceil_div(chunks, threads), first = i // share * share
+    return first + min(first + share, chunks) - 1 - i
+
+
 cdef int normalize(
     const Norm *n, const real *dy, const real *x, real *y, real *dscale, real *dbias, int threads
 ) noexcept nogil:
@@ -329,8 +335,8 @@ cdef int normalize(
                 sum_chunk(n, dy, x, i, tables, scratch + i * each)
             add_up(n, dy != NULL, scratch)
         set_tables(n, dy != NULL, scratch, tables, parameters)
-        for i in prange(n.chunks, num_threads=threads):  # the last first: the caches still have it
-            map_chunk(n, dy if dy != NULL else n.residual, x, n.chunks - 1 - i, tables, y)
+        for i in prange(n.chunks, num_threads=threads):
+            map_chunk(n, dy if dy != NULL else n.residual, x, last_first(i, n.chunks, threads), tables, y)
     if dy != NULL:
         for c in range(n.channels):
             total = 0
