@@ -19,18 +19,21 @@ from setuptools.command.build_ext import build_ext
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
+#: For variants that fewer people use: loops unrolled where their bounds are constants, so that tiles run as fast as with -O3, in a
+#: sixth less code.
+SMALL = ["-O2", "-fpeel-loops"]
+
 #: Instruction set -> compiler flags. The baseline is what every processor of the architecture has (SSE2, NEON).
 ISA_FLAGS: dict[str, list[str]] = {"baseline": []}
 if X86:
     ISA_FLAGS = {
-        # -O2, and loops unrolled where their bounds are constants: its tiles run as fast, in a tenth less code
-        "baseline": ["-march=x86-64", "-O2", "-fpeel-loops"],
+        "baseline": ["-march=x86-64", *SMALL],
         "avx2": ["-march=x86-64-v3"],
         "avx512": ["-march=x86-64-v4", "-mprefer-vector-width=512"],
     }
 
-#: Suffix of the module -> C type of its arrays.
-DTYPES = {"f32": "float", "f64": "double"}
+#: Suffix of the module -> C type of its arrays, compiler flags.
+DTYPES: dict[str, tuple[str, list[str]]] = {"f32": ("float", []), "f64": ("double", SMALL)}
 
 #: What is to be unrolled has constant bounds, and gcc does so unasked; more only makes the wheel larger, like tables for
 #: exceptions, which C has not.
@@ -103,7 +106,7 @@ def extensions() -> list[Extension]:
             [str(KERNELS / f"_{isa}_{suffix}.pyx")],
             include_dirs=[str(KERNELS), numpy.get_include()],
             define_macros=[("FASTCONV_REAL", ctype)],
-            extra_compile_args=flags,
+            extra_compile_args=[*flags, *more],
             depends=[
                 *(str(KERNELS / header) for header in ("simd.h", "cores.h")),
                 f"{INCLUDE}/fastconv/api.h",
@@ -111,7 +114,7 @@ def extensions() -> list[Extension]:
             ],
         )
         for isa, flags in ISA_FLAGS.items()
-        for suffix, ctype in DTYPES.items()
+        for suffix, (ctype, more) in DTYPES.items()
     ]
 
 

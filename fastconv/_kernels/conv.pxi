@@ -139,7 +139,7 @@ cdef Py_ssize_t packed_size(const Product *p, Py_ssize_t groups, int tile_h, int
     if tile_h:
         g = winograd_cut(p, tile_h, tile_w)
         return packed_weights(&g, ceil_div(p.cols, TILE_N), 0)
-    if is_one_row(p) or grouped_pays(p, groups):
+    if is_one_row(p) or grouped_pays(p, groups) or (groups == 1 and flat_pays(p)):
         return 0
     return packed_panels(p, ceil_div(product_depth(p), depth_step(product_depth(p))))
 

@@ -158,44 +158,48 @@ cdef inline void depthwise_vectors(
     cdef Py_ssize_t c = first, k, start = column * r.w.stride + r.w.origin, low = max(-start, <Py_ssize_t> 0)
     cdef Py_ssize_t size = max(r.w.size - start - low, <Py_ssize_t> 0), y_step = r.w.out_step * p.channels
     cdef bint inside = low == 0 and size > (cols - 1) * r.w.stride + (r.w.taps - 1) * r.w.dilation
+    cdef bint narrow = p.channels < LANES, apart_from_y = narrow or not is_clamp(&p.finish)
     cdef const real *x = r.x + start * p.channels
     cdef const real *bias
     cdef real *to
     cdef Py_ssize_t to_step
     y += column * y_step
-    if p.channels < LANES:
-        if too_near(cols, r, x, p.channels, p.x_end):
-            depthwise_plain(p, r, first, end, column, column + cols, y - column * y_step)
-            return
-        bias = p.bias if p.bias else NOTHING
-        if inside:
-            depthwise_tile(cols, taps, stride, True, r, x, r.weight, bias, few, p.channels, LANES, 0, 0)
-        else:
-            depthwise_tile(cols, taps, stride, False, r, x, r.weight, bias, few, p.channels, LANES, low, size)
-        for c in range(cols):  # what a whole vector writes too much, the next outputs of the line write again
-            if r.w.out_step == 1 and (r.w.rows - column - c) * p.channels >= LANES:
-                (<vec *> (y + c * y_step))[0] = (<const vec *> (few + c * LANES))[0]
-            else:
-                for k in range(p.channels):
-                    y[c * y_step + k] = few[c * LANES + k]
+    if narrow and too_near(cols, r, x, p.channels, p.x_end):
+        depthwise_plain(p, r, first, end, column, column + cols, y - column * y_step)
         return
     while c < end:
-        c = min(c, p.channels - LANES)
+        if not narrow:
+            c = min(c, p.channels - LANES)
         bias = p.bias + c if p.bias else NOTHING
         if r.ahead:
             fetch_ahead(cols * max(stride, 1), r, x + c, p.channels)
             for k in range(cols):
                 __builtin_prefetch(y + c + p.out_w * p.channels + k * y_step, 1, 3)
         to, to_step = y + c, y_step
-        if not is_clamp(&p.finish):
+        if apart_from_y:
             to, to_step = few, LANES
         if inside:
             depthwise_tile(cols, taps, stride, True, r, x + c, r.weight + c, bias, to, p.channels, to_step, 0, 0)
         else:
             depthwise_tile(cols, taps, stride, False, r, x + c, r.weight + c, bias, to, p.channels, to_step, low, size)
-        if not is_clamp(&p.finish):
+        if narrow:
+            store_narrow(few, y, y_step, cols, p.channels, (r.w.rows - column) * p.channels if r.w.out_step == 1 else 0)
+        elif apart_from_y:
             finish_vectors(&p.finish, few, p.y, y + c - p.y, y_step, cols, LANES, c)
         c += LANES
+
+
+cdef apart store_narrow(
+    const real *values, real *y, Py_ssize_t y_step, Py_ssize_t cols, Py_ssize_t channels, Py_ssize_t room
+) noexcept nogil:
+    """`channels` of each vector, or all of it while there is room: what is too much, the next outputs of the line write again."""
+    cdef Py_ssize_t i, k
+    for i in range(cols):
+        if room - i * channels >= LANES:
+            (<vec *> (y + i * y_step))[0] = (<const vec *> (values + i * LANES))[0]
+        else:
+            for k in range(channels):
+                y[i * y_step + k] = values[i * LANES + k]
 
 
 cdef inline void depthwise_columns(

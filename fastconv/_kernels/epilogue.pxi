@@ -78,13 +78,23 @@ cdef apart finish_values(const Finish *f, real *y, Py_ssize_t at, Py_ssize_t ite
         forward_portion(f.kind, y, y, items, f.a, f.b)
 
 
+cdef inline void finish_pixels(const Finish *f, real *y, Py_ssize_t at, Py_ssize_t pixels, Py_ssize_t channels) noexcept nogil:
+    """The same for pixels that are neighbours, all of their channels."""
+    cdef Py_ssize_t i
+    if f.kind != PRELU:
+        finish_values(f, y, at, pixels * channels, 0)
+        return
+    for i in range(pixels):
+        finish_values(f, y + i * channels, at + i * channels, channels, 0)
+
+
 cdef void finish_rows(
     const Finish *f, real *y, const Py_ssize_t *out, Py_ssize_t rows, Py_ssize_t y_ld, Py_ssize_t channel, Py_ssize_t cols
 ) noexcept nogil:
     """The same for columns channel .. channel + cols - 1 of rows that begin at y + out[i]."""
     cdef Py_ssize_t i
-    if cols == y_ld and f.kind != PRELU and out[rows - 1] - out[0] == (rows - 1) * y_ld:
-        finish_values(f, y + out[0], out[0], rows * cols, 0)
+    if cols == y_ld and out[rows - 1] - out[0] == (rows - 1) * y_ld:
+        finish_pixels(f, y + out[0], out[0], rows, cols)
         return
     for i in range(rows):
         finish_values(f, y + out[i] + channel, out[i] + channel, cols, channel)
@@ -118,10 +128,9 @@ cdef apart finish_vectors(
 
 cdef void finish_all(const Finish *f, real *y, Py_ssize_t rows, Py_ssize_t channels, int threads) noexcept nogil:
     """The same for a whole array: after kernels that do not finish what they have in a cache."""
-    cdef Py_ssize_t some = max(PORTION // channels, <Py_ssize_t> 1), task, i
+    cdef Py_ssize_t some = max(PORTION // channels, <Py_ssize_t> 1), task
     for task in prange(ceil_div(rows, some), num_threads=threads):
-        for i in range(task * some, min((task + 1) * some, rows)):
-            finish_values(f, y + i * channels, i * channels, channels, 0)
+        finish_pixels(f, y + task * some * channels, task * some * channels, min(some, rows - task * some), channels)
 
 
 cdef void add_portion(const real *x, const real *residual, real *y, Py_ssize_t items) noexcept nogil:

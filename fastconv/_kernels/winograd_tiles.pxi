@@ -124,7 +124,7 @@ cdef inline void panel_of_weights(
             transform_weight(out_h, out_w, packed + c * TILE_N + o * LANES, u + (first + c) * width + o * LANES, position)
 
 
-cdef inline void pack_taps(const Winograd *g, const real *b, Py_ssize_t depth, Py_ssize_t cols, real *packed) noexcept nogil:
+cdef apart pack_taps(const Winograd *g, const real *b, Py_ssize_t depth, Py_ssize_t cols, real *packed) noexcept nogil:
     """packed[c * TILE_N + o] = b[channel c, column o]: many lines are asked for at once, which lie in different pages."""
     cdef Py_ssize_t c, o
     if g.p.b_col == 1:
