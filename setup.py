@@ -19,8 +19,8 @@ from setuptools.command.build_ext import build_ext
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
-#: For variants that fewer people use: loops unrolled where their bounds are constants, so that tiles run as fast as with -O3, in a
-#: sixth less code.
+#: For variants that fewer people use: loops unrolled where their bounds are constants, so that tiles run as fast as with -O3,
+#: in a sixth less code.
 SMALL = ["-O2", "-fpeel-loops"]
 
 #: Instruction set -> compiler flags. The baseline is what every processor of the architecture has (SSE2, NEON).

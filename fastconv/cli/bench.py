@@ -131,11 +131,16 @@ def _network(options: argparse.Namespace, names: Sequence[str], batch: int | Non
 
     if options.model.lower().endswith(".onnx"):
         return network(options.model, folder, batch=batch, shapes=dict(options.shape))
+    from fastconv import saving
     from fastconv.onnx import save
     from fastconv.onnx.saving import OLDEST
     from fastconv.onnx.saving import USUAL as NEWEST
 
     path = folder / "model.onnx"
+    if Path(options.model).suffix == ".safetensors" and "frozen" in saving.read_description(options.model):
+        raise ValueError(
+            f"{options.model} is a frozen model, which other engines cannot read: give the model that it was made of"
+        )
     if not path.exists():
         save(chosen_model(options), path, opset=OLDEST if "torch" in names else NEWEST)
     return network(path, folder, name=options.model, batch=batch, shapes=dict(options.shape))

@@ -142,6 +142,16 @@ def test_errors_are_one_line(
     assert message in err and err.count("\n") == 1 and err.startswith("fastconv bench: error: ")
 
 
+def test_a_frozen_model_is_not_for_others(tmp_path: Path, fakes: None, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "frozen.safetensors"
+    fastconv.freeze(fastconv.networks.create("lenet", (28, 28, 1), 10)).save(file)
+    assert main(["bench", str(file), "--against", "slow", *FAST]) == 1
+    assert (
+        "is a frozen model, which other engines cannot read: give the model that it was made of"
+        in capsys.readouterr().err
+    )
+
+
 @pytest.mark.parametrize(
     "words",
     [["--batch", "0"], ["--threads", "1,two"], ["--shape", "3x8x8"], ["--seconds", "0"], ["--json", "--markdown"]],
