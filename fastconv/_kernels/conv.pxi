@@ -167,15 +167,16 @@ def conv_frozen(
     x, weight, packed, bias, residual, y, activation, axes, Py_ssize_t batch, Py_ssize_t channels, Py_ssize_t outputs,
     Py_ssize_t groups, int tile_h, int tile_w, int threads,
 ):
-    """y = f(conv_forward + residual); `packed`: what `pack_weight` made of the weight for the same arguments, or None."""
+    """y = f(conv_forward + residual); packed.use(): what `pack_weight` made of the weight for the same arguments, or None."""
     cdef Product p = forward_product(records_of(axes), batch, channels, outputs, groups)
     cdef int status
     p.a, p.b, p.y = read_from(x), read_from(weight), write_to(y)
     p.finish = finish_of(residual, activation)
     if bias is not None:
         p.bias = read_from(bias)
-    if packed is not None:
-        p.packed = read_from(packed)
+    array = None if packed is None else packed.use()
+    if array is not None:
+        p.packed = read_from(array)
         p.packed_group = packed_size(&p, groups, tile_h, tile_w)
     with nogil:
         status = run_groups(&p, 1, groups, p.cols, tile_h, tile_w, threads)

@@ -38,7 +38,7 @@ class Kernels(Protocol):
         groups: int, tile_h: int, tile_w: int, threads: int
     ) -> None: ...
     def conv_frozen(
-        self, x: Real, weight: Real, packed: Real | None, bias: Real | None, residual: Real | None, y: Real,
+        self, x: Real, weight: Real, packed: Any, bias: Real | None, residual: Real | None, y: Real,
         activation: tuple[str, float, float, Real | None] | None, axes: Records, batch: int, channels: int, outputs: int,
         groups: int, tile_h: int, tile_w: int, threads: int
     ) -> None: ...

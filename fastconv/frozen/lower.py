@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import layers as L
+from fastconv.arrays import contiguous
 from fastconv.frozen import moves
 from fastconv.frozen import unweighted as ops
 from fastconv.frozen.activations import ACTIVATIONS
@@ -31,17 +32,18 @@ Constant = Callable[[Array], Array]
 Rule = Callable[[Any, Shape, Constant], list[Operation] | None]
 
 
-def lower(model: Model) -> Program:
-    """Return the program of a built model in evaluation; it shares no memory with the model."""
+def lower(model: Model, *, copy: bool = True) -> Program:
+    """Return the program of a built model in evaluation; unless told otherwise it shares no memory with the model."""
     graph = model.graph
-    lowering = _Lowering(len(graph.input_shapes))
+    lowering = _Lowering(len(graph.input_shapes), copy)
     outputs = lowering.graph(graph, range(len(graph.input_shapes)), model.input_shapes, "")
     shapes, names = tuple(tuple(shape) for shape in model.input_shapes), tuple(graph.input_names)
     return Program(shapes, names, model.dtype, tuple(lowering.steps), tuple(outputs), model.label)
 
 
 class _Lowering:
-    def __init__(self, inputs: int) -> None:
+    def __init__(self, inputs: int, copy: bool) -> None:
+        self._copy = copy
         self.steps: list[Step] = []
         self._values = inputs
         self._copies: dict[int, tuple[Any, Any]] = {}  # the original too: its id is taken as long as it lives
@@ -93,7 +95,9 @@ class _Lowering:
         return (total,)
 
     def _constant(self, array: Array) -> Array:
-        return self._copied(array, lambda original: np.array(original, order="C"))
+        return self._copied(
+            array, lambda original: np.array(original, order="C") if self._copy else contiguous(original)
+        )
 
     def _copied(self, original: Any, copy: Callable[[Any], Any]) -> Any:
         if id(original) not in self._copies:

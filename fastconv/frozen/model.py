@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MOST_PLANS = 8
 
 
-def freeze(model: Model) -> FrozenModel:
+def freeze(model: Model, *, copy: bool = True) -> FrozenModel:
     """Compile a model for inference.
 
     Constants are folded into weights, activations and sums are drawn into the steps before them, what does nothing in
@@ -38,6 +38,9 @@ def freeze(model: Model) -> FrozenModel:
     ----------
     model : Model
         Built, or of known input shapes. It stays as it is, and training it further does not change what is frozen.
+    copy : bool
+        False leaves weights that the compiler does not change where the model has them: half the memory where the model is not
+        trained further, which would change them in the frozen model too.
 
     Returns
     -------
@@ -67,7 +70,7 @@ def freeze(model: Model) -> FrozenModel:
     _ = model.params  # builds a model that knows its input
     if not model.built:
         raise ValueError("the model is not built yet, so there is nothing to freeze: call it, or build((28, 28, 1))")
-    return FrozenModel(optimized(lower(model)))
+    return FrozenModel(optimized(lower(model, copy=copy)))
 
 
 class FrozenModel:

@@ -18,8 +18,8 @@ from fastconv.functional.calls import Activation, Call, View, epilogue
 from fastconv.functional.local import LocalPlan
 from fastconv.threads import get_num_threads
 
-#: Weights that plans hold, by what they were made of and for: a plan holds the weight too, so its id is taken.
-_PACKED: WeakValueDictionary[tuple[Any, ...], NDArray[Any]] = WeakValueDictionary()
+#: Weights that plans hold, by what they are made of and for: they hold the weight too, so its id is taken.
+_PACKED: WeakValueDictionary[tuple[Any, ...], Packed] = WeakValueDictionary()
 
 
 def conv_calls(
@@ -118,20 +118,38 @@ def _named(algorithm: Algorithm) -> str:
     return algorithm.name + tile
 
 
-def _packed(kernels: Any, weight: NDArray[Any], shape: tuple[Any, ...]) -> NDArray[Any] | None:
-    """Return the weight as its kernel packs it, None where the kernel reads it as it is.
+class Packed:
+    """A weight as its kernel packs it, from its second use on: who calls once does not wait for what later calls gain by."""
+
+    def __init__(self, kernels: Any, weight: NDArray[Any], shape: tuple[Any, ...], items: int) -> None:
+        self._pack = kernels.pack_weight
+        self._arguments = weight, shape, items
+        self._used = False
+        self._array: NDArray[Any] | None = None
+
+    def use(self) -> NDArray[Any] | None:
+        """Return the packed weight, or None for the first time. Two threads that come at once may both pack it."""
+        if self._array is None and self._used:
+            weight, shape, items = self._arguments
+            array = empty((items,), weight.dtype)
+            self._pack(weight, array, *shape, get_num_threads())
+            self._array = array
+        self._used = True
+        return self._array
+
+
+def _packed(kernels: Any, weight: NDArray[Any], shape: tuple[Any, ...]) -> Packed | None:
+    """Return the weight to be packed, None where its kernel reads it as it is or the copy would be too large.
 
     Plans for other shapes share it as long as one of them needs it.
     """
     items = kernels.packed_items(*shape)
     if items == 0 or items * weight.itemsize > MOST_PACKED:
         return None
-    key = id(weight), kernels.__name__, *shape[-2:]
+    key = id(weight), kernels.__name__, items, *shape[-2:]
     packed = _PACKED.get(key)
-    if packed is None or len(packed) != items:
-        packed = empty((items,), weight.dtype)
-        kernels.pack_weight(weight, packed, *shape, get_num_threads())
-        _PACKED[key] = packed
+    if packed is None:
+        packed = _PACKED[key] = Packed(kernels, weight, shape, items)
     return packed
 
 

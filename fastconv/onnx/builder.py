@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import layers as L
+from fastconv.arrays import contiguous
 from fastconv.layers.base import shape_of
 from fastconv.layers.symbol import Shape, several
 from fastconv.onnx.errors import NeedsValueError, NotBatchedError, OnnxImportError
@@ -130,7 +131,7 @@ class Builder:
                     raise OnnxImportError(
                         f"{self.node.label}: the weights take more memory than max_bytes allows, {array.shape} among them"
                     )
-                kept = np.ascontiguousarray(array)
+                kept = contiguous(array)
                 # in place later: what a file has mapped must not change
                 kind[name] = kept if kept.flags.writeable and kept.flags.owndata else kept.copy()
         if weights or buffers:

@@ -81,6 +81,7 @@ def read(source: Any) -> File:
         else:
             raise TypeError(f"an ONNX model is a path, bytes or a ModelProto, got {type(source).__name__}")
         model = _parsed(onnx, content)
+        del content  # as large as all weights, which the model holds once more
     try:
         return _graph(onnx, model, folder)
     except OnnxImportError:
@@ -176,7 +177,10 @@ def array_of(onnx: Any, tensor: Any, folder: Path | None) -> np.ndarray:
         raise OnnxImportError(f"{what} holds strings or is in parts, which is not supported")
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         return _external(tensor, dims, dtype, folder)
-    most = 2 * max(len(tensor.raw_data), 8 * tensor.ByteSize())  # packed bits and small integers take less
+    raw = tensor.raw_data  # a copy each time it is asked for
+    if len(raw) == math.prod(dims) * dtype.itemsize and dtype in DTYPES:
+        return np.frombuffer(raw, dtype.newbyteorder("<")).reshape(dims).astype(dtype, copy=False)
+    most = 2 * max(len(raw), 8 * tensor.ByteSize())  # packed bits and small integers take less
     if math.prod(dims) > most:
         raise OnnxImportError(f"{what} says that its shape is {dims}, and the file is shorter than that")
     try:

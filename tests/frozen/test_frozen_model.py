@@ -335,3 +335,19 @@ def test_plans_are_forgotten_some_time():
 def test_it_says_what_it_is():
     frozen = fastconv.freeze(networks.create("lenet", (28, 28, 1), 10))
     assert repr(frozen) == "FrozenModel(8 steps, inputs (N, 28, 28, 1), float32)"
+
+
+def test_weights_may_stay_with_the_model():
+    model = trained(Sequential([L.Conv2d(4, 3), L.ReLU(), L.Flatten(), L.Linear(5)], input_shape=(6, 6, 2)))
+    frozen, apart = fastconv.freeze(model, copy=False), fastconv.freeze(model)
+    held = [step.operation.weight for step in frozen.program.steps if hasattr(step.operation, "weight")]
+    assert all(
+        np.shares_memory(weight, param) for weight, param in zip(held, list(model.params.values())[::2], strict=True)
+    )
+    assert_equal_models(frozen, model)
+    x = np.ones((2, 6, 6, 2), np.float32)
+    before = apart(x)
+    for param in model.params.values():
+        param *= 2
+    np.testing.assert_array_equal(apart(x), before)
+    assert (frozen(x) != before).any()

@@ -146,14 +146,13 @@ def test_a_convolution_ends_with_a_sum_and_an_activation(isa, threads, case, dty
     }
     for activation, function in functions.values():
         for shortcut in (None, View(2, r.shape)):
-            y = np.full(plain.shape, np.nan, dtype)
-            run(
-                conv_calls(
-                    kernels, plan, w, bias, View(0, x.shape), View(1, y.shape), residual=shortcut, activation=activation
-                ),
-                [x, y, r],
-                threads,
+            y, again = (np.full(plain.shape, np.nan, dtype) for _ in range(2))
+            calls = conv_calls(
+                kernels, plan, w, bias, View(0, x.shape), View(1, y.shape), residual=shortcut, activation=activation
             )
+            run(calls, [x, y, r], threads)
+            run(calls, [x, again, r], threads)  # with the weight packed
+            assert y.tobytes() == again.tobytes()
             want = function(plain if shortcut is None else plain + r)
             tolerance = 1e-4 if dtype == np.float32 else 1e-10
             np.testing.assert_allclose(y, want, rtol=0, atol=tolerance * max(1, abs(plain).max()))
@@ -168,7 +167,8 @@ def test_infinite_weights_and_padding_are_finished_too(isa, threads):
         plan = conv_plan(x.shape, w.shape, 1, 1, 1, groups, "kept")
         y = np.empty(plan.y_shape, np.float32)
         calls = conv_calls(kernels, plan, w, None, *views(x, y), activation=Activation("relu6"))
-        run(calls, [x, y], threads)
+        for _ in range(2):
+            run(calls, [x, y], threads)
         np.testing.assert_array_equal(y, np.clip(F.conv(x, w, padding=1, groups=groups), 0, 6))
 
 
@@ -180,6 +180,8 @@ def test_plans_share_a_packed_weight_and_let_it_go():
         for plan in (conv_plan((n, 4, 4, 32), w.shape, 1, 0, 1, 1, "kept") for n in (1, 2))
     ]
     assert held[0] is held[1]
+    assert held[0].use() is None
+    assert held[0].use() is held[0].use() is not None
     gone = weakref.ref(held[0])
     held.clear()
     assert gone() is None

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import layers as L
+from fastconv.arrays import contiguous
 from fastconv.onnx.builder import Builder, Operand
 from fastconv.onnx.errors import NotBatchedError, OnnxImportError
 from fastconv.onnx.files import Node
@@ -47,7 +48,7 @@ def linear(b: Builder, x: Value, weight: np.ndarray, bias: np.ndarray | None = N
     """Multiply the last axis by a matrix; what is shuffled along it takes a shuffled matrix."""
     order = tuple(range(len(x.order)))
     if x.shuffle is not None and x.order == order:
-        weight = weight[x.shuffle]
+        weight = contiguous(weight)[x.shuffle]
     else:
         x = b.plain(x)
     b.require(x.shape and x.shape[-1] == weight.shape[0], f"a matrix {weight.shape} does not fit {x.shape}")
