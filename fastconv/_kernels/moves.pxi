@@ -1,4 +1,5 @@
-# Numbers that go elsewhere: channels from first to last and back, and in another order.
+# Numbers that go elsewhere: channels from first to last and back, in another order, and beside others. By all threads, small as the
+# work is: each finds in its own cache what it has computed, and one alone would fetch it from the others'.
 
 
 cdef enum:
@@ -64,3 +65,19 @@ def pick_channels(x, index, y, Py_ssize_t channels, int threads):
         pick_rows(
             source + task * some * channels, places, to + task * some * picked, min(some, rows - task * some), channels, picked
         )
+
+
+cdef void copy_part(real *y, Py_ssize_t y_ld, const real *x, Py_ssize_t x_ld, Py_ssize_t rows) noexcept nogil:
+    cdef Py_ssize_t row
+    for row in range(rows):
+        copy(y + row * y_ld, x + row * x_ld, x_ld)
+
+
+def copy_columns(x, y, Py_ssize_t rows, Py_ssize_t first, int threads):
+    """y[m, first + c] = x[m, c] for all columns of x and so many rows."""
+    cdef Py_ssize_t x_ld, y_ld, task, some = max(ceil_div(rows, threads), <Py_ssize_t> 1)
+    cdef const real *source = read_from(x, &x_ld)
+    cdef real *to = write_to(y, &y_ld)
+    x_ld, y_ld = x_ld // rows, y_ld // rows
+    for task in prange(ceil_div(rows, some), nogil=True, num_threads=threads):
+        copy_part(to + task * some * y_ld + first, y_ld, source + task * some * x_ld, x_ld, min(some, rows - task * some))

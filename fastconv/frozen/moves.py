@@ -13,6 +13,9 @@ from fastconv.frozen.operation import Array, Operation, register
 from fastconv.functional.calls import Call, View
 from fastconv.layers.symbol import Shape
 
+#: What a number that moves counts in multiply-adds where threads share them: it comes from where it was computed.
+MOVE = 2
+
 
 @register
 @dataclass(frozen=True, eq=False)
@@ -43,7 +46,7 @@ class Transpose(Operation):
         matrices = as_matrices(x.shape, self.axes)
         if matrices is None:
             return [Call("transpose", _transposed, (x, y, self.axes))]
-        return [Call("transpose", kernels.transpose, (x, y, *matrices), y.size)]
+        return [Call("transpose", kernels.transpose, (x, y, *matrices), MOVE * y.size)]
 
 
 @register
@@ -64,7 +67,7 @@ class Pick(Operation):
 
     def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
         x, y = reads[0], writes[0]
-        return [Call("pick", kernels.pick_channels, (x, self.places, y, x.shape[-1]), y.size)] if y.size else []
+        return [Call("pick", kernels.pick_channels, (x, self.places, y, x.shape[-1]), MOVE * y.size)] if y.size else []
 
 
 def as_matrices(shape: Shape, axes: Sequence[int]) -> tuple[int, int, int] | None:

@@ -5,12 +5,12 @@ The order matters: what is folded into a weight is gone before sums and activati
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
-from fastconv.frozen.moves import Transpose
+from fastconv.frozen.moves import Pick, Transpose
 from fastconv.frozen.operation import Operation
 from fastconv.frozen.program import Program, Step
 from fastconv.frozen.unweighted import Activate, Identity, Pad, Product, Reshape, Scale, Sum
@@ -49,6 +49,34 @@ def merge_views(program: Program) -> Program:
         return second if isinstance(first, Reshape) and isinstance(second, Reshape) else None
 
     return remove_identities(_merged(program, merge))
+
+
+def pick_channels(program: Program) -> Program:
+    """Make one picking of channels of transpositions and reshapes in a row that do no more: a shuffle, as files have it."""
+    shapes, reads, makers = program.example_shapes(), program.reads(), program.makers()
+    steps: dict[int, Step] = dict(enumerate(program.steps))
+    for at, last in enumerate(program.steps):
+        chain = [at] if isinstance(last.operation, (Transpose, Reshape)) else []
+        while chain and reads[value := steps[chain[0]].reads[0]] == 1 and value in makers:
+            if not isinstance(program.steps[makers[value]].operation, (Transpose, Reshape)):
+                break
+            chain.insert(0, makers[value])
+        first = program.steps[chain[0]] if len(chain) > 2 else last
+        x, y = shapes[first.reads[0]] if first.reads else (), shapes[last.writes[0]]
+        if len(chain) < 3 or x != y or any(place not in steps for place in chain):
+            continue
+        numbers = np.arange(np.prod(x)).reshape(x)
+        moved = numbers
+        for place in chain:
+            operation: Any = program.steps[place].operation
+            shape = operation.output_shape(moved.shape)
+            moved = moved.transpose(operation.axes) if isinstance(operation, Transpose) else moved.reshape(shape)
+        places = np.array(moved.reshape(-1, x[-1])[0], np.int64)
+        if places.max() < x[-1] and (numbers[..., places] == moved).all():
+            steps[at] = Step(Pick(places), first.reads, last.writes, _layers(program.steps[place] for place in chain))
+            for place in chain[:-1]:
+                del steps[place]
+    return program.with_steps([steps[at] for at in sorted(steps)])
 
 
 def fuse_gates(program: Program) -> Program:
@@ -180,6 +208,7 @@ def fuse_activations(program: Program) -> Program:
 PASSES: tuple[Callable[[Program], Program], ...] = (
     remove_identities,
     drop_dead,
+    pick_channels,
     merge_views,
     fuse_gates,
     absorb_padding,
@@ -219,6 +248,10 @@ def _merged(
             steps[at] = Step(operation, first.reads, second.writes, first.layers + second.layers)
             makers[second.writes[0]] = at
     return program.with_steps([steps[at] for at in sorted(steps)])
+
+
+def _layers(steps: Iterable[Step]) -> tuple[str, ...]:
+    return tuple(layer for step in steps for layer in step.layers)
 
 
 def _ends_open(step: Step) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import geometry
+from fastconv.frozen.moves import MOVE
 from fastconv.frozen.operation import Array, Operation, register, require_channels, require_slope
 from fastconv.functional import resize
 from fastconv.functional._pool_plan import PoolPlan, adaptive_plan, pool_plan
@@ -167,7 +169,13 @@ class Concat(Operation):
         return (*shapes[0][:axis], sum(shape[axis] for shape in shapes), *shapes[0][axis + 1 :])
 
     def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
-        return [Call("concat", _concatenate, (self.axis, writes[0], *reads))]
+        y = writes[0]
+        if self.axis % len(y.shape) != len(y.shape) - 1 or not y.size:
+            return [Call("concat", _concatenate, (self.axis, y, *reads))]
+        firsts = itertools.accumulate((x.shape[-1] for x in reads), initial=0)
+        rows = y.size // y.shape[-1]
+        parts = [(x, y, rows, first) for x, first in zip(reads, firsts, strict=False)]
+        return [Call("concat", kernels.copy_columns, part, MOVE * part[0].size) for part in parts if part[0].size]
 
 
 @register

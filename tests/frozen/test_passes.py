@@ -417,3 +417,25 @@ def test_clips_are_activations(bounds):
     assert kinds(fastconv.freeze(model).program) == ["conv", "scale", "local_response_norm"]
     assert_equal_models(fastconv.freeze(model), model)
     assert_equal_models(from_file(fastconv.freeze(model)), model)
+
+
+@pytest.mark.parametrize("groups", [2, 3, 4])
+def test_a_shuffle_of_channels_is_one_step(groups):
+    def shuffled(*layers):
+        return chain(
+            L.Conv2d(12, 1),
+            L.Transpose((3, 1, 2)),
+            L.Reshape((groups, 12 // groups, 6, 6)),
+            L.Transpose((2, 1, 3, 4)),
+            *layers,
+            L.Reshape((12, 6, 6)),
+            L.Transpose((2, 3, 1)),
+            L.ReLU(),
+        )
+
+    model = shuffled()
+    assert kinds(fastconv.freeze(model).program) == ["conv", "pick", "activate"]
+    assert_equal_models(fastconv.freeze(model), model)
+    model = shuffled(L.Transpose((1, 2, 4, 3)))  # pixels too
+    assert "pick" not in kinds(fastconv.freeze(model).program)
+    assert_equal_models(fastconv.freeze(model), model)

@@ -197,6 +197,16 @@ def test_transpose(isa, threads, dtype, batch, rows, cols):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@given(rows=st.integers(1, 300), widths=st.lists(st.integers(1, 40), min_size=1, max_size=4))
+def test_copy_columns(isa, threads, dtype, rows, widths):
+    parts = [np.random.default_rng(at).random((rows, width)).astype(dtype) for at, width in enumerate(widths)]
+    y = np.full((rows, sum(widths)), np.nan, dtype)
+    for at, part in enumerate(parts):
+        _kernels.modules[np.dtype(dtype)].copy_columns(part, y, rows, sum(widths[:at]), threads)
+    np.testing.assert_array_equal(y, np.concatenate(parts, 1))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @given(rows=st.integers(1, 900), channels=st.integers(1, 70), seed=st.integers(0, 99))
 def test_pick_channels(isa, threads, dtype, rows, channels, seed):
     rng = np.random.default_rng(seed)
