@@ -44,8 +44,6 @@ cdef int run_groups(
     for i in range(count):
         if together:
             status |= run_grouped(parts + i, groups, b_group, threads)
-            if parts[i].finish.pending:
-                finish_all(&parts[i].finish, parts[i].y, product_rows(parts + i), parts[i].y_ld, threads)
         else:
             for group in range(groups):
                 q = of_group(parts + i, group, b_group)

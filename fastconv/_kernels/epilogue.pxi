@@ -96,6 +96,14 @@ cdef void finish_rows(
     if cols == y_ld and out[rows - 1] - out[0] == (rows - 1) * y_ld:
         finish_pixels(f, y + out[0], out[0], rows, cols)
         return
+    if cols % LANES == 0 and f.residual and (f.kind == CLAMP or f.kind == NO_ACTIVATION):
+        for i in range(rows):
+            clamp_values(True, y + out[i] + channel, f.residual + out[i] + channel, cols, f.a, f.b)
+        return
+    if cols % LANES == 0 and f.kind == CLAMP:
+        for i in range(rows):
+            clamp_values(False, y + out[i] + channel, NULL, cols, f.a, f.b)
+        return
     for i in range(rows):
         finish_values(f, y + out[i] + channel, out[i] + channel, cols, channel)
 

@@ -214,7 +214,7 @@ cdef void grouped_block(const Grouped *g, Grid grid, Py_ssize_t block, real *scr
     cdef bint copied = grouped_copies(g) > 0
     cdef Py_ssize_t out[GROUPED_ROWS * TILE_M]
     cdef Left windows = left_operand(NULL, at, strip, taps, length, &g.lanes[0])
-    cdef Py_ssize_t rows, next_rows, i, j, group, column, cols, first
+    cdef Py_ssize_t rows, next_rows, i, j, group, column, cols, first = 0, begin = 0
     cdef Py_ssize_t channel = first_group(g, panel, &column, &cols) * g.p.depth
     cdef Py_ssize_t channels = min(
         (first_group(g, panel + panels - 1, &column, &cols) + g.share) * g.p.depth, g.groups * g.p.depth
@@ -253,6 +253,10 @@ cdef void grouped_block(const Grouped *g, Grid grid, Py_ssize_t block, real *scr
                 rows_by_panel(rows, cols, copies, b, product_depth(&g.p), start, False, g.p.y + first, out)
             else:
                 windows_by_panel(rows, cols, &windows, 0, b, row_width(g, cols), start, g.p.y + first, out)
+            if i == 0:
+                begin = first
+        if g.p.finish.pending:
+            finish_rows(&g.p.finish, g.p.y, out, rows, g.p.y_ld, begin, first + cols - begin)
         m += rows
 
 

@@ -11,7 +11,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import fastconv
 from fastconv.engines.engine import Engine
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -30,8 +29,8 @@ class EngineProcess:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._printed = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed in `close`
-        here = str(Path(fastconv.__file__).parent.parent)  # where the process finds this fastconv, if nowhere else
-        program = f"import runpy, sys; sys.path.append({here!r}); runpy.run_path({str(WORKER)!r}, run_name='__main__')"
+        path = [entry or os.getcwd() for entry in sys.path]  # this fastconv, not one that lies in the current folder
+        program = f"import runpy, sys; sys.path[:] = {path!r}; runpy.run_path({str(WORKER)!r}, run_name='__main__')"
         self._process = subprocess.Popen(
             [sys.executable, "-c", program],
             stdin=subprocess.PIPE,

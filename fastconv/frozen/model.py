@@ -12,6 +12,7 @@ from fastconv import _kernels
 from fastconv.accuracy import is_exact
 from fastconv.frozen.foreign import Foreign
 from fastconv.frozen.lower import lower
+from fastconv.frozen.moves import Transpose
 from fastconv.frozen.operation import constants
 from fastconv.frozen.passes import optimized
 from fastconv.frozen.plan import Plan
@@ -19,6 +20,7 @@ from fastconv.frozen.program import Program
 from fastconv.layers.checks import with_batch
 from fastconv.layers.symbol import Shape
 from fastconv.model import Model
+from fastconv.unbatched import Unbatched
 
 if TYPE_CHECKING:
     from fastconv.frozen.explanation import Explanation
@@ -67,6 +69,9 @@ def freeze(model: Model, *, copy: bool = True) -> FrozenModel:
     """
     if not isinstance(model, Model):
         raise TypeError(f"only a model can be frozen, got {model!r:.200}: put a layer into a Sequential")
+    if type(model).forward is not Model.forward:
+        hint = ": freeze its body" if isinstance(model, Unbatched) else ""
+        raise TypeError(f"a {type(model).__name__} does more than run its layers, so it cannot be frozen{hint}")
     _ = model.params  # builds a model that knows its input
     if not model.built:
         raise ValueError("the model is not built yet, so there is nothing to freeze: call it, or build((28, 28, 1))")
@@ -95,6 +100,7 @@ class FrozenModel:
         self.input_shapes = program.input_shapes
         # integers may come only to inputs that layers of others alone take
         self._floats = [_takes_floats(program, value) for value in range(len(program.input_shapes))]
+        self._channel_axes = [_channel_axis(program, value) for value in range(len(program.input_shapes))]
         self._plans: dict[tuple[Any, ...], Plan] = {}
 
     def __call__(self, *xs: Any) -> Any:
@@ -192,7 +198,8 @@ class FrozenModel:
         if len(shapes) != len(wanted):
             raise ValueError(f"{self._label} takes {len(wanted)} inputs, got {len(shapes)}")
         for at, (shape, model_shape) in enumerate(zip(shapes, wanted, strict=True)):
-            if len(shape) != len(model_shape) + 1 or (model_shape and shape[-1] != model_shape[-1]):
+            axis = self._channel_axes[at]
+            if len(shape) != len(model_shape) + 1 or (model_shape and shape[axis] != (0, *model_shape)[axis]):
                 which = f"input {names[at]!r}" if names[at] else f"input {at + 1}"
                 raise ValueError(
                     f"{self._label} takes {which} with shape {with_batch(model_shape)} (another size of the image may do, "
@@ -212,3 +219,9 @@ class FrozenModel:
 def _takes_floats(program: Program, value: int) -> bool:
     reading = [step.operation for step in program.steps if value in step.reads]
     return not reading or not all(isinstance(operation, Foreign) for operation in reading)
+
+
+def _channel_axis(program: Program, value: int) -> int:
+    """Return where the channels of an input are, counted with the batch: last, unless a transposition brings others there."""
+    turns = [step.operation for step in program.steps if value in step.reads and isinstance(step.operation, Transpose)]
+    return turns[0].axes[-1] if turns else -1

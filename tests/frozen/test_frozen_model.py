@@ -13,6 +13,7 @@ import fastconv
 from fastconv import layers as L
 from fastconv import networks
 from fastconv.model import Input, Model, Sequential
+from fastconv.unbatched import Unbatched
 
 
 class Doubled(L.Layer):
@@ -351,3 +352,25 @@ def test_weights_may_stay_with_the_model():
         param *= 2
     np.testing.assert_array_equal(apart(x), before)
     assert (frozen(x) != before).any()
+
+
+def test_images_that_come_channels_first_may_have_any_size():
+    x = Input((3, 8, 9))
+    y = L.GlobalAvgPool()(L.Conv2d(4, 3)(L.Transpose((2, 3, 1))(x)))
+    model = trained(Model(x, y))
+    frozen = fastconv.freeze(model)
+    for shape in ((2, 3, 8, 9), (1, 3, 12, 7)):
+        x = np.random.default_rng(0).random(shape).astype(np.float32)
+        np.testing.assert_allclose(frozen(x), model(x), atol=1e-5)
+    with pytest.raises(ValueError, match="other axes or channels do not"):
+        frozen(np.zeros((1, 4, 8, 9), np.float32))
+
+
+def test_a_model_that_does_more_than_run_its_layers_is_refused():
+    x = Input((3, 2))
+    body = Model(x, L.ReduceSum((1, 2))(x))
+    model = Unbatched(body, [{"name": "x", "shape": [3, 2], "used": True}], [{"name": "y", "from": 0}])
+    with pytest.raises(
+        TypeError, match="Unbatched does more than run its layers, so it cannot be frozen: freeze its body"
+    ):
+        fastconv.freeze(model)
