@@ -227,7 +227,8 @@ def test_a_large_call_starts_the_threads_asked_for(n):
 
 @needs_openmp
 @pytest.mark.skipif(
-    not os.path.isdir("/proc/self/task") or threads.affinity() < 2, reason="there is nothing to part here"
+    not os.path.isdir("/proc/self/task") or threads.affinity() < 2,
+    reason="there is one processor, or the system does not list a process's threads",
 )
 def test_threads_of_a_loop_are_kept_off_the_processor_of_the_calling_one():
     code = """

@@ -41,8 +41,8 @@ def freeze(model: Model, *, copy: bool = True) -> FrozenModel:
     model : Model
         Built, or of known input shapes. It stays as it is, and training it further does not change what is frozen.
     copy : bool
-        False leaves weights that the compiler does not change where the model has them: half the memory where the model is not
-        trained further, which would change them in the frozen model too.
+        False leaves weights that the compiler does not change where the model has them: half the memory, for a model that
+        is not trained further, which would change some of what the frozen model computes with and not the rest.
 
     Returns
     -------

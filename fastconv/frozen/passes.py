@@ -58,22 +58,21 @@ def pick_channels(program: Program) -> Program:
     for at, last in enumerate(program.steps):
         chain = [at] if isinstance(last.operation, (Transpose, Reshape)) else []
         while chain and reads[value := steps[chain[0]].reads[0]] == 1 and value in makers:
-            if not isinstance(program.steps[makers[value]].operation, (Transpose, Reshape)):
+            if not isinstance(steps[makers[value]].operation, (Transpose, Reshape)):
                 break
             chain.insert(0, makers[value])
-        first = program.steps[chain[0]] if len(chain) > 2 else last
-        x, y = shapes[first.reads[0]] if first.reads else (), shapes[last.writes[0]]
-        if len(chain) < 3 or x != y or any(place not in steps for place in chain):
+        if len(chain) < 3 or shapes[steps[chain[0]].reads[0]] != shapes[last.writes[0]]:
             continue
+        first, x = steps[chain[0]], shapes[last.writes[0]]
         numbers = np.arange(np.prod(x)).reshape(x)
         moved = numbers
         for place in chain:
-            operation: Any = program.steps[place].operation
+            operation: Any = steps[place].operation
             shape = operation.output_shape(moved.shape)
             moved = moved.transpose(operation.axes) if isinstance(operation, Transpose) else moved.reshape(shape)
         places = np.array(moved.reshape(-1, x[-1])[0], np.int64)
         if places.max() < x[-1] and (numbers[..., places] == moved).all():
-            steps[at] = Step(Pick(places), first.reads, last.writes, _layers(program.steps[place] for place in chain))
+            steps[at] = Step(Pick(places), first.reads, last.writes, _layers(steps[place] for place in chain))
             for place in chain[:-1]:
                 del steps[place]
     return program.with_steps([steps[at] for at in sorted(steps)])

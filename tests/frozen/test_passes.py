@@ -439,3 +439,9 @@ def test_a_shuffle_of_channels_is_one_step(groups):
     model = shuffled(L.Transpose((1, 2, 4, 3)))  # pixels too
     assert "pick" not in kinds(fastconv.freeze(model).program)
     assert_equal_models(fastconv.freeze(model), model)
+
+
+@pytest.mark.parametrize("times", [3, 4, 5, 6, 7])
+def test_rotations_in_a_row(times):
+    model = chain(*(L.Transpose((2, 3, 1)) for _ in range(times)), L.ReLU(), shape=(3, 4, 5))
+    assert_equal_models(fastconv.freeze(model), model)
