@@ -36,9 +36,10 @@ if TYPE_CHECKING:
     from fastconv.config import get_include, show_config
     from fastconv.frozen import FrozenModel, freeze, load_frozen
     from fastconv.functional.explain import explain_conv
-    from fastconv.model import Input, Model, Sequential
+    from fastconv.model import Input, Model
     from fastconv.onnx import from_torch
     from fastconv.saving import load_model
+    from fastconv.sequential import Sequential
     from fastconv.threads import get_num_threads, num_threads, set_num_threads
     from fastconv.training import SGD, Adam, AdamW, RMSprop
     from fastconv.weights import load_keras_weights, load_torch_weights, torch_state_dict
@@ -52,7 +53,7 @@ _HOMES = {
     "Model": "model",
     "RMSprop": "training",
     "SGD": "training",
-    "Sequential": "model",
+    "Sequential": "sequential",
     "explain_conv": "functional.explain",
     "freeze": "frozen",
     "from_torch": "onnx",

@@ -299,7 +299,7 @@ def _is_target(offer: Offer, member: Any) -> bool:
     return found is not None and found is member
 
 
-_LATE = {"Model": "fastconv.model", "Sequential": "fastconv.model", "Unbatched": "fastconv.unbatched"}
+_LATE = {"Model": "fastconv.model", "Sequential": "fastconv.sequential", "Unbatched": "fastconv.unbatched"}
 
 #: The layers: built in, registered with ``@fastconv.layers.register(name)``, or offered as ``fastconv.layers`` entry points.
 layers = Registry("fastconv.layers", late=_LATE)

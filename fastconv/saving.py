@@ -124,7 +124,7 @@ def load_model(path: str | os.PathLike[str], *, with_optimizer: bool = False, al
     --------
     >>> import numpy as np, tempfile, os
     >>> from fastconv.layers import Linear
-    >>> from fastconv.model import Sequential
+    >>> from fastconv.sequential import Sequential
     >>> model, x = Sequential([Linear(3)], input_shape=(2,)), np.ones((1, 2), np.float32)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     model.save(os.path.join(folder, "model.safetensors"))

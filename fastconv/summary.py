@@ -60,7 +60,7 @@ class Summary:
     Examples
     --------
     >>> from fastconv.layers import Conv2d, Flatten, Linear, MaxPool2d
-    >>> from fastconv.model import Sequential
+    >>> from fastconv.sequential import Sequential
     >>> print(Sequential([Conv2d(8, 3), MaxPool2d(), Flatten(), Linear(10)], input_shape=(28, 28, 1)).summary())
     layer                    output shape    parameters  multiply-adds  receptive field
     conv2d_1 (Conv2d)        (N, 26, 26, 8)          80         48,672  3 x 3
@@ -113,7 +113,7 @@ def summarise(model: Model) -> Summary:
     """Return the summary of a model that knows the shape of its input; `ValueError` for another.
 
     >>> from fastconv.layers import ReLU
-    >>> from fastconv.model import Sequential
+    >>> from fastconv.sequential import Sequential
     >>> summarise(Sequential([ReLU()], input_shape=(4,))).parameters
     0
     """

@@ -10,7 +10,8 @@ import pytest
 from fastconv import functional
 from fastconv import layers as L
 from fastconv.arrays import as_array
-from fastconv.model import Input, Sequential
+from fastconv.model import Input
+from fastconv.sequential import Sequential
 
 
 class ByDLPack:

@@ -30,6 +30,7 @@ FLOORS = {
     "model": 4,
     "provenance": 4,
     "saving": 4,
+    "sequential": 4,
     "summary": 4,
     "unbatched": 4,
     "data": 5,

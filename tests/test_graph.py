@@ -31,7 +31,8 @@ from fastconv.layers import (
     to_spec,
 )
 from fastconv.layers.symbol import Symbol
-from fastconv.model import Input, Model, Sequential
+from fastconv.model import Input, Model
+from fastconv.sequential import Sequential
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.standard_normal((2, 6, 6, 3)).astype(np.float32)

@@ -160,7 +160,7 @@ def test_a_built_in_goes_before_every_short_name(folder: Folder) -> None:
     assert layers.get("Conv2d") is layers.Conv2d
     program = "from fastconv import layers; print(layers.get('Sequential').__module__)"
     done = run_program(f"import sys; sys.path.insert(0, {str(folder.path)!r}); {program}")
-    assert done.stdout == "fastconv.model\n"
+    assert done.stdout == "fastconv.sequential\n"
 
 
 def test_an_unknown_name_says_what_is_near() -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from fastconv import saving
 from fastconv.layers import Add, BatchNorm, Conv2d, Dropout, Flatten, Layer, Linear, ReLU, register
-from fastconv.model import Input, Model, Sequential
+from fastconv.model import Input, Model
 from fastconv.saving import (
     ModelFileError,
     load,
@@ -28,6 +28,7 @@ from fastconv.saving import (
     save,
     write_atomically,
 )
+from fastconv.sequential import Sequential
 
 IMAGES = np.random.default_rng(0).standard_normal((2, 6, 6, 1)).astype(np.float32)
 

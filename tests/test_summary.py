@@ -23,7 +23,8 @@ from fastconv.layers import (
     Upsample,
     ZeroPad,
 )
-from fastconv.model import Input, Model, Sequential
+from fastconv.model import Input, Model
+from fastconv.sequential import Sequential
 from fastconv.unbatched import Unbatched
 
 

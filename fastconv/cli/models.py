@@ -122,7 +122,8 @@ def _check_outputs(name: str, model: Model, input_shape: Shape, classes: int) ->
 def read_model_json(path: Path, input_shape: Shape) -> Model:
     """Return the network that a JSON file describes: a model as ``fastconv summary --json`` prints it, or a list of layers."""
     from fastconv.layers import from_spec
-    from fastconv.model import Model, Sequential
+    from fastconv.model import Model
+    from fastconv.sequential import Sequential
 
     try:
         spec = json.loads(path.read_text(encoding="utf-8"))

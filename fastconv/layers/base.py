@@ -203,7 +203,7 @@ class Layer:
         statistics, dropout drops nothing. Files do not say it: a model that is loaded is trainable.
 
         >>> from fastconv.layers import Conv2d, GlobalAvgPool, Linear
-        >>> from fastconv.model import Sequential
+        >>> from fastconv.sequential import Sequential
         >>> model = Sequential([Conv2d(8, 3), GlobalAvgPool(), Linear(2)], input_shape=(9, 9, 1))
         >>> model.trainable = False
         >>> model.layers[-1].trainable = True

@@ -37,7 +37,7 @@ def collect(layer: Layer, kind: str, *, trainable: bool = False) -> dict[str, np
     The arrays are the live ones. Raises `ValueError` where two layers side by side have the same name.
 
     >>> from fastconv.layers import Linear
-    >>> from fastconv.model import Sequential
+    >>> from fastconv.sequential import Sequential
     >>> list(collect(Sequential([Linear(3)], input_shape=(2,)).build(), "params"))
     ['linear_1/weight', 'linear_1/bias']
     """

@@ -9,8 +9,9 @@ from __future__ import annotations
 from fastconv import layers as L
 from fastconv.layers import Layer
 from fastconv.layers.symbol import Symbol
-from fastconv.model import Input, Model, Sequential
+from fastconv.model import Input, Model
 from fastconv.networks.blocks import through
+from fastconv.sequential import Sequential
 
 Shape = tuple[int, ...]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fastconv import layers as L
 from fastconv.layers import Layer
-from fastconv.model import Model, Sequential
+from fastconv.model import Model
+from fastconv.sequential import Sequential
 
 Shape = tuple[int, ...]
 

@@ -2,7 +2,7 @@
 
 >>> import numpy as np
 >>> from fastconv.layers import Linear
->>> from fastconv.model import Sequential
+>>> from fastconv.sequential import Sequential
 >>> model = Sequential([Linear(2).named("fc")], input_shape=(3,))
 >>> _ = load_torch_weights(model, {"fc.weight": np.ones((2, 3)), "fc.bias": np.zeros(2)})
 >>> model.params["fc/weight"].shape

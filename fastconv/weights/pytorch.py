@@ -90,7 +90,7 @@ def load_torch_weights(
     --------
     >>> import numpy as np
     >>> from fastconv.layers import Linear
-    >>> from fastconv.model import Sequential
+    >>> from fastconv.sequential import Sequential
     >>> model = Sequential([Linear(2).named("fc")], input_shape=(3,))
     >>> load_torch_weights(model, {"fc.weight": np.ones((2, 3)), "fc.bias": np.zeros(2)})
     Unfit(missing=(), unexpected=(), misshaped=())
@@ -125,7 +125,7 @@ def torch_state_dict(model: Model, *, as_numpy: bool = False) -> dict[str, Any]:
     Examples
     --------
     >>> from fastconv.layers import Conv2d
-    >>> from fastconv.model import Sequential
+    >>> from fastconv.sequential import Sequential
     >>> model = Sequential([Conv2d(8, 3).named("conv1")], input_shape=(28, 28, 1))
     >>> {name: array.shape for name, array in torch_state_dict(model, as_numpy=True).items()}
     {'conv1.weight': (8, 1, 3, 3), 'conv1.bias': (8,)}

@@ -16,7 +16,7 @@ __all__ = ["folder"]  # a fixture
 
 NETWORK = """
     from fastconv import layers as L
-    from fastconv.model import Sequential
+    from fastconv.sequential import Sequential
 
     def tiny(input_shape, classes):
         return Sequential([L.Flatten(), L.Linear(classes)], input_shape=input_shape)

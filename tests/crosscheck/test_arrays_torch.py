@@ -7,7 +7,7 @@ import pytest
 
 from fastconv import functional
 from fastconv import layers as L
-from fastconv.model import Sequential
+from fastconv.sequential import Sequential
 
 torch = pytest.importorskip("torch")
 

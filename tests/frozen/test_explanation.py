@@ -12,7 +12,7 @@ import fastconv
 from fastconv import layers as L
 from fastconv import networks
 from fastconv.frozen.explanation import multiply_adds_a_second
-from fastconv.model import Sequential
+from fastconv.sequential import Sequential
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 import fastconv
 from fastconv import layers as L
 from fastconv import networks
-from fastconv.model import Input, Model, Sequential
+from fastconv.model import Input, Model
 from fastconv.saving import ModelFileError, load, save
+from fastconv.sequential import Sequential
 
 
 @L.register("tests.FrozenShift")

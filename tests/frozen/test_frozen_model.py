@@ -12,7 +12,8 @@ from frozen_cases import PUBLISHED, SMALL, assert_equal_models, assert_equal_out
 import fastconv
 from fastconv import layers as L
 from fastconv import networks
-from fastconv.model import Input, Model, Sequential
+from fastconv.model import Input, Model
+from fastconv.sequential import Sequential
 from fastconv.unbatched import Unbatched
 
 

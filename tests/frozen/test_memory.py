@@ -14,7 +14,7 @@ from fastconv.frozen.lower import lower
 from fastconv.frozen.memory import ALIGNMENT, Life, arrange
 from fastconv.frozen.plan import Plan
 from fastconv.frozen.program import Program
-from fastconv.model import Sequential
+from fastconv.sequential import Sequential
 from fastconv.testing import strategies
 
 LIVES = st.lists(

@@ -22,7 +22,8 @@ from fastconv.frozen.passes import (
     optimized,
     remove_identities,
 )
-from fastconv.model import Input, Model, Sequential
+from fastconv.model import Input, Model
+from fastconv.sequential import Sequential
 
 SHAPE = (6, 6, 4)
 

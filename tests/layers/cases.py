@@ -9,7 +9,8 @@ import numpy as np
 
 from fastconv import layers as L
 from fastconv.layers import Context, Layer
-from fastconv.model import Input, Model, Sequential
+from fastconv.model import Input, Model
+from fastconv.sequential import Sequential
 from fastconv.unbatched import Unbatched
 
 

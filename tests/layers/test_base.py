@@ -14,7 +14,8 @@ import pytest
 from fastconv import functional as F
 from fastconv.layers import Add, Context, Conv2d, Flatten, Layer, Linear, ReLU, from_spec, get, register, to_spec
 from fastconv.layers.tree import collect, walk
-from fastconv.model import Input, Model, Sequential
+from fastconv.model import Input, Model
+from fastconv.sequential import Sequential
 
 
 class Scale(Layer):

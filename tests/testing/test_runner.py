@@ -15,7 +15,8 @@ from testing.broken_passes import CachesOnSelf, ClipsGradients, HasItsOwnGenerat
 from fastconv import layers as L
 from fastconv.layers import register
 from fastconv.layers.tree import collect
-from fastconv.model import Input, Model, Sequential
+from fastconv.model import Input, Model
+from fastconv.sequential import Sequential
 from fastconv.testing import CHECKS, CheckResult, LayerCheckError, check_layer, strategies
 from fastconv.testing.inference import entries_of, examples_of, shapes_for
 from fastconv.testing.runner import run_check

@@ -8,7 +8,7 @@ import pytest
 from fastconv import layers as L
 from fastconv.layers import Layer, Traits, register
 from fastconv.layers.checks import require_channels
-from fastconv.model import Sequential
+from fastconv.sequential import Sequential
 from fastconv.testing import check_layer
 from fastconv.testing.inference import entries_of
 

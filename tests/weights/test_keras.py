@@ -16,7 +16,8 @@ import pytest
 
 import fastconv
 from fastconv import layers as L
-from fastconv.model import Input, Model, Sequential
+from fastconv.model import Input, Model
+from fastconv.sequential import Sequential
 from fastconv.weights import Unfit, WeightsError, load_keras_weights
 
 h5py = pytest.importorskip("h5py", reason="pip install 'fastconv[keras]'")

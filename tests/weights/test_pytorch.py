@@ -14,7 +14,8 @@ from safetensors.numpy import save_file
 import fastconv
 from fastconv import layers as L
 from fastconv import networks
-from fastconv.model import Input, Model, Sequential
+from fastconv.model import Input, Model
+from fastconv.sequential import Sequential
 from fastconv.weights import Unfit, WeightsError, load_torch_weights, torch_state_dict
 
 
