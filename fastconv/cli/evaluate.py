@@ -36,7 +36,9 @@ def run(options: argparse.Namespace) -> int:
 
     classifier = load_classifier(options.model)
     data = load_data_for(options.data, classifier.input_shape)
-    if data.classes != classifier.classes:
+    if not classifier.named and len(data.classes) != len(classifier.classes):
+        raise ValueError(f"the model has {len(classifier.classes)} outputs, the data has {len(data.classes)} classes")
+    if classifier.named and data.classes != classifier.classes:
         raise ValueError(
             f"the model knows the classes {', '.join(classifier.classes)}, the data has {', '.join(data.classes)}"
         )

@@ -21,11 +21,15 @@ KEY = "fastconv.cli"
 
 
 class Classifier(NamedTuple):
-    """A network, the names of its classes, and the number that white pixels have when they reach it."""
+    """A network, the names of its classes, and the number that white pixels have when they reach it.
+
+    `named` is whether somebody named the classes; they are numbers else.
+    """
 
     model: Model
     classes: tuple[str, ...]
     white: float = 1.0
+    named: bool = True
 
     @property
     def input_shape(self) -> Shape:
@@ -56,10 +60,11 @@ def load_classifier(path: str) -> Classifier:
     shape = model.output_shape(*shapes)
     if len(shape) != 1 or not isinstance(shape[0], int):
         raise ValueError(f"{file} returns {shape}, not one number for each class")
-    classes, white = facts_of(extra, file) or (tuple(map(str, range(shape[0]))), 1.0)
+    facts = facts_of(extra, file)
+    classes, white = facts or (tuple(map(str, range(shape[0]))), 1.0)
     if len(classes) != shape[0]:
         raise ValueError(f"{file} names {len(classes)} classes, and its network has {shape[0]} outputs")
-    return Classifier(model, classes, white)
+    return Classifier(model, classes, white, named=facts is not None)
 
 
 def facts_of(extra: dict[str, Any], file: Path) -> tuple[tuple[str, ...], float] | None:
@@ -123,7 +128,6 @@ def read_model_json(path: Path, input_shape: Shape) -> Model:
     """Return the network that a JSON file describes: a model as ``fastconv summary --json`` prints it, or a list of layers."""
     from fastconv.layers import from_spec
     from fastconv.model import Model
-    from fastconv.sequential import Sequential
 
     try:
         spec = json.loads(path.read_text(encoding="utf-8"))
@@ -135,7 +139,7 @@ def read_model_json(path: Path, input_shape: Shape) -> Model:
         model = from_spec(spec)
     except (TypeError, ValueError, LookupError) as error:
         raise ValueError(f"{path}: {error}") from error
-    if not isinstance(model, (Model, Sequential)):
+    if not isinstance(model, Model):
         raise ValueError(f"{path} describes a single {type(model).__name__}; a network is a list of layers, or a model")
     return model
 

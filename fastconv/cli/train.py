@@ -210,7 +210,7 @@ def _fit(
             callbacks=[
                 training.TerminateOnNaN(),
                 SaveModel(),
-                training.ModelCheckpoint(folder.checkpoint),
+                training.ModelCheckpoint(folder.checkpoint, extra=classifier.extra()),
                 training.CSVLogger(folder.history),
             ],
             seed=recipe["seed"],

@@ -48,6 +48,8 @@ class ModelCheckpoint(Callback):
         Write only where `monitor` is better than ever before.
     monitor, mode
         As for `EarlyStopping`.
+    extra : dict, optional
+        JSON values and arrays that go into the file too, as those of ``model.save(extra=...)`` do; any key but ``"training"``.
     """
 
     def __init__(
@@ -57,11 +59,17 @@ class ModelCheckpoint(Callback):
         save_best_only: bool = False,
         monitor: str = "val_loss",
         mode: str | None = None,
+        extra: dict[str, Any] | None = None,
     ) -> None:
+        if extra is not None and not isinstance(extra, dict):
+            raise TypeError(f"extra must be a dict, got {type(extra).__name__}")
+        if extra and "training" in extra:
+            raise ValueError("extra must not have the key 'training', under which the state of the run is saved")
         self.path = Path(path)
         self.save_best_only = save_best_only
         self.monitor = monitor
         self.mode = mode
+        self.extra = dict(extra or {})
         self._watch = Watch(monitor, mode)
         self._better = True
 
@@ -75,7 +83,7 @@ class ModelCheckpoint(Callback):
         if self._better:
             numbered = re.sub(r"\{epoch[^{}]*\}", lambda found: found[0].format(epoch=run.epoch), str(self.path))
             Path(numbered).parent.mkdir(parents=True, exist_ok=True)
-            save_checkpoint(run, numbered)
+            save_checkpoint(run, numbered, self.extra)
 
     def state_dict(self) -> dict[str, Any]:
         return self._watch.state_dict() if self.save_best_only else {}
@@ -111,9 +119,10 @@ def return_to(snapshot: dict[str, Any], run: Run, callbacks: Sequence[Callback])
         arrays[name][...] = array
 
 
-def save_checkpoint(run: Run, path: str | os.PathLike[str]) -> None:
+def save_checkpoint(run: Run, path: str | os.PathLike[str], extra: dict[str, Any]) -> None:
     """Write the run's snapshot to a file, with the model as it is now: at the end of an epoch they are the same."""
-    save_model(run.model, path, optimizer=run.snapshot["optimizer"], extra={"training": run.snapshot["training"]})
+    everything = {**extra, "training": run.snapshot["training"]}
+    save_model(run.model, path, optimizer=run.snapshot["optimizer"], extra=everything)
 
 
 def resume_from(

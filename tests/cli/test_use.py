@@ -199,6 +199,22 @@ def test_evaluate_parts(trained: Path, part: str, count: int, capsys: pytest.Cap
     assert f"{count} images" in capsys.readouterr().out
 
 
+def test_evaluate_reads_checkpoints_and_models_that_name_no_classes(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = str(trained.parent / "data.npz")
+    model = fastconv.load_model(trained / "model.safetensors")
+    model.save("bare.safetensors")
+    said = []
+    for file in (str(trained), str(trained / "checkpoint.safetensors"), "bare.safetensors"):
+        assert main(["evaluate", file, "--data", data]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1] == said[2]
+    fastconv.Sequential([L.Flatten(), L.Linear(4)], input_shape=(12, 12, 1)).save("four.safetensors")
+    assert main(["evaluate", "four.safetensors", "--data", data]) == 1
+    assert "the model has 4 outputs, the data has 3 classes" in capsys.readouterr().err
+
+
 def test_evaluate_on_a_folder_of_other_images(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_folder(Path("photos"), 30, size=24)
     assert main(["evaluate", str(trained), "--data", "photos", "--part", "all"]) == 0

@@ -202,6 +202,19 @@ def test_model_checkpoint_writes_models_that_can_be_loaded(tmp_path: Path) -> No
     np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
 
 
+def test_model_checkpoint_keeps_what_it_is_given(tmp_path: Path) -> None:
+    from fastconv.saving import read_extra
+
+    path = tmp_path / "model.safetensors"
+    train(ModelCheckpoint(path, extra={"classes": ["a", "b"]}), epochs=1)
+    extra = read_extra(path)
+    assert extra["classes"] == ["a", "b"] and extra["training"]["epoch"] == 1
+    with pytest.raises(TypeError, match="extra must be a dict, got list"):
+        ModelCheckpoint(path, extra=[1])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="extra must not have the key 'training'"):
+        ModelCheckpoint(path, extra={"training": 1})
+
+
 def test_model_checkpoint_of_the_best(tmp_path: Path) -> None:
     epochs: list[int] = []
     path = tmp_path / "best.safetensors"
