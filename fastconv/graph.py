@@ -15,7 +15,8 @@ import numpy as np
 
 from fastconv.fusion import fused
 from fastconv.layers.arrange import Transpose
-from fastconv.layers.base import Backward, Layer, connect, ensure_built, run, run_backward, shape_of
+from fastconv.layers.base import Backward, Layer
+from fastconv.layers.calls import connect, ensure_built, run, run_backward, shape_of
 from fastconv.layers.context import Context
 from fastconv.layers.symbol import Node, Shape, Symbol
 from fastconv.layers.tree import collect, walk

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import numpy as np
 
 from fastconv.graph import Graph
-from fastconv.layers.base import FLOATS, Backward, Layer, arrays_of, is_layer
+from fastconv.layers.base import Backward, Layer, is_layer
+from fastconv.layers.calls import FLOATS, arrays_of
 from fastconv.layers.checks import with_batch
 from fastconv.layers.config import bound_arguments
 from fastconv.layers.context import Context

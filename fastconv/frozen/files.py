@@ -15,7 +15,8 @@ from fastconv.frozen.model import FrozenModel
 from fastconv.frozen.operation import OPERATIONS, Array, Operation, decode, encode, fields
 from fastconv.frozen.plan import Plan
 from fastconv.frozen.program import Program, Step
-from fastconv.layers.base import FLOATS, Layer, ensure_built
+from fastconv.layers.base import Layer
+from fastconv.layers.calls import FLOATS, ensure_built
 from fastconv.layers.config import from_spec, to_spec
 from fastconv.layers.symbol import input_shape_of
 from fastconv.layers.tree import collect

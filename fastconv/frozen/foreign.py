@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from fastconv.frozen.operation import Array, Operation
-from fastconv.layers.base import Layer, run, shape_of
+from fastconv.layers.base import Layer
+from fastconv.layers.calls import run, shape_of
 from fastconv.layers.context import Context
 from fastconv.layers.symbol import Shape, several
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from fastconv.geometry import integer
 from fastconv.layers.activation import Softmax
-from fastconv.layers.base import Backward, Layer, ensure_built, is_layer, shape_of
+from fastconv.layers.base import Backward, Layer, is_layer
+from fastconv.layers.calls import ensure_built, shape_of
 from fastconv.layers.checks import require_numbers, with_batch
 from fastconv.layers.context import Context
 from fastconv.layers.merge import Add

@@ -14,7 +14,7 @@ import numpy as np
 
 from fastconv import layers as L
 from fastconv.arrays import contiguous
-from fastconv.layers.base import shape_of
+from fastconv.layers.calls import shape_of
 from fastconv.layers.symbol import Shape, several
 from fastconv.onnx.errors import NeedsValueError, NotBatchedError, OnnxImportError
 from fastconv.onnx.files import DTYPES, Node

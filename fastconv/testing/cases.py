@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.layers import Context, Layer, Traits
-from fastconv.layers.base import ensure_built, run, run_backward
+from fastconv.layers.calls import ensure_built, run, run_backward
 from fastconv.layers.symbol import Shape
 from fastconv.layers.tree import collect, walk
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.layers import Context, Layer
-from fastconv.layers.base import ensure_built, run, shape_of
+from fastconv.layers.calls import ensure_built, run, shape_of
 from fastconv.layers.symbol import Shape, input_shape_of, several
 from fastconv.loading import describe
 from fastconv.testing.cases import Case, Entry

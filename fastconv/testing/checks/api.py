@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from fastconv.layers import Layer, from_spec, to_spec
-from fastconv.layers.base import ensure_built, is_layer, shape_of
+from fastconv.layers.base import is_layer
+from fastconv.layers.calls import ensure_built, shape_of
 from fastconv.layers.config import layers_in
 from fastconv.layers.symbol import Shape
 from fastconv.layers.symbol import several as several_shapes

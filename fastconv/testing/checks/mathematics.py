@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fastconv.layers import Context, Layer
-from fastconv.layers.base import run
+from fastconv.layers.calls import run
 from fastconv.layers.tree import collect, walk
 from fastconv.testing.cases import Arrays, Case, several
 from fastconv.testing.checks.registry import check

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.layers import Context, Layer
-from fastconv.layers.base import ensure_built, run
+from fastconv.layers.calls import ensure_built, run
 from fastconv.layers.tree import walk
 from fastconv.model import Input, Model
 from fastconv.saving import ModelFileError, load, load_model, save
