@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,9 +15,7 @@ from fastconv import functional as F
 from fastconv.layers import Add, BatchNorm, ReLU
 from fastconv.layers.base import Backward, Layer
 from fastconv.layers.context import Context
-
-if TYPE_CHECKING:
-    from fastconv.graph import Step
+from fastconv.program import Step
 
 Pair = tuple[np.ndarray, np.ndarray]
 

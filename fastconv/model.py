@@ -282,7 +282,7 @@ class Model(Layer):
         self._require_dtype(xs)
         if not ctx.has_rng:
             ctx = ctx.replace(rng=self.rng)
-        outputs, way_back = self.graph.forward(ctx, xs)
+        outputs, way_back = self.graph.program.forward(ctx, xs)
         several = len(outputs) > 1
 
         def backward(dy: Any) -> tuple[Any, dict[str, np.ndarray]]:

@@ -28,6 +28,7 @@ FLOORS = {
     "fusion": 4,
     "graph": 4,
     "model": 4,
+    "program": 4,
     "provenance": 4,
     "saving": 4,
     "sequential": 4,

@@ -18,7 +18,7 @@ class OneByOne(BatchNorm):
 
 
 def fused_layers(model: Model) -> list[NormReLU]:
-    return [step.runs for step in model.graph._program if isinstance(step.runs, NormReLU)]
+    return [step.runs for step in model.graph.program.steps if isinstance(step.runs, NormReLU)]
 
 
 def chain(norm: type[BatchNorm]) -> Model:
