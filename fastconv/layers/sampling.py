@@ -31,11 +31,12 @@ def _taps(place: np.ndarray, size: int, mode: str, padding: str, align: bool) ->
     """Return the taps of places in pixels, which may lie outside; ``(..., taps)`` each."""
     low, high = (0.0, size - 1.0) if align else (-0.5, size - 0.5)
     turn = np.ones_like(place)
-    if padding == "border":
+    if padding == "border" and mode != "cubic":  # a curve goes on beyond the outermost pixels, through their copies
         turn = ((place >= 0) & (place <= size - 1)).astype(place.dtype)
         place = np.clip(place, 0, size - 1)
     elif padding == "reflection":
         place, turn = _reflected(place, low, high)
+    place = np.clip(place, -3, size + 2)  # further out every pixel is outside
     if mode == "nearest":
         pixels = np.rint(place).astype(np.int64)[..., None]
         weights, slopes = np.ones_like(place)[..., None], np.zeros_like(place)[..., None]

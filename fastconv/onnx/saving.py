@@ -53,7 +53,7 @@ def to_proto(model: Model, *, opset: int = USUAL) -> Any:
     _ = model.params  # which builds it, where its shape is known
     if not model.built:
         raise ValueError("the model is not built yet, so its shapes are unknown: call it, or build((28, 28, 1))")
-    w = Writer(opset, model.dtype)
+    w = Writer(opset, model.dtype, single=isinstance(model, Unbatched))
     w.layer = model
     inputs, outputs = (_whole if isinstance(model, Unbatched) else _batched)(w, model)
     graph = onnx.helper.make_graph(

@@ -47,13 +47,15 @@ class Writer:
     ----------
     opset : int
         The version of the operators that the file is for.
+    single : bool
+        Whether the batch is always one sample, that of a model without a batch.
     layer : Layer
         The layer that is written at the moment.
     """
 
-    def __init__(self, opset: int, dtype: np.dtype[Any]) -> None:
+    def __init__(self, opset: int, dtype: np.dtype[Any], *, single: bool = False) -> None:
         self.onnx = require_onnx()
-        self.opset, self.dtype = opset, dtype
+        self.opset, self.dtype, self.single = opset, dtype, single
         self.nodes: list[Any] = []
         self.constants: dict[str, np.ndarray] = {}
         self.layer: Any = None

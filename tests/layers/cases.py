@@ -232,8 +232,14 @@ CASES: dict[str, list[Case]] = {
         case(lambda: L.MaxPoolPlaces([2]), (5, 2)),
         case(lambda: L.MaxPoolPlaces([2, 3], 1, padding=1, column_major=True), IMAGE),
     ],
-    "MaxUnpool": [case(lambda: L.MaxUnpool([4]), (2, 3), (2, 3), integers=(1,), any_rank=True)],
-    "ResizeLike": [case(lambda: L.ResizeLike(mode="linear"), (3, 2), (5, 1))],
+    "MaxUnpool": [
+        case(lambda: L.MaxUnpool([4]), (2, 3), (2, 3), integers=(1,), any_rank=True),
+        case(lambda: L.MaxUnpool([5, 4], counted=[2, 3]), (2, 2, 1), (2, 2, 1), integers=(1,), any_rank=True),
+    ],
+    "ResizeLike": [
+        case(lambda: L.ResizeLike(mode="linear"), (3, 2), (5, 1)),
+        case(lambda: L.ResizeLike(mode="cubic"), (4, 2), (7, 1)),
+    ],
     "ReshapeLike": [case(lambda: L.ReshapeLike(), (6, 2), (3, 4), any_rank=True)],
     "FixedDropout": [case(lambda: L.FixedDropout(0.4, 3), IMAGE, any_rank=True)],
     "GridSample": [
@@ -246,7 +252,10 @@ CASES: dict[str, list[Case]] = {
         case(lambda: L.RoiAlign([2, 2], samples=2), (1, 5, 4, 2), (3, 4), (3,), integers=(2,)),
         case(lambda: L.RoiAlign([1, 2], samples=1, reduce="max"), (1, 5, 4, 2), (3, 4), (3,), integers=(2,)),
     ],
-    "NonMaxSuppression": [case(lambda: L.NonMaxSuppression(2, overlap=0.3), (1, 5, 4), (1, 2, 5))],
+    "NonMaxSuppression": [
+        case(lambda: L.NonMaxSuppression(2, overlap=0.3), (1, 5, 4), (1, 2, 5)),
+        case(lambda: L.NonMaxSuppression(3, overlap=0.1, threshold=0.2), (2, 5, 4), (2, 3, 5)),
+    ],
     "Given": [
         case(lambda: L.Given(L.Subtract(), [[1, [1, 2], "float", True]]), (3, 2)),
         case(lambda: L.Given(L.Gather(), [[1, [2], "int64", False]]), (3, 2), any_rank=True),

@@ -28,7 +28,8 @@ def _pads(pairs: Any) -> list[int]:
     return [before for before, _ in pairs] + [after for _, after in pairs]
 
 
-def _window(layer: Any, size: tuple[int, ...]) -> dict[str, Any]:
+def window_of(layer: Any, size: tuple[int, ...]) -> dict[str, Any]:
+    """Return what a node says about the window of a layer that meets images of `size`."""
     pairs = padding_pairs(layer.padding, size, layer.kernel, layer.stride, layer.dilation)
     return {
         "kernel_shape": list(layer.kernel),
@@ -52,7 +53,7 @@ def _convolved(w: Writer, x: Tensor, weight: np.ndarray, bias: np.ndarray | None
 
 @exports(*_CONVS, L.DepthwiseConv2d)
 def conv(w: Writer, layer: Any, x: Tensor) -> Tensor:
-    weight, window = layer.params["weight"], _window(layer, x.shape[:-1])
+    weight, window = layer.params["weight"], window_of(layer, x.shape[:-1])
     groups = layer.groups if isinstance(layer, _CONVS) else weight.shape[-1] // layer.multiplier
     x = w.channels_first(x)
     name = _convolved(w, x, weight, layer.params.get("bias"), "weight", group=groups, **window)
@@ -61,7 +62,7 @@ def conv(w: Writer, layer: Any, x: Tensor) -> Tensor:
 
 @exports(L.SeparableConv2d)
 def separable(w: Writer, layer: Any, x: Tensor) -> Tensor:
-    depthwise, window = layer.params["depthwise"], _window(layer, x.shape[:-1])
+    depthwise, window = layer.params["depthwise"], window_of(layer, x.shape[:-1])
     x = w.channels_first(x)
     groups = depthwise.shape[-1] // layer.multiplier
     middle = x._replace(name=_convolved(w, x, depthwise, None, "depthwise", group=groups, **window))
@@ -98,7 +99,7 @@ def locally_connected(w: Writer, layer: Any, x: Tensor) -> Tensor:
     # a convolution whose outputs are the numbers of each window: one tap of one channel each
     ones = np.eye(taps * channels).reshape(*layer.kernel, channels, taps * channels)
     x = w.channels_first(x)
-    windows = _convolved(w, x, ones, None, "windows", **_window(layer, x.shape[:-1]))
+    windows = _convolved(w, x, ones, None, "windows", **window_of(layer, x.shape[:-1]))
     flat = w.call("Reshape", windows, w.integers(0, taps * channels, math.prod(output)))
     rows = w.call("Unsqueeze", w.call("Transpose", flat, perm=[0, 2, 1]), w.integers(2))  # (N, P, 1, taps * C)
     matrices = w.constant(weight.reshape(1, math.prod(output), taps * channels, weight.shape[-1]), "weight")
@@ -112,7 +113,7 @@ def locally_connected(w: Writer, layer: Any, x: Tensor) -> Tensor:
 @exports(*(kind for kinds in _POOLS.values() for kind in kinds))
 def pool(w: Writer, layer: Any, x: Tensor) -> Tensor:
     op = next(op for op, kinds in _POOLS.items() if isinstance(layer, kinds))
-    window = _window(layer, x.shape[:-1])
+    window = window_of(layer, x.shape[:-1])
     more: dict[str, Any] = {}
     if op == "AveragePool":
         more["count_include_pad"] = int(layer.count_include_pad)
@@ -221,8 +222,8 @@ def resize(w: Writer, layer: Any, x: Tensor) -> Tensor:
 @exports(L.ResizeLike)
 def resize_like(w: Writer, layer: Any, x: Tensor, like: Tensor) -> Tensor:
     arguments = layer.arguments
-    if arguments["mode"] == "cubic" and len(x.shape) != 3:
-        raise w.error("ONNX Runtime draws cubic curves in images of two axes only")
+    if arguments["mode"] == "cubic" and len(x.shape) != 3:  # of which ONNX Runtime knows nothing
+        return _interpolated(w, L.Resize(size=like.shape[:-1], **arguments), x)
     shape = w.output_shape(layer, x, like)
     x, like = w.channels_first(x), w.channels_first(like)
     ends = w.call("Slice", w.call("Shape", x.name), w.integers(0), w.integers(2))
@@ -270,77 +271,3 @@ def local_response_norm(w: Writer, layer: Any, x: Tensor) -> Tensor:
     x = w.channels_first(x)
     attributes = {"size": layer.size, "alpha": layer.alpha, "beta": layer.beta, "bias": layer.bias}
     return w.like(x, w.call("LRN", x.name, **attributes))
-
-
-@exports(L.MaxPoolPlaces)
-def max_pool_places(w: Writer, layer: Any, x: Tensor) -> list[Tensor]:
-    window, shape = _window(layer, x.shape[:-1]), w.output_shape(layer, x)[0]
-    count = math.prod(x.shape)
-    x = w.channels_first(x)
-    attributes = {"ceil_mode": int(layer.ceil_mode), "storage_order": int(layer.column_major)}
-    values, places = w.node("MaxPool", [x.name], outputs=2, **{**window, **attributes})
-    own = w.call("Mod", places, w.integers(count))  # they count through the whole batch
-    return [w.like(x, values, shape), w.like(x, own, shape, np.int64)]
-
-
-@exports(L.MaxUnpool)
-def max_unpool(w: Writer, layer: Any, x: Tensor, places: Tensor) -> Tensor:
-    if layer.counted != layer.size:
-        raise w.error("its places count in an image of another size")
-    shape, pixels = w.output_shape(layer, x, places), math.prod(layer.size)
-    x, places = w.channels_first(x), w.channels_first(places)
-    flat = w.call("Reshape", w.call("Mod", places.name, w.integers(pixels)), w.integers(0, x.shape[-1], -1))
-    values = w.call("Reshape", x.name, w.integers(0, x.shape[-1], -1))
-    batch = w.call("Slice", w.call("Shape", x.name), w.integers(0), w.integers(1))
-    empty = w.call("Expand", w.constant(0.0), w.call("Concat", batch, w.integers(x.shape[-1], pixels), axis=0))
-    filled = w.call("ScatterElements", empty, flat, values, axis=2, reduction="add")
-    return w.like(x, w.call("Reshape", filled, w.integers(0, x.shape[-1], *layer.size)), shape)
-
-
-@exports(L.GridSample)
-def grid_sample(w: Writer, layer: Any, x: Tensor, grid: Tensor) -> Tensor:
-    rank = len(x.shape) - 1
-    w.require_opset(20 if rank != 2 else 16)
-    if rank == 1:
-        raise w.error("ONNX Runtime samples images of two and three axes")
-    names = {} if w.opset >= 20 else {"linear": "bilinear", "cubic": "bicubic"}
-    shape = w.output_shape(layer, x, grid)
-    x, grid = w.channels_first(x), w.plain(grid)
-    attributes = {"mode": names.get(layer.mode, layer.mode), "padding_mode": layer.padding}
-    name = w.call("GridSample", x.name, grid.name, **attributes, align_corners=int(layer.align_corners))
-    return w.like(x, name, shape)
-
-
-@exports(L.RoiAlign)
-def roi_align(w: Writer, layer: Any, x: Tensor, boxes: Tensor, images: Tensor) -> Tensor:
-    w.require_opset(16)
-    shape = w.output_shape(layer, x, boxes, images)
-    count, h, wide, channels = x.shape
-    merged = w.call("Reshape", w.plain(x).name, w.integers(-1, h, wide, channels))
-    first = w.call("Transpose", merged, perm=[0, 3, 1, 2])
-    batch = w.call("Squeeze", w.call("Slice", w.call("Shape", boxes.name), w.integers(0), w.integers(1)), w.integers(0))
-    zero, one = (w.constant(np.array(n, np.int64)) for n in (0, 1))
-    offsets = w.call("Mul", w.call("Unsqueeze", w.call("Range", zero, batch, one), w.integers(1)), w.integers(count))
-    positive = w.call("Mod", w.call("Add", w.call("Cast", images.name, to=7), w.integers(count)), w.integers(count))
-    numbers = w.call("Reshape", w.call("Add", positive, offsets), w.integers(-1))
-    rows = w.call("Reshape", w.plain(boxes).name, w.integers(-1, 4))
-    name = w.call(
-        "RoiAlign", first, rows, numbers,
-        output_height=layer.size[0], output_width=layer.size[1], sampling_ratio=layer.samples,
-        spatial_scale=layer.scale, mode="avg" if layer.reduce == "mean" else "max",
-        coordinate_transformation_mode="half_pixel" if layer.half_pixel else "output_half_pixel",
-    )  # fmt: skip
-    apart = w.call("Reshape", name, w.integers(-1, shape[0], channels, *layer.size))
-    return Tensor(apart, shape, (0, 3, 1, 2), x.dtype)
-
-
-@exports(L.NonMaxSuppression)
-def non_max_suppression(w: Writer, layer: Any, boxes: Tensor, scores: Tensor) -> Tensor:
-    if not layer.trimmed:
-        raise w.error("rows of -1 are not part of ONNX: only trimmed=True is, for a single sample")
-    first, second = (w.call("Squeeze", w.plain(x).name, w.integers(0)) for x in (boxes, scores))
-    operands = [w.integers(layer.most), w.constant(layer.overlap, dtype=np.float32)]
-    if layer.threshold is not None:
-        operands.append(w.constant(layer.threshold, dtype=np.float32))
-    name = w.call("NonMaxSuppression", first, second, *operands, center_point_box=int(layer.centred))
-    return w.array(w.call("Unsqueeze", name, w.integers(0)), w.output_shape(layer, boxes, scores), np.int64)
