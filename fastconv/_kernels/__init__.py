@@ -6,6 +6,7 @@ Where is what:
 ``memory.h``         where outputs lie: from the start of a cache line, in large blocks that are used again; ``_memory.pyx``
 ``simd.h``           what C must say: the SIMD type of the instruction set being compiled, the size of its register tile
 ``simd.pxi``         the same for Cython; scratch memory
+``tasks.pxi``        which thread does which task of a loop: what lies together, and then what others have left
 ``arrays.pxi``       where the numbers of an array lie, sooner than a memoryview tells
 ``vector.pxi``       vectors that are not whole; exp, log and erfc of vectors
 ``tile.pxi``         the register tile, where every multiply-add of a convolution or a linear layer happens

@@ -56,6 +56,7 @@ cdef int run_products(const Product *parts, Py_ssize_t count, Py_ssize_t groups,
     cdef Py_ssize_t blocks = 0, each = 0, i, tasks, task
     cdef Part *plan
     cdef real *scratch = NULL
+    cdef Py_ssize_t taken[MOST_RANGES * RANGE_ITEMS]
     if groups * count == 1 and is_one_row(parts):
         run_row(parts, threads)
         return 0
@@ -75,10 +76,14 @@ cdef int run_products(const Product *parts, Py_ssize_t count, Py_ssize_t groups,
         if scratch != NULL and tasks == 1:  # to ask OpenMP takes longer than a small product
             product_block(&plan.p, plan.g, 0, scratch)
         elif scratch != NULL:
-            for task in prange(tasks, schedule="dynamic", num_threads=threads):
-                group_product(
-                    plan + task % count, task // count // blocks, b_group, task // count % blocks, scratch + threadid() * each
-                )
+            memset(taken, 0, sizeof(taken))
+            with parallel(num_threads=threads):
+                task = take_task(taken, tasks, threads, threadid())
+                while task >= 0:
+                    group_product(
+                        plan + task % count, task // count // blocks, b_group, task // count % blocks, scratch + threadid() * each
+                    )
+                    task = take_task(taken, tasks, threads, threadid())
     free(plan)
     free(scratch)
     return 0 if scratch != NULL else -1
@@ -86,9 +91,9 @@ cdef int run_products(const Product *parts, Py_ssize_t count, Py_ssize_t groups,
 
 cdef void group_product(const Part *part, Py_ssize_t group, Py_ssize_t b_group, Py_ssize_t block, real *scratch) noexcept nogil:
     cdef Product q
-    if block < part.g.row_blocks * part.g.col_blocks:
+    if block < part.g.row_blocks * part.g.col_blocks:  # all columns of some rows, then those of the next
         q = of_group(&part.p, group, b_group)
-        product_block(&q, part.g, block, scratch)
+        product_block(&q, part.g, block % part.g.col_blocks * part.g.row_blocks + block // part.g.col_blocks, scratch)
 
 
 cdef inline Product of_group(const Product *p, Py_ssize_t group, Py_ssize_t b_group) noexcept nogil:

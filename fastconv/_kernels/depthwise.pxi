@@ -414,6 +414,13 @@ cdef void depthwise_part(const Depthwise *p, Py_ssize_t line, Py_ssize_t end, Py
         line = last
 
 
+cdef void depthwise_task(
+    const Depthwise *p, Py_ssize_t part, Py_ssize_t parts, Py_ssize_t lines, Py_ssize_t number, Py_ssize_t block
+) noexcept nogil:
+    """One of `parts` parts of the lines, and block number `number` of the channels."""
+    depthwise_part(p, part * lines // parts, (part + 1) * lines // parts, number * block, min((number + 1) * block, p.channels))
+
+
 def depthwise(
     const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, const real[::1] bias, real[:, :, :, :, ::1] y,
     const int64_t[:, ::1] phases_d, const int64_t[:, ::1] phases_h, const int64_t[:, ::1] phases_w, bint adjoint,
@@ -427,6 +434,8 @@ def depthwise(
     cdef Depthwise p
     cdef Finish late = finish_of(residual, activation)
     cdef Py_ssize_t task, lines, block, blocks, parts, taps
+    cdef Py_ssize_t taken[MOST_RANGES * RANGE_ITEMS]
+    cdef bint by_channels
     cdef real *wide
     if 0 in (phases_d.shape[0], phases_h.shape[0], phases_w.shape[0]):  # no tap reaches any pixel
         return
@@ -465,11 +474,16 @@ def depthwise(
     block = depthwise_block(p.channels)
     blocks = ceil_div(p.channels, block)
     parts = min(lines, max(p.batch, ceil_div(4 * threads, blocks)))
-    for task in prange(parts * blocks, nogil=True, schedule="dynamic", num_threads=threads):
-        depthwise_part(
-            &p, task // blocks * lines // parts, (task // blocks + 1) * lines // parts,
-            task % blocks * block, min((task % blocks + 1) * block, p.channels),
-        )
+    memset(taken, 0, sizeof(taken))
+    by_channels = few_rows(p.batch * p.out_d * p.out_h * p.out_w, threads)
+    with nogil, parallel(num_threads=threads):
+        task = take_task(taken, parts * blocks, threads, threadid())
+        while task >= 0:
+            if by_channels:
+                depthwise_task(&p, task % parts, parts, lines, task // parts, block)
+            else:
+                depthwise_task(&p, task // blocks, parts, lines, task % blocks, block)
+            task = take_task(taken, parts * blocks, threads, threadid())
     if late.pending and not p.finish.pending:
         with nogil:
             finish_all(&late, p.y, p.batch * p.out_d * p.out_h * p.out_w, p.channels, threads)

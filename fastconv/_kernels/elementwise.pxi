@@ -126,7 +126,9 @@ cdef inline vec gelu_tanh_backward(vec dy, vec x, real a, real b) noexcept nogil
 
 
 cdef inline vec silu_forward(vec x, real a, real b) noexcept nogil:
-    return unless_below(-1000, x, x * sigmoid(x))
+    """x / (1 + exp(-x)); where that exponential is no number any more, nothing that matters is left of it."""
+    cdef vec scale, kept = at_least(x, LOG_SMALLEST), series = reduced(-at_most(kept, -LOG_SMALLEST), &scale)
+    return kept / (scale * series + scale + broadcast(1))
 
 
 cdef inline vec silu_backward(vec dy, vec x, real a, real b) noexcept nogil:
@@ -195,13 +197,17 @@ ctypedef vec (*Forward)(vec x, real a, real b) noexcept nogil
 ctypedef vec (*Backward)(vec dy, vec x, real a, real b) noexcept nogil
 
 
-cdef inline void forward_all(Forward f, const real *x, real *y, Py_ssize_t items, real a, real b) noexcept nogil:
-    cdef Py_ssize_t i = 0
-    while i + LANES <= items:
-        (<vec *> (y + i))[0] = f((<const vec *> (x + i))[0], a, b)
-        i += LANES
-    if i < items:
-        store(y + i, f(load(x + i, x + items), a, b), items - i)
+cdef inline void forward_all(
+    Forward f, const real *x, real *y, Py_ssize_t rows, Py_ssize_t ld, Py_ssize_t items, real a, real b
+) noexcept nogil:
+    cdef Py_ssize_t i, row
+    for row in range(rows):
+        i = row * ld
+        while i + LANES <= row * ld + items:
+            (<vec *> (y + i))[0] = f((<const vec *> (x + i))[0], a, b)
+            i += LANES
+        if i < row * ld + items:
+            store(y + i, f(load(x + i, x + row * ld + items), a, b), row * ld + items - i)
 
 
 cdef inline void backward_all(
@@ -215,20 +221,23 @@ cdef inline void backward_all(
         store(dx + i, f(load(dy + i, dy + items), load(x + i, x + items), a, b), items - i)
 
 
-cdef apart forward_portion(int kind, const real *x, real *y, Py_ssize_t items, real a, real b) noexcept nogil:
-    if kind == RELU: forward_all(relu_forward, x, y, items, a, b)
-    elif kind == RELU6: forward_all(relu6_forward, x, y, items, a, b)
-    elif kind == LEAKY_RELU: forward_all(leaky_relu_forward, x, y, items, a, b)
-    elif kind == ELU: forward_all(elu_forward, x, y, items, a, b)
-    elif kind == GELU: forward_all(gelu_forward, x, y, items, a, b)
-    elif kind == GELU_TANH: forward_all(gelu_tanh_forward, x, y, items, a, b)
-    elif kind == SILU: forward_all(silu_forward, x, y, items, a, b)
-    elif kind == HARD_SWISH: forward_all(hard_swish_forward, x, y, items, a, b)
-    elif kind == HARD_SIGMOID: forward_all(hard_sigmoid_forward, x, y, items, a, b)
-    elif kind == CLIP: forward_all(clip_forward, x, y, items, a, b)
-    elif kind == SIGMOID: forward_all(sigmoid_forward, x, y, items, a, b)
-    elif kind == TANH: forward_all(tanh_forward, x, y, items, a, b)
-    elif kind == SOFTPLUS: forward_all(softplus_forward, x, y, items, a, b)
+cdef apart forward_portion(
+    int kind, const real *x, real *y, Py_ssize_t rows, Py_ssize_t ld, Py_ssize_t items, real a, real b
+) noexcept nogil:
+    """`items` numbers of each of some rows that are ld apart in x and y."""
+    if kind == RELU: forward_all(relu_forward, x, y, rows, ld, items, a, b)
+    elif kind == RELU6: forward_all(relu6_forward, x, y, rows, ld, items, a, b)
+    elif kind == LEAKY_RELU: forward_all(leaky_relu_forward, x, y, rows, ld, items, a, b)
+    elif kind == ELU: forward_all(elu_forward, x, y, rows, ld, items, a, b)
+    elif kind == GELU: forward_all(gelu_forward, x, y, rows, ld, items, a, b)
+    elif kind == GELU_TANH: forward_all(gelu_tanh_forward, x, y, rows, ld, items, a, b)
+    elif kind == SILU: forward_all(silu_forward, x, y, rows, ld, items, a, b)
+    elif kind == HARD_SWISH: forward_all(hard_swish_forward, x, y, rows, ld, items, a, b)
+    elif kind == HARD_SIGMOID: forward_all(hard_sigmoid_forward, x, y, rows, ld, items, a, b)
+    elif kind == CLIP: forward_all(clip_forward, x, y, rows, ld, items, a, b)
+    elif kind == SIGMOID: forward_all(sigmoid_forward, x, y, rows, ld, items, a, b)
+    elif kind == TANH: forward_all(tanh_forward, x, y, rows, ld, items, a, b)
+    elif kind == SOFTPLUS: forward_all(softplus_forward, x, y, rows, ld, items, a, b)
 
 
 cdef void backward_portion(
@@ -257,7 +266,9 @@ def activation_forward(x, y, str name, double a, double b, int threads):
     cdef const real *source = read_from(x, &items)
     cdef real *to = write_to(y)
     for block in prange(ceil_div(items, PORTION), nogil=True, num_threads=threads):
-        forward_portion(kind, source + block * PORTION, to + block * PORTION, min(items - block * PORTION, <Py_ssize_t> PORTION), a, b)
+        forward_portion(
+            kind, source + block * PORTION, to + block * PORTION, 1, 0, min(items - block * PORTION, <Py_ssize_t> PORTION), a, b
+        )
 
 
 def activation_backward(dy, x, dx, str name, double a, double b, int threads):

@@ -75,7 +75,7 @@ cdef apart finish_values(const Finish *f, real *y, Py_ssize_t at, Py_ssize_t ite
     if f.kind == PRELU:
         prelu_rows(y, f.slope + channel, y, 1, items)
     else:
-        forward_portion(f.kind, y, y, items, f.a, f.b)
+        forward_portion(f.kind, y, y, 1, 0, items, f.a, f.b)
 
 
 cdef inline void finish_pixels(const Finish *f, real *y, Py_ssize_t at, Py_ssize_t pixels, Py_ssize_t channels) noexcept nogil:
@@ -93,8 +93,12 @@ cdef void finish_rows(
 ) noexcept nogil:
     """The same for columns channel .. channel + cols - 1 of rows that begin at y + out[i]."""
     cdef Py_ssize_t i
-    if cols == y_ld and out[rows - 1] - out[0] == (rows - 1) * y_ld:
+    cdef bint neighbours = out[rows - 1] - out[0] == (rows - 1) * y_ld
+    if cols == y_ld and neighbours:
         finish_pixels(f, y + out[0], out[0], rows, cols)
+        return
+    if neighbours and f.kind >= 0 and not f.residual:
+        forward_portion(f.kind, y + out[0] + channel, y + out[0] + channel, rows, y_ld, cols, f.a, f.b)
         return
     if cols % LANES == 0 and f.residual and (f.kind == CLAMP or f.kind == NO_ACTIVATION):
         for i in range(rows):
@@ -123,7 +127,7 @@ cdef apart finish_vectors(
         for k in range(count):
             prelu_rows(values + k * LANES, f.slope + channel, values + k * LANES, 1, items)
     elif f.kind >= 0:
-        forward_portion(f.kind, values, values, count * LANES, f.a, f.b)
+        forward_portion(f.kind, values, values, 1, 0, count * LANES, f.a, f.b)
     elif f.kind != NO_ACTIVATION:
         for k in range(count):
             (<vec *> (values + k * LANES))[0] = clamped((<const vec *> (values + k * LANES))[0], f.a, f.b)
@@ -165,7 +169,7 @@ def activated_sum(x, residual, y, str name, double a, double b, int threads):
         some = min(items - block * PORTION, <Py_ssize_t> PORTION)
         add_portion(source + block * PORTION, other + block * PORTION, to + block * PORTION, some)
         if kind >= 0:
-            forward_portion(kind, to + block * PORTION, to + block * PORTION, some, a, b)
+            forward_portion(kind, to + block * PORTION, to + block * PORTION, 1, 0, some, a, b)
 
 
 cdef void prelu_rows(const real *x, const real *slope, real *y, Py_ssize_t rows, Py_ssize_t channels) noexcept nogil:

@@ -1,5 +1,6 @@
 # The source of every kernel module: the stubs _<isa>_<dtype>.pyx hold this include alone and differ in their compiler flags.
 include "simd.pxi"
+include "tasks.pxi"
 include "arrays.pxi"
 include "vector.pxi"
 include "elementwise.pxi"

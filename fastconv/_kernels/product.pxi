@@ -23,12 +23,17 @@ cdef struct Grid:
     Py_ssize_t rows, row_blocks, cols, col_blocks
 
 
+cdef inline bint few_rows(Py_ssize_t rows, int threads) noexcept nogil:
+    """Whether pixels are too few to be shared: then threads take some of the channels each."""
+    return rows < threads * ROWS // 2
+
+
 cdef Grid product_grid(const Product *p, Py_ssize_t groups, int threads) noexcept nogil:
     """Row blocks that fill the threads evenly; where there are too few rows, column blocks."""
     cdef Grid g
     cdef Py_ssize_t total = product_rows(p)
     g.row_blocks = ceil_div(total, ROWS * BLOCK)
-    if total >= threads * ROWS // 2:
+    if not few_rows(total, threads):
         g.row_blocks = round_up(g.row_blocks, threads)
     g.rows = round_up(ceil_div(total, g.row_blocks), TILE_M)
     g.row_blocks = ceil_div(total, g.rows)
