@@ -142,8 +142,10 @@ cdef Py_ssize_t packed_size(const Product *p, Py_ssize_t groups, int tile_h, int
     if tile_h:
         g = winograd_cut(p, tile_h, tile_w)
         return packed_weights(&g, ceil_div(p.cols, TILE_N), 0)
-    if is_one_row(p) or grouped_pays(p, groups) or (groups == 1 and flat_pays(p)):
+    if is_one_row(p) or grouped_pays(p, groups):
         return 0
+    if groups == 1 and flat_pays(p):
+        return flat_items(p) + 1  # panels are of an even size: who sees the size knows the layout
     return packed_panels(p, ceil_div(product_depth(p), depth_step(product_depth(p))))
 
 
@@ -162,6 +164,8 @@ def pack_weight(
         if tile_h:
             g = winograd_cut(&q, tile_h, tile_w)
             transform_all_weights(&g, ceil_div(q.cols, TILE_N), to + group * each, threads)
+        elif groups == 1 and flat_pays(&q):
+            lay_weights(&q, to)
         else:
             pack_panels(&q, to + group * each)
 

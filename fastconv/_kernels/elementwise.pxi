@@ -166,7 +166,19 @@ cdef inline vec sigmoid_backward(vec dy, vec x, real a, real b) noexcept nogil:
     return dy * s * rest
 
 
+cdef inline vec tanh_single(vec x) noexcept nogil:
+    cdef vec inner = at_most(at_least(x, -TANH_END), TANH_END), square = inner * inner
+    cdef vec over = broadcast(TANH_ABOVE[4]), under = broadcast(TANH_BELOW[4])
+    cdef Py_ssize_t k
+    for k in range(3, -1, -1):
+        over = over * square + broadcast(TANH_ABOVE[k])
+        under = under * square + broadcast(TANH_BELOW[k])
+    return at_most(at_least(inner * over / under, -1), 1)  # rounding could lead out
+
+
 cdef inline vec tanh_forward(vec x, real a, real b) noexcept nogil:
+    if SINGLE:
+        return tanh_single(x)
     cdef vec part = expm1_negative(magnitude(x) * <real> -2), size = part / (part + broadcast(2))
     return negative(x, size, broadcast(0) - size)
 

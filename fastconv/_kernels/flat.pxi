@@ -22,7 +22,8 @@ cdef struct Flat:
     Py_ssize_t vectors      # of a line of the output, the last one not always full
     Py_ssize_t line         # elements of a padded line of the input
     Py_ssize_t band, bands  # lines of the output of a task, and tasks of an image
-    real *weights           # [step, width, lane], and the bias as a last step
+    const real *weights     # [step, width, lane]
+    const real *bias        # [width, lane]
     Py_ssize_t *offsets     # of each run of neighbouring inputs of a window in the padded lines
     Py_ssize_t runs, some   # and how many inputs of a run one vector has for all lanes
     Py_ssize_t *starts      # of each vector in a padded line
@@ -81,23 +82,54 @@ cdef void pad_lines(
         to += line
 
 
-cdef void lay_flat(const Flat *f) noexcept nogil:
-    """The tables of `Flat`: the weights for each lane, where runs and vectors begin."""
-    cdef const Product *p = &f.p
-    cdef Py_ssize_t depth = product_depth(p), k, j, i, c, tw, th
-    cdef real *to
+cdef inline Py_ssize_t common(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+    """The greatest common divisor."""
+    while b:
+        a, b = b, a % b
+    return a
+
+
+cdef inline Py_ssize_t flat_period(const Product *p) noexcept nogil:
+    return p.cols // common(p.cols, LANES)
+
+
+cdef inline Py_ssize_t flat_items(const Product *p) noexcept nogil:
+    """Elements of the weights as they are laid out."""
+    return product_depth(p) * (flat_period(p) + FLAT_VECS - 1) * LANES
+
+
+cdef void lay_columns(const real *b, Py_ssize_t b_col, Py_ssize_t cols, real *to, Py_ssize_t items) noexcept nogil:
+    """Columns over and over, one for each lane; b == NULL: zeros."""
+    cdef Py_ssize_t i, j = 0
+    for i in range(items):
+        to[i] = b[j * b_col] if b else 0
+        j = j + 1 if j + 1 < cols else 0
+
+
+cdef void lay_weights(const Product *p, real *to) noexcept nogil:
+    cdef Py_ssize_t depth = product_depth(p), items = flat_items(p) // depth, k, c, tw, th
     for k in range(depth):
         c, tw, th = k % p.depth, k // p.depth % p.w.taps, k // p.depth // p.w.taps
-        if k % window_run(p) == 0:
-            f.offsets[k // window_run(p)] = th * p.h.dilation * f.line + tw * p.w.dilation * p.a_ld
-        to = f.weights + k * f.width * LANES
-        for i in range(f.width * LANES):
-            to[i] = p.b[th * p.b_h + tw * p.b_w + c * p.b_k + i % p.cols * p.b_col]
-    to = f.weights + depth * f.width * LANES
-    for i in range(f.width * LANES):
-        to[i] = p.bias[i % p.cols] if p.bias else 0
+        lay_columns(p.b + th * p.b_h + tw * p.b_w + c * p.b_k, p.b_col, p.cols, to + k * items, items)
+
+
+cdef void lay_places(Flat *f) noexcept nogil:
+    """Where runs and vectors begin, and what each lane takes of a vector."""
+    cdef const Product *p = &f.p
+    cdef Py_ssize_t run = window_run(p), column, at, r, tw, i, j
+    for r in range(f.runs):
+        at = r * run // p.depth  # the tap
+        tw = at % p.w.taps
+        f.offsets[r] = at // p.w.taps * p.h.dilation * f.line + tw * p.w.dilation * p.a_ld
     for j in range(f.vectors):
         f.starts[j] = j * LANES // p.cols * line_step(p)
+    for j in range(f.width):
+        column, at = j * LANES % p.cols, 0
+        for i in range(LANES):
+            (<lane *> &f.lanes[j])[i] = at
+            column += 1
+            if column == p.cols:
+                column, at = 0, at + line_step(p)
 
 
 cdef inline void flat_tile(
@@ -111,10 +143,11 @@ cdef inline void flat_tile(
     cdef mask lanes[FLAT_VECS]
     cdef Py_ssize_t i, j, k, r, into, end, run = window_run(&f.p), step = f.width * LANES, next_line = f.p.h.stride * f.line
     cdef const real *w = f.weights + vector % f.period * LANES
+    cdef const real *bias = f.bias + vector % f.period * LANES
     for j in range(vecs):
         at[j] = x + f.starts[vector + j]
         for i in range(lines):
-            acc[i * FLAT_VECS + j] = (<const vec *> (w + f.runs * run * step + j * LANES))[0]
+            acc[i * FLAT_VECS + j] = (<const vec *> (bias + j * LANES))[0]
     for r in range(f.runs):
         into = 0
         while into < run:
@@ -173,20 +206,13 @@ cdef void flat_band(const Flat *f, Py_ssize_t task, real *padded) noexcept nogil
         y += 2 * y_line
 
 
-cdef inline Py_ssize_t common(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
-    """The greatest common divisor."""
-    while b:
-        a, b = b, a % b
-    return a
-
-
 cdef int run_flat(const Product *p, int threads) noexcept nogil:
     """The whole product. -1: no memory."""
     cdef Flat f
-    cdef Py_ssize_t depth = product_depth(p), each, task, tasks, i, j
+    cdef Py_ssize_t depth = product_depth(p), each, task, tasks, items
     cdef real *scratch
-    f.p, f.line = p[0], padded_line(p)
-    f.period = p.cols // common(p.cols, LANES)
+    cdef real *tables
+    f.p, f.line, f.period = p[0], padded_line(p), flat_period(p)
     f.width = f.period + FLAT_VECS - 1
     f.vectors = ceil_div(p.w.rows * p.cols, LANES)
     f.runs, f.some = depth // window_run(p), LANES - lane_reach(p)
@@ -195,15 +221,18 @@ cdef int run_flat(const Product *p, int threads) noexcept nogil:
     tasks = p.batch * p.d.size * f.bands
     threads = min(threads, tasks)
     each = own_lines(seen(&p.h, f.band) * f.line)
+    items = f.width * LANES
     scratch = new_scratch(each, threads)
-    f.weights = new_scratch(own_lines((depth + 1) * f.width * LANES), 1)
+    tables = new_scratch(own_lines(items + (0 if p.packed else flat_items(p))), 1)
     f.offsets = <Py_ssize_t *> malloc((f.runs + f.vectors) * sizeof(Py_ssize_t))
-    if scratch != NULL and f.weights != NULL and f.offsets != NULL:
+    if scratch != NULL and tables != NULL and f.offsets != NULL:
         f.starts = f.offsets + f.runs
-        for j in range(f.width):
-            for i in range(LANES):
-                (<lane *> &f.lanes[j])[i] = (j * LANES % p.cols + i) // p.cols * line_step(p)
-        lay_flat(&f)
+        lay_places(&f)
+        lay_columns(p.bias, 1, p.cols, tables, items)
+        f.bias, f.weights = tables, p.packed
+        if f.weights == NULL:
+            lay_weights(p, tables + items)
+            f.weights = tables + items
         if tasks == 1:
             flat_band(&f, 0, scratch)
         else:
@@ -212,6 +241,6 @@ cdef int run_flat(const Product *p, int threads) noexcept nogil:
     else:
         depth = -1
     free(f.offsets)
-    free(f.weights)
+    free(tables)
     free(scratch)
     return 0 if depth >= 0 else -1

@@ -35,6 +35,10 @@ cdef extern from *:
     static const real NORMAL_BELOW[6] = {
         1, 2.528337601e-1, 2.894007029e-2, 1.912976401e-3, 7.510180582e-5, 1.180211948e-6,
     };
+    /* tanh(x) / x likewise for |x| <= TANH_END, where float32 has come to 1: within 3e-8 of it. */
+    #define TANH_END ((real)9.02)
+    static const real TANH_ABOVE[5] = {9.9999997933e-1, 1.3379660637e-1, 3.4939646632e-3, 2.0582280026e-5, 1.3317350283e-8};
+    static const real TANH_BELOW[5] = {1, 4.6712976004e-1, 2.5870811763e-2, 3.2829760524e-4, 7.7613249924e-7};
     /* log(erfc(z) / t) + z^2 as a polynomial in s = 2 t - 1, t = 2 / (2 + z): the Chebyshev series over all z >= 0, computed
      * with 50 digits, cut after the terms that double precision needs. */
     static const real ERFC[25] = {
@@ -58,6 +62,9 @@ cdef extern from *:
     const real NORMAL_END
     const real NORMAL_ABOVE[6]
     const real NORMAL_BELOW[6]
+    const real TANH_END
+    const real TANH_ABOVE[5]
+    const real TANH_BELOW[5]
     const real EXP[14]
     const real ERFC[25]
     const real LOG2E
