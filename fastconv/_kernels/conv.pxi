@@ -171,13 +171,19 @@ def pack_weight(
 
 
 def conv_frozen(
-    x, weight, packed, bias, residual, y, activation, axes, Py_ssize_t batch, Py_ssize_t channels, Py_ssize_t outputs,
-    Py_ssize_t groups, int tile_h, int tile_w, int threads,
+    x, weight, packed, bias, residual, y, Py_ssize_t first, activation, axes, Py_ssize_t batch, Py_ssize_t channels,
+    Py_ssize_t outputs, Py_ssize_t groups, int tile_h, int tile_w, int threads,
 ):
-    """y = f(conv_forward + residual); packed.use(): what `pack_weight` made of the weight for the same arguments, or None."""
+    """y = f(conv_forward + residual); packed.use(): what `pack_weight` made of the weight for the same arguments, or None.
+
+    y may have more channels than outputs, which are written from channel `first` on: one group, so many outputs that no
+    kernel writes whole lines (flat.pxi), no residual.
+    """
     cdef Product p = forward_product(records_of(axes), batch, channels, outputs, groups)
     cdef int status
-    p.a, p.b, p.y = read_from(x), read_from(weight), write_to(y)
+    cdef Py_ssize_t items
+    p.a, p.b, p.y = read_from(x), read_from(weight), write_to(y, &items) + first
+    p.y_ld = items // product_rows(&p)
     p.finish = finish_of(residual, activation)
     if bias is not None:
         p.bias = read_from(bias)

@@ -81,3 +81,39 @@ def copy_columns(x, y, Py_ssize_t rows, Py_ssize_t first, int threads):
     x_ld, y_ld = x_ld // rows, y_ld // rows
     for task in prange(ceil_div(rows, some), nogil=True, num_threads=threads):
         copy_part(to + task * some * y_ld + first, y_ld, source + task * some * x_ld, x_ld, min(some, rows - task * some))
+
+
+cdef void scale_part(
+    const real *x, Py_ssize_t x_ld, const real *factor, const real *shift, real low, real *y, Py_ssize_t rows, Py_ssize_t channels
+) noexcept nogil:
+    cdef Py_ssize_t row, c, rest = channels % LANES, whole = channels - rest
+    for row in range(rows):
+        c = 0
+        while c < whole:
+            (<vec *> (y + c))[0] = at_least(
+                (<const vec *> (x + c))[0] * (<const vec *> (factor + c))[0] + (<const vec *> (shift + c))[0], low
+            )
+            c += LANES
+        if rest:
+            store(y + c, at_least(
+                load(x + c, x + channels) * load(factor + c, factor + channels) + load(shift + c, shift + channels), low
+            ), rest)
+        x += x_ld
+        y += channels
+
+
+def scale_columns(x, Py_ssize_t first, factor, shift, y, bint relu, int threads):
+    """y[m, c] = f(x[m, first + c] * factor[c] + shift[c]) for all columns of y; f: ReLU or nothing."""
+    cdef Py_ssize_t items, x_items, channels, task, some
+    cdef const real *source = read_from(x, &x_items)
+    cdef const real *factors = read_from(factor, &channels)
+    cdef const real *shifts = read_from(shift)
+    cdef real *to = write_to(y, &items)
+    cdef Py_ssize_t rows = items // channels, x_ld = x_items // rows
+    cdef real low = 0 if relu else -INFINITY
+    some = max(MOVED // channels, <Py_ssize_t> 1)
+    for task in prange(ceil_div(rows, some), nogil=True, num_threads=threads):
+        scale_part(
+            source + task * some * x_ld + first, x_ld, factors, shifts, low, to + task * some * channels,
+            min(some, rows - task * some), channels,
+        )

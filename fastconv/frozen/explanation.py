@@ -12,6 +12,7 @@ import numpy as np
 
 from fastconv import _kernels
 from fastconv.frozen.plan import Plan, StepPlan
+from fastconv.frozen.unweighted import Concat
 from fastconv.geometry import positive
 from fastconv.layers.checks import with_batch
 from fastconv.threads import get_num_threads
@@ -154,7 +155,7 @@ def _explained(planned: StepPlan, seconds: float, total: float, peak: float) -> 
     return StepTime(
         step.layers,
         operation.kind,
-        ", ".join(call.algorithm for call in planned.calls),
+        ", ".join(call.algorithm for call in planned.calls) or ("in place" if isinstance(operation, Concat) else ""),
         " ".join(with_batch(shape[1:]) for shape in planned.write_shapes),
         work,
         seconds,

@@ -41,6 +41,14 @@ class Operation:
         """Return whether the output is the input in another shape, in the same memory."""
         return False
 
+    def reads_channels(self, *shapes: Shape) -> bool:
+        """Return whether its only input may be some of the channels of an array: a view with a `width`."""
+        return False
+
+    def writes_channels(self, *shapes: Shape) -> bool:
+        """Return whether its output may be some of the channels of an array: a view with a `width`."""
+        return False
+
     def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
         """Return the calls that write the outputs; `kernels` is the module for the dtype."""
         raise NotImplementedError

@@ -17,7 +17,8 @@ from fastconv import _kernels
 from fastconv._kernels._memory import empty
 from fastconv.frozen.foreign import Foreign
 from fastconv.frozen.memory import Life, arrange
-from fastconv.frozen.program import Program, Step, output_shapes
+from fastconv.frozen.places import parts_in_place
+from fastconv.frozen.program import Program, Step
 from fastconv.functional.calls import Call, View
 from fastconv.layers.symbol import Shape
 from fastconv.threads import get_num_threads, threads_for
@@ -41,28 +42,26 @@ class Plan:
     def __init__(self, program: Program, input_shapes: Sequence[Shape]) -> None:
         self.dtype = program.dtype
         kernels = _kernels.modules[program.dtype]
-        shapes = dict(enumerate(map(tuple, input_shapes)))
+        self.shapes = program.shapes(*map(tuple, input_shapes))
+        views = {value: View(value, shape) for value, shape in self.shapes.items()}
+        views.update(parts_in_place(program, self.shapes))
         self.steps: list[StepPlan] = []
         for step in program.steps:
-            read = tuple(shapes[value] for value in step.reads)
-            made = tuple(output_shapes(step, read))
-            shapes.update(zip(step.writes, made, strict=True))
+            read, made = (tuple(self.shapes[value] for value in values) for values in (step.reads, step.writes))
             calls: Sequence[Call] = ()
             if not step.operation.is_view(*read) and not isinstance(step.operation, Foreign):
-                views = [[View(value, shapes[value]) for value in values] for values in (step.reads, step.writes)]
-                calls = step.operation.calls(kernels, *views)
+                reads, writes = ([views[value] for value in values] for values in (step.reads, step.writes))
+                calls = step.operation.calls(kernels, reads, writes)
             self.steps.append(StepPlan(step, read, made, tuple(calls)))
-        self.shapes = shapes
         self.inputs = len(input_shapes)
         self.outputs = program.outputs
-        self._roots = self._find_roots()
+        self._roots = self._find_roots({value: view.value for value, view in views.items()})
         self.own = self._outputs_of_their_own()
         self.places, self.arena_bytes = self._arrange()
         self._pool: list[Workspace] = []
 
-    def _find_roots(self) -> dict[int, int]:
-        """Return, for each value, the value in whose memory it is."""
-        roots = {value: value for value in self.shapes}
+    def _find_roots(self, roots: dict[int, int]) -> dict[int, int]:
+        """Return, for each value, the value in whose memory it is; `roots` knows of parts of concatenations."""
         for step, read, *_ in self.steps:
             if step.operation.is_view(*read):
                 roots[step.writes[0]] = roots[step.reads[0]]
@@ -183,10 +182,10 @@ class Workspace:
             root = self._plan.root(argument.value)
             if root in self._plan.places:
                 offset = self._plan.places[root]
-                args.append(np.ndarray(argument.shape, self._plan.dtype, self.arena, offset))
+                args.append(np.ndarray(argument.whole_shape, self._plan.dtype, self.arena, offset))
             else:
                 args.append(None)
-                takers.setdefault(root, []).append((args, place, argument.shape))
+                takers.setdefault(root, []).append((args, place, argument.whole_shape))
         if call.work is not None:
             args.append(1)
             self._works.append((args, call.work))

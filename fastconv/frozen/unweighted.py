@@ -92,19 +92,23 @@ class Scale(Operation):
             raise ValueError(f"a shortcut must have the shape of x, {shapes[0]}, got {shapes[1:]}")
         return shapes[0]
 
+    def reads_channels(self, *shapes: Shape) -> bool:
+        return len(shapes) == 1
+
     def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
         x, y = reads[0], writes[0]
         if not y.size:
             return []
         residual = reads[1] if len(reads) > 1 else None
         relu = self.activation is not None and self.activation.name == "relu"
+        end = [] if self.activation is None or relu else activate(kernels, self.activation, y, y)
+        if x.width:
+            arguments: tuple[Any, ...] = (x, x.first, self.factor, self.shift, y, relu)
+            return [Call("scale", kernels.scale_columns, arguments, MOVE * y.size), *end]
         # what normalizes by mean 0 and variance 1
         statistics = np.zeros_like(self.factor), np.ones_like(self.factor)
         arguments = (x, self.factor, self.shift, residual, y, *statistics, True, relu, 1, x.shape[-1], 0.0)
-        calls = [Call("scale", kernels.norm_forward, arguments, COST * y.size)]
-        if self.activation is not None and not relu:
-            calls += activate(kernels, self.activation, y, y)
-        return calls
+        return [Call("scale", kernels.norm_forward, arguments, COST * y.size), *end]
 
 
 @register
@@ -168,14 +172,22 @@ class Concat(Operation):
             raise ValueError(f"the inputs must have one shape except along axis {self.axis}, got {_listed(shapes)}")
         return (*shapes[0][:axis], sum(shape[axis] for shape in shapes), *shapes[0][axis + 1 :])
 
+    def joins_channels(self, *shapes: Shape) -> bool:
+        """Return whether it is along the channels."""
+        return self.axis % len(shapes[0]) == len(shapes[0]) - 1
+
+    def writes_channels(self, *shapes: Shape) -> bool:
+        return self.joins_channels(*shapes)
+
     def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
         y = writes[0]
-        if self.axis % len(y.shape) != len(y.shape) - 1 or not y.size:
+        if not self.joins_channels(y.shape) or not y.size:
             return [Call("concat", _concatenate, (self.axis, y, *reads))]
-        firsts = itertools.accumulate((x.shape[-1] for x in reads), initial=0)
+        firsts = itertools.accumulate((x.shape[-1] for x in reads), initial=y.first)
         rows = y.size // y.shape[-1]
-        parts = [(x, y, rows, first) for x, first in zip(reads, firsts, strict=False)]
-        return [Call("concat", kernels.copy_columns, part, MOVE * part[0].size) for part in parts if part[0].size]
+        # what has a width is there already: whoever made it wrote it to its place
+        parts = [(x, y, rows, first) for x, first in zip(reads, firsts, strict=False) if x.size and not x.width]
+        return [Call("concat", kernels.copy_columns, part, MOVE * part[0].size) for part in parts]
 
 
 @register

@@ -18,7 +18,7 @@ from fastconv.frozen.operation import Array, Operation, register, require_slope
 from fastconv.functional import _conv_plan as plans
 from fastconv.functional._conv_algorithm import wish
 from fastconv.functional.calls import Activation, Call, View
-from fastconv.functional.frozen_conv import conv_calls, conv_transpose_calls, local_calls
+from fastconv.functional.frozen_conv import conv_calls, conv_transpose_calls, local_calls, writes_channels
 from fastconv.functional.linear import linear_plan
 from fastconv.functional.local import LocalPlan, local_plan
 from fastconv.layers.symbol import Shape
@@ -126,6 +126,9 @@ class Conv(Weighted):
             ones = (1,) * rank
             inner = any(map(any, geometry.padding_pairs(self.padding, ones, ones, ones, ones)))
         return not inner and not any(map(any, self.extra))
+
+    def writes_channels(self, *shapes: Shape) -> bool:
+        return len(shapes) == 1 and writes_channels(self.plan(shapes[0]))
 
     def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
         x, y = reads[0], writes[0]

@@ -15,10 +15,20 @@ _CHEAP = {"relu", "relu6", "leaky_relu", "prelu", "hard_swish", "hard_sigmoid"}
 
 
 class View(NamedTuple):
-    """An array to come: the number of a value, and the shape in which a call takes it."""
+    """An array to come: the number of a value, and the shape in which a call takes it.
+
+    With a `width` it is channels of an array of so many, from channel `first` on: a call gets that array.
+    """
 
     value: int
     shape: tuple[int, ...]
+    first: int = 0
+    width: int = 0
+
+    @property
+    def whole_shape(self) -> tuple[int, ...]:
+        """The shape of the array that a call gets."""
+        return (*self.shape[:-1], self.width) if self.width else self.shape
 
     @property
     def size(self) -> int:

@@ -18,6 +18,9 @@ from fastconv.functional.calls import Activation, Call, View, epilogue
 from fastconv.functional.local import LocalPlan
 from fastconv.threads import get_num_threads
 
+#: Elements of the widest vectors.
+WHOLE = 16
+
 #: Weights that plans hold, by what they are made of and for: they hold the weight too, so its id is taken.
 _PACKED: WeakValueDictionary[tuple[Any, ...], Packed] = WeakValueDictionary()
 
@@ -42,7 +45,8 @@ def conv_calls(
         Of the convolution; x and y have its shapes.
     weight, bias : arrays as `fastconv.functional.conv` takes them, C contiguous
     x, y, residual : View
-        `residual` has the shape of y; y shares memory with neither.
+        `residual` has the shape of y; y shares memory with neither. y may be channels of another array for what
+        `writes_channels` says.
     """
     if plan.empty:
         return _without_products(bias, y) + epilogue(kernels, activation, residual, y)
@@ -61,8 +65,14 @@ def conv_calls(
     else:
         kernel = kernels.conv_frozen
         shape = (plan.axes, *plan.sizes, *plan.forward.tile)
-        args = (x, weight, _packed(kernels, weight, shape), bias, residual, y, activation, *shape)
+        args = (x, weight, _packed(kernels, weight, shape), bias, residual, y, y.first, activation, *shape)
     return [Call(name, kernel, args, plan.multiply_adds)]
+
+
+def writes_channels(plan: ConvPlan) -> bool:
+    """Return whether a convolution can write its output as some of the channels of a larger array, and is not slower for it."""
+    whole = plan.sizes[2] % WHOLE == 0  # others would be written in parts of vectors
+    return not plan.empty and plan.sizes[3] == 1 and plan.forward.name != "depthwise" and whole
 
 
 def conv_transpose_calls(

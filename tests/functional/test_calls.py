@@ -13,7 +13,7 @@ from fastconv import _kernels
 from fastconv import functional as F
 from fastconv.functional._conv_plan import conv_plan
 from fastconv.functional.calls import Activation, View, activate, activated_sum, epilogue
-from fastconv.functional.frozen_conv import conv_calls
+from fastconv.functional.frozen_conv import conv_calls, writes_channels
 from fastconv.layers import LocalResponseNorm
 
 DTYPES = [np.float32, np.float64]
@@ -204,6 +204,52 @@ def test_copy_columns(isa, threads, dtype, rows, widths):
     for at, part in enumerate(parts):
         _kernels.modules[np.dtype(dtype)].copy_columns(part, y, rows, sum(widths[:at]), threads)
     np.testing.assert_array_equal(y, np.concatenate(parts, 1))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(rows=st.integers(1, 300), first=st.integers(0, 40), channels=st.integers(1, 70), relu=st.booleans())
+def test_scale_columns(isa, threads, dtype, rows, first, channels, relu):
+    rng = np.random.default_rng(0)
+    x, factor, shift = (
+        rng.standard_normal(shape).astype(dtype) for shape in ((rows, first + channels + 3), channels, channels)
+    )
+    y = np.full((rows, channels), np.nan, dtype)
+    _kernels.modules[np.dtype(dtype)].scale_columns(x, first, factor, shift, y, relu, threads)
+    want = x[:, first : first + channels] * factor + shift
+    np.testing.assert_allclose(
+        y, np.maximum(want, 0) if relu else want, rtol=0, atol=8 * np.finfo(dtype).eps * abs(want).max()
+    )
+
+
+@pytest.mark.parametrize("algorithm", ["product", "winograd"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", [None, Activation("relu6"), Activation("tanh")])
+@pytest.mark.parametrize(("inputs", "outputs", "size"), [(20, 48, 3), (600, 16, 1), (32, 544, 3), (70, 32, 1)])
+def test_a_convolution_writes_channels_of_an_array(isa, threads, inputs, outputs, size, activation, dtype, algorithm):
+    kernels = _kernels.modules[np.dtype(dtype)]
+    rng = np.random.default_rng(0)
+    for image in ((2, 9, 10), (1, 1, 1), (1, 1, 3)):
+        x, w, bias = (
+            rng.normal(0, 1, shape).astype(dtype)
+            for shape in ((*image, inputs), (size, size, inputs, outputs), outputs)
+        )
+        try:
+            plan = conv_plan(x.shape, w.shape, 1, size // 2, 1, 1, algorithm)
+        except ValueError:
+            continue  # an algorithm that is not for this case
+        assert writes_channels(plan)
+        alone, joined = np.empty(plan.y_shape, dtype), np.full((*image, 5 + outputs + 3), np.nan, dtype)
+        place = View(1, alone.shape, 5, joined.shape[-1])
+        assert place.whole_shape == joined.shape
+        for view, y in ((View(1, alone.shape), alone), (place, joined)):
+            (call,) = conv_calls(kernels, plan, w, bias, View(0, x.shape), view, activation=activation)
+            for _ in range(2):  # the second time with the weight packed
+                args = [(x, y)[arg.value] if isinstance(arg, View) else arg for arg in call.args]
+                call.kernel(*args, threads)
+        inside = joined[..., 5:-3]
+        np.testing.assert_allclose(inside, alone, rtol=0, atol=2 * np.finfo(dtype).eps * abs(alone).max())
+        assert np.isnan(joined[..., :5]).all()
+        assert np.isnan(joined[..., -3:]).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
