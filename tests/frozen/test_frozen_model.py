@@ -243,6 +243,23 @@ class Broken(L.Layer):
         return x, lambda dy: (dy, {})
 
 
+def test_as_many_rows_as_are_found():
+    boxes, scores = Input((1, 3, 4)), Input((1, 1, 3))
+    suppression = L.NonMaxSuppression(3, overlap=0.5, trimmed=True)
+    model = Model([boxes, scores], suppression(boxes, scores)).build()
+    corners = np.array([[0, 0, 1, 1], [0, 0.1, 1, 1.1], [0, 5, 1, 6]], np.float32).reshape(1, 1, 3, 4)
+    frozen = fastconv.freeze(model)
+    for rates in ([0.9, 0.8, 0.7], [0.1, 0.2, 0.3]):
+        x = corners, np.array(rates, np.float32).reshape(1, 1, 1, 3)
+        assert frozen(*x).shape == (1, 2, 3)
+        np.testing.assert_array_equal(frozen(*x), model(*x))
+    read = fastconv.freeze(Model([boxes, scores], L.Cast("float32")(suppression(boxes, scores))).build())
+    with pytest.raises(
+        ValueError, match=r"forward returned an array of shape \(1, 2, 3\), and output_shape says \(1, 3, 3\)"
+    ):
+        read(*x)
+
+
 def test_a_call_after_one_that_failed():
     model = Sequential([L.Tanh(), Broken(), L.Tanh()], input_shape=(4,)).build()
     frozen = fastconv.freeze(model)
