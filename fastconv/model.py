@@ -182,7 +182,11 @@ class Model(Layer):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return next((layer.dtype for _, layer in walk(self) if layer.own("params")), self._dtype)
+        for member in self._members():  # one after the other: the first with parameters is enough
+            for _, layer in walk(member):
+                if layer.own("params"):
+                    return layer.dtype
+        return self._dtype
 
     @property
     def built(self) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastconv.functional._sum import added
 from fastconv.layers.base import Backward, Layer
 from fastconv.layers.calls import run, run_backward
 from fastconv.layers.context import Context
@@ -185,9 +186,9 @@ class _Sum:
         if key not in self._arrays:
             self._arrays[key] = gradient
         elif key in self._ours:
-            self._arrays[key] += gradient
+            added(self._arrays[key], gradient, into=self._arrays[key])
         else:  # the layer that made this array may have given it to others too
-            self._arrays[key] = self._arrays[key] + gradient
+            self._arrays[key] = added(self._arrays[key], gradient)
             self._ours.add(key)
 
     def take(self, key: Any) -> Any:

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
 def places(layer: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:
     """Yield `layer` and every layer inside it with its path, a shared layer once for each of its places."""
-    yield path, layer
-    for name, child in layer.children():
-        yield from places(child, f"{path}/{name}" if path else name)
+    waiting = [(path, layer)]
+    while waiting:
+        path, inner = waiting.pop()
+        yield path, inner
+        waiting.extend(_below(path, inner))
 
 
 def walk(layer: Layer) -> Iterator[tuple[str, Layer]]:
@@ -27,7 +29,15 @@ def walk(layer: Layer) -> Iterator[tuple[str, Layer]]:
         if id(inner) not in seen:
             seen.add(id(inner))
             yield path, inner
-            waiting.extend((f"{path}/{name}" if path else name, child) for name, child in reversed(inner.children()))
+            waiting.extend(_below(path, inner))
+
+
+def _below(path: str, layer: Layer) -> Sequence[tuple[str, Layer]]:
+    """Return the layers inside one at `path`, the last first, each with its path."""
+    children = layer.children()
+    if not children:
+        return ()
+    return [(f"{path}/{name}" if path else name, child) for name, child in reversed(children)]
 
 
 def collect(layer: Layer, kind: str, *, trainable: bool = False) -> dict[str, np.ndarray]:
@@ -43,7 +53,9 @@ def collect(layer: Layer, kind: str, *, trainable: bool = False) -> dict[str, np
     """
     arrays: dict[str, np.ndarray] = {}
     for path, inner in walk(layer):
-        for key, array in inner.own(kind).items() if inner._trainable or not trainable else ():
+        if trainable and not inner._trainable:
+            continue
+        for key, array in inner.own(kind).items():
             full = f"{path}/{key}" if path else key
             if full in arrays:
                 raise ValueError(f"two layers of {layer.label} are called {path!r}: give one another name")

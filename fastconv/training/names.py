@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from fastconv.registry import Registry, UnknownNameError
@@ -37,19 +38,25 @@ def find(registry: Registry, name: str) -> Any:
 
 
 def _default(registry: Registry, name: str, made: Any) -> Any:
-    import inspect
-
-    needed = [
-        each.name
-        for each in inspect.signature(made).parameters.values()
-        if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
-    ]
+    needed = _needed(made)
     if needed:
         raise ValueError(
             f"the {registry.kind} {name!r} cannot be made by its name alone: {made.__name__} needs {', '.join(needed)}; "
             f"make the object, and pass that"
         )
     return made()
+
+
+@lru_cache(maxsize=64)
+def _needed(made: Any) -> tuple[str, ...]:
+    """Return the arguments without defaults; remembered, since a step of a small network asks each time."""
+    import inspect
+
+    return tuple(
+        each.name
+        for each in inspect.signature(made).parameters.values()
+        if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+    )
 
 
 class Described:

@@ -166,16 +166,17 @@ class Optimizer(Described):
         )
         self.steps += 1
         updates: dict[np.dtype, list[Update]] = {}
+        scattered: list[tuple[np.ndarray, np.ndarray]] = []
         for name, grad in grads.items():
-            # a parameter that does not lie in one piece is updated in a copy
-            update = Update(params[name].ravel(), grad.ravel(), self._states[name].arrays)
-            updates.setdefault(grad.dtype, []).append(update)
-        for dtype, some in updates.items():
+            param = params[name]
+            flat = param.ravel()
+            if not param.flags.c_contiguous:  # does not lie in one piece, and is updated in a copy
+                scattered.append((param, flat))
+            updates.setdefault(grad.dtype, []).append(Update(flat, grad.ravel(), self._states[name].arrays))
+        for some in updates.values():
             self._follow(some, rate, how)
-            scattered = [params[name] for name, grad in grads.items() if grad.dtype == dtype]
-            for param, update in zip(scattered, some, strict=True):
-                if not param.flags.c_contiguous:
-                    param[...] = update.param.reshape(param.shape)
+        for param, flat in scattered:
+            param[...] = flat.reshape(param.shape)
 
     def update(
         self, param: np.ndarray, grad: np.ndarray, state: dict[str, np.ndarray], rate: float, scratch: np.ndarray

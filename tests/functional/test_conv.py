@@ -44,6 +44,8 @@ def test_equals_the_reference(isa, threads, problem, dtype, seed, with_bias):
         ((2, 20, 9, 1), (3, 5, 1, 300), {"padding": (1, 2), "dilation": (2, 1)}),  # a depth of two parts
         ((1, 40, 11, 2), (7, 7, 2, 9), {"stride": (2, 3), "padding": ((9, 3), (8, 2))}),  # windows outside the image
         ((1, 5, 24, 6, 1), (2, 3, 4, 1, 33), {"stride": (2, 1, 2), "padding": (1, 0, 2)}),
+        ((1, 9, 131, 5), (3, 2, 5, 9), {"stride": (2, 5)}),  # pixels between the windows, steps of more than a vector
+        ((2, 12, 130, 8), (3, 7, 8, 20), {"stride": (1, 3), "padding": (1, 3)}),
     ],
 )
 def test_gradient_of_few_channels_equals_the_reference(isa, threads, dtype, x, weight, keywords):
