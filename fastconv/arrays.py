@@ -7,12 +7,16 @@ What comes out is a NumPy array, which those libraries take in turn: ``torch.fro
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from fastconv import _kernels
 from fastconv.threads import get_num_threads
+
+#: Numbers below which NumPy turns an array as fast, and those that a kernel turns at a time: they fit into a core's cache.
+FEW, CHUNK = 2**12, 2**19
 
 
 def is_foreign(value: Any) -> bool:
@@ -50,21 +54,50 @@ def as_array(value: Any, name: str) -> np.ndarray:
         raise TypeError(f"{name} cannot be read as an array, a {type(value).__name__} says: {error}") from error
 
 
-def contiguous(array: np.ndarray) -> np.ndarray:
-    """Return an array that is C contiguous, a copy where it was not; of a transposed matrix a kernel makes it, in less time.
+def contiguous(array: np.ndarray, read: Callable[[int], object] | None = None) -> np.ndarray:
+    """Return an array that is C contiguous, a copy where it was not.
+
+    What lies in memory as rows and shall be columns, as the weights in files of other libraries, is turned by a kernel, some
+    rows at a time; `read` is told how many bytes of them were read.
 
     >>> contiguous(np.arange(6.0).reshape(2, 3).T).flags.c_contiguous
     True
     """
-    if (
-        array.ndim != 2
-        or array.flags.c_contiguous
-        or not array.flags.f_contiguous
-        or array.dtype not in _kernels.modules
-    ):
+    if array.flags.c_contiguous or array.size < FEW or array.ndim < 2 or array.dtype not in _kernels.modules:
         return np.ascontiguousarray(array)
-    cols, rows = array.shape
-    y = np.empty((cols, rows), array.dtype)
-    if y.size:
-        _kernels.modules[array.dtype].transpose(array.T, y, 1, rows, cols, get_num_threads())
+    order = sorted(range(array.ndim), key=lambda axis: (-array.strides[axis], -axis))  # as it lies
+    rows = array.transpose(order)
+    if order[0] != array.ndim - 1 or not rows.flags.c_contiguous:
+        return np.ascontiguousarray(array)
+    y = np.empty(array.shape, array.dtype)
+    _turn(rows, y.transpose(*order[1:], order[0]), read)
     return y
+
+
+def owned(array: np.ndarray) -> bool:
+    """Return whether an array may be written to and has all of a memory of its own.
+
+    >>> owned(np.zeros(6).reshape(2, 3)), owned(np.zeros(6)[1:])
+    (True, False)
+    """
+    whole = array if array.base is None else array.base
+    return isinstance(whole, np.ndarray) and whole.flags.owndata and array.flags.writeable and whole.size == array.size
+
+
+def _turn(rows: np.ndarray, columns: np.ndarray, read: Callable[[int], object] | None) -> None:
+    """Write the first axis of `rows` as the last axis of `columns`, whose strides are any."""
+    many, width = len(rows), rows.size // len(rows)
+    some = -(-CHUNK // (width * 16)) * 16
+    transpose = _kernels.modules[rows.dtype].transpose
+    whole = some >= many and columns.flags.c_contiguous
+    some = min(some, many)
+    turned = columns if whole else np.empty(some * width, rows.dtype)
+    for first in range(0, many, some):
+        part = rows[first : first + some]
+        to = turned if whole else turned[: part.size]
+        # a copy of what a file has mapped, which lies at any byte
+        transpose(part if part.flags.aligned else part.copy(), to, 1, len(part), width, get_num_threads())
+        if not whole:
+            columns[..., first : first + some] = to.reshape(*rows.shape[1:], len(part))
+        if read is not None:
+            read(part.nbytes)

@@ -36,9 +36,9 @@ class Graph:
             raise ValueError("the same symbol is given twice among the inputs of the model")
         nodes = _needed_nodes(inputs, outputs)
         slots = {id(symbol): slot for slot, symbol in enumerate(inputs)}
-        for node in nodes:
-            for symbol in node.outputs:
-                slots.setdefault(id(symbol), len(slots))
+        made = [symbol for node in nodes for symbol in node.outputs]  # held while their ids count
+        for symbol in made:
+            slots.setdefault(id(symbol), len(slots))
         _require_used(inputs, nodes, outputs)
         self.input_shapes = [symbol.shape for symbol in inputs]
         self.input_names = [symbol.name for symbol in inputs]

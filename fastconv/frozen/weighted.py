@@ -59,16 +59,20 @@ class Weighted(Operation):
         """
         wide = factor.astype(np.float64)
         bias = 0.0 if self.bias is None else self.bias.astype(np.float64)
-        return self._with(self._weight_scaled(wide), bias * wide + shift)
+        return self._with(self._factors(wide), bias * wide + shift)
 
-    def _weight_scaled(self, factor: Array) -> Array:
-        return self.weight * factor  # the last axis of most weights is the output's channels
+    def _factors(self, factor: Array) -> Array:
+        """Return what the weight is multiplied by where the output is multiplied by `factor`."""
+        return factor  # the last axis of most weights is the output's channels
 
-    def _with(self: Self, weight: Array, bias: Array) -> Self | None:
+    def _with(self: Self, factors: Array, bias: Array) -> Self | None:
+        """Return the operation with its weight times factors (of float64), and another bias; None where one is not finite."""
         dtype = self.weight.dtype
-        with np.errstate(over="ignore"):
-            made = [np.ascontiguousarray(array, dtype) for array in (weight, bias)]
-        return self.replace(weight=made[0], bias=made[1]) if all(np.isfinite(a).all() for a in made) else None
+        weight = np.empty_like(self.weight)
+        with np.errstate(over="ignore", invalid="ignore"):
+            np.multiply(self.weight, factors, out=weight, casting="same_kind")
+            made = weight, np.ascontiguousarray(bias, dtype)
+        return self.replace(weight=made[0], bias=made[1]) if all(map(_is_finite, made)) else None
 
 
 @register
@@ -147,7 +151,7 @@ class Conv(Weighted):
         in_group = np.arange(group)[:, None] + group * (np.arange(self.weight.shape[-1]) // outputs)
         wide = self.weight.astype(np.float64)
         constant = (wide * shift.astype(np.float64)[in_group]).sum(axis=tuple(range(wide.ndim - 1)))
-        return self._with(wide * factor.astype(np.float64)[in_group], _plus(self.bias, constant))
+        return self._with(factor.astype(np.float64)[in_group], _plus(self.bias, constant))
 
 
 @register
@@ -186,11 +190,11 @@ class ConvTranspose(Weighted):
     def multiply_adds(self, *shapes: Shape) -> int:
         return self.plan(shapes[0]).multiply_adds
 
-    def _weight_scaled(self, factor: Array) -> Array:
+    def _factors(self, factor: Array) -> Array:
         # the weight is (*kernel, O // groups, C): output o of the group that input c belongs to
         outputs, inputs = self.weight.shape[-2:]
         group = np.arange(inputs) // (inputs // self.groups)
-        return self.weight * factor[np.arange(outputs)[:, None] + outputs * group]
+        return factor[np.arange(outputs)[:, None] + outputs * group]
 
 
 @register
@@ -220,7 +224,7 @@ class Linear(Weighted):
         """Return the operation that takes x for this one's ``x * factor + shift``."""
         wide = self.weight.astype(np.float64)
         constant = shift.astype(np.float64) @ wide
-        return self._with(wide * factor.astype(np.float64)[:, None], _plus(self.bias, constant))
+        return self._with(factor.astype(np.float64)[:, None], _plus(self.bias, constant))
 
 
 @register
@@ -258,12 +262,17 @@ class Local(Weighted):
     def scaled(self, factor: Array, shift: Array) -> Local | None:
         wide = factor.astype(np.float64)
         bias = np.zeros(self.bias_shape(self.plan_output())) if self.bias is None else self.bias.astype(np.float64)
-        return self._with(self._weight_scaled(wide), bias * wide + shift)
+        return self._with(self._factors(wide), bias * wide + shift)
 
     def plan_output(self) -> Shape:
         """Return the shape of the output of one sample: the weight says where its windows are."""
         rank = (self.weight.ndim - 2) // 2
         return (1, *self.weight.shape[:rank], self.weight.shape[-1])
+
+
+def _is_finite(array: Array) -> bool:
+    # of the smallest and the largest one alone: no array of answers as long as a weight
+    return not array.size or bool(np.isfinite(array.min()) and np.isfinite(array.max()))
 
 
 def _plus(bias: Array | None, constant: Array) -> Array:

@@ -36,7 +36,8 @@ def connect(layer: Layer, inputs: Sequence[Symbol]) -> Any:
     """Add a node to the graph that `inputs` belong to, and return its symbol (a tuple for several outputs)."""
     shape = shape_of(layer, [x.shape for x in inputs])
     node = Node(layer, inputs, shape if several(shape) else [shape])
-    return node.outputs if several(shape) else node.outputs[0]
+    made = node.outputs
+    return made if several(shape) else made[0]
 
 
 def shape_of(layer: Layer, shapes: Sequence[Shape]) -> Any:

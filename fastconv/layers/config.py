@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,8 @@ import numpy as np
 from fastconv import registry
 
 if TYPE_CHECKING:
+    import inspect
+
     from fastconv.layers.base import Layer
 
 _RESERVED = ("layer", "same_as")
@@ -29,19 +32,18 @@ def bound_arguments(
     class, argument and value, and for a constructor with ``*args`` or ``**kwargs``, whose arguments have no names to be saved
     under.
     """
-    import inspect
-
     init: Any = cls.__init__  # type: ignore[misc]
-    signature = inspect.signature(init)
-    for parameter in list(signature.parameters.values())[1:]:
-        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            raise TypeError(
-                f"the constructor of {cls.__name__} takes {str(parameter)!r}: spell its arguments out by name, "
-                f"because they are what a model saves"
-            )
+    signature, unnamed = _signature(init)
+    if unnamed is not None:
+        raise TypeError(
+            f"the constructor of {cls.__name__} takes {unnamed!r}: spell its arguments out by name, "
+            f"because they are what a model saves"
+        )
     try:
         bound = signature.bind(None, *args, **kwargs)
     except TypeError as error:  # Python itself would name the class that the constructor is inherited from
+        import inspect
+
         takes = [each.replace(annotation=each.empty) for each in list(signature.parameters.values())[1:]]
         unknown = [
             f"got an unexpected keyword argument {name!r}" for name in kwargs if name not in signature.parameters
@@ -52,6 +54,18 @@ def bound_arguments(
     bound.apply_defaults()
     values = list(bound.arguments.items())[1:]
     return {name: _json_value(value, f"{cls.__name__}: argument {name!r}", is_layer) for name, value in values}
+
+
+@lru_cache(maxsize=512)
+def _signature(init: Callable[..., Any]) -> tuple[inspect.Signature, str | None]:
+    """Return the signature of a constructor, and the first of its parameters whose arguments have no names."""
+    import inspect
+
+    signature = inspect.signature(init)
+    for parameter in list(signature.parameters.values())[1:]:
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            return signature, str(parameter)
+    return signature, None
 
 
 def _json_value(value: Any, what: str, is_layer: Callable[[Any], bool]) -> Any:

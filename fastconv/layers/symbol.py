@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from fastconv.geometry import ntuple
 
@@ -19,22 +20,37 @@ _serial = itertools.count()
 class Node:
     """One use of a layer: the symbols it reads and the symbols it makes.
 
-    A node is made after its inputs, so a graph has no cycles and `serial` is a topological order.
+    A node is made after its inputs, so a graph has no cycles and `serial` is a topological order. It does not hold its outputs,
+    which hold it: layers and their weights go with the last who holds a symbol.
     """
 
-    __slots__ = ("inputs", "layer", "outputs", "serial")
+    __slots__ = ("_outputs", "_shapes", "inputs", "layer", "serial")
 
     def __init__(self, layer: Layer, inputs: Sequence[Symbol], shapes: Sequence[Shape]) -> None:
         self.layer = layer
         self.inputs = tuple(inputs)
-        self.outputs = tuple(Symbol(shape, node=self) for shape in shapes)
+        self._shapes = tuple(shapes)
+        self._outputs: list[ref[Symbol] | None] = [None] * len(self._shapes)
         self.serial = next(_serial)
+
+    @property
+    def outputs(self) -> tuple[Symbol, ...]:
+        """The symbols it makes, the same ones as long as somebody holds them."""
+        return tuple(map(self._output, range(len(self._shapes))))
+
+    def _output(self, number: int) -> Symbol:
+        known = self._outputs[number]
+        symbol = None if known is None else known()
+        if symbol is None:
+            symbol = Symbol(self._shapes[number], node=self)
+            self._outputs[number] = ref(symbol)
+        return symbol
 
 
 class Symbol:
     """An array to be: its `shape` without the batch axis, and the `node` that makes it (None for a model's input)."""
 
-    __slots__ = ("name", "node", "shape")
+    __slots__ = ("__weakref__", "name", "node", "shape")
 
     #: NumPy's operators must refuse a symbol, not wrap it in an array of objects
     __array_ufunc__ = None

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import layers as L
-from fastconv.arrays import contiguous
+from fastconv.arrays import contiguous, owned
 from fastconv.layers.calls import shape_of
 from fastconv.layers.symbol import Shape, several
 from fastconv.onnx.errors import NeedsValueError, NotBatchedError, OnnxImportError
@@ -32,12 +32,15 @@ class Builder:
         Whether the first axis of every tensor is the batch of the model. Where it is not, arrays have a batch of one in front.
     batch : (int, int)
         How long the batch axis of the file is, for two sizes of the inputs.
+    release : callable
+        Is told how many bytes of the file have been read.
     """
 
-    def __init__(self, *, batched: bool, batch: tuple[int, int], free_batch: bool, most_bytes: int) -> None:
+    def __init__(
+        self, *, batched: bool, batch: tuple[int, int], most_bytes: int, release: Callable[[int], None]
+    ) -> None:
         self.batched = batched
         self.batch = batch
-        self.free_batch = free_batch
         self.node = Node("", "", "", (), (), {}, 1)
         self.made: list[Value] = []
         self.readers: dict[str, set[str]] = {}
@@ -45,6 +48,7 @@ class Builder:
         self._names: dict[str, int] = {}
         self._turned: dict[Any, Value] = {}
         self._bytes = most_bytes
+        self.release = release
 
     #: What `isinstance` asks about an operand.
     constant = Constant
@@ -131,9 +135,12 @@ class Builder:
                     raise OnnxImportError(
                         f"{self.node.label}: the weights take more memory than max_bytes allows, {array.shape} among them"
                     )
-                kept = contiguous(array)
+                kept = contiguous(array, self.release)
                 # in place later: what a file has mapped must not change
-                kind[name] = kept if kept.flags.writeable and kept.flags.owndata else kept.copy()
+                if not owned(kept):
+                    kept = kept.copy()
+                    self.release(kept.nbytes)
+                kind[name] = kept
         if weights or buffers:
             layer._built = True
         return layer

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import math
+import mmap
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastconv.onnx.errors import OnnxImportError, require_onnx
+from fastconv.onnx.wire import slim
 
 #: The oldest set of operators whose meaning is known here.
 OLDEST_OPSET = 1
 
 #: More axes than that no array has.
 MOST_AXES = 32
+
+#: Bytes of a file that has been read that may stay in memory.
+MOST_MAPPED = 2**22
 
 #: What runs: the dtypes of arrays that reach layers. Constants may be of others until they are cast.
 DTYPES = tuple(map(np.dtype, ("float32", "float64", "int32", "int64", "bool")))
@@ -55,8 +61,29 @@ class Tensor(NamedTuple):
     dtype: np.dtype[Any]
 
 
+def _nothing(count: int) -> None:
+    """Release nothing."""
+
+
+class _Pages:
+    """The memory into which a file is mapped: it does not count as ours for long where it has been read."""
+
+    def __init__(self, content: mmap.mmap) -> None:
+        self._content = content
+        self._read = 0
+
+    def __call__(self, count: int) -> None:
+        self._read += count
+        if self._read >= MOST_MAPPED:
+            self._content.madvise(mmap.MADV_DONTNEED)  # what is needed again is read again
+            self._read = 0
+
+
 class File(NamedTuple):
-    """A graph as it lies in a file, its nodes in an order in which each comes after what it reads."""
+    """A graph as it lies in a file, its nodes in an order in which each comes after what it reads.
+
+    Large constants are views of the file, which is mapped into memory; `release` is told how many bytes of it have been read.
+    """
 
     nodes: list[Node]
     inputs: list[Tensor]
@@ -64,12 +91,15 @@ class File(NamedTuple):
     constants: dict[str, np.ndarray]
     opset: int
     producer: str = ""
+    release: Callable[[int], None] = _nothing
 
 
 def read(source: Any) -> File:
     """Return the graph of a path, the bytes of a file, or a ModelProto."""
     onnx = require_onnx()
     folder: Path | None = None
+    content: Any = b""
+    data: dict[int, memoryview] = {}
     if isinstance(source, onnx.ModelProto):
         model = source
     else:
@@ -77,29 +107,42 @@ def read(source: Any) -> File:
             content = bytes(source)
         elif isinstance(source, (str, os.PathLike)):
             folder = Path(source).resolve().parent
-            content = Path(source).read_bytes()
+            content = _mapped(source)
         else:
             raise TypeError(f"an ONNX model is a path, bytes or a ModelProto, got {type(source).__name__}")
-        model = _parsed(onnx, content)
-        del content  # as large as all weights, which the model holds once more
+        model, data = _parsed(onnx, memoryview(content))
     try:
-        return _graph(onnx, model, folder)
+        file = _graph(onnx, model, folder, data)
     except OnnxImportError:
         raise
     except Exception as error:  # what protobuf hands over may be of other types than the format says
         raise OnnxImportError(f"the file is broken: {type(error).__name__}: {error}") from error
+    if data and hasattr(content, "madvise"):
+        file = file._replace(release=_Pages(content))
+    return file
 
 
-def _parsed(onnx: Any, content: bytes) -> Any:
-    model = onnx.ModelProto()
+def _mapped(path: str | os.PathLike[str]) -> mmap.mmap | bytes:
+    with open(path, "rb") as file:
+        try:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (ValueError, OSError):  # an empty file, or none that can be mapped
+            return file.read()
+
+
+def _parsed(onnx: Any, content: memoryview) -> tuple[Any, dict[int, memoryview]]:
+    """Return the message in a file, and the numbers of large initializers, which it lacks, by their places."""
+    model, less = onnx.ModelProto(), slim(onnx, content)
     try:
-        model.ParseFromString(content)
+        model.ParseFromString(content.tobytes() if less is None else less.content)
+        if less is not None and len(model.functions):  # which are written out in the whole message
+            model, less = onnx.ModelProto.FromString(content.tobytes()), None
     except Exception as error:  # protobuf has an error class for each of its implementations
         raise OnnxImportError(f"this is no ONNX file, or not a whole one ({len(content)} bytes): {error}") from error
-    return model
+    return model, {} if less is None else less.data
 
 
-def _graph(onnx: Any, model: Any, folder: Path | None) -> File:
+def _graph(onnx: Any, model: Any, folder: Path | None, data: dict[int, memoryview]) -> File:
     if not model.HasField("graph") or not model.graph.output:
         raise OnnxImportError("this is no ONNX model: it has no graph with outputs")
     opsets = {item.domain or "ai.onnx": item.version for item in model.opset_import}
@@ -114,10 +157,10 @@ def _graph(onnx: Any, model: Any, folder: Path | None) -> File:
     if len(graph.sparse_initializer):
         raise OnnxImportError("the file has sparse tensors, which are not supported")
     constants: dict[str, np.ndarray] = {}
-    for tensor in graph.initializer:
+    for at, tensor in enumerate(graph.initializer):
         if tensor.name in constants:
             raise OnnxImportError(f"two initializers are called {tensor.name!r}")
-        constants[_text(tensor.name)] = array_of(onnx, tensor, folder)
+        constants[_text(tensor.name)] = array_of(onnx, tensor, folder, data.get(at))
     inputs = [_tensor(onnx, value, "input") for value in graph.input if value.name not in constants]
     nodes = [_node(onnx, node, opsets, folder) for node in graph.node]
     outputs = [_tensor(onnx, value, "output") for value in graph.output]
@@ -167,8 +210,11 @@ def _dtype(onnx: Any, number: int, what: str) -> np.dtype[Any]:
         raise OnnxImportError(f"{what} has an unknown dtype, number {number}") from error
 
 
-def array_of(onnx: Any, tensor: Any, folder: Path | None) -> np.ndarray:
-    """Return a tensor of a file as an array, which may be a read-only view of the file's bytes."""
+def array_of(onnx: Any, tensor: Any, folder: Path | None, data: memoryview | None = None) -> np.ndarray:
+    """Return a tensor of a file as an array, which may be a read-only view of the file's bytes.
+
+    `data` are its numbers where they are not in the message.
+    """
     what, dims = f"the tensor {tensor.name!r}", tuple(tensor.dims)
     dtype = _dtype(onnx, tensor.data_type, what)
     if len(dims) > MOST_AXES or any(n < 0 for n in dims):
@@ -177,12 +223,14 @@ def array_of(onnx: Any, tensor: Any, folder: Path | None) -> np.ndarray:
         raise OnnxImportError(f"{what} holds strings or is in parts, which is not supported")
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         return _external(tensor, dims, dtype, folder)
-    raw = tensor.raw_data  # a copy each time it is asked for
+    raw = tensor.raw_data if data is None else data  # a copy each time it is asked for
     if len(raw) == math.prod(dims) * dtype.itemsize and dtype in DTYPES:
         return np.frombuffer(raw, dtype.newbyteorder("<")).reshape(dims).astype(dtype, copy=False)
     most = 2 * max(len(raw), 8 * tensor.ByteSize())  # packed bits and small integers take less
     if math.prod(dims) > most:
         raise OnnxImportError(f"{what} says that its shape is {dims}, and the file is shorter than that")
+    if data is not None:
+        tensor.raw_data = data.tobytes()
     try:
         array: np.ndarray = onnx.numpy_helper.to_array(tensor)
     except Exception as error:

@@ -85,7 +85,7 @@ def fold(node: Node, inputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
         if node.op == "ConstantOfShape":  # a view of one number: it may be as large as the weights of a network
             value = np.asarray(node.get("value", np.zeros(1, np.float32))).reshape(-1)
             return [np.broadcast_to(value[0], _sizes(inputs[0]))]
-        if node.op in ("Unsqueeze", "Identity") and inputs[0] is not None and 0 in inputs[0].strides:
+        if node.op in ("Unsqueeze", "Identity") and inputs[0] is not None:  # views too
             return [_unsqueezed(node, inputs)]
         return _evaluated(node, inputs)
     except OnnxImportError:

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.random  # which every model asks for: not when the first file is read
 
+import fastconv.onnx.operators  # noqa: F401 - which fills the table
 from fastconv.layers.symbol import Symbol
 from fastconv.model import Model
 from fastconv.onnx.builder import Builder
@@ -190,7 +192,7 @@ class _Conversion:
         if batched:
             first = shapes[self.inputs[0].name][0][0]
             batch = first, first + 1  # whatever the file says
-        self.builder = Builder(batched=batched, batch=batch, free_batch=False, most_bytes=most_bytes)
+        self.builder = Builder(batched=batched, batch=batch, most_bytes=most_bytes, release=file.release)
         for node in file.nodes:
             for name in node.inputs:
                 self.builder.readers.setdefault(name, set()).add(node.op)

@@ -48,13 +48,23 @@ def linear(b: Builder, x: Value, weight: np.ndarray, bias: np.ndarray | None = N
     """Multiply the last axis by a matrix; what is shuffled along it takes a shuffled matrix."""
     order = tuple(range(len(x.order)))
     if x.shuffle is not None and x.order == order:
-        weight = contiguous(weight)[x.shuffle]
+        weight = _shuffled(b, weight, x.shuffle)
     else:
         x = b.plain(x)
     b.require(x.shape and x.shape[-1] == weight.shape[0], f"a matrix {weight.shape} does not fit {x.shape}")
     layer = L.Linear(weight.shape[1], bias=bias is not None, initializer="zeros")
     weights = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
     return b.one(b.layer(layer, weights), x._replace(shuffle=None))
+
+
+def _shuffled(b: Builder, weight: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return the rows of a matrix in another order, which mostly is that of a flattened image with its channels last."""
+    inner = int(places[1] - places[0]) if len(places) > 1 else 1
+    if inner > 1 and len(weight) == len(places) and len(places) % inner == 0:
+        image = weight.reshape(-1, inner, weight.shape[1])  # (C, pixels, out)
+        if (places.reshape(inner, -1) == np.arange(len(places)).reshape(-1, inner).T).all():
+            return contiguous(image.swapaxes(0, 1), b.release).reshape(weight.shape)
+    return contiguous(weight)[places]
 
 
 def _row(b: Builder, c: Operand | None, features: int) -> np.ndarray | None:

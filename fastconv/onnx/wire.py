@@ -1,0 +1,130 @@
+"""Where in a file the numbers of large tensors lie: they are read where they are, not copied out of messages.
+
+An ONNX file is a message of protocol buffers: a row of fields, each a number with a wire type, and before bytes and messages
+how long they are (https://protobuf.dev/programming-guides/encoding).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+#: Bytes from which on a tensor is large.
+LARGE = 2**14
+
+#: More fields than that in one message are left to the library, which is faster.
+MOST_FIELDS = 2**18
+
+_VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
+
+
+class Slim(NamedTuple):
+    """A file without the numbers of its large initializers, and those numbers by the place of the initializer."""
+
+    content: bytes
+    data: dict[int, memoryview]
+
+
+class _Field(NamedTuple):
+    """Where a field begins, and where its value begins and ends."""
+
+    number: int
+    kind: int
+    start: int
+    value: int
+    end: int
+
+
+class _UnusualError(ValueError):
+    """What the library shall judge."""
+
+
+def slim(onnx: Any, content: memoryview) -> Slim | None:
+    """Return a file without what is large in it; None for one that is broken, unusual, or has nothing large."""
+    if len(content) < LARGE:
+        return None
+    try:
+        graphs = [
+            field for field in _fields(content, 0, len(content)) if field.number == onnx.ModelProto.GRAPH_FIELD_NUMBER
+        ]
+        if len(graphs) != 1 or graphs[0].kind != _BYTES:
+            return None
+        (graph,) = graphs
+        parts, data = _slim_graph(onnx, content, graph)
+    except _UnusualError:
+        return None
+    if not data:
+        return None
+    parts = [_key(graph), _number(sum(map(len, parts))), *parts]
+    return Slim(b"".join([content[: graph.start], *parts, content[graph.end :]]), data)
+
+
+def _slim_graph(onnx: Any, content: memoryview, graph: _Field) -> tuple[list[Any], dict[int, memoryview]]:
+    parts: list[Any] = []
+    data: dict[int, memoryview] = {}
+    initializer, raw_data = onnx.GraphProto.INITIALIZER_FIELD_NUMBER, onnx.TensorProto.RAW_DATA_FIELD_NUMBER
+    place, copied = 0, graph.value
+    for field in _fields(content, graph.value, graph.end):
+        if field.number != initializer:
+            continue
+        if field.kind == _BYTES and field.end - field.value >= LARGE:
+            raws = [each for each in _fields(content, field.value, field.end) if each.number == raw_data]
+            if len(raws) == 1 and raws[0].kind == _BYTES:
+                (raw,) = raws
+                data[place] = content[raw.value : raw.end]
+                rest = [content[field.value : raw.start], content[raw.end : field.end]]
+                parts += [content[copied : field.start], _key(field), _number(sum(map(len, rest))), *rest]
+                copied = field.end
+        place += 1
+    return [*parts, content[copied : graph.end]], data
+
+
+def _fields(content: memoryview, at: int, end: int) -> Iterator[_Field]:
+    for _ in range(MOST_FIELDS):
+        if at == end:
+            return
+        start = at
+        key, at = _varint(content, at, end)
+        value, kind = at, key & 7
+        if kind == _BYTES:
+            size, value = _varint(content, at, end)
+            at = value + size
+        elif kind == _VARINT:
+            _, at = _varint(content, at, end)
+        elif kind in (_EIGHT_BYTES, _FOUR_BYTES):
+            at += 8 if kind == _EIGHT_BYTES else 4
+        else:
+            raise _UnusualError
+        if at > end:
+            raise _UnusualError
+        yield _Field(key >> 3, kind, start, value, at)
+    if at < end:
+        raise _UnusualError
+
+
+def _varint(content: memoryview, at: int, end: int) -> tuple[int, int]:
+    """Return a number, seven bits a byte and the lowest first, and where it ends."""
+    number = 0
+    for shift in range(0, 70, 7):
+        if at >= end:
+            break
+        byte = content[at]
+        at += 1
+        number |= (byte & 127) << shift
+        if byte < 128:
+            return number, at
+    raise _UnusualError
+
+
+def _number(value: int) -> bytes:
+    """Return a number as `_varint` reads it."""
+    made = bytearray()
+    while value > 127:
+        made.append(value & 127 | 128)
+        value >>= 7
+    made.append(value)
+    return bytes(made)
+
+
+def _key(field: _Field) -> bytes:
+    return _number(field.number << 3 | field.kind)
