@@ -259,6 +259,8 @@ RULES: dict[type[Layer], Rule] = {
     L.Softmax: lambda layer, shape, constant: [ops.Softmax()],
     L.Dropout: lambda layer, shape, constant: [ops.Identity()],
     L.StochasticDepth: lambda layer, shape, constant: [ops.Identity()],
+    L.SpatialDropout: lambda layer, shape, constant: [ops.Identity()],
+    L.AlphaDropout: lambda layer, shape, constant: [ops.Identity()],
     L.Flatten: lambda layer, shape, constant: [ops.Reshape((-1,))],
     L.Transpose: lambda layer, shape, constant: [moves.Transpose((0, *layer.axes))],
     L.Clip: _clip,

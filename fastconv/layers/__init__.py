@@ -44,13 +44,15 @@ from fastconv.layers.boxes import NonMaxSuppression, RoiAlign
 from fastconv.layers.config import from_spec, to_spec
 from fastconv.layers.context import Context
 from fastconv.layers.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
-from fastconv.layers.dropout import Dropout, FixedDropout, StochasticDepth
+from fastconv.layers.dropout import AlphaDropout, Dropout, FixedDropout, SpatialDropout, StochasticDepth
 from fastconv.layers.linear import Linear
 from fastconv.layers.local import LocallyConnected1d, LocallyConnected2d
+from fastconv.layers.logic import Logic, Not
 from fastconv.layers.maths import (
     CELU,
     Abs,
     Clip,
+    Cos,
     Erf,
     Exp,
     Log,
@@ -58,6 +60,7 @@ from fastconv.layers.maths import (
     Mish,
     Reciprocal,
     ScaleShift,
+    Sin,
     Softsign,
     Sqrt,
     Square,
@@ -83,13 +86,14 @@ from fastconv.layers.pool import (
     MaxPool2d,
     MaxPool3d,
 )
-from fastconv.layers.reduce import ArgMax, ReduceL2, ReduceMax, ReduceMean, ReduceSum, TopK
+from fastconv.layers.reduce import ArgMax, ReduceL2, ReduceMax, ReduceMean, ReduceMin, ReduceSum, TopK
 from fastconv.layers.sampling import GridSample
 from fastconv.layers.separable import DepthwiseConv2d, SeparableConv2d
 from fastconv.layers.shape import AddCoords, Flatten, Reshape, ReshapeLike, Upsample, ZeroPad
 from fastconv.layers.space import LocalResponseNorm, LpPool1d, LpPool2d, LpPool3d, Pad, Resize, ResizeLike
+from fastconv.layers.steps import Ceil, Floor, Round, Sign
 from fastconv.layers.traits import Traits
-from fastconv.layers.wrap import Cast, Discrete, Each, Given, Not
+from fastconv.layers.wrap import Cast, Discrete, Each, Given
 from fastconv.registry import Entry, PluginLoadError
 from fastconv.registry import layers as _registry
 
@@ -112,12 +116,14 @@ __all__ = [
     "AdaptiveMaxPool3d",
     "Add",
     "AddCoords",
+    "AlphaDropout",
     "ArgMax",
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
     "BatchNorm",
     "Cast",
+    "Ceil",
     "Clip",
     "Compare",
     "Concat",
@@ -128,6 +134,7 @@ __all__ = [
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",
+    "Cos",
     "DepthToSpace",
     "DepthwiseConv2d",
     "Discrete",
@@ -141,6 +148,7 @@ __all__ = [
     "Expand",
     "FixedDropout",
     "Flatten",
+    "Floor",
     "Gather",
     "Given",
     "GlobalAvgPool",
@@ -158,6 +166,7 @@ __all__ = [
     "LocallyConnected2d",
     "Log",
     "LogSoftmax",
+    "Logic",
     "LpPool1d",
     "LpPool2d",
     "LpPool3d",
@@ -184,21 +193,26 @@ __all__ = [
     "ReduceL2",
     "ReduceMax",
     "ReduceMean",
+    "ReduceMin",
     "ReduceSum",
     "Reshape",
     "ReshapeLike",
     "Resize",
     "ResizeLike",
     "RoiAlign",
+    "Round",
     "ScaleShift",
     "SeparableConv2d",
     "SiLU",
     "Sigmoid",
+    "Sign",
+    "Sin",
     "Slice",
     "Softmax",
     "Softplus",
     "Softsign",
     "SpaceToDepth",
+    "SpatialDropout",
     "Split",
     "Sqrt",
     "Square",

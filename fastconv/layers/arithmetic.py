@@ -179,12 +179,20 @@ class Where(Broadcast):
         return np.where(first, a, b), backward
 
 
-_COMPARE = {"equal": np.equal, "greater": np.greater, "less": np.less}
+_COMPARE = {
+    "equal": np.equal,
+    "greater": np.greater,
+    "less": np.less,
+    "greater_or_equal": np.greater_equal,
+    "less_or_equal": np.less_equal,
+}
 
 
 @layers.register("Compare")
 class Compare(_Pair):
-    """Whether ``a`` is "equal" to, "greater" than or "less" than ``b``, as booleans; no gradient passes.
+    """Whether ``a`` is `relation`, "equal" or "greater" for instance, compared with ``b``, as booleans; no gradient passes.
+
+    The others are "less", "greater_or_equal" and "less_or_equal".
 
     >>> import numpy as np
     >>> Compare("less")(np.array([[1.0, 5.0]]), np.array([[3.0, 4.0]]))

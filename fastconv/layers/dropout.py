@@ -1,6 +1,8 @@
-"""Dropout, of numbers and of whole samples."""
+"""Dropout, of numbers, of whole channels and of whole samples."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
@@ -27,6 +29,21 @@ class _Dropping(Layer):
     def output_shape(self, shape: Shape) -> Shape:
         return shape
 
+    def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
+        require_floats(x)
+        if not ctx.training or self.rate == 0.0:
+            return x, lambda dy: (dy, {})
+        return self.drop(ctx.rng, x)
+
+    def drop(self, rng: np.random.Generator, x: np.ndarray) -> tuple[np.ndarray, Backward]:
+        """Return what is left of `x`, and the way back."""
+        raise NotImplementedError
+
+    def _scaled(self, rng: np.random.Generator, x: np.ndarray, shape: Shape) -> tuple[np.ndarray, Backward]:
+        """Drop numbers together that one number of `shape` stretches to."""
+        factor = (rng.random(shape) >= self.rate).astype(x.dtype) / x.dtype.type(1 - self.rate)
+        return x * factor, lambda dy: (dy * factor, {})
+
 
 @layers.register("Dropout")
 class Dropout(_Dropping):
@@ -50,11 +67,8 @@ class Dropout(_Dropping):
     def __init__(self, rate: float = 0.5) -> None:
         self._drops(rate)
 
-    def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
-        require_floats(x)
-        if not ctx.training or self.rate == 0.0:
-            return x, lambda dy: (dy, {})
-        key = int(ctx.rng.integers(2**63))  # all that the way back keeps
+    def drop(self, rng: np.random.Generator, x: np.ndarray) -> tuple[np.ndarray, Backward]:
+        key = int(rng.integers(2**63))  # all that the way back keeps
         return dropped(x, self.rate, key), lambda dy: (dropped(dy, self.rate, key), {})
 
 
@@ -79,13 +93,61 @@ class StochasticDepth(_Dropping):
     def __init__(self, rate: float = 0.2) -> None:
         self._drops(rate)
 
-    def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
-        require_floats(x)
-        if not ctx.training or self.rate == 0.0:
-            return x, lambda dy: (dy, {})
-        stays = ctx.rng.random((len(x), *[1] * (x.ndim - 1))) >= self.rate
-        factor = stays.astype(x.dtype) / x.dtype.type(1 - self.rate)
-        return x * factor, lambda dy: (dy * factor, {})
+    def drop(self, rng: np.random.Generator, x: np.ndarray) -> tuple[np.ndarray, Backward]:
+        return self._scaled(rng, x, (len(x), *[1] * (x.ndim - 1)))
+
+
+@layers.register("SpatialDropout")
+class SpatialDropout(_Dropping):
+    """In training, set whole channels of a sample to 0 with probability `rate` and divide the others by ``1 - rate``.
+
+    For images ``(N, *spatial, C)``, whose neighbouring pixels are so much alike that `Dropout` leaves nothing out. Evaluation
+    returns its input itself. Source: Tompson et al., Efficient object localization using convolutional networks, CVPR 2015,
+    section 3.2.
+
+    >>> import numpy as np
+    >>> from fastconv.layers import Context
+    >>> x = np.ones((1, 2, 4), np.float32)
+    >>> y, backward = SpatialDropout(0.5).forward(Context(training=True, rng=np.random.default_rng(0)), x)
+    >>> y
+    array([[[2., 0., 0., 0.],
+            [2., 0., 0., 0.]]], dtype=float32)
+    """
+
+    def __init__(self, rate: float = 0.5) -> None:
+        self._drops(rate)
+
+    def drop(self, rng: np.random.Generator, x: np.ndarray) -> tuple[np.ndarray, Backward]:
+        return self._scaled(rng, x, (len(x), *[1] * (x.ndim - 2), x.shape[-1]))
+
+
+@layers.register("AlphaDropout")
+class AlphaDropout(_Dropping):
+    """In training, set each number to what `SELU` makes of minus infinity with probability `rate`, then scale and shift.
+
+    Numbers of mean 0 and variance 1 keep both, as they do through `SELU`. Evaluation returns its input itself. Source:
+    Klambauer et al., Self-normalizing neural networks, NeurIPS 2017, section 3.
+
+    >>> import numpy as np
+    >>> from fastconv.layers import Context
+    >>> x = np.random.default_rng(0).standard_normal((1, 10000))
+    >>> y, backward = AlphaDropout(0.2).forward(Context(training=True, rng=np.random.default_rng(0)), x)
+    >>> bool(abs(y.mean()) < 0.05), bool(abs(y.std() - 1) < 0.05)
+    (True, True)
+    """
+
+    takes_numbers = True
+
+    def __init__(self, rate: float = 0.5) -> None:
+        self._drops(rate)
+
+    def drop(self, rng: np.random.Generator, x: np.ndarray) -> tuple[np.ndarray, Backward]:
+        lowest = -1.0507009873554805 * 1.6732632423543772
+        scale = 1 / math.sqrt((1 - self.rate) * (1 + self.rate * lowest**2))
+        stays = rng.random(x.shape) >= self.rate
+        factor = stays.astype(x.dtype) * x.dtype.type(scale)
+        shift = np.where(stays, -scale * self.rate * lowest, scale * (1 - self.rate) * lowest).astype(x.dtype)
+        return x * factor + shift, lambda dy: (dy * factor, {})
 
 
 @layers.register("FixedDropout")

@@ -145,6 +145,38 @@ class Reciprocal(_Function):
         return -y * y
 
 
+@layers.register("Sin")
+class Sin(_Function):
+    """``sin(x)``, of radians.
+
+    >>> import numpy as np
+    >>> Sin()(np.array([[0.0, np.pi / 2]]))
+    array([[0., 1.]])
+    """
+
+    def value(self, x: np.ndarray) -> Any:
+        return np.sin(x)
+
+    def slope(self, x: np.ndarray, y: np.ndarray) -> Any:
+        return np.cos(x)
+
+
+@layers.register("Cos")
+class Cos(_Function):
+    """``cos(x)``, of radians.
+
+    >>> import numpy as np
+    >>> Cos()(np.array([[0.0, np.pi]]))
+    array([[ 1., -1.]])
+    """
+
+    def value(self, x: np.ndarray) -> Any:
+        return np.cos(x)
+
+    def slope(self, x: np.ndarray, y: np.ndarray) -> Any:
+        return -np.sin(x)
+
+
 @layers.register("Erf")
 class Erf(_Function):
     """The error function, ``2 / sqrt(pi)`` times the integral of ``exp(-t**2)`` from 0 to x.

@@ -109,8 +109,16 @@ class ReduceL2(_Reduce):
         return dy * x / np.where(y == 0, 1, y)
 
 
+class _ReduceExtreme(_Reduce):
+    traits = Traits(kinks="ties")
+
+    def spread(self, dy: np.ndarray, x: np.ndarray, y: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+        found = x == y
+        return dy * found / np.maximum(found.sum(axis=axes, keepdims=True), 1).astype(x.dtype)
+
+
 @layers.register("ReduceMax")
-class ReduceMax(_Reduce):
+class ReduceMax(_ReduceExtreme):
     """The largest along `axes` (one or several, not the batch); equal ones share the gradient.
 
     >>> import numpy as np
@@ -118,15 +126,23 @@ class ReduceMax(_Reduce):
     array([4.])
     """
 
-    traits = Traits(kinks="ties")
-
     def reduce(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
         lowest = {"f": -np.inf, "b": False}.get(x.dtype.kind)
         return x.max(axis=axes, keepdims=True, initial=np.iinfo(x.dtype).min if lowest is None else lowest)
 
-    def spread(self, dy: np.ndarray, x: np.ndarray, y: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-        largest = x == y
-        return dy * largest / np.maximum(largest.sum(axis=axes, keepdims=True), 1).astype(x.dtype)
+
+@layers.register("ReduceMin")
+class ReduceMin(_ReduceExtreme):
+    """The smallest along `axes` (one or several, not the batch); equal ones share the gradient.
+
+    >>> import numpy as np
+    >>> ReduceMin()(np.array([[3.0, 4.0]]))
+    array([3.])
+    """
+
+    def reduce(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+        highest = {"f": np.inf, "b": True}.get(x.dtype.kind)
+        return x.min(axis=axes, keepdims=True, initial=np.iinfo(x.dtype).max if highest is None else highest)
 
 
 @layers.register("ArgMax")

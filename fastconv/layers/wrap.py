@@ -297,24 +297,3 @@ class Cast(Layer):
             return dy.astype(before) if passes else np.zeros(x.shape, before), {}
 
         return y, backward
-
-
-@layers.register("Not")
-class Not(Layer):
-    """The opposite of booleans; numbers count as true where they are not 0, and no gradient passes.
-
-    >>> import numpy as np
-    >>> Not()(np.array([[True, False]]))
-    array([[False,  True]])
-    """
-
-    takes_numbers = True
-
-    traits = Traits(integers=True, discrete=True)
-
-    def output_shape(self, shape: Shape) -> Shape:
-        return shape
-
-    def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
-        require_numbers(x)
-        return x == 0, lambda dy: (np.zeros_like(x) if x.dtype.kind == "f" else None, {})

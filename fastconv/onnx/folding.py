@@ -15,54 +15,20 @@ from fastconv.onnx.files import Node
 #: No constant has more numbers than that.
 MOST = 2**29
 
+#: Whose outputs are together no larger than their inputs, and those whose output is what their inputs stretch to.
 _SAME = {
-    "Abs",
-    "Neg",
-    "Exp",
-    "Log",
-    "Sqrt",
-    "Reciprocal",
-    "Floor",
-    "Ceil",
-    "Round",
-    "Sign",
-    "Not",
-    "Cast",
-    "Identity",
-    "Erf",
-}
-_SAME |= {"Clip", "Relu", "Sigmoid", "Tanh", "Softmax", "Neg", "CastLike", "Reshape", "Flatten", "Squeeze", "Unsqueeze"}
-_SAME |= {
-    "Transpose",
-    "Slice",
-    "Split",
-    "Shape",
-    "Size",
-    "ReduceSum",
-    "ReduceMax",
-    "ReduceMin",
-    "ReduceMean",
-    "ReduceProd",
-}
-_SAME |= {"ArgMax", "ArgMin", "TopK", "ReduceL2", "CumSum", "Trilu", "IsNaN", "IsInf", "DepthToSpace", "SpaceToDepth"}
+    "Abs", "ArgMax", "ArgMin", "Cast", "CastLike", "Ceil", "Clip", "Cos", "CumSum", "DepthToSpace", "Erf", "Exp", "Flatten",
+    "Floor", "Identity", "IsInf", "IsNaN", "Log", "Neg", "Not", "Reciprocal", "ReduceL1", "ReduceL2", "ReduceLogSum",
+    "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu", "Reshape", "Round",
+    "Shape", "Sigmoid", "Sign", "Sin", "Size", "Slice", "Softmax", "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Tanh",
+    "TopK", "Transpose", "Trilu", "Unsqueeze",
+}  # fmt: skip
 _BROADCAST = {
-    "Add",
-    "Sub",
-    "Mul",
-    "Div",
-    "Pow",
-    "Mod",
-    "Max",
-    "Min",
-    "Sum",
-    "Mean",
-    "Where",
-    "Equal",
-    "Greater",
-    "Less",
-}
-_BROADCAST |= {"GreaterOrEqual", "LessOrEqual", "And", "Or", "Xor"}
-
+    "Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul",
+    "Or", "Pow", "Sub", "Sum", "Where", "Xor",
+}  # fmt: skip
+_SIZED = {"Constant", "ConstantOfShape", "Concat", "Gather", "Expand", "Tile", "Range", "MatMul", "Pad"}
+_FOLDED = _SAME | _BROADCAST | _SIZED
 
 #: Operators that have no input that could be unknown, or whose inputs must be known.
 ALWAYS = frozenset({"Constant"})
@@ -70,8 +36,7 @@ ALWAYS = frozenset({"Constant"})
 
 def foldable(node: Node) -> bool:
     """Return whether the node is one of those that are computed here."""
-    sized = {"Constant", "ConstantOfShape", "Concat", "Gather", "Expand", "Tile", "Range", "MatMul", "Pad"}
-    return node.domain == "" and node.op in _SAME | _BROADCAST | sized
+    return node.domain == "" and node.op in _FOLDED
 
 
 def fold(node: Node, inputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:

@@ -12,7 +12,7 @@ import io
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ import numpy as np
 from fastconv.model import Model
 from fastconv.onnx.errors import OnnxExportError, OnnxImportError, require_onnx
 from fastconv.onnx.loading import load
+from fastconv.onnx.pytorch_modules import rewritten
 
 #: How far the outputs of the model may be from those of the module, by the largest of them.
 TOLERANCE = 1e-3
@@ -36,8 +37,9 @@ def from_torch(
 
     Its inputs and outputs are the module's, channels first, in any batch; inside everything is channels last. The weights are
     copies. Dropout and batch normalization are layers again, whatever mode the module is in, so that the model can be trained
-    on; other dropouts than ``torch.nn.Dropout`` are left out. What follows from Python code in the module, a loop or a branch,
-    is what it does for the example.
+    on; dropout that is a function, or of another class than PyTorch's, is left out. Python code in the module, a loop or a
+    branch, is what it does for the example. Instance normalization that evaluates with running statistics is then batch
+    normalization.
 
     Parameters
     ----------
@@ -165,7 +167,7 @@ def _converted(torch: Any, module: Any, inputs: tuple[Any, ...], names: list[str
     failures: list[Exception] = []
     for write in (_traced, _captured):
         try:
-            with _own_code_warns(torch):
+            with _own_code_warns(torch), rewritten(torch, module) if write is _traced else nullcontext():
                 proto = write(torch, module, inputs, names, outputs)
             return load(_dropping_in_training_alone(proto))
         except Exception as error:  # what a writer raises that meets a module which it cannot write is anything

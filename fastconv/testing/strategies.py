@@ -147,6 +147,7 @@ def layers(draw: st.DrawFn, shape: Shape) -> Layer:
         st.sampled_from([L.HardSigmoid, L.Sigmoid, L.Tanh, L.Softplus, L.Softmax, L.LogSoftmax]).map(lambda c: c()),
         st.sampled_from([L.CELU, L.Mish, L.Softsign, L.ThresholdedReLU, L.Abs, L.Erf]).map(lambda c: c()),
         st.sampled_from([L.Clip(-1.0, 1.5), L.ScaleShift(0.5, 1.0), L.LocalResponseNorm(3), L.StochasticDepth(0.3)]),
+        st.sampled_from([L.SpatialDropout(0.3), L.AlphaDropout(0.2)]),
         st.sampled_from([L.BatchNorm, L.LayerNorm, L.Flatten]).map(lambda c: c()),
         st.just(width).map(L.Linear),
         st.sampled_from([0.0, 0.3]).map(L.Dropout),

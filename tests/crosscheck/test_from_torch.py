@@ -157,6 +157,28 @@ MODULES: dict[str, tuple[Callable[[], Any], tuple[int, ...]]] = {
     "dense": (lambda: Calls(dense, a=nn.Conv2d(3, 4, 3, padding=1), b=nn.Conv2d(7, 4, 3, padding=1)), (3, 9, 9)),
     "u": (lambda: Calls(unet, down=nn.Conv2d(3, 6, 3, 2, 1), out=nn.Conv2d(9, 2, 3, padding=1)), (3, 8, 8)),
     "attention": (lambda: Calls(attended, conv=nn.Conv2d(3, 6, 3), norm=nn.LayerNorm(6)), (3, 6, 6)),
+    "regrouped": (lambda: nn.Sequential(nn.Conv2d(3, 6, 3), nn.ChannelShuffle(3), nn.Conv2d(6, 2, 1)), (3, 8, 8)),
+    "adaptive": (
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 6, 3),
+            nn.AdaptiveMaxPool2d((7, 4)),
+            nn.Sigmoid(),
+            nn.AdaptiveAvgPool2d(3),
+            nn.Flatten(),
+            nn.Linear(54, 2),
+        ),
+        (3, 13, 12),
+    ),
+    "rare norms": (
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 6, 3),
+            nn.LocalResponseNorm(3),
+            nn.InstanceNorm2d(6, affine=True, track_running_stats=True),
+            nn.Threshold(0.1, 2),
+        ),
+        (3, 9, 9),
+    ),
+    "powers": (lambda: nn.Sequential(nn.Conv2d(3, 6, 3), nn.LPPool2d(2, 2), nn.Hardshrink(0.2)), (3, 9, 9)),
     "vectors": (lambda: nn.Sequential(nn.Linear(6, 8), nn.LayerNorm(8), nn.GELU(), nn.Linear(8, 3)), (6,)),
 }
 
@@ -218,6 +240,48 @@ def test_layers_for_training_are_kept_whatever_the_mode() -> None:
         assert L.BatchNorm in kinds and L.Dropout in kinds
         (dropout,) = (layer for _, layer in walk(model) if isinstance(layer, L.Dropout))
         assert dropout.rate == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "shape"),
+    [
+        (nn.Dropout1d, L.SpatialDropout, (4, 9)),
+        (nn.Dropout2d, L.SpatialDropout, (4, 6, 6)),
+        (nn.Dropout3d, L.SpatialDropout, (4, 3, 3, 3)),
+        (nn.AlphaDropout, L.AlphaDropout, (4, 6, 6)),
+    ],
+)
+def test_every_kind_of_dropout_is_a_layer(make: Any, kind: Any, shape: tuple[int, ...]) -> None:
+    module, x = nn.Sequential(nn.Tanh(), make(0.3)), torch.randn(2, *shape)
+    model = fastconv.from_torch(module, x)
+    (dropout,) = (layer for _, layer in walk(model) if isinstance(layer, kind))
+    assert dropout.rate == pytest.approx(0.3)
+    np.testing.assert_allclose(model(x.numpy()), torch.tanh(x).numpy(), atol=1e-6)
+    assert "forward" not in vars(module) and "forward" not in vars(module[1])
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # PyTorch's own, of its fast path
+@pytest.mark.parametrize("layers", [1, 2])
+def test_transformers_in_any_batch(layers: int) -> None:
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    module = (nn.TransformerEncoder(layer, layers) if layers > 1 else layer).eval()
+    fast = torch.backends.mha.get_fastpath_enabled()
+    model = fastconv.from_torch(module, torch.randn(1, 6, 8))
+    assert torch.backends.mha.get_fastpath_enabled() == fast
+    for count in (1, 4):
+        x = torch.randn(count, 6, 8)
+        with torch.no_grad():
+            np.testing.assert_allclose(model(x.numpy()), module(x).numpy(), atol=1e-5)
+
+
+def test_a_transformer_that_decodes() -> None:
+    torch.manual_seed(0)
+    module = nn.TransformerDecoderLayer(8, 2, 16, batch_first=True).eval()
+    x, memory = torch.randn(2, 5, 8), torch.randn(2, 6, 8)
+    model = fastconv.from_torch(module, (x, memory))
+    with torch.no_grad():
+        np.testing.assert_allclose(model(x.numpy(), memory.numpy()), module(x, memory).numpy(), atol=1e-5)
 
 
 def test_the_module_and_the_generator_stay_as_they_were() -> None:

@@ -110,6 +110,16 @@ CASES: dict[str, list[Case]] = {
         case(lambda: L.Reshape([2, None, -1], copy=[2]), (2, 3, 4), any_rank=True),
     ],
     "Dropout": [case(lambda: L.Dropout(0.3), IMAGE, any_rank=True)],
+    "SpatialDropout": [case(lambda: L.SpatialDropout(0.3), IMAGE, any_rank=True)],
+    "AlphaDropout": [case(lambda: L.AlphaDropout(0.3), IMAGE, any_rank=True)],
+    **{
+        name: [case(getattr(L, name), IMAGE, any_rank=True)]
+        for name in ("Sign", "Floor", "Ceil", "Round", "Sin", "Cos")
+    },
+    "Logic": [
+        case(lambda: L.Logic("and"), (3, 2), (3, 1), integers=(0, 1), any_rank=True),
+        case(lambda: L.Logic("xor"), (3, 2), (3, 2), integers=(0, 1), any_rank=True),
+    ],
     "StochasticDepth": [case(lambda: L.StochasticDepth(0.3), IMAGE, any_rank=True)],
     "BatchNorm": [
         case(lambda: L.BatchNorm(), IMAGE, any_rank=True),
@@ -202,6 +212,7 @@ CASES: dict[str, list[Case]] = {
     "MatMul": [case(lambda: L.MatMul(), (2, 3), (3, 4)), case(lambda: L.MatMul(), (1, 2, 3), (2, 3, 1))],
     "ReduceSum": [case(lambda: L.ReduceSum((1, 2)), IMAGE, any_rank=True)],
     "ReduceMean": [case(lambda: L.ReduceMean((-1,), keepdims=True), IMAGE, any_rank=True)],
+    "ReduceMin": [case(lambda: L.ReduceMin((1, -1), keepdims=True), IMAGE, any_rank=True)],
     "ReduceMax": [case(lambda: L.ReduceMax((1, -1)), IMAGE, any_rank=True)],
     "ReduceL2": [positive_case(lambda: L.ReduceL2(), (3, 4), any_rank=True)],
     "ArgMax": [

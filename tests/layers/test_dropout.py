@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastconv.functional._dropout import dropped
-from fastconv.layers import Context, Dropout, StochasticDepth
+from fastconv.layers import AlphaDropout, Context, Dropout, SpatialDropout, StochasticDepth
 
 
 def test_the_key_alone_decides(isa, threads):
@@ -58,3 +58,26 @@ def test_stochastic_depth_leaves_whole_samples_out():
     assert StochasticDepth(0.0).forward(Context(True), x)[0] is x
     with pytest.raises(ValueError, match="rate must be below 1, because something must be left, got 1"):
         StochasticDepth(1)
+
+
+def test_spatial_dropout_leaves_whole_channels_out():
+    x = np.random.default_rng(1).random((500, 3, 2, 8), np.float32) + 1
+    layer = SpatialDropout(0.3)
+    y, backward = layer.forward(Context(True, np.random.default_rng(0)), x)
+    gone = (y == 0).all(axis=(1, 2))
+    np.testing.assert_array_equal((y == 0).any(axis=(1, 2)), gone)
+    np.testing.assert_allclose(y, np.where(gone[:, None, None], 0, x / np.float32(0.7)), rtol=1e-6)
+    assert abs(gone.mean() - 0.3) < 0.03  # 4 standard deviations
+    np.testing.assert_array_equal((backward(np.ones_like(x))[0] == 0).all(axis=(1, 2)), gone)
+    assert layer(x) is x
+
+
+def test_alpha_dropout_keeps_mean_and_variance():
+    x = np.random.default_rng(1).standard_normal((200, 500))
+    y, backward = AlphaDropout(0.25).forward(Context(True, np.random.default_rng(0)), x)
+    assert abs(y.mean()) < 0.015 and abs(y.std() - 1) < 0.015
+    dx, _ = backward(np.ones_like(x))
+    dropped = dx == 0
+    assert abs(dropped.mean() - 0.25) < 0.006
+    assert len(np.unique(y[dropped])) == 1 and y[dropped][0] < -1
+    assert AlphaDropout(0.25)(x) is x

@@ -66,11 +66,12 @@ def test_a_layer_takes_the_shape_that_it_was_drawn_for(data, shape):
 NOT_DRAWN = {
     *("Model", "Sequential", "Unbatched", "Each", "Given", "Discrete"),
     *("Add", "Multiply", "Concat", "Subtract", "Divide", "Power", "Maximum", "Minimum", "MatMul", "Einsum", "Where"),
-    *("ArgMax", "Cast", "Compare", "Gather", "MaxPoolPlaces", "MaxUnpool", "NonMaxSuppression", "Not", "TopK"),
+    *("ArgMax", "Cast", "Compare", "Gather", "Logic", "MaxPoolPlaces", "MaxUnpool", "NonMaxSuppression", "Not", "TopK"),
+    *("Sign", "Floor", "Ceil", "Round", "Sin", "Cos"),
     *("Exp", "Log", "Reciprocal", "Sqrt", "Square", "FixedDropout"),
     *("Reshape", "ReshapeLike", "Expand", "Pad", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"),
     *("DepthToSpace", "SpaceToDepth", "Resize", "ResizeLike", "GridSample", "RoiAlign"),
-    *("ReduceL2", "ReduceMax", "ReduceMean", "ReduceSum"),
+    *("ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"),
 }
 
 

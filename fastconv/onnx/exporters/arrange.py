@@ -142,6 +142,7 @@ _REDUCED = {
     L.ReduceSum: "ReduceSum",
     L.ReduceMean: "ReduceMean",
     L.ReduceMax: "ReduceMax",
+    L.ReduceMin: "ReduceMin",
     L.ReduceL2: "ReduceL2",
 }
 

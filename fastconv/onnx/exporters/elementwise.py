@@ -29,6 +29,12 @@ _SAME: dict[type[L.Layer], tuple[str, Callable[[Any], dict[str, Any]]]] = {
     L.ThresholdedReLU: ("ThresholdedRelu", lambda layer: {"alpha": layer.threshold}),
     L.HardSigmoid: ("HardSigmoid", lambda layer: {"alpha": 1 / 6, "beta": 0.5}),
     L.SELU: ("Selu", lambda layer: {}),
+    L.Sign: ("Sign", lambda layer: {}),
+    L.Floor: ("Floor", lambda layer: {}),
+    L.Ceil: ("Ceil", lambda layer: {}),
+    L.Round: ("Round", lambda layer: {}),
+    L.Sin: ("Sin", lambda layer: {}),
+    L.Cos: ("Cos", lambda layer: {}),
 }
 
 
@@ -109,8 +115,8 @@ def dropout(w: Writer, layer: Any, x: Tensor) -> Tensor:
     return w.like(x, w.call("Dropout", x.name, w.constant(layer.rate, dtype=np.float32)))
 
 
-@exports(L.StochasticDepth)
-def stochastic_depth(w: Writer, layer: Any, x: Tensor) -> Tensor:
+@exports(L.AlphaDropout, L.SpatialDropout, L.StochasticDepth)
+def dropped_in_training(w: Writer, layer: Any, x: Tensor) -> Tensor:
     return w.like(x, w.call("Identity", x.name))
 
 
@@ -139,8 +145,7 @@ def cast(w: Writer, layer: Any, x: Tensor) -> Tensor:
 
 @exports(L.Not)
 def not_(w: Writer, layer: Any, x: Tensor) -> Tensor:
-    number = w.onnx.helper.np_dtype_to_tensor_dtype(np.dtype(bool))
-    return w.like(x, w.call("Not", w.call("Cast", x.name, to=number)), dtype=bool)
+    return w.like(x, w.call("Not", _truth(w, x)), dtype=bool)
 
 
 _COMBINED = {
@@ -171,17 +176,37 @@ def combine(w: Writer, layer: Any, *xs: Tensor) -> Tensor:
     return out._replace(name=w.call("Identity", name) if len(xs) == 1 else name)
 
 
+_COMPARE = {
+    "equal": "Equal",
+    "greater": "Greater",
+    "less": "Less",
+    "greater_or_equal": "GreaterOrEqual",
+    "less_or_equal": "LessOrEqual",
+}
+
+
 @exports(L.Compare)
 def compare(w: Writer, layer: Any, *xs: Tensor) -> Tensor:
     turned, out = combined(w, layer, xs)
-    op = {"equal": "Equal", "greater": "Greater", "less": "Less"}[layer.relation]
+    op = _COMPARE[layer.relation]
     return out._replace(name=w.call(op, *(x.name for x in turned)), dtype=np.dtype(bool))
+
+
+def _truth(w: Writer, x: Tensor) -> str:
+    """Return a tensor as booleans."""
+    if x.dtype == bool:
+        return x.name
+    return w.call("Cast", x.name, to=w.onnx.helper.np_dtype_to_tensor_dtype(np.dtype(bool)))
+
+
+@exports(L.Logic)
+def logic(w: Writer, layer: Any, *xs: Tensor) -> Tensor:
+    turned, out = combined(w, layer, xs)
+    name = w.call(layer.relation.capitalize(), *(_truth(w, x) for x in turned))
+    return out._replace(name=name, dtype=np.dtype(bool))
 
 
 @exports(L.Where)
 def where(w: Writer, layer: Any, *xs: Tensor) -> Tensor:
     turned, out = combined(w, layer, xs)
-    condition, a, b = (x.name for x in turned)
-    if xs[0].dtype != bool:
-        condition = w.call("Cast", condition, to=w.onnx.helper.np_dtype_to_tensor_dtype(np.dtype(bool)))
-    return out._replace(name=w.call("Where", condition, a, b), dtype=xs[1].dtype)
+    return out._replace(name=w.call("Where", _truth(w, turned[0]), turned[1].name, turned[2].name), dtype=xs[1].dtype)

@@ -36,6 +36,12 @@ _LAYERS: dict[str, Callable[[Node], L.Layer]] = {
     "Abs": lambda node: L.Abs(),
     "Neg": lambda node: L.ScaleShift(-1.0),
     "Reciprocal": lambda node: L.Reciprocal(),
+    "Sign": lambda node: L.Sign(),
+    "Floor": lambda node: L.Floor(),
+    "Ceil": lambda node: L.Ceil(),
+    "Round": lambda node: L.Round(),
+    "Sin": lambda node: L.Sin(),
+    "Cos": lambda node: L.Cos(),
 }
 
 

@@ -55,6 +55,11 @@ _register("Div", L.Divide)
 _register("Equal", lambda: L.Compare("equal"), np.bool_)
 _register("Greater", lambda: L.Compare("greater"), np.bool_)
 _register("Less", lambda: L.Compare("less"), np.bool_)
+_register("GreaterOrEqual", lambda: L.Compare("greater_or_equal"), np.bool_)
+_register("LessOrEqual", lambda: L.Compare("less_or_equal"), np.bool_)
+_register("And", lambda: L.Logic("and"), np.bool_)
+_register("Or", lambda: L.Logic("or"), np.bool_)
+_register("Xor", lambda: L.Logic("xor"), np.bool_)
 
 
 @register("Pow")

@@ -14,7 +14,9 @@ from fastconv.onnx.files import Node
 from fastconv.onnx.table import register
 
 
-def _register(op: str, layer: Callable[..., L.Layer]) -> None:
+def _register(op: str, layer: Callable[..., L.Layer], before: Any = None, after: Any = None) -> None:
+    """Add an operator that is a layer, or one with functions of each number by itself before and after it."""
+
     def convert(b: Builder, node: Node, x: Operand, axes: Operand | None = None) -> Any:
         x = b.value(x)
         named = b.integers(axes, "axes") if axes is not None else node.get("axes")
@@ -27,7 +29,9 @@ def _register(op: str, layer: Callable[..., L.Layer]) -> None:
         if b.rank(x) == 0:
             return x
         keep = bool(node.get("keepdims", 1))
-        return b.along(x, named, lambda places: layer(places, keepdims=keep), drop=not keep)
+        x = b.elementwise(before(), x) if before else x
+        y = b.along(x, named, lambda places: layer(places, keepdims=keep), drop=not keep)
+        return b.elementwise(after(), y) if after else y
 
     convert.__qualname__ = convert.__name__ = op
     register(op)(convert)
@@ -36,7 +40,11 @@ def _register(op: str, layer: Callable[..., L.Layer]) -> None:
 _register("ReduceSum", L.ReduceSum)
 _register("ReduceMean", L.ReduceMean)
 _register("ReduceMax", L.ReduceMax)
+_register("ReduceMin", L.ReduceMin)
 _register("ReduceL2", L.ReduceL2)
+_register("ReduceL1", L.ReduceSum, L.Abs)
+_register("ReduceSumSquare", L.ReduceSum, L.Square)
+_register("ReduceLogSum", L.ReduceSum, None, L.Log)
 
 
 @register("ArgMax")
