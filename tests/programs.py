@@ -16,7 +16,7 @@ SETTINGS = ("FASTCONV_NUM_THREADS", "OMP_NUM_THREADS", "FASTCONV_ISA")
 
 
 def run_program(
-    code: str, *, check: bool = True, timeout: float = 60, **environment: str
+    code: str, *, check: bool = True, timeout: float = 300, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Run `code` as a script, from an empty folder, and return what it wrote; fail unless it ends well (with `check`).
 

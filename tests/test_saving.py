@@ -130,7 +130,7 @@ def test_a_fresh_process_loads_the_same(tmp_path: Path) -> None:
         [sys.executable, "-c", textwrap.dedent(program)],
         cwd=tmp_path,
         capture_output=True,
-        timeout=60,
+        timeout=300,
         check=False,
         env=environment,
     )
@@ -433,7 +433,7 @@ def test_a_crash_in_the_middle_leaves_the_old_file_whole(file: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     # not from the checkout, whose kernels may not be built
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], cwd=file.parent, timeout=60, check=False, env=environment
+        [sys.executable, "-c", textwrap.dedent(program)], cwd=file.parent, timeout=300, check=False, env=environment
     )
     assert done.returncode == 9
     assert file.read_bytes() == before

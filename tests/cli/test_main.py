@@ -112,7 +112,7 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "fastconv", "layers"]
     try:
         result = subprocess.run(
-            command, cwd=tmp_path, env=environment(), stdout=writer, stderr=subprocess.PIPE, timeout=60
+            command, cwd=tmp_path, env=environment(), stdout=writer, stderr=subprocess.PIPE, timeout=300
         )
     finally:
         os.close(writer)
@@ -166,7 +166,7 @@ def test_an_instruction_set_that_does_not_exist_is_one_line(start: list[str], ar
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert done.returncode == 1
     assert done.stdout == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -212,7 +213,16 @@ def test_ctrl_c_while_the_checkpoint_is_written(tmp_path: Path) -> None:
     assert fingerprint(fastconv.load_model(path)) == fingerprint(model)
 
 
+@pytest.fixture
+def attended() -> Iterator[None]:
+    """Take Ctrl-C, which a program ignores that is started in the background of a script."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGINT"), reason="there is no Ctrl-C here")
+@pytest.mark.usefixtures("attended")
 def test_a_real_signal() -> None:
     class Signal(Callback):
         def on_batch_end(self, run: Run) -> None:
