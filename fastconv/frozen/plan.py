@@ -18,6 +18,7 @@ from fastconv._kernels._memory import empty
 from fastconv.frozen.foreign import Foreign
 from fastconv.frozen.memory import Life, arrange
 from fastconv.frozen.places import parts_in_place
+from fastconv.frozen.portions import Portion, portions
 from fastconv.frozen.program import Program, Step
 from fastconv.functional.calls import Call, View
 from fastconv.layers.symbol import Shape
@@ -36,29 +37,50 @@ class StepPlan(NamedTuple):
     calls: tuple[Call, ...]
 
 
+class Taker(NamedTuple):
+    """Where an array outside of the arena goes: a place among arguments, the shape there, and which images of it."""
+
+    args: list[Any]
+    place: int
+    shape: Shape
+    images: slice | None
+
+
 class Plan:
     """A program for inputs of these shapes (with the batch), on the instruction set and with the precision of this moment."""
 
     def __init__(self, program: Program, input_shapes: Sequence[Shape]) -> None:
         self.dtype = program.dtype
-        kernels = _kernels.modules[program.dtype]
         self.shapes = program.shapes(*map(tuple, input_shapes))
-        views = {value: View(value, shape) for value, shape in self.shapes.items()}
-        views.update(parts_in_place(program, self.shapes))
-        self.steps: list[StepPlan] = []
-        for step in program.steps:
-            read, made = (tuple(self.shapes[value] for value in values) for values in (step.reads, step.writes))
-            calls: Sequence[Call] = ()
-            if not step.operation.is_view(*read) and not isinstance(step.operation, Foreign):
-                reads, writes = ([views[value] for value in values] for values in (step.reads, step.writes))
-                calls = step.operation.calls(kernels, reads, writes)
-            self.steps.append(StepPlan(step, read, made, tuple(calls)))
         self.inputs = len(input_shapes)
         self.outputs = program.outputs
+        self.batch = input_shapes[0][0] if input_shapes else 0
+        self.portions = portions(program.steps, self.shapes, self.batch, self.dtype.itemsize)
+        met = [portion for portion in self.portions for _ in range(portion.first, portion.end)]
+        read = [
+            [portion.shape(self.shapes[value]) for value in step.reads]
+            for step, portion in zip(program.steps, met, strict=True)
+        ]
+        views = {value: View(value, shape) for value, shape in self.shapes.items()}
+        views.update(parts_in_place(program, self.shapes, read))
+        self.steps = [self._planned(step, portion, views) for step, portion in zip(program.steps, met, strict=True)]
         self._roots = self._find_roots({value: view.value for value, view in views.items()})
         self.own = self._outputs_of_their_own()
+        self.images_within = self._find_images_within()
         self.places, self.arena_bytes = self._arrange()
         self._pool: list[Workspace] = []
+
+    def _planned(self, step: Step, portion: Portion, views: dict[int, View]) -> StepPlan:
+        """Return a step with the calls that do it for as many images as its portion takes at a time."""
+        read, made = (tuple(self.shapes[value] for value in values) for values in (step.reads, step.writes))
+        calls: Sequence[Call] = ()
+        if not step.operation.is_view(*read) and not isinstance(step.operation, Foreign):
+            reads, writes = (
+                [views[value]._replace(shape=portion.shape(views[value].shape)) for value in values]
+                for values in (step.reads, step.writes)
+            )
+            calls = step.operation.calls(_kernels.modules[self.dtype], reads, writes)
+        return StepPlan(step, read, made, tuple(calls))
 
     def _find_roots(self, roots: dict[int, int]) -> dict[int, int]:
         """Return, for each value, the value in whose memory it is; `roots` knows of parts of concatenations."""
@@ -90,16 +112,30 @@ class Plan:
                 own.setdefault(root, number)
         return own
 
+    def _find_images_within(self) -> dict[int, int]:
+        """Return the roots that only a portion in parts knows, and how many images of them there are at a time."""
+        users: dict[int, set[Portion]] = {}
+        for portion in self.portions:
+            for step, *_ in self.steps[portion.first : portion.end]:
+                for value in (*step.reads, *step.writes):
+                    users.setdefault(self.root(value), set()).add(portion)
+        outside = {*range(self.inputs), *map(self.root, self.outputs)}
+        alone = {root: next(iter(of)) for root, of in users.items() if len(of) == 1 and root not in outside}
+        return {root: portion.images for root, portion in alone.items() if portion.images is not None}
+
     def _arrange(self) -> tuple[dict[int, int], int]:
         """Return the offset of each value that lies in the arena, and the bytes of the arena."""
         outside = set(range(self.inputs)) | set(self.own) | self.foreign()
         first: dict[int, int] = {}
         last: dict[int, int] = {}
-        for at, (step, *_) in enumerate(self.steps):
-            for value in (*step.reads, *step.writes):
-                root = self.root(value)
-                first.setdefault(root, at)
-                last[root] = at
+        for portion in self.portions:
+            for at in range(portion.first, portion.end):
+                for value in (*self.steps[at].step.reads, *self.steps[at].step.writes):
+                    root = self.root(value)
+                    # what goes into parts, or comes out, is there from the first part to the last
+                    whole = portion.images is not None and root not in self.images_within
+                    first.setdefault(root, portion.first if whole else at)
+                    last[root] = portion.end - 1 if whole else at
         for value in self.outputs:
             last[self.root(value)] = len(self.steps)
         self._write_in_place(outside, last)
@@ -107,7 +143,11 @@ class Plan:
             first[root] = min(first.get(root, len(self.steps)), first.get(value, len(self.steps)))
             last[root] = max(last.get(root, -1), last.get(value, -1))
         roots = sorted({root for root in self._roots.values() if root not in outside})
-        lives = [Life(self._bytes(root), first[root], last[root]) for root in roots]
+        images = [self.images_within.get(root, self.shapes[root][0]) for root in roots]
+        lives = [
+            Life(count * self.bytes_of_an_image(root), first[root], last[root])
+            for root, count in zip(roots, images, strict=True)
+        ]
         offsets, total = arrange(lives)
         return dict(zip(roots, offsets, strict=True)), total
 
@@ -121,14 +161,17 @@ class Plan:
                 root = self.root(read)
                 if root in outside or last[root] != at or self.shapes[read] != self.shapes[value]:
                     continue
+                if self.images_within.get(root) != self.images_within.get(value):
+                    continue
                 last[root] = max(last[root], last[value])
                 for each, of in self._roots.items():
                     if of == value:
                         self._roots[each] = root
                 break
 
-    def _bytes(self, value: int) -> int:
-        return math.prod(self.shapes[value]) * self.dtype.itemsize
+    def bytes_of_an_image(self, value: int) -> int:
+        """Return the bytes that a value takes for each image of the batch."""
+        return math.prod(self.shapes[value][1:]) * self.dtype.itemsize
 
     def run(self, xs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return new arrays with the outputs for inputs that have been checked."""
@@ -163,22 +206,28 @@ class Workspace:
         self.arena = empty((plan.arena_bytes,), np.dtype(np.uint8))
         self._threads = 0
         self._works: list[tuple[list[Any], int]] = []
-        # value: the argument lists that take it, where, and in what shape; of layers of others, and of kernels
-        self._foreign_takers: dict[int, list[tuple[list[Any], int, Shape]]] = {}
-        self._takers: dict[int, list[tuple[list[Any], int, Shape]]] = {}
+        # value: who takes it, of layers of others, and of kernels
+        self._foreign_takers: dict[int, list[Taker]] = {}
+        self._takers: dict[int, list[Taker]] = {}
         self._made: dict[int, np.ndarray] = {}
         self.calls: list[tuple[Callable[..., Any], list[Any]]] = []
         self.steps: list[int] = []  # the step of each call
-        for at, (step, *_, calls) in enumerate(plan.steps):
-            if isinstance(step.operation, Foreign):
-                views = tuple(View(value, plan.shapes[value]) for value in step.reads)
-                self._bind(at, Call("layer", partial(self._run_foreign, step), views), self._foreign_takers)
-            for call in calls:
-                self._bind(at, call, self._takers)
+        for portion in plan.portions:
+            for images in portion.parts(plan.batch):
+                for at in range(portion.first, portion.end):
+                    self._bind_step(at, images)
         self._outputs = [(number, plan.shapes[root]) for root, number in plan.own.items()]
         self._own = {number: root for root, number in plan.own.items()}
 
-    def _bind(self, at: int, call: Call, takers: dict[int, list[tuple[list[Any], int, Shape]]]) -> None:
+    def _bind_step(self, at: int, images: slice | None) -> None:
+        step, *_, calls = self._plan.steps[at]
+        if isinstance(step.operation, Foreign):
+            views = tuple(View(value, self._plan.shapes[value]) for value in step.reads)
+            self._bind(at, Call("layer", partial(self._run_foreign, step), views), self._foreign_takers, None)
+        for call in calls:
+            self._bind(at, call, self._takers, images)
+
+    def _bind(self, at: int, call: Call, takers: dict[int, list[Taker]], images: slice | None) -> None:
         args: list[Any] = []
         for place, argument in enumerate(call.args):
             if not isinstance(argument, View):
@@ -187,10 +236,12 @@ class Workspace:
             root = self._plan.root(argument.value)
             if root in self._plan.places:
                 offset = self._plan.places[root]
+                if images is not None and root not in self._plan.images_within:
+                    offset += images.start * self._plan.bytes_of_an_image(root)
                 args.append(np.ndarray(argument.whole_shape, self._plan.dtype, self.arena, offset))
             else:
                 args.append(None)
-                takers.setdefault(root, []).append((args, place, argument.whole_shape))
+                takers.setdefault(root, []).append(Taker(args, place, argument.whole_shape, images))
         if call.work is not None:
             args.append(1)
             self._works.append((args, call.work))
@@ -223,9 +274,10 @@ class Workspace:
             self._give(self._takers, self._own[number], y)
             self._give(self._foreign_takers, self._own[number], y)
 
-    def _give(self, takers: dict[int, list[tuple[list[Any], int, Shape]]], value: int, array: np.ndarray) -> None:
-        for args, place, shape in takers.get(value, ()):
-            args[place] = array if array.shape == shape else array.reshape(shape)
+    def _give(self, takers: dict[int, list[Taker]], value: int, array: np.ndarray) -> None:
+        for args, place, shape, images in takers.get(value, ()):
+            part = array if images is None else array[images]
+            args[place] = part if part.shape == shape else part.reshape(shape)
 
     def results(self, xs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return the outputs, each an array of its own."""
@@ -242,7 +294,7 @@ class Workspace:
     def forget(self) -> None:
         """Let go of the arrays of the last call."""
         for takers in (*self._takers.values(), *self._foreign_takers.values()):
-            for args, place, _ in takers:
+            for args, place, *_ in takers:
                 args[place] = None
         self._made.clear()
 

@@ -30,7 +30,7 @@ def places(frozen):
     """Return, for the first layer of each step whose output is channels of another value, (first, width)."""
     program = frozen.program
     shapes = program.example_shapes()
-    found = parts_in_place(program, shapes)
+    found = parts_in_place(program, shapes, [[shapes[value] for value in step.reads] for step in program.steps])
     return {
         step.layers[0]: (found[value].first, found[value].width)
         for step in program.steps
