@@ -15,6 +15,7 @@ cdef enum:
     HARD_SWISH
     HARD_SIGMOID
     CLIP          # a: low, b: high; forward alone
+    MISH          # forward alone
     SIGMOID
     TANH
     SOFTPLUS
@@ -24,7 +25,7 @@ cdef enum:
 
 ACTIVATIONS = {
     "relu": RELU, "relu6": RELU6, "leaky_relu": LEAKY_RELU, "elu": ELU, "gelu": GELU, "gelu_tanh": GELU_TANH, "silu": SILU,
-    "hard_swish": HARD_SWISH, "hard_sigmoid": HARD_SIGMOID, "clip": CLIP, "sigmoid": SIGMOID, "tanh": TANH, "softplus": SOFTPLUS,
+    "hard_swish": HARD_SWISH, "hard_sigmoid": HARD_SIGMOID, "clip": CLIP, "mish": MISH, "sigmoid": SIGMOID, "tanh": TANH, "softplus": SOFTPLUS,
     "sigmoid_from_output": SIGMOID_FROM_OUTPUT, "tanh_from_output": TANH_FROM_OUTPUT,
 }
 
@@ -157,6 +158,13 @@ cdef inline vec clip_forward(vec x, real a, real b) noexcept nogil:
     return at_most(at_least(x, a), b)
 
 
+cdef inline vec mish_forward(vec x, real a, real b) noexcept nogil:
+    # tanh(log(1 + e)) = (e^2 + 2 e) / (e^2 + 2 e + 2), where e = exp(x); by its square where that is large
+    cdef vec power = exp_negative(-magnitude(x)), two = broadcast(2)
+    cdef vec over = negative(x, power * (power + two), power * two + broadcast(1))
+    return unless_below(-1000, x, x * (over / (over + negative(x, two, power * power * <real> 2))))
+
+
 cdef inline vec sigmoid_forward(vec x, real a, real b) noexcept nogil:
     return sigmoid(x)
 
@@ -247,6 +255,7 @@ cdef apart forward_portion(
     elif kind == HARD_SWISH: forward_all(hard_swish_forward, x, y, rows, ld, items, a, b)
     elif kind == HARD_SIGMOID: forward_all(hard_sigmoid_forward, x, y, rows, ld, items, a, b)
     elif kind == CLIP: forward_all(clip_forward, x, y, rows, ld, items, a, b)
+    elif kind == MISH: forward_all(mish_forward, x, y, rows, ld, items, a, b)
     elif kind == SIGMOID: forward_all(sigmoid_forward, x, y, rows, ld, items, a, b)
     elif kind == TANH: forward_all(tanh_forward, x, y, rows, ld, items, a, b)
     elif kind == SOFTPLUS: forward_all(softplus_forward, x, y, rows, ld, items, a, b)

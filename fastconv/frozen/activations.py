@@ -21,6 +21,7 @@ _PLAIN: dict[type[Layer], str] = {
     L.Sigmoid: "sigmoid",
     L.Tanh: "tanh",
     L.Softplus: "softplus",
+    L.Mish: "mish",
 }
 
 #: What a file may name.

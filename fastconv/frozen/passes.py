@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.frozen.formulas import fuse_formulas
 from fastconv.frozen.moves import Pick, Transpose
 from fastconv.frozen.operation import Operation
 from fastconv.frozen.program import Program, Step
@@ -210,6 +211,7 @@ PASSES: tuple[Callable[[Program], Program], ...] = (
     pick_channels,
     merge_views,
     fuse_gates,
+    fuse_formulas,
     absorb_padding,
     fold_scales,
     fold_scales_forward,

@@ -42,6 +42,7 @@ ACTIVATIONS = [
     L.Sigmoid(),
     L.Tanh(),
     L.Softplus(),
+    L.Mish(),
 ]
 
 WEIGHTED = [

@@ -21,6 +21,13 @@ DTYPES = [np.float32, np.float64]
 #: Around a vector and around a portion, which is a task.
 SIZES = st.sampled_from([1, 7, 8, 15, 16, 17, 31, 33, 100, 4095, 4096, 4097, 9000])
 
+
+def _mish(x):
+    y = np.empty_like(x)
+    _kernels.modules[x.dtype].activation_forward(x, y, "mish", 0.0, 0.0, 1)
+    return y
+
+
 FUNCTIONS = {
     "relu": (Activation("relu"), F.relu),
     "relu6": (Activation("relu6"), F.relu6),
@@ -34,6 +41,7 @@ FUNCTIONS = {
     "sigmoid": (Activation("sigmoid"), F.sigmoid),
     "tanh": (Activation("tanh"), F.tanh),
     "softplus": (Activation("softplus"), F.softplus),
+    "mish": (Activation("mish"), _mish),
 }
 
 

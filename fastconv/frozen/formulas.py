@@ -1,0 +1,142 @@
+"""Functions of a number that a model spells in several steps, recognised by what they compute, not by how they are written.
+
+Whoever writes ONNX files has a way of its own for GELU, Mish or hard swish; there are dozens. So steps that do the same to each
+number are tried with some numbers, and where they give what a known activation gives, they are that.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastconv import functional as F
+from fastconv import layers as L
+from fastconv.frozen.foreign import Foreign
+from fastconv.frozen.operation import Operation
+from fastconv.frozen.program import Program, Step
+from fastconv.frozen.unweighted import Activate, Product, Scale, Sum
+from fastconv.functional.calls import Activation
+from fastconv.layers.base import Layer
+
+#: Steps that are one formula at most.
+MOST_STEPS = 12
+
+#: How far a formula, as it rounds, may be from the function, in last bits of numbers of size 1; in proportion for larger ones.
+TOLERANCE = 32
+
+#: What is tried: bends of all known functions are in between, and numbers so large that a bound would show.
+PROBES = np.concatenate([np.linspace(-12, 12, 481) + 1e-3, [-1e6, -1e3, -80, -40, -20, 0, 20, 40, 80, 1e3, 1e6]])
+
+KNOWN: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "relu": F.relu,
+    "relu6": F.relu6,
+    "sigmoid": F.sigmoid,
+    "tanh": F.tanh,
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate=True),
+    "hard_sigmoid": F.hard_sigmoid,
+    "hard_swish": F.hard_swish,
+    "softplus": F.softplus,
+    "mish": lambda x: x * np.tanh(F.softplus(x)),
+}
+
+#: Layers that do the same to each number, of one or two inputs.
+NUMBER_BY_NUMBER: set[type[Layer]] = {
+    *(L.Abs, L.Exp, L.Log, L.Sqrt, L.Square, L.Reciprocal, L.Erf, L.Softsign),
+    *(L.Subtract, L.Divide, L.Power, L.Maximum, L.Minimum),
+}
+
+
+def fuse_formulas(program: Program) -> Program:
+    """Make one activation of the steps that spell one: GELU by an error function, hard swish by a sum, bounds and a product."""
+    shapes, reads, makers = program.example_shapes(), program.reads(), program.makers()
+    steps: dict[int, Step] = dict(enumerate(program.steps))
+    for at in sorted(steps, reverse=True):
+        if at not in steps:
+            continue
+        found = _formula(program, steps, at, shapes, reads, makers)
+        if found is not None:
+            name, x, region = found
+            layers = tuple(layer for each in region for layer in steps[each].layers)
+            steps[at] = Step(Activate(Activation(name)), (x,), steps[at].writes, layers)
+            for each in region[:-1]:
+                del steps[each]
+    return program.with_steps([steps[at] for at in sorted(steps)])
+
+
+def _formula(
+    program: Program, steps: dict[int, Step], last: int, shapes: Any, reads: Counter[int], makers: dict[int, int]
+) -> tuple[str, int, list[int]] | None:
+    """Return the activation that the steps up to `last` spell, the value that it is of, and their places; None for none."""
+    region: set[int] = set()
+    shape = shapes[steps[last].writes[0]]
+    inner: Counter[int] = Counter()  # how often the steps so far read each value
+    outer = steps[last].writes[0]
+    while len(region) < MOST_STEPS:
+        place = makers.get(outer, -1)
+        step = steps.get(place)
+        if step is None or not _is_elementwise(step.operation) or (region and reads[outer] != inner[outer]):
+            return None
+        if any(shapes[value] != shape for value in step.reads):
+            return None
+        region.add(place)
+        inner.update(step.reads)
+        frontier = [value for value in inner if makers.get(value, -1) not in region]
+        if len(frontier) == 1 and len(region) > 1:
+            ordered = sorted(region)
+            name = _recognised(program, [steps[at] for at in ordered], frontier[0], len(shape))
+            if name is not None:
+                return name, frontier[0], ordered
+        # the value made last: all others of the formula come after the one that it is of
+        outer = max(frontier, key=lambda value: makers.get(value, -1))
+    return None
+
+
+def _is_elementwise(operation: Operation) -> bool:
+    if isinstance(operation, Scale):
+        plain = operation.activation is None and operation.factor.size > 0
+        return plain and all((array == array[0]).all() for array in (operation.factor, operation.shift))
+    if isinstance(operation, Activate):
+        return operation.activation.slope is None
+    if isinstance(operation, Sum):
+        return operation.activation is None
+    if isinstance(operation, Foreign):
+        layer: Any = operation.layer
+        if type(layer) is L.Given:
+            held = [*layer.params.values(), *layer.buffers.values()]
+            return type(layer.inner) in NUMBER_BY_NUMBER and all(array.size == 1 for array in held)
+        return type(layer) in NUMBER_BY_NUMBER
+    return isinstance(operation, Product)
+
+
+def _recognised(program: Program, steps: list[Step], x: int, rank: int) -> str | None:
+    """Return the name of the activation of `x` that steps compute, None where it is none that is known."""
+    from fastconv.frozen.plan import Plan  # which knows all passes' results, and so stands above
+
+    numbers = {x: 0, **{step.writes[0]: at for at, step in enumerate(steps, 1)}}
+    renumbered = [
+        Step(_of_one_channel(step.operation), tuple(numbers[value] for value in step.reads), (at,), step.layers)
+        for at, step in enumerate(steps, 1)
+    ]
+    probes = PROBES.astype(program.dtype)
+    alone = Program(((1,) * (rank - 1),), (None,), program.dtype, tuple(renumbered), (len(steps),))
+    sample = probes.reshape(-1, *(1,) * (rank - 1))
+    with np.errstate(all="ignore"):
+        y = Plan(alone, [sample.shape]).run([sample])[0].ravel().astype(np.float64)
+    wide = probes.astype(np.float64)
+    finite = np.isfinite(y)  # a power of a large number may overflow on the way
+    allowed = TOLERANCE * np.finfo(program.dtype).eps * np.maximum(1, np.abs(wide))
+    for name, function in KNOWN.items():
+        if (np.abs(y - function(wide))[finite] <= allowed[finite]).all():
+            return name if finite[np.abs(wide) <= 12].all() else None
+    return None
+
+
+def _of_one_channel(operation: Operation) -> Operation:
+    if isinstance(operation, Scale):
+        return operation.replace(factor=operation.factor[:1], shift=operation.shift[:1])
+    return operation
