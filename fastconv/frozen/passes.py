@@ -167,6 +167,32 @@ def fold_scales_forward(program: Program) -> Program:
     return program.with_steps([step for step in steps if step.writes[0] not in names]).renamed(names)
 
 
+def merge_products(program: Program) -> Program:
+    """Multiply two weights once where one linear map follows another and together they are no more work than apart.
+
+    The second or the first is a matrix for each pixel: a 1x1 convolution, a linear layer.
+    """
+
+    def merge(first: Operation, second: Operation) -> Operation | None:
+        linear = isinstance(first, (Conv, Linear)) and isinstance(second, (Conv, Linear)) and first.activation is None
+        if not linear or any(isinstance(each, Conv) and each.groups > 1 for each in (first, second)):
+            return None
+        one: Any = first
+        other: Any = second
+        inner, outputs, weight = one.weight.shape[-1], other.weight.shape[-1], one.weight.size
+        made = None
+        if other.matrix() is not None and weight // inner * outputs <= weight + inner * outputs:
+            made = one.times(other.matrix(), other.bias)
+        elif isinstance(other, Conv) and one.matrix() is not None and one.weight.shape[-2] <= inner:
+            constant = (
+                one.bias if one.bias is not None and one.bias.any() else None
+            )  # zeros around the image come after it
+            made = other.of_product(one.matrix(), constant) if constant is None or other.never_padded() else None
+        return None if made is None else made.replace(activation=other.activation)
+
+    return _merged(program, merge, unless_shortcut=True)
+
+
 def fuse_sums(program: Program) -> Program:
     """Let the step that made one of two summands add the other one: the end of a residual block.
 
@@ -215,6 +241,7 @@ PASSES: tuple[Callable[[Program], Program], ...] = (
     absorb_padding,
     fold_scales,
     fold_scales_forward,
+    merge_products,
     fuse_sums,
     fuse_activations,
 )

@@ -67,11 +67,15 @@ class Weighted(Operation):
 
     def _with(self: Self, factors: Array, bias: Array) -> Self | None:
         """Return the operation with its weight times factors (of float64), and another bias; None where one is not finite."""
-        dtype = self.weight.dtype
         weight = np.empty_like(self.weight)
         with np.errstate(over="ignore", invalid="ignore"):
             np.multiply(self.weight, factors, out=weight, casting="same_kind")
-            made = weight, np.ascontiguousarray(bias, dtype)
+        return self._of(weight, bias)
+
+    def _of(self: Self, weight: Array, bias: Array) -> Self | None:
+        """Return the operation with another weight and another bias; None where one is not finite."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            made = [np.ascontiguousarray(array, self.weight.dtype) for array in (weight, bias)]
         return self.replace(weight=made[0], bias=made[1]) if all(map(_is_finite, made)) else None
 
 
@@ -142,6 +146,23 @@ class Conv(Weighted):
 
     def multiply_adds(self, *shapes: Shape) -> int:
         return self.plan(shapes[0]).multiply_adds
+
+    def matrix(self) -> Array | None:
+        """Return the matrix (in, out) that it multiplies each pixel with, None where it is more or less than that."""
+        rank = self.weight.ndim - 2
+        ones = self.weight.shape[:rank] == (1,) * rank == geometry.ntuple(self.stride, rank, "stride")
+        return self.weight[(0,) * rank] if ones and self.groups == 1 and self.never_padded() else None
+
+    def times(self, matrix: Array, bias: Array | None) -> Conv | None:
+        """Return the operation whose output is that of this one times `matrix` plus `bias`, for one group."""
+        return self._of(self.weight @ matrix.astype(np.float64), _times(self.bias, matrix, bias))
+
+    def of_product(self, matrix: Array, bias: Array | None) -> Conv | None:
+        """Return the operation that takes x for this one's ``x * matrix + bias``: of one group, with a bias no zeros around."""
+        wide = self.weight.astype(np.float64)
+        constant = 0.0 if bias is None else (bias.astype(np.float64) @ wide).sum(axis=tuple(range(wide.ndim - 2)))
+        bias = np.zeros(wide.shape[-1]) + _plus(self.bias, constant)
+        return self._of(matrix @ wide, bias)
 
     def scaled_input(self, factor: Array, shift: Array) -> Conv | None:
         """Return the operation that takes x for this one's ``x * factor + shift``; the image has no zeros around it."""
@@ -220,6 +241,14 @@ class Linear(Weighted):
     def multiply_adds(self, *shapes: Shape) -> int:
         return math.prod(shapes[0]) * int(self.weight.shape[1])
 
+    def matrix(self) -> Array | None:
+        """Return the matrix (in, out)."""
+        return self.weight
+
+    def times(self, matrix: Array, bias: Array | None) -> Linear | None:
+        """Return the operation whose output is that of this one times `matrix` plus `bias`."""
+        return self._of(self.weight @ matrix.astype(np.float64), _times(self.bias, matrix, bias))
+
     def scaled_input(self, factor: Array, shift: Array) -> Linear | None:
         """Return the operation that takes x for this one's ``x * factor + shift``."""
         wide = self.weight.astype(np.float64)
@@ -275,8 +304,13 @@ def _is_finite(array: Array) -> bool:
     return not array.size or bool(np.isfinite(array.min()) and np.isfinite(array.max()))
 
 
-def _plus(bias: Array | None, constant: Array) -> Array:
+def _plus(bias: Array | None, constant: Any) -> Any:
     return constant if bias is None else bias.astype(np.float64) + constant
+
+
+def _times(bias: Array | None, matrix: Array, more: Array | None) -> Array:
+    product = np.zeros(matrix.shape[1]) if bias is None else bias.astype(np.float64) @ matrix
+    return product if more is None else product + more
 
 
 def _require_image(shape: Shape) -> None:

@@ -18,6 +18,7 @@ from fastconv.frozen.passes import (
     fold_scales_forward,
     fuse_activations,
     fuse_sums,
+    merge_products,
     merge_views,
     optimized,
     remove_identities,
@@ -318,7 +319,7 @@ def test_softmax_is_no_activation_of_a_number():
 def test_a_shared_layer_is_a_step_for_each_use_and_one_array():
     def connect(x):
         layer = L.Conv2d(4, 1)
-        return layer(layer(x))
+        return layer(L.ReLU()(layer(x)))
 
     frozen = fastconv.freeze(branches(connect))
     first, second = frozen.program.steps
@@ -447,3 +448,48 @@ def test_a_shuffle_of_channels_is_one_step(groups):
 def test_rotations_in_a_row(times):
     model = chain(*(L.Transpose((2, 3, 1)) for _ in range(times)), L.ReLU(), shape=(3, 4, 5))
     assert_equal_models(fastconv.freeze(model), model)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("layers", "weights"),
+    [
+        ((L.Conv2d(24, 3, padding=1, stride=2), L.Conv2d(8, 1)), [(3, 3, 4, 8)]),
+        ((L.Conv2d(24, (1, 2), dilation=2, bias=False), L.Conv2d(8, 1, bias=False)), [(1, 2, 4, 8)]),
+        ((L.ZeroPad(1), L.Conv2d(24, 3), L.BatchNorm(), L.Conv2d(8, 1), L.BatchNorm()), [(3, 3, 4, 8)]),
+        ((L.Conv2d(24, 1), L.Conv2d(24, 1), L.Conv2d(3, 1)), [(1, 1, 4, 3)]),
+        ((L.Conv2d(4, 3), L.Conv2d(24, 1)), [(3, 3, 4, 4), (1, 1, 4, 24)]),  # apart they are less work
+        ((L.Conv2d(24, 1), L.Conv2d(8, 3)), [(3, 3, 4, 8)]),
+        ((L.Conv2d(24, 1, bias=False), L.Conv2d(8, 3, padding=1, stride=2)), [(3, 3, 4, 8)]),
+        ((L.Conv2d(24, 1), L.Conv2d(8, 3, padding=1)), [(1, 1, 4, 24), (3, 3, 24, 8)]),  # the bias, not the padding
+        ((L.Conv2d(2, 1), L.Conv2d(8, 3)), [(1, 1, 4, 2), (3, 3, 2, 8)]),
+        ((L.Conv2d(24, 3), L.Conv2d(8, 1, stride=2)), [(3, 3, 4, 24), (1, 1, 24, 8)]),
+        ((L.Conv2d(24, 3), L.Conv2d(8, 1, padding=1)), [(3, 3, 4, 24), (1, 1, 24, 8)]),
+        ((L.Conv2d(24, 3, groups=2), L.Conv2d(8, 1)), [(3, 3, 2, 24), (1, 1, 24, 8)]),
+        ((L.Conv2d(24, 3), L.ReLU(), L.Conv2d(8, 1)), [(3, 3, 4, 24), (1, 1, 24, 8)]),
+        ((L.Conv2d(24, 3), L.Conv2d(8, 1), L.ReLU()), [(3, 3, 4, 8)]),
+        ((L.Flatten(), L.Linear(50), L.Linear(7, bias=False), L.Linear(5)), [(144, 5)]),
+        ((L.Flatten(), L.Linear(5), L.Linear(50)), [(144, 5), (5, 50)]),
+        ((L.Conv2d(24, 3), L.Linear(8)), [(3, 3, 4, 8)]),
+        ((L.Linear(9), L.Conv2d(8, 3)), [(3, 3, 4, 8)]),
+    ],
+    ids=repr,
+)
+def test_two_linear_maps_become_one_where_that_is_less_work(layers, weights, dtype):
+    model = chain(*(L.from_spec(L.to_spec(layer)) for layer in layers), dtype=dtype)
+    program = optimized(lower(model))
+    assert [step.operation.weight.shape for step in program.steps if hasattr(step.operation, "weight")] == weights
+    assert sum(len(step.layers) for step in program.steps) >= len(layers) - 1
+    assert_equal_models(fastconv.freeze(model), model)
+
+
+def test_a_linear_map_that_others_read_and_one_that_would_overflow_stay():
+    def connect(x):
+        y = L.Conv2d(24, 3)(x)
+        return L.Concat()(y, L.Conv2d(8, 1)(y))
+
+    assert kinds(after(branches(connect), merge_products)) == ["conv", "conv", "concat"]
+    model = chain(L.Conv2d(24, 1), L.Conv2d(8, 1))
+    for name in ("conv2d_1/weight", "conv2d_2/weight"):
+        model.params[name][...] = 1e30
+    assert kinds(after(model, merge_products)) == ["conv", "conv"]
