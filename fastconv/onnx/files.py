@@ -226,11 +226,11 @@ def array_of(onnx: Any, tensor: Any, folder: Path | None, data: memoryview | Non
     raw = tensor.raw_data if data is None else data  # a copy each time it is asked for
     if len(raw) == math.prod(dims) * dtype.itemsize and dtype in DTYPES:
         return np.frombuffer(raw, dtype.newbyteorder("<")).reshape(dims).astype(dtype, copy=False)
+    if data is not None:
+        tensor.raw_data = data.tobytes()
     most = 2 * max(len(raw), 8 * tensor.ByteSize())  # packed bits and small integers take less
     if math.prod(dims) > most:
         raise OnnxImportError(f"{what} says that its shape is {dims}, and the file is shorter than that")
-    if data is not None:
-        tensor.raw_data = data.tobytes()
     try:
         array: np.ndarray = onnx.numpy_helper.to_array(tensor)
     except Exception as error:
