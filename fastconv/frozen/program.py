@@ -53,13 +53,18 @@ class Program(NamedTuple):
 
     def renamed(self, names: Mapping[int, int]) -> Program:
         """Return the program in which whoever read a value of `names` reads another in its place."""
+        if not names:
+            return self
 
         def now(value: int) -> int:
             while value in names:
                 value = names[value]
             return value
 
-        steps = [step._replace(reads=tuple(map(now, step.reads))) for step in self.steps]
+        steps = [
+            step if names.keys().isdisjoint(step.reads) else step._replace(reads=tuple(map(now, step.reads)))
+            for step in self.steps
+        ]
         return self._replace(steps=tuple(steps), outputs=tuple(map(now, self.outputs)))
 
     def shapes(self, *input_shapes: Shape) -> dict[int, Shape]:

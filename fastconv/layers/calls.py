@@ -51,6 +51,8 @@ def shape_of(layer: Layer, shapes: Sequence[Shape]) -> Any:
 
 
 def _shape(shape: Any) -> Shape:
+    if type(shape) is tuple and all(type(n) is int and n >= 1 for n in shape):
+        return shape
     if not isinstance(shape, (tuple, list)) or not all(isinstance(n, (int, np.integer)) and n >= 1 for n in shape):
         raise ValueError(f"output_shape must return a tuple of integers, each at least 1, got {shape!r}")
     return tuple(int(n) for n in shape)

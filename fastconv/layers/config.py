@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from fastconv.layers.base import Layer
 
+_NUMBERS = (int, bool, float, type(None))  # most of what configs hold
+_PLAIN = (int, bool, str, type(None))
 _RESERVED = ("layer", "same_as")
 
 
@@ -33,39 +35,65 @@ def bound_arguments(
     under.
     """
     init: Any = cls.__init__  # type: ignore[misc]
-    signature, unnamed = _signature(init)
-    if unnamed is not None:
+    takes = _takes(init)
+    if takes.unnamed is not None:
         raise TypeError(
-            f"the constructor of {cls.__name__} takes {unnamed!r}: spell its arguments out by name, "
+            f"the constructor of {cls.__name__} takes {takes.unnamed!r}: spell its arguments out by name, "
             f"because they are what a model saves"
         )
-    try:
-        bound = signature.bind(None, *args, **kwargs)
-    except TypeError as error:  # Python itself would name the class that the constructor is inherited from
-        import inspect
+    given = dict(zip(takes.positional, args, strict=False))
+    if len(args) > len(given) or not (given.keys().isdisjoint(kwargs) and takes.names >= kwargs.keys()):
+        _refuse(cls, takes, args, kwargs)
+    given.update(kwargs)
+    if not takes.required <= given.keys():
+        _refuse(cls, takes, args, kwargs)
+    values = {**takes.defaults, **given}  # in the order of the signature
+    return {
+        name: value if type(value) in _PLAIN else _json_value(value, f"{cls.__name__}: argument {name!r}", is_layer)
+        for name, value in values.items()
+    }
 
-        takes = [each.replace(annotation=each.empty) for each in list(signature.parameters.values())[1:]]
-        unknown = [
-            f"got an unexpected keyword argument {name!r}" for name in kwargs if name not in signature.parameters
-        ]
-        raise TypeError(
-            f"{cls.__name__}: {unknown[0] if unknown else error}; it takes {inspect.Signature(takes)}"
-        ) from None
-    bound.apply_defaults()
-    values = list(bound.arguments.items())[1:]
-    return {name: _json_value(value, f"{cls.__name__}: argument {name!r}", is_layer) for name, value in values}
+
+class _Takes(NamedTuple):
+    """What a constructor takes: `defaults` have None for what is required; `unnamed` has no name to be saved under."""
+
+    signature: inspect.Signature
+    positional: list[str]
+    names: frozenset[str]
+    required: frozenset[str]
+    defaults: dict[str, Any]
+    unnamed: str | None
 
 
 @lru_cache(maxsize=512)
-def _signature(init: Callable[..., Any]) -> tuple[inspect.Signature, str | None]:
-    """Return the signature of a constructor, and the first of its parameters whose arguments have no names."""
+def _takes(init: Callable[..., Any]) -> _Takes:
     import inspect
 
     signature = inspect.signature(init)
-    for parameter in list(signature.parameters.values())[1:]:
-        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            return signature, str(parameter)
-    return signature, None
+    parameters = list(signature.parameters.values())[1:]
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return _Takes(
+        signature,
+        [each.name for each in parameters if each.kind == named[0]],
+        frozenset(each.name for each in parameters),
+        frozenset(each.name for each in parameters if each.default is each.empty),
+        {each.name: None if each.default is each.empty else each.default for each in parameters},
+        next((str(each) for each in parameters if each.kind not in named), None),
+    )
+
+
+def _refuse(cls: type, takes: _Takes, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NoReturn:
+    """Raise `TypeError` for arguments that do not fit; Python itself would name the class whose constructor is inherited."""
+    import inspect
+
+    unknown = [f"got an unexpected keyword argument {name!r}" for name in kwargs if name not in takes.names]
+    error: Any = "too many arguments"
+    try:
+        takes.signature.bind(None, *args, **kwargs)
+    except TypeError as own:
+        error = own
+    shown = [each.replace(annotation=each.empty) for each in list(takes.signature.parameters.values())[1:]]
+    raise TypeError(f"{cls.__name__}: {unknown[0] if unknown else error}; it takes {inspect.Signature(shown)}")
 
 
 def _json_value(value: Any, what: str, is_layer: Callable[[Any], bool]) -> Any:
@@ -106,7 +134,12 @@ def layers_in(value: Any, path: str, is_layer: Callable[[Any], bool]) -> list[tu
     else:
         return []
     prefix = f"{path}/" if path else ""
-    return [found for key, item in items for found in layers_in(item, f"{prefix}{key}", is_layer)]
+    return [
+        found
+        for key, item in items
+        if type(item) not in _NUMBERS
+        for found in layers_in(item, f"{prefix}{key}", is_layer)
+    ]
 
 
 def to_spec(layer: Layer) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 from fastconv import layers as L
 from fastconv.arrays import contiguous, owned
 from fastconv.layers.calls import shape_of
-from fastconv.layers.symbol import Shape, several
+from fastconv.layers.symbol import Shape, Symbol, several
 from fastconv.onnx.errors import NeedsValueError, NotBatchedError, OnnxImportError
 from fastconv.onnx.files import DTYPES, Node
 from fastconv.onnx.values import Constant, Value, last_first, with_rank
@@ -155,11 +155,10 @@ class Builder:
             layer.name = self._name()
         try:
             made = layer(*(value.symbol for value in values))
-            other = shape_of(layer, [value.other for value in values])
+            symbols = made if isinstance(made, tuple) else (made,)
+            others = self._others(layer, values, symbols)
         except (TypeError, ValueError) as error:
             raise OnnxImportError(f"{self.node.label}: {error}") from error
-        symbols = made if isinstance(made, tuple) else (made,)
-        others = other if several(other) else (other,)
         origins = frozenset().union(*(value.origins for value in values))
         made_values = [
             Value(symbol, order, np.dtype(dtype), tuple(shape), origins)
@@ -167,6 +166,13 @@ class Builder:
         ]
         self.made.extend(made_values)
         return made_values
+
+    def _others(self, layer: L.Layer, values: Sequence[Value], symbols: Sequence[Symbol]) -> Sequence[Shape]:
+        """Return the shapes of what a layer makes for inputs of other sizes."""
+        if all(value.other == value.symbol.shape for value in values):
+            return [symbol.shape for symbol in symbols]
+        other = shape_of(layer, [value.other for value in values])
+        return other if several(other) else (other,)
 
     def of_shape(self, first: Shape, second: Shape, dtype: Any) -> Value | None:
         """Return a value that was made before and has these inner axes, for two sizes of the inputs."""

@@ -26,6 +26,8 @@ MOST_MAPPED = 2**22
 #: What runs: the dtypes of arrays that reach layers. Constants may be of others until they are cast.
 DTYPES = tuple(map(np.dtype, ("float32", "float64", "int32", "int64", "bool")))
 
+_STORED = {dtype: dtype.newbyteorder("<") for dtype in DTYPES}
+
 
 class Node(NamedTuple):
     """One use of an operator: its name, what it reads and writes ("" for what is left out), and its arguments."""
@@ -225,14 +227,15 @@ def array_of(onnx: Any, tensor: Any, folder: Path | None, data: memoryview | Non
         return _external(tensor, dims, dtype, folder)
     raw = tensor.raw_data if data is None else data  # a copy each time it is asked for
     if len(raw) == math.prod(dims) * dtype.itemsize and dtype in DTYPES:
-        return np.frombuffer(raw, dtype.newbyteorder("<")).reshape(dims).astype(dtype, copy=False)
+        array: np.ndarray = np.frombuffer(raw, _STORED[dtype]).reshape(dims)
+        return array if array.dtype == dtype else array.astype(dtype)
     if data is not None:
         tensor.raw_data = data.tobytes()
     most = 2 * max(len(raw), 8 * tensor.ByteSize())  # packed bits and small integers take less
     if math.prod(dims) > most:
         raise OnnxImportError(f"{what} says that its shape is {dims}, and the file is shorter than that")
     try:
-        array: np.ndarray = onnx.numpy_helper.to_array(tensor)
+        array = onnx.numpy_helper.to_array(tensor)
     except Exception as error:
         raise OnnxImportError(f"{what} of shape {dims} is broken: {error}") from error
     return array

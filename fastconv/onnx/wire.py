@@ -15,7 +15,8 @@ LARGE = 2**14
 #: More fields than that in one message are left to the library, which is faster.
 MOST_FIELDS = 2**18
 
-_VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
+_VARINT, _BYTES = 0, 2
+_FIXED = {1: 8, 5: 4}  # bytes of a value
 
 
 class Slim(NamedTuple):
@@ -91,8 +92,8 @@ def _fields(content: memoryview, at: int, end: int) -> Iterator[_Field]:
             at = value + size
         elif kind == _VARINT:
             _, at = _varint(content, at, end)
-        elif kind in (_EIGHT_BYTES, _FOUR_BYTES):
-            at += 8 if kind == _EIGHT_BYTES else 4
+        elif kind in _FIXED:
+            at += _FIXED[kind]
         else:
             raise _UnusualError
         if at > end:
@@ -104,6 +105,8 @@ def _fields(content: memoryview, at: int, end: int) -> Iterator[_Field]:
 
 def _varint(content: memoryview, at: int, end: int) -> tuple[int, int]:
     """Return a number, seven bits a byte and the lowest first, and where it ends."""
+    if at < end and content[at] < 128:
+        return content[at], at + 1
     number = 0
     for shift in range(0, 70, 7):
         if at >= end:
