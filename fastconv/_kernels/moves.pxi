@@ -27,20 +27,38 @@ cdef void transpose_part(
 cdef inline void transpose_rest(
     const real *x, Py_ssize_t x_ld, real *y, Py_ssize_t y_ld, Py_ssize_t height, Py_ssize_t width
 ) noexcept nogil:
-    cdef Py_ssize_t i, j
+    """In small squares, the last of which overlap those before."""
+    cdef Py_ssize_t i, j, row, col
+    if height >= PART_LANES and width >= PART_LANES:
+        for j in range(ceil_div(width, PART_LANES)):
+            col = min(j * PART_LANES, width - PART_LANES)
+            for i in range(ceil_div(height, PART_LANES)):
+                row = min(i * PART_LANES, height - PART_LANES)
+                transpose_small_square(x + row * x_ld + col, x_ld, y + col * y_ld + row, y_ld)
+        return
     for j in range(width):
         for i in range(height):
             y[j * y_ld + i] = x[i * x_ld + j]
+
+
+cdef void transpose_some(
+    const real *x, real *y, Py_ssize_t many, Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t first, Py_ssize_t end
+) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(many):
+        transpose_part(x + i * rows * cols, y + i * rows * cols, rows, cols, first, end)
 
 
 def transpose(x, y, Py_ssize_t batch, Py_ssize_t rows, Py_ssize_t cols, int threads):
     """y[n, j, i] = x[n, i, j] for matrices of `rows` x `cols`."""
     cdef const real *source = read_from(x)
     cdef real *to = write_to(y)
-    cdef Py_ssize_t some = round_up(max(MOVED // rows, <Py_ssize_t> 1), LANES), parts = ceil_div(cols, some), task
-    for task in prange(batch * parts, nogil=True, num_threads=threads):
-        transpose_part(
-            source + task // parts * rows * cols, to + task // parts * rows * cols, rows, cols, task % parts * some,
+    cdef Py_ssize_t some = round_up(max(MOVED // rows, <Py_ssize_t> 1), LANES), parts = ceil_div(cols, some), task, first
+    cdef Py_ssize_t many = max(MOVED // (rows * cols), <Py_ssize_t> 1)  # matrices of a task
+    for task in prange(ceil_div(batch, many) * parts, nogil=True, num_threads=threads):
+        first = task // parts * many
+        transpose_some(
+            source + first * rows * cols, to + first * rows * cols, min(many, batch - first), rows, cols, task % parts * some,
             min((task % parts + 1) * some, cols),
         )
 

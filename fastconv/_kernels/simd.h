@@ -129,9 +129,9 @@ static inline vec permuted(vec x, mask from) { return __builtin_shuffle(x, from)
 
 /* The lower halves of two vectors, lane by lane in turn; the upper halves. */
 #if defined(__clang__)
-#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#define SHUFFLE(indices, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
-#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (mask){__VA_ARGS__})
+#define SHUFFLE(indices, a, b, ...) __builtin_shuffle(a, b, (indices){__VA_ARGS__})
 #endif
 #define BYTES_OF_float 4
 #define BYTES_OF_double 8
@@ -151,20 +151,32 @@ static inline vec permuted(vec x, mask from) { return __builtin_shuffle(x, from)
 #define UPPER 1, 3
 #endif
 
-/* to[j * to_ld + i] = from[i * from_ld + j] for a square of LANES x LANES: as often as LANES can be halved, each vector of the
- * first half is interleaved with its partner of the second. */
-static inline void transpose_square(const real *from, intptr_t from_ld, real *to, intptr_t to_ld) {
-    vec a[LANES], b[LANES];
-    for (int i = 0; i < LANES; i++) a[i] = *(const vec *)(from + i * from_ld);
-    for (int round = 1; round < LANES; round *= 2) {
-        for (int i = 0; i < LANES / 2; i++) {
-            b[2 * i] = SHUFFLE(a[i], a[i + LANES / 2], LOWER);
-            b[2 * i + 1] = SHUFFLE(a[i], a[i + LANES / 2], UPPER);
-        }
-        for (int i = 0; i < LANES; i++) a[i] = b[i];
+#if BYTES_OF_REAL(FASTCONV_REAL) == 4
+#define PART_LOWER 0, 4, 1, 5
+#define PART_UPPER 2, 6, 3, 7
+#else
+#define PART_LOWER 0, 2
+#define PART_UPPER 1, 3
+#endif
+
+/* to[j * to_ld + i] = from[i * from_ld + j] for a square of LANES x LANES, or of PART_LANES x PART_LANES: as often as these can be halved,
+ * each vector of the first half is interleaved with its partner of the second. */
+#define TRANSPOSITION(name, vector, indices, lanes, lower, upper)                                                                         \
+    static inline void name(const real *from, intptr_t from_ld, real *to, intptr_t to_ld) {                                               \
+        vector a[lanes], b[lanes];                                                                                                        \
+        for (int i = 0; i < lanes; i++) a[i] = *(const vector *)(from + i * from_ld);                                                     \
+        for (int round = 1; round < lanes; round *= 2) {                                                                                  \
+            for (int i = 0; i < lanes / 2; i++) {                                                                                         \
+                b[2 * i] = SHUFFLE(indices, a[i], a[i + lanes / 2], lower);                                                               \
+                b[2 * i + 1] = SHUFFLE(indices, a[i], a[i + lanes / 2], upper);                                                           \
+            }                                                                                                                             \
+            for (int i = 0; i < lanes; i++) a[i] = b[i];                                                                                  \
+        }                                                                                                                                 \
+        for (int i = 0; i < lanes; i++) *(vector *)(to + i * to_ld) = a[i];                                                               \
     }
-    for (int i = 0; i < LANES; i++) *(vec *)(to + i * to_ld) = a[i];
-}
+typedef lane part_mask __attribute__((vector_size(16)));
+TRANSPOSITION(transpose_square, vec, mask, LANES, LOWER, UPPER)
+TRANSPOSITION(transpose_small_square, part, part_mask, PART_LANES, PART_LOWER, PART_UPPER)
 
 /* Adding ROUNDER and taking it away again rounds to whole numbers: it leaves no bits for a fraction. */
 #define ROUNDER ((real)(sizeof(real) == 4 ? 0x1.8p23 : 0x1.8p52))

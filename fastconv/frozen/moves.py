@@ -67,7 +67,26 @@ class Pick(Operation):
 
     def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
         x, y = reads[0], writes[0]
-        return [Call("pick", kernels.pick_channels, (x, self.places, y, x.shape[-1]), MOVE * y.size)] if y.size else []
+        if not y.size:
+            return []
+        channels, groups = x.shape[-1], shuffled_groups(self.places)
+        if len(self.places) == channels and groups > 1:
+            shape = x.size // channels, groups, channels // groups
+            return [Call("shuffle", kernels.transpose, (x, y, *shape), MOVE * y.size)]
+        return [Call("pick", kernels.pick_channels, (x, self.places, y, channels), MOVE * y.size)]
+
+
+def shuffled_groups(places: Array) -> int:
+    """Return the number of groups whose channels `places` takes in turn, all of them; 1 for any other order.
+
+    >>> shuffled_groups(np.array([0, 3, 1, 4, 2, 5])), shuffled_groups(np.array([0, 2, 1]))
+    (2, 1)
+    """
+    each = int(places[1]) if len(places) > 1 and places[0] == 0 else 0
+    if each < 2 or len(places) % each:
+        return 1
+    shuffled = np.arange(len(places)).reshape(-1, each).T.ravel()
+    return len(places) // each if np.array_equal(places, shuffled) else 1
 
 
 def as_matrices(shape: Shape, axes: Sequence[int]) -> tuple[int, int, int] | None:
