@@ -27,6 +27,9 @@ SERVED = 4 << 20
 #: Bytes of a step, its weights included, that cost little wherever they are.
 SMALL = 1 << 18
 
+#: Steps of a run that are worth it: two save one array's way to memory and back, and cost as many calls.
+SHORTEST = 3
+
 #: A step with so many times fewer bytes an image than another takes more images at a time, and goes with others of its size.
 ALIKE = 4
 
@@ -52,14 +55,14 @@ class Portion(NamedTuple):
 def portions(steps: Sequence[Step], shapes: Mapping[int, Shape], batch: int, itemsize: int) -> list[Portion]:
     """Return the portions of a program, one after the other; `shapes` are those of all values.
 
-    The parts of a batch are equal. Where it has no divisor near the number that would do, it is not parted.
+    The parts of a batch are equal; where it has no divisor near the number that would do, it is not parted.
     """
     sizes = [_bytes_of_an_image(step, shapes, batch, itemsize) for step in steps]
     found: list[Portion] = []
     first = 0
     while first < len(steps):
         end, most = _run(sizes, first)
-        images = _images_at_a_time(batch, most) if end > first + 1 else None
+        images = _images_at_a_time(batch, most) if end - first >= SHORTEST else None
         if found and found[-1].images == images:
             first = found.pop().first
         found.append(Portion(first, end, images))
@@ -101,4 +104,4 @@ def _bytes_of_an_image(step: Step, shapes: Mapping[int, Shape], batch: int, item
     if moved + weights < SMALL:
         return None
     waits = moved > FAR and step.operation.multiply_adds(*read) < MUCH * moved
-    return moved // batch if waits and weights < moved // batch else 0
+    return moved // batch if waits and 2 * weights < moved // batch else 0

@@ -60,6 +60,7 @@ def test_parts_are_all_of_the_batch():
 def everything_is_far(monkeypatch):
     monkeypatch.setattr(module, "FAR", 0)
     monkeypatch.setattr(module, "SMALL", 0)
+    monkeypatch.setattr(module, "SHORTEST", 2)
     monkeypatch.setattr(module, "MUCH", 1 << 40)
     monkeypatch.setattr(module, "ALIKE", 1 << 40)
 
