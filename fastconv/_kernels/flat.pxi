@@ -191,7 +191,7 @@ cdef void flat_band(const Flat *f, Py_ssize_t task, real *padded) noexcept nogil
     """One band of lines of an image."""
     cdef const Product *p = &f.p
     cdef Py_ssize_t image = task // f.bands, h = task % f.bands * f.band, end = min(h + f.band, p.h.rows), first = h
-    cdef Py_ssize_t y_line = p.h.out_step * p.out_w * p.y_ld, i
+    cdef Py_ssize_t y_line = p.h.out_step * p.out_w * p.y_ld
     cdef real *y = p.y + ((image * p.out_h + p.h.out_first + h * p.h.out_step) * p.out_w + p.w.out_first) * p.y_ld
     pad_lines(p, image, h * p.h.stride + p.h.origin, seen(&p.h, end - h), f.line, padded)
     while h < end:
@@ -199,9 +199,8 @@ cdef void flat_band(const Flat *f, Py_ssize_t task, real *padded) noexcept nogil
             flat_line(2, f, padded + (h - first) * p.h.stride * f.line, y, y_line)
         else:
             flat_line(1, f, padded + (h - first) * p.h.stride * f.line, y, y_line)
-        if p.finish.pending:
-            for i in range(min(end - h, <Py_ssize_t> 2)):
-                finish_pixels(&p.finish, y + i * y_line, y + i * y_line - p.y, p.w.rows, p.cols)
+        if p.finish.pending:  # of a forward convolution, whose lines are neighbours
+            finish_pixels(&p.finish, y, y - p.y, min(end - h, <Py_ssize_t> 2) * p.w.rows, p.cols)
         h += 2
         y += 2 * y_line
 

@@ -229,6 +229,10 @@ cdef void pool_forward(
     cdef const real *end = x + batch * image_items(p)
     cdef Py_ssize_t task, lines = batch * p.d.out * p.h.out * ceil_div(p.w.out, POOL_OUTPUTS)
     cdef Py_ssize_t blocks = pool_blocks(lines, p.channels, threads), ahead = pool_ahead(p, batch) if blocks == 1 else 0
+    if threads == 1:  # to ask OpenMP takes longer than a small pooling
+        for task in range(lines * blocks):
+            pool_line(maxima, p, x, end, y, ahead, blocks, task)
+        return
     for task in prange(lines * blocks, num_threads=threads):
         pool_line(maxima, p, x, end, y, ahead, blocks, task)
 
