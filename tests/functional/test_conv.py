@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from convolutions import assert_product_exact
 from exact import assert_all_exact, assert_exact, dot, several, whole
 from gradients import assert_gradient
 from hypothesis import given, settings
@@ -305,14 +306,7 @@ def test_windows_of_padding_alone_times_infinity_are_nan(isa, value, size, chann
 @pytest.mark.parametrize(("channels", "outputs"), [(5, 3), (40, 32), (150, 200)])
 def test_taps_that_see_nothing_but_padding_are_left_out(isa, threads, dilation, channels, outputs):
     x, weight = several([(2, 9, 15, channels), (3, 3, channels, outputs)])
-    geometry = {"padding": dilation, "dilation": dilation}
-    y = functional.conv(x, weight, algorithm="product", **geometry)
-    assert_exact(y, reference.conv(x, weight, **geometry))
-    dy = whole(y.shape, seed=3)
-    assert_all_exact(
-        functional.conv_backward(dy, x, weight, algorithm="product", **geometry),
-        reference.conv_backward(dy, x, weight, **geometry),
-    )
+    assert_product_exact(x, weight, padding=dilation, dilation=dilation)
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (1, 2), (2, 2), (3, 2)])
@@ -321,13 +315,7 @@ def test_arrays_beyond_the_near_caches(isa, threads, kernel, stride, channels, o
     x, weight = several(
         [(1, 131 if channels < 64 else 61, 130, channels), (kernel, kernel, channels, outputs)], np.float32
     )
-    y = functional.conv(x, weight, stride=stride, algorithm="product")
-    assert_exact(y, reference.conv(x, weight, stride=stride))
-    dy = whole(y.shape, np.float32, 3)
-    assert_all_exact(
-        functional.conv_backward(dy, x, weight, stride=stride, algorithm="product"),
-        reference.conv_backward(dy, x, weight, stride=stride),
-    )
+    assert_product_exact(x, weight, stride=stride)
 
 
 @pytest.mark.parametrize("shape", [(1, 0, 4, 3), (2, 4, 0, 3), (0, 0, 0, 3)])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from exact import assert_all_exact, assert_exact, several, whole
+from convolutions import assert_product_exact, assert_same_on_any_threads
+from exact import several
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import DTYPES, SEEDS
 
-import fastconv
 from fastconv import functional, reference
 
 #: (channels, outputs): below, at and above half a vector and a whole one, of every width that permutes.
@@ -50,14 +50,7 @@ def test_equals_the_reference(isa, threads, size, kernel, keywords, channels, dt
     inputs, outputs = channels
     weight_shape = (*(kernel,) * len(size), inputs, outputs)
     x, weight, bias = several([(3, *size, inputs), weight_shape, (outputs,)], dtype, seed)
-    want = reference.conv(x, weight, bias, **keywords)
-    assert_exact(functional.conv(x, weight, bias, algorithm="product", **keywords), want, dtype)
-    dy = whole(want.shape, dtype, seed + 1)
-    assert_all_exact(
-        functional.conv_backward(dy, x, weight, algorithm="product", **keywords),
-        reference.conv_backward(dy, x, weight, **keywords),
-        dtype,
-    )
+    assert_product_exact(x, weight, bias, seed, **keywords)
 
 
 @pytest.mark.parametrize("padding", [(5, 0), (0, 5)])
@@ -93,10 +86,5 @@ def test_what_is_not_finite_stays_with_the_windows_that_see_it(isa, value, outpu
 def test_the_bits_are_those_of_one_thread(isa):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((5, 30, 30, 3)).astype(np.float32)
-    weight, bias = rng.standard_normal((5, 5, 3, 6)).astype(np.float32), rng.standard_normal(6).astype(np.float32)
-    results = []
-    for n in (1, 2, 3):
-        with fastconv.num_threads(n):
-            y = functional.conv(x, weight, bias, padding=2)
-            results.append([a.tobytes() for a in (y, *functional.conv_backward(y, x, weight, padding=2))])
-    assert results[0] == results[1] == results[2]
+    weight = rng.standard_normal((5, 5, 3, 6)).astype(np.float32)
+    assert_same_on_any_threads(x, weight, padding=2, bias=rng.standard_normal(6).astype(np.float32))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from exact import assert_all_exact, assert_exact, several, whole
+from convolutions import assert_product_exact, assert_same_on_any_threads
+from exact import several
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import DTYPES, SEEDS
 
-import fastconv
 from fastconv import functional, reference
 
 #: (groups, channels of a group, outputs of a group): below, at and above a vector, whole and in part, and multipliers.
@@ -42,15 +42,7 @@ def test_equals_the_reference(isa, threads, size, kernel, keywords, groups, dtyp
     count, channels, outputs = groups
     weight_shape = (*(kernel,) * len(size), channels, count * outputs)
     x, weight, bias = several([(2, *size, count * channels), weight_shape, (count * outputs,)], dtype, seed)
-    keywords = {**keywords, "groups": count}
-    want = reference.conv(x, weight, bias, **keywords)
-    assert_exact(functional.conv(x, weight, bias, algorithm="product", **keywords), want, dtype)
-    dy = whole(want.shape, dtype, seed + 1)
-    assert_all_exact(
-        functional.conv_backward(dy, x, weight, algorithm="product", **keywords),
-        reference.conv_backward(dy, x, weight, **keywords),
-        dtype,
-    )
+    assert_product_exact(x, weight, bias, seed, groups=count, **keywords)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -80,11 +72,4 @@ def test_the_number_of_threads_cannot_be_seen(isa, count, channels, outputs):
     rng = np.random.default_rng(3)
     x = rng.standard_normal((3, 19, 17, count * channels), np.float32)
     weight = rng.standard_normal((3, 3, channels, count * outputs), np.float32)
-    results = []
-    for threads in (1, 2, 3):
-        with fastconv.num_threads(threads):
-            y = functional.conv(x, weight, padding=1, groups=count)
-            results.append((y, *functional.conv_backward(y, x, weight, padding=1, groups=count)))
-    for result in results[1:]:
-        for got, want in zip(result, results[0], strict=True):
-            np.testing.assert_array_equal(got, want)
+    assert_same_on_any_threads(x, weight, padding=1, groups=count)
