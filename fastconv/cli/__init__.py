@@ -29,6 +29,7 @@ COMMANDS = (
     "plugins",
     "new-plugin",
     "onnx",
+    "export",
     "info",
 )
 

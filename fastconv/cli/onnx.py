@@ -6,7 +6,7 @@ import argparse
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from fastconv.cli.options import positive_integer
+from fastconv.cli import export
 from fastconv.cli.tables import plural, table
 
 if TYPE_CHECKING:
@@ -29,15 +29,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     info.add_argument("file", metavar="FILE", help="an ONNX file")
     info.set_defaults(run=run)
-    export = actions.add_parser(
-        "export",
-        help="write a model file as an ONNX file",
-        description="Write a model that `fastconv train` or model.save wrote as an ONNX file.",
-    )
-    export.add_argument("model", metavar="MODEL", help="a model file, or a run's folder")
-    export.add_argument("output", metavar="OUTPUT", help="the file to write")
-    export.add_argument("--opset", type=positive_integer, default=20, help="the version of the operators (20)")
-    export.set_defaults(run=run_export)
+    export.add_parser(actions)  # as `fastconv export`, where a user looks for it too
 
 
 def run(options: argparse.Namespace) -> int:
@@ -70,14 +62,3 @@ def run(options: argparse.Namespace) -> int:
 def _described(tensor: Tensor) -> list[str]:
     shape = "unknown" if tensor.shape is None else " x ".join("any" if n is None else str(n) for n in tensor.shape)
     return [tensor.name, shape or "a number", str(tensor.dtype)]
-
-
-def run_export(options: argparse.Namespace) -> int:
-    """Write a model as an ONNX file."""
-    import fastconv
-    from fastconv.cli.runs import model_file
-    from fastconv.onnx import save
-
-    save(fastconv.load_model(model_file(options.model)), options.output, opset=options.opset)
-    print(f"wrote {options.output}")
-    return 0

@@ -106,6 +106,10 @@ def model_file(path: str) -> Path:
         given = Run(given).model
     if not given.is_file():
         raise FileNotFoundError(f"there is no model file {given}")
+    if given.suffix.lower() == ".onnx":
+        raise ValueError(
+            f"{given} is an ONNX file: `fastconv run` and `fastconv bench` take it, and fastconv.onnx.load makes a model of it"
+        )
     return given
 
 

@@ -38,10 +38,11 @@ def test_info_lists_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "not supported: node 'spell' (acme.Abracadabra)" in out
 
 
-def test_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("command", [["export"], ["onnx", "export"]])
+def test_export(command: list[str], tmp_path: Path) -> None:
     model = networks.create("cnn-small", (28, 28, 1), 10).build()
     model.save(tmp_path / "model.safetensors")
-    assert main(["onnx", "export", str(tmp_path / "model.safetensors"), str(tmp_path / "model.onnx")]) == 0
+    assert main([*command, str(tmp_path / "model.safetensors"), str(tmp_path / "model.onnx")]) == 0
     x = np.random.default_rng(0).standard_normal((2, 28, 28, 1)).astype(np.float32)
     np.testing.assert_allclose(load(tmp_path / "model.onnx")(x), model(x), rtol=1e-4, atol=1e-5)
 
