@@ -374,9 +374,11 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         if os.path.exists(target):
             os.chmod(temporary, os.stat(target).st_mode & 0o777)
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         if os.path.exists(temporary):
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename == temporary:
+            error.filename, error.filename2 = os.fspath(path), None  # what the caller knows
         raise
     _sync_folder(folder)
 

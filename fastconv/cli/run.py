@@ -158,7 +158,12 @@ def _of_dtype(array: np.ndarray, port: Port, path: Path) -> np.ndarray:
         raise ValueError(f"{path} holds {array.dtype}, and {port.label} takes {port.dtype}")
     if array.dtype.kind not in "iub":
         raise ValueError(f"{path} must hold numbers, got {array.dtype}")
-    return array.astype(port.dtype) if port.dtype.kind in "iub" else array
+    if port.dtype.kind not in "iub":
+        return array
+    cast = array.astype(port.dtype)
+    if not np.array_equal(cast, array):
+        raise ValueError(f"{path} holds numbers that {port.dtype}, which {port.label} takes, does not have")
+    return cast
 
 
 def _chosen(usual: Preparation, options: argparse.Namespace) -> Preparation:

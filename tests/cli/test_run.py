@@ -170,6 +170,19 @@ def test_a_model_without_a_batch(capsys: Said) -> None:
     assert capsys.readouterr().out.splitlines()[1].split() == ["y", "a", "number", "float32", "6", "6"]
 
 
+def test_integers_that_the_network_does_not_have_are_refused(capsys: Said) -> None:
+    onnx = pytest.importorskip("onnx")
+    value, kind = onnx.helper.make_tensor_value_info, onnx.TensorProto
+    node = onnx.helper.make_node("Cast", ["x"], ["y"], to=kind.FLOAT)
+    ends = [value("x", kind.INT32, ["N", 2])], [value("y", kind.FLOAT, ["N", 2])]
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph([node], "cast", *ends)), "cast.onnx")
+    np.save("small.npy", np.array([[1, 2]], np.int64))
+    np.save("large.npy", np.array([[1, 2**40]], np.int64))
+    assert main(["run", "cast.onnx", "--input", "small.npy"]) == 0
+    assert main(["run", "cast.onnx", "--input", "large.npy"]) == 1
+    assert "large.npy holds numbers that int32, which the input 'x'" in capsys.readouterr().err
+
+
 def test_probabilities_are_printed_as_they_are(capsys: Said) -> None:
     fastconv.Sequential([L.Softmax()], input_shape=(2,)).build().save("softmax")
     np.save("x.npy", np.log(np.float32([0.25, 0.75])))
