@@ -40,8 +40,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         description="Freeze a network and measure it beside other inference engines, all of them at float32, with their best "
         "settings and the same threads: the time of a call, of loading, of the first call, the peak of memory, and how far the "
         "outputs differ. Each engine has a process of its own; one works while the others wait. MODEL is an ONNX file, or what "
-        "fastconv writes as one first, whose images are channels last. torch runs an ONNX file through the package onnx2torch, "
-        "which knows older operators only (up to version 13 of most).",
+        "fastconv writes as one first, whose images are channels last. torch runs an ONNX file through the package onnx2torch; "
+        "one with newer operators than that knows is written with older ones for it.",
     )
     add_model_arguments(parser, also="an ONNX file, ")
     parser.add_argument(

@@ -14,6 +14,9 @@ Inputs = dict[str, Any]
 Call = Callable[[], list[Any]]
 Load = Callable[[str, Inputs, dict[str, int]], Call]
 
+#: The newest version of the operators of which onnx2torch knows what networks use.
+TORCH_OPSET = 17
+
 
 def open_fastconv(threads: int) -> Load:
     """Ours: ``fastconv.freeze`` of what ``fastconv.onnx.load`` returns."""
@@ -90,11 +93,16 @@ def open_torch(threads: int, *, channels_last: bool = False) -> Load:
     import onnx
     import onnx2torch
     import torch
+    from onnx import version_converter
 
     torch.set_num_threads(threads)
 
     def load(path: str, inputs: Inputs, sizes: dict[str, int]) -> Call:
-        module = onnx2torch.convert(onnx.load(path)).eval()
+        proto = onnx.load(path)
+        try:
+            module = onnx2torch.convert(proto).eval()
+        except NotImplementedError:
+            module = onnx2torch.convert(version_converter.convert_version(proto, TORCH_OPSET)).eval()
         xs = [torch.from_numpy(x) for x in inputs.values()]
         if channels_last:
             module = module.to(memory_format=torch.channels_last)
