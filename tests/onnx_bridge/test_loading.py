@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -154,6 +155,30 @@ def test_operands_that_come_from_outside() -> None:
         load(conv)
     with pytest.raises(OnnxImportError, match="has no input 'v'"):
         load(conv, constants={"v": w})
+
+
+@pytest.mark.parametrize(
+    ("op", "arrays", "arguments", "message"),
+    [
+        ("ConvTranspose", [(4, 3, 3, 3), (2,)], {}, r"one number for each of 3 output channels, got \(2,\)"),
+        ("ConvTranspose", [(4, 3, 3, 3)], {"pads": [-1, 0, 0, 0]}, r"padding must be at least 0"),
+        ("ConvTranspose", [(4, 3, 3, 3)], {"output_shape": [9]}, r"one size for each spatial axis, got \[9\]"),
+        ("Conv", [(3, 4, 3, 3), (4,)], {}, r"one number for each of 3 output channels, got \(4,\)"),
+        (
+            "Conv",
+            [(3, 4, 3, 3)],
+            {"kernel_shape": [5, 5]},
+            r"kernel_shape \[5, 5\] is not that of weight \(3, 4, 3, 3\)",
+        ),
+        ("InstanceNormalization", [(3,), (4,)], {}, "scale and B must have 4 numbers"),
+    ],
+)
+def test_weights_that_do_not_fit(op: str, arrays: Any, arguments: Any, message: str) -> None:
+    names = [f"w{at}" for at in range(len(arrays))]
+    held = [tensor(name, *shape) for name, shape in zip(names, arrays, strict=True)]
+    node = helper.make_node(op, ["x", *names], ["y"], name="n", **arguments)
+    with pytest.raises(OnnxImportError, match=message):
+        load(model_of([node], {"x": ("N", 4, 5, 5)}, {"y": ("N", 3, None, None)}, held))
 
 
 def test_open_sizes_of_images() -> None:

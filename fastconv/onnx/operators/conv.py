@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from fastconv import layers as L
 from fastconv.geometry import effective_kernel, padding_pairs
 from fastconv.onnx.builder import Builder, Operand
@@ -57,15 +59,10 @@ def conv(b: Builder, node: Node, x: Operand, weight: Operand, bias: Operand | No
     if w.ndim < 3:
         raise OnnxImportError(f"{node.label}: the weight must have shape (O, C, *kernel), got {w.shape}")
     window = Window(b, node, x, w.shape[2:])
-    weights = {"weight": w.transpose(*range(2, w.ndim), 1, 0)}
-    if bias is not None:
-        weights["bias"] = b.weight(bias, "bias", 1)
     b.require(
         w.shape[1] * node.get("group", 1) == b.channels(x), f"weight {w.shape} does not fit {b.channels(x)} channels"
     )
-    b.require(
-        bias is None or weights["bias"].shape == w.shape[:1], "the bias must have one number for each output channel"
-    )
+    weights = _weights(b, w, bias, w.shape[0])
     kind = (L.Conv1d, L.Conv2d, L.Conv3d)[window.rank - 1]
     layer = kind(
         w.shape[0],
@@ -88,19 +85,16 @@ def conv_transpose(b: Builder, node: Node, x: Operand, weight: Operand, bias: Op
         raise OnnxImportError(f"{node.label}: the weight must have shape (C, O, *kernel), got {w.shape}")
     groups = node.get("group", 1)
     window = Window(b, node, x, w.shape[2:])
-    weights = {"weight": w.transpose(*range(2, w.ndim), 1, 0)}
-    if bias is not None:
-        weights["bias"] = b.weight(bias, "bias", 1)
     b.require(w.shape[0] == b.channels(x), f"weight {w.shape} does not fit {b.channels(x)} channels")
+    weights = _weights(b, w, bias, w.shape[1] * groups)
     extra = list(node.get("output_padding") or (0,) * window.rank)
     pads, extra = _transposed_padding(b, node, x, window, extra)
     kind = (L.ConvTranspose1d, L.ConvTranspose2d, L.ConvTranspose3d)[window.rank - 1]
-    cropped = tuple((max(0, before), max(0, after)) for before, after in pads)
     layer = kind(
         w.shape[1] * groups,
         window.kernel,
         stride=window.stride,
-        padding=cropped,
+        padding=pads,
         output_padding=extra,
         dilation=window.dilation,
         groups=groups,
@@ -110,12 +104,25 @@ def conv_transpose(b: Builder, node: Node, x: Operand, weight: Operand, bias: Op
     return b.image(b.layer(layer, weights), x)
 
 
+def _weights(b: Builder, w: np.ndarray, bias: Operand | None, outputs: int) -> dict[str, np.ndarray]:
+    """Return a weight ``(O, C, *kernel)``, or ``(C, O, *kernel)`` of a transpose, as layers have it, and the bias."""
+    kernel = b.node.get("kernel_shape")
+    b.require(kernel is None or tuple(kernel) == w.shape[2:], f"kernel_shape {kernel} is not that of weight {w.shape}")
+    weights = {"weight": w.transpose(*range(2, w.ndim), 1, 0)}
+    if bias is not None:
+        weights["bias"] = b.weight(bias, "bias", 1)
+        got = weights["bias"].shape
+        b.require(got == (outputs,), f"the bias must have one number for each of {outputs} output channels, got {got}")
+    return weights
+
+
 def _transposed_padding(b: Builder, node: Node, x: Value, window: Window, extra: list[int]) -> tuple[Any, list[int]]:
     wanted, same = node.get("output_shape"), window.auto_pad.startswith("SAME")
     if not wanted and not same:
         return (window.pads if window.auto_pad in ("NOTSET", "") else ((0, 0),) * window.rank), extra
-    if wanted and len(wanted) > window.rank:
+    if wanted:
         wanted = wanted[-window.rank :]
+        b.require(len(wanted) == window.rank, f"output_shape must have one size for each spatial axis, got {wanted}")
     if wanted and b.spatial(x) != b.spatial(x, other=True):
         raise NeedsValueError(f"{node.label}: its padding depends on the sizes of the inputs", ())
     pads = []

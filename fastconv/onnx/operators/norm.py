@@ -61,7 +61,9 @@ def _of_batch(b: Builder, node: Node, x: Value, arrays: list[np.ndarray]) -> lis
 def instance_normalization(b: Builder, node: Node, x: Operand, scale: Operand, bias: Operand) -> Any:
     x = b.value(x)
     weights = {"scale": b.weight(scale, "scale", 1), "bias": b.weight(bias, "B", 1)}
-    layer = L.GroupNorm(b.channels(x), eps=node.get("epsilon", 1e-5))
+    channels = b.channels(x)
+    b.require(all(each.shape == (channels,) for each in weights.values()), f"scale and B must have {channels} numbers")
+    layer = L.GroupNorm(channels, eps=node.get("epsilon", 1e-5))
     return b.image(b.layer(layer, weights), x)
 
 
