@@ -10,7 +10,7 @@
 
 cdef enum:
     SCATTER_PIXELS = 56        # pixels of dy whose products wait to be added
-    SCATTER_WEIGHTS = 1 << 19  # elements of the packed weight: a larger one is left to the product
+    SCATTER_ITEMS = 1 << 19    # elements of the packed weight, and of the products that wait: what takes more is left to the product
 
 
 cdef struct Scatter:
@@ -25,10 +25,12 @@ cdef struct Scatter:
 
 cdef bint scatter_pays(const Scatter *s, Py_ssize_t groups) noexcept nogil:
     """Whether few channels, which lie side by side, leave half of each vector empty."""
-    cdef Py_ssize_t columns = s.h.taps * s.w.taps * s.inputs
+    cdef Py_ssize_t columns = s.h.taps * s.w.taps * s.inputs, ld = round_up(columns, TILE_N)
     return (
         groups == 1 and s.w.dilation == 1 and 2 * s.inputs <= LANES and columns > s.inputs
-        and s.d.taps * round_up(columns, TILE_N) * (s.outputs + 1) <= SCATTER_WEIGHTS
+        and s.w.stride <= s.w.taps  # no pixel of a line is in no window
+        and s.d.taps * ld * (s.outputs + 1) <= SCATTER_ITEMS
+        and (SCATTER_PIXELS + 2 * ceil_div(s.w.taps, s.w.stride)) * ld <= SCATTER_ITEMS
     )
 
 
