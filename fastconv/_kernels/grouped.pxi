@@ -213,12 +213,12 @@ cdef void grouped_block(const Grouped *g, Grid grid, Py_ssize_t block, real *scr
     cdef real *packed = copies + grouped_copies(g)
     cdef bint copied = grouped_copies(g) > 0
     cdef Py_ssize_t out[GROUPED_ROWS * TILE_M]
-    cdef Left windows = left_operand(NULL, at, strip, taps, length, &g.lanes[0])
-    cdef Py_ssize_t rows, next_rows, i, j, group, column, cols, first = 0, begin = 0
-    cdef Py_ssize_t channel = first_group(g, panel, &column, &cols) * g.p.depth
-    cdef Py_ssize_t channels = min(
-        (first_group(g, panel + panels - 1, &column, &cols) + g.share) * g.p.depth, g.groups * g.p.depth
-    ) - channel
+    cdef Left windows = left_operand(copies, at, strip, taps, length, &g.lanes[0])
+    cdef Py_ssize_t rows, next_rows, i, j, group, column, cols, first, width
+    cdef Py_ssize_t channel = first_group(g, panel, &column, &cols) * g.p.depth, begin = channel // g.p.depth * g.p.cols + column
+    cdef Py_ssize_t last_group = first_group(g, panel + panels - 1, &column, &cols), end = last_group * g.p.cols + column + cols
+    cdef Py_ssize_t channels = min(last_group + g.share, g.groups) * g.p.depth - channel
+    cdef bint far = reads_far(&g.p)
     cdef const real *b
     zero(zeros, g.p.a_ld + LANES)
     zero(start, TILE_N)
@@ -240,23 +240,26 @@ cdef void grouped_block(const Grouped *g, Grid grid, Py_ssize_t block, real *scr
             group = first_group(g, panel + i, &column, &cols)
             first = group * g.p.cols + column
             windows.offset = group * g.p.depth
-            fetch_pixels(&g.p, next_rows, ahead, strip, channel, channels, i, panels)
+            if far:
+                fetch_pixels(&g.p, next_rows, ahead, strip, channel, channels, i, panels)
             b = packed + i * panel_elements(g)
             if g.p.bias:
                 for j in range(cols):
                     start[j] = g.p.bias[first + j]
+            # a narrow row is written in whole vectors where the panels that follow put its excess right
+            width = round_up(cols, LANES)
+            if first + width > end:
+                width = cols
             if g.share > 1:
-                spread_by_panel(rows, cols, &windows, b, start, g.p.y + first, out)
+                spread_by_panel(rows, width, &windows, b, start, g.p.y + first, out)
             elif copied:
                 if column == 0 or i == 0:
                     copy_pixels(&windows, rows, copies)
-                rows_by_panel(rows, cols, copies, b, product_depth(&g.p), start, False, g.p.y + first, out)
+                packed_by_panel(rows, width, &windows, 0, b, product_depth(&g.p), start, False, g.p.y + first, out)
             else:
-                windows_by_panel(rows, cols, &windows, 0, b, row_width(g, cols), start, g.p.y + first, out)
-            if i == 0:
-                begin = first
+                windows_by_panel(rows, width, &windows, 0, b, row_width(g, cols), start, g.p.y + first, out)
         if g.p.finish.pending:
-            finish_rows(&g.p.finish, g.p.y, out, rows, g.p.y_ld, begin, first + cols - begin)
+            finish_rows(&g.p.finish, g.p.y, out, rows, g.p.y_ld, begin, end - begin)
         m += rows
 
 

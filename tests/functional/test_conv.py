@@ -256,6 +256,21 @@ def test_pixels_that_no_window_sees_have_no_gradient(isa, threads, stride):
     assert dx[seen].any()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("channels", "outputs"), [(34, 34), (5, 17), (9, 3), (60, 50), (3, 12), (512, 18)])
+def test_groups_whose_columns_fill_no_vector(isa, threads, channels, outputs, dtype):
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((2, 7, 9, 4 * channels)), rng.standard_normal((1, 1, channels, 4 * outputs))
+    x, weight, bias = x.astype(dtype), weight.astype(dtype), rng.standard_normal(4 * outputs).astype(dtype)
+    y = functional.conv(x, weight, bias, groups=4)
+    want = reference.conv(x.astype(np.float64), weight.astype(np.float64), bias.astype(np.float64), groups=4)
+    np.testing.assert_allclose(y, want, rtol=0, atol=1e-5 * abs(want).max())
+    back = functional.conv_backward(y, x, weight, groups=4)
+    want = reference.conv_backward(y.astype(np.float64), x.astype(np.float64), weight.astype(np.float64), groups=4)
+    for got, gradient in zip(back, want, strict=True):
+        np.testing.assert_allclose(got, gradient, rtol=0, atol=1e-5 * abs(gradient).max())
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize(("channels", "groups"), [(1, 1), (20, 1), (20, 20), (3, 3)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
