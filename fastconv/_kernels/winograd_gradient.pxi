@@ -156,6 +156,29 @@ cdef inline void transform_taps(
             o += LANES
 
 
+cdef inline void fetch_tiles(const Gradient *g, const real *dy, Py_ssize_t first, Py_ssize_t end, Py_ssize_t k) noexcept nogil:
+    """Have share k, of as many as there are positions, of the lines of x and dy under some tiles brought into the second-level cache."""
+    cdef const Product *p = &g.w.p
+    cdef Tile t = tile_at(&g.w, first), last = tile_at(&g.w, end - 1)
+    cdef Py_ssize_t line = p.w.size * p.a_ld, start = (t.n * p.h.size + t.h) * line
+    cdef Py_ssize_t items = (last.n * p.h.size + min(last.h + g.w.out_h, <Py_ssize_t> p.h.size)) * line - start, share
+    share = items // g.w.positions
+    fetch_range(p.a + start + k * share, share)
+    line = p.out_w * p.y_ld
+    start = (t.n * p.out_h + t.h) * line
+    share = ((last.n * p.out_h + min(last.h + g.w.out_h, p.out_h)) * line - start) // g.w.positions
+    fetch_range(dy + start + k * share, share)
+
+
+cdef inline bint fetches_tiles(const Gradient *g) noexcept nogil:
+    """Whether tiles come from beyond the near caches, and a task uses all of their channels."""
+    cdef const Product *p = &g.w.p
+    return (
+        p.batch * p.h.size * p.w.size * (p.a_ld + p.y_ld) * <Py_ssize_t> sizeof(real) > CACHE_BYTES and g.w.parts * g.col_blocks == 1 and p.depth == p.a_ld and p.cols == p.y_ld
+        and g.w.step_h == g.w.step_w == 1 and whole_axis(&p.d)
+    )
+
+
 cdef inline void winograd_gradient_block(
     const int out_h, const int out_w, const Gradient *g, Py_ssize_t task, const real *dy, real *db, real *scratch
 ) noexcept nogil:
@@ -172,6 +195,7 @@ cdef inline void winograd_gradient_block(
     cdef real *u = z + g.z_items
     cdef real nothing[TILE_N]
     cdef Py_ssize_t out[GRADIENT_STEP + LANES]
+    cdef bint far = fetches_tiles(g)
     zero(nothing, TILE_N)
     for k in range(depth):
         out[k] = k * u_ld
@@ -181,6 +205,8 @@ cdef inline void winograd_gradient_block(
         transform_inputs(&g.w, part, 1, first, count, v)
         transform_gradients(out_h, out_w, g, dy + col, first, count, cols, z, z_position)
         for k in range(g.w.positions):
+            if far and first + count < end:
+                fetch_tiles(g, dy, first + count, min(first + 2 * count, end), k)
             j = 0
             while j < cols:
                 columns_by_panel(

@@ -24,7 +24,7 @@ TILE_SHARE = 0.92
 
 #: Cycles of one vector that a transform takes for each position of a tile: of inputs or outputs with six or nine points, and of
 #: weights.
-TILE_TRANSFORM, WEIGHT_TRANSFORM = {6: 10, 9: 12}, 6
+TILE_TRANSFORM, WEIGHT_TRANSFORM = {6: 10, 9: 15}, 6
 
 FLOAT_BYTES = 4
 

@@ -206,8 +206,9 @@ def test_explanation() -> None:
         exact = fastconv.explain_conv((16, 28, 28, 128), (3, 3, 128, 128), padding=1)
     assert {c.name for c in exact[4:]} == {"product"}
     assert 'precision is "exact"' in exact.forward.why
-    whole = fastconv.explain_conv((16, 16, 16, 64), (3, 3, 64, 64), padding=1).forward
-    assert whole.tile == (4, 4)
+    for size, channels, tile in ((16, 64, (4, 4)), (32, 16, (4, 4)), (32, 64, (7, 7)), (14, 32, (7, 7))):
+        choice = fastconv.explain_conv((16, size, size, channels), (3, 3, channels, channels), padding=1)
+        assert choice.forward.tile == tile
     few = fastconv.explain_conv((1, 4, 4, 64), (3, 3, 64, 64), padding=1).forward
     assert (few.name, few.tile) == ("product", (0, 0))
     assert "the transforms do not pay" in few.why
