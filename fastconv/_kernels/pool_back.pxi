@@ -206,6 +206,25 @@ cdef inline void windows_from(const PoolAxis *axis, Py_ssize_t first, Window *to
         to[i] = window(axis, first + i)
 
 
+cdef inline void share_line(
+    const Pool *p, const real *dy, const real *dy_end, real *dx, const Window *d, const Window *h, const Window *along
+) noexcept nogil:
+    """A line of averages that tile the image, of fewer channels than a vector: the first line of dx, and copies of it."""
+    cdef Py_ssize_t i, j, k, at, first = tap(p, d, h, 0, 0, 0)
+    cdef vec share
+    if d.taps == 0 or h.taps == 0:
+        return
+    for i in range(p.w.out):
+        share = load(dy + i * p.channels, dy_end) / broadcast(<real> (d.count * h.count * along[i].count))
+        for k in range(along[i].first, along[i].first + along[i].taps):
+            store(dx + first + k * p.channels, share, (p.w.size - k) * p.channels)
+    for i in range(d.taps):
+        for j in range(h.taps):
+            at = tap(p, d, h, i, j, 0)
+            if at != first:
+                memcpy(dx + at, dx + first, p.w.size * p.channels * sizeof(real))
+
+
 cdef void pool_image_backward(
     const bint maxima, const bint tiled, const Pool *p, const real *dy, const real *dy_end, const real *x, const real *end, real *dx,
     Py_ssize_t blocks, Py_ssize_t task,
@@ -224,6 +243,12 @@ cdef void pool_image_backward(
         d = window(p.d, i)
         for j in range(p.h.out):
             h = window(p.h, j)
+            if tiled and not maxima and channels < LANES and p.w.out <= POOL_OUTPUTS:
+                if i == j == 0:
+                    windows_from(p.w, 0, along)
+                share_line(p, dy, dy_end, dx, &d, &h, along)
+                dy += p.w.out * p.channels
+                continue
             line = ((d.first + (d.taps - 1) * d.step) * p.h.size + h.first + (h.taps - 1) * h.step) * p.w.size
             for k in range(p.w.out):
                 if k % POOL_OUTPUTS == 0 and (i == j == 0 or p.w.out > POOL_OUTPUTS):

@@ -55,6 +55,23 @@ def test_adaptive_pools_equal_the_reference(isa, threads, pool, dtype, seed):
     np.testing.assert_allclose(got, reference.adaptive_avg_pool_backward(dy, shape, output), rtol=1e-6, atol=1e-4)
 
 
+@pytest.mark.parametrize("channels", [1, 3, 6])
+@pytest.mark.parametrize(
+    ("size", "kernel", "keywords"),
+    [
+        ((7, 9), 2, {"ceil_mode": True}),
+        ((4, 6), 2, {"padding": ((0, 1), (0, 1)), "ceil_mode": True}),  # windows that hang over the end
+        ((4, 6, 5), (2, 3, 2), {"ceil_mode": True}),
+        ((600,), 2, {}),  # a line of more windows than are kept
+    ],
+)
+def test_means_of_few_channels_that_tile_the_image(isa, threads, channels, size, kernel, keywords):
+    shape = (2, *size, channels)
+    dy = 36 * whole(functional.avg_pool(np.zeros(shape, np.float32), kernel, **keywords).shape, np.float32, 3)
+    got = functional.avg_pool_backward(dy, shape, kernel, **keywords)
+    np.testing.assert_allclose(got, reference.avg_pool_backward(dy, shape, kernel, **keywords), rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     "shape, kernel, keywords",
     [
