@@ -1,4 +1,4 @@
-# The weight gradient of a depthwise convolution: the tiles of depthwise.pxi, with the roles of outputs and taps exchanged.
+# The weight gradient of a depthwise convolution: the tiles of depthwise_tile.pxi, with the roles of outputs and taps exchanged.
 #
 # x (N, D, H, W, C), dy (N, D', H', W', C). A task is some lines of the outputs and a block of channels; it sums into scratch,
 # (vectors, T, R, S, LANES), so that a last vector that overlaps the one before has sums of its own.

@@ -105,33 +105,40 @@ cdef void scale_part(
     const real *x, Py_ssize_t x_ld, const real *factor, const real *shift, real low, real *y, Py_ssize_t rows, Py_ssize_t channels
 ) noexcept nogil:
     cdef Py_ssize_t row, c, rest = channels % LANES, whole = channels - rest
+    cdef vec none = broadcast(0), more
     for row in range(rows):
         c = 0
         while c < whole:
-            (<vec *> (y + c))[0] = at_least(
-                (<const vec *> (x + c))[0] * (<const vec *> (factor + c))[0] + (<const vec *> (shift + c))[0], low
-            )
+            more = (<const vec *> (shift + c))[0] if shift else none
+            (<vec *> (y + c))[0] = at_least((<const vec *> (x + c))[0] * (<const vec *> (factor + c))[0] + more, low)
             c += LANES
         if rest:
-            store(y + c, at_least(
-                load(x + c, x + channels) * load(factor + c, factor + channels) + load(shift + c, shift + channels), low
-            ), rest)
+            more = load(shift + c, shift + channels) if shift else none
+            store(y + c, at_least(load(x + c, x + channels) * load(factor + c, factor + channels) + more, low), rest)
         x += x_ld
         y += channels
 
 
-def scale_columns(x, Py_ssize_t first, factor, shift, y, bint relu, int threads):
-    """y[m, c] = f(x[m, first + c] * factor[c] + shift[c]) for all columns of y; f: ReLU or nothing."""
-    cdef Py_ssize_t items, x_items, channels, task, some
+def scale_columns(x, Py_ssize_t first, factor, shift, y, Py_ssize_t channels, bint relu, int threads):
+    """y[n, m, c] = f(x[n, m, first + c] * factor[n, c] + shift[c]) for all `channels` of y; f: ReLU or nothing.
+
+    `factor` has one row for all, or one for each image n; `shift` may be None.
+    """
+    cdef Py_ssize_t items, x_items, factor_items, task, n, row, some, parts
     cdef const real *source = read_from(x, &x_items)
-    cdef const real *factors = read_from(factor, &channels)
-    cdef const real *shifts = read_from(shift)
+    cdef const real *factors = read_from(factor, &factor_items)
+    cdef const real *shifts = NULL
     cdef real *to = write_to(y, &items)
-    cdef Py_ssize_t rows = items // channels, x_ld = x_items // rows
+    cdef Py_ssize_t images = factor_items // channels, rows = items // factor_items, x_ld = x_items // (images * rows)
     cdef real low = 0 if relu else -INFINITY
+    if shift is not None:
+        shifts = read_from(shift)
     some = max(MOVED // channels, <Py_ssize_t> 1)
-    for task in prange(ceil_div(rows, some), nogil=True, num_threads=threads):
+    parts = ceil_div(rows, some)
+    for task in prange(images * parts, nogil=True, num_threads=threads):
+        n = task // parts
+        row = task % parts * some
         scale_part(
-            source + task * some * x_ld + first, x_ld, factors, shifts, low, to + task * some * channels,
-            min(some, rows - task * some), channels,
+            source + (n * rows + row) * x_ld + first, x_ld, factors + n * channels, shifts, low,
+            to + (n * rows + row) * channels, min(some, rows - row), channels,
         )

@@ -103,7 +103,7 @@ class Scale(Operation):
         relu = self.activation is not None and self.activation.name == "relu"
         end = [] if self.activation is None or relu else activate(kernels, self.activation, y, y)
         if x.width:
-            arguments: tuple[Any, ...] = (x, x.first, self.factor, self.shift, y, relu)
+            arguments: tuple[Any, ...] = (x, x.first, self.factor, self.shift, y, y.shape[-1], relu)
             return [Call("scale", kernels.scale_columns, arguments, MOVE * y.size), *end]
         # what normalizes by mean 0 and variance 1
         statistics = np.zeros_like(self.factor), np.ones_like(self.factor)
@@ -151,7 +151,7 @@ class Product(Operation):
         y = writes[0]
         if not y.size:
             return []
-        calls = [Call("multiply", np.multiply, (reads[0], reads[1], y))]
+        calls = [_multiplied(kernels, reads[0], reads[1], y)]
         return calls + [Call("multiply", np.multiply, (y, other, y)) for other in reads[2:]]
 
 
@@ -383,6 +383,14 @@ def stretched(*shapes: Shape) -> Shape:
     if not alike or any(len(axis) > 1 for axis in sizes):
         raise ValueError(f"the inputs must have one shape (an axis of size 1 stretches), got {_listed(shapes)}")
     return tuple(axis.pop() if axis else 1 for axis in sizes)
+
+
+def _multiplied(kernels: Any, a: View, b: View, y: View) -> Call:
+    """Return the call for ``y = a * b``; by all threads where one of them has a factor for each channel of each image."""
+    for x, gate in ((a, b), (b, a)):
+        if x.shape == y.shape and gate.shape == (y.shape[0], *(1,) * (len(y.shape) - 2), y.shape[-1]):
+            return Call("scale", kernels.scale_columns, (x, 0, gate, None, y, y.shape[-1], False), MOVE * y.size)
+    return Call("multiply", np.multiply, (a, b, y))
 
 
 def _pool_calls(kernels: Any, how: str, plan: PoolPlan, x: View, y: View) -> list[Call]:

@@ -215,15 +215,24 @@ def test_copy_columns(isa, threads, dtype, rows, widths):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@given(rows=st.integers(1, 300), first=st.integers(0, 40), channels=st.integers(1, 70), relu=st.booleans())
-def test_scale_columns(isa, threads, dtype, rows, first, channels, relu):
+@given(
+    images=st.integers(1, 3),
+    rows=st.integers(1, 300),
+    first=st.integers(0, 40),
+    channels=st.integers(1, 70),
+    shifted=st.booleans(),
+    relu=st.booleans(),
+)
+def test_scale_columns(isa, threads, dtype, images, rows, first, channels, shifted, relu):
     rng = np.random.default_rng(0)
     x, factor, shift = (
-        rng.standard_normal(shape).astype(dtype) for shape in ((rows, first + channels + 3), channels, channels)
+        rng.standard_normal(shape).astype(dtype)
+        for shape in ((images, rows, first + channels + 3), (images, 1, channels), channels)
     )
-    y = np.full((rows, channels), np.nan, dtype)
-    _kernels.modules[np.dtype(dtype)].scale_columns(x, first, factor, shift, y, relu, threads)
-    want = x[:, first : first + channels] * factor + shift
+    y = np.full((images, rows, channels), np.nan, dtype)
+    kernels = _kernels.modules[np.dtype(dtype)]
+    kernels.scale_columns(x, first, factor, shift if shifted else None, y, channels, relu, threads)
+    want = x[..., first : first + channels] * factor + (shift if shifted else 0)
     np.testing.assert_allclose(
         y, np.maximum(want, 0) if relu else want, rtol=0, atol=8 * np.finfo(dtype).eps * abs(want).max()
     )

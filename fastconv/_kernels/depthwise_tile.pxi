@@ -1,0 +1,264 @@
+# The tile of a depthwise convolution, in which each channel has a kernel of its own, so that vectors run along the channels.
+#
+# A tile is one vector of channels of a few neighbouring outputs: their sums, one row of the kernel and the inputs under it are in
+# registers, and each input is read once for all outputs of a line that see it. The last vector of channels and the last tile of a
+# line overlap those before rather than be cut: their stores repeat the same values.
+
+
+cdef extern from *:
+    """
+    static const real NOTHING[LANES]; /* what lies outside the image */
+    /* x where low <= place < low + size, else zeros: by arithmetic, since a jump for each input costs more than the sums. */
+    static inline const real *or_nothing(const real *x, size_t place, size_t low, size_t size) {
+        size_t there = -(size_t)(place - low < size);
+        return (const real *)((uintptr_t)NOTHING + (((uintptr_t)x - (uintptr_t)NOTHING) & there));
+    }
+    """
+    void __builtin_prefetch(const void *at, int writes, int keep) nogil
+    const real *or_nothing(const real *x, Py_ssize_t place, Py_ssize_t low, Py_ssize_t size) nogil
+    const real *NOTHING
+
+
+cdef enum:
+    DEPTHWISE_COLS = 8       # outputs of a tile: the sums of one vector of channels are 8 of at least 16 registers
+    DEPTHWISE_TAPS = 7       # the longest row of a kernel that is kept in registers
+    GRADIENT_SUMS = 8192     # of a weight gradient that a task holds: in the first-level cache, unless one vector has more
+    DEPTHWISE_STRIP = 8192   # columns times channels of a strip: its next row of outputs finds the inputs in a near cache
+    DEPTHWISE_CHANNELS = 256 # of a task
+    DEPTHWISE_FAR = 8388608  # bytes of both arrays that no near cache holds: then lines are asked for ahead, which costs some time
+
+
+cdef struct Depthwise:
+    # records of the axes, one for each phase
+    const int64_t *d
+    const int64_t *h
+    const int64_t *w
+    Py_ssize_t phases_d, phases_h, phases_w, lines_d, lines_h, columns
+    const real *x
+    const real *x_end
+    const real *weight
+    const real *bias
+    real *y
+    Finish finish
+    bint plain, padded, far
+    Py_ssize_t batch, channels, per_tap, size_d, size_h, size_w, kernel_h, kernel_w, out_d, out_h, out_w
+
+
+cdef struct Rows:
+    # the rows of a window that lie inside the image: d of them, and h in each; the steps between them
+    Py_ssize_t d, h, x_d, x_h, weight_d, weight_h, weight_w
+    # how many rows after the last one the next line begins to use, where they are far away
+    Py_ssize_t ahead
+    # along a row
+    Axis w
+    const real *x
+    const real *weight
+    # what outputs are clamped to
+    real least, most
+
+
+cdef inline Py_ssize_t taps_inside(const Axis *axis, Py_ssize_t i, Py_ssize_t *first) noexcept nogil:
+    """How many taps of window i are inside the input, and the first of them."""
+    cdef Py_ssize_t start = i * axis.stride + axis.origin, end
+    first[0] = ceil_div(-start, axis.dilation) if start < 0 else 0
+    end = min(axis.taps, ceil_div(axis.size - start, axis.dilation)) if start < axis.size else 0
+    return max(end - first[0], <Py_ssize_t> 0)
+
+
+cdef inline void depthwise_tile(
+    const int cols, const int taps, const int stride, const bint inside, const Rows *r,
+    const real *x, const real *weight, const real *bias, real *y, Py_ssize_t channels, Py_ssize_t y_step,
+    Py_ssize_t low, Py_ssize_t size,
+) noexcept nogil:
+    """`cols` outputs, of whose inputs `size` from `low` on exist: all where `inside`.
+
+    taps 0: a row of any number of taps, with whatever stride and dilation, each multiplied as it comes.
+    """
+    cdef vec acc[DEPTHWISE_COLS]
+    cdef vec factor[DEPTHWISE_TAPS]
+    cdef const real *at
+    cdef Py_ssize_t i, k, t, place, in_plane = r.h
+    for i in range(cols):
+        acc[i] = (<const vec *> bias)[0]
+    for k in range(r.d * r.h):
+        if taps:
+            for t in range(taps):
+                factor[t] = held(weight + t * r.weight_w)
+            slide(False, cols, taps, stride, inside, x, acc, factor, channels, low, size)
+        else:
+            for t in range(r.w.taps):
+                factor[0] = held(weight + t * r.weight_w)
+                for i in range(cols):
+                    place = i * r.w.stride + t * r.w.dilation
+                    at = x + place * channels
+                    acc[i] = acc[i] + factor[0] * held(at if inside else or_nothing(at, place, low, size))
+        x += r.x_h
+        weight += r.weight_h
+        in_plane -= 1
+        if in_plane == 0:  # the first row of the next plane: one loop over all rows keeps the sums in registers
+            x += r.x_d - r.h * r.x_h
+            weight += r.weight_d - r.h * r.weight_h
+            in_plane = r.h
+    for i in range(cols):
+        (<vec *> (y + i * y_step))[0] = clamped(acc[i], r.least, r.most)
+
+
+cdef inline void slide(
+    const bint gradient, const int cols, const int taps, const int stride, const bint inside, const real *x,
+    vec *acc, vec *factor, Py_ssize_t channels, Py_ssize_t low, Py_ssize_t size,
+) noexcept nogil:
+    """A row of the kernel over a row of inputs: the window slides, and reads what it does not hold yet.
+
+    acc[i] += x[i * stride + t] * factor[t]; for a gradient factor[t] += x[i * stride + t] * acc[i].
+    """
+    cdef vec window[DEPTHWISE_TAPS]
+    cdef Py_ssize_t i, t
+    for t in range(taps - stride):
+        window[t] = held(x if inside else or_nothing(x, t, low, size))
+        x += channels
+    for i in range(cols):
+        for t in range(taps - stride, taps):
+            window[t] = held(x if inside else or_nothing(x, i * stride + t, low, size))
+            x += channels
+        for t in range(taps):
+            if gradient:
+                factor[t] = factor[t] + window[t] * acc[i]
+            else:
+                acc[i] = acc[i] + window[t] * factor[t]
+        for t in range(taps - stride):
+            window[t] = window[t + stride]
+
+
+cdef inline bint too_near(const int cols, const Rows *r, const real *x, Py_ssize_t channels, const real *end) noexcept nogil:
+    """Whether the last vector of a tile would read beyond the end of the array, where a pixel is less than a vector."""
+    cdef Py_ssize_t span = (cols - 1) * r.w.stride + (r.w.taps - 1) * r.w.dilation
+    return end - x < (r.d - 1) * r.x_d + (r.h - 1) * r.x_h + span * channels + LANES
+
+
+cdef inline bint is_far(Py_ssize_t items) noexcept nogil:
+    return items > DEPTHWISE_FAR // <Py_ssize_t> sizeof(real)
+
+
+cdef inline void fetch_ahead(const int cols, const Rows *r, const real *x, Py_ssize_t channels) noexcept nogil:
+    """Ask for what the next line reads first: a tile jumps from pixel to pixel, which no prefetcher of a processor foresees."""
+    cdef Py_ssize_t i, k
+    for k in range(r.ahead):
+        for i in range(cols):
+            __builtin_prefetch(x + (r.h + k) * r.x_h + i * channels, 0, 3)
+
+
+cdef inline void depthwise_vectors(
+    const int cols, const int taps, const int stride, const Depthwise *p, const Rows *r,
+    Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, real *y,
+) noexcept nogil:
+    """A tile for each vector of channels first .. end - 1; fewer channels than lanes are the first lanes of one."""
+    cdef real buffer[(DEPTHWISE_COLS + 1) * LANES]
+    cdef real *few = aligned_in(buffer)
+    cdef Py_ssize_t c = first, k, start = column * r.w.stride + r.w.origin, low = max(-start, <Py_ssize_t> 0)
+    cdef Py_ssize_t size = max(r.w.size - start - low, <Py_ssize_t> 0), y_step = r.w.out_step * p.channels
+    cdef bint inside = low == 0 and size > (cols - 1) * r.w.stride + (r.w.taps - 1) * r.w.dilation
+    cdef bint narrow = p.channels < LANES, apart_from_y = narrow or not is_clamp(&p.finish)
+    cdef const real *x = r.x + start * p.channels
+    cdef const real *bias
+    cdef real *to
+    cdef Py_ssize_t to_step
+    y += column * y_step
+    if narrow and too_near(cols, r, x, p.channels, p.x_end):
+        depthwise_plain(p, r, first, end, column, column + cols, y - column * y_step)
+        return
+    while c < end:
+        if not narrow:
+            c = min(c, p.channels - LANES)
+        bias = p.bias + c if p.bias else NOTHING
+        if r.ahead:
+            fetch_ahead(cols * max(stride, 1), r, x + c, p.channels)
+            for k in range(cols):
+                __builtin_prefetch(y + c + p.out_w * p.channels + k * y_step, 1, 3)
+        to, to_step = y + c, y_step
+        if apart_from_y:
+            to, to_step = few, LANES
+        if inside:
+            depthwise_tile(cols, taps, stride, True, r, x + c, r.weight + c, bias, to, p.channels, to_step, 0, 0)
+        else:
+            depthwise_tile(cols, taps, stride, False, r, x + c, r.weight + c, bias, to, p.channels, to_step, low, size)
+        if narrow:
+            store_narrow(few, y, y_step, cols, p.channels, (r.w.rows - column) * p.channels if r.w.out_step == 1 else 0)
+        elif apart_from_y:
+            finish_vectors(&p.finish, few, p.y, y + c - p.y, y_step, cols, LANES, c)
+        c += LANES
+
+
+cdef apart store_narrow(
+    const real *values, real *y, Py_ssize_t y_step, Py_ssize_t cols, Py_ssize_t channels, Py_ssize_t room
+) noexcept nogil:
+    """`channels` of each vector, or all of it while there is room: what is too much, the next outputs of the line write again."""
+    cdef Py_ssize_t i, k
+    for i in range(cols):
+        if room - i * channels >= LANES:
+            (<vec *> (y + i * y_step))[0] = (<const vec *> (values + i * LANES))[0]
+        else:
+            for k in range(channels):
+                y[i * y_step + k] = values[i * LANES + k]
+
+
+cdef inline void depthwise_columns(
+    const int taps, const int stride, const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end,
+    Py_ssize_t column, Py_ssize_t column_end, real *y,
+) noexcept nogil:
+    """Outputs column .. column_end - 1 of a line, in tiles; the last one overlaps the one before rather than be cut."""
+    cdef Py_ssize_t rest
+    while column < column_end:
+        rest = column_end - column
+        if column_end >= DEPTHWISE_COLS and rest > DEPTHWISE_COLS // 2:
+            column = min(column, column_end - DEPTHWISE_COLS)
+            depthwise_vectors(DEPTHWISE_COLS, taps, stride, p, r, first, end, column, y)
+            column += DEPTHWISE_COLS
+        elif column_end >= DEPTHWISE_COLS // 2:
+            column = min(column, column_end - DEPTHWISE_COLS // 2)
+            depthwise_vectors(DEPTHWISE_COLS // 2, taps, stride, p, r, first, end, column, y)
+            column += DEPTHWISE_COLS // 2
+        else:
+            depthwise_vectors(1, taps, stride, p, r, first, end, column, y)
+            column += 1
+
+
+cdef whole depthwise_3_1(
+    const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
+) noexcept nogil:
+    depthwise_columns(3, 1, p, r, first, end, column, column_end, y)
+
+
+cdef whole depthwise_3_2(
+    const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
+) noexcept nogil:
+    depthwise_columns(3, 2, p, r, first, end, column, column_end, y)
+
+
+cdef whole depthwise_5_1(
+    const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
+) noexcept nogil:
+    depthwise_columns(5, 1, p, r, first, end, column, column_end, y)
+
+
+cdef whole depthwise_7_1(
+    const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
+) noexcept nogil:
+    depthwise_columns(7, 1, p, r, first, end, column, column_end, y)
+
+
+cdef whole depthwise_5_2(
+    const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
+) noexcept nogil:
+    depthwise_columns(5, 2, p, r, first, end, column, column_end, y)
+
+
+cdef whole depthwise_2_1(
+    const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
+) noexcept nogil:
+    depthwise_columns(2, 1, p, r, first, end, column, column_end, y)
+
+
+cdef whole depthwise_any(
+    const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
+) noexcept nogil:
+    depthwise_columns(0, 0, p, r, first, end, column, column_end, y)
