@@ -30,7 +30,9 @@ Where is what:
 ``row.pxi``          products of one row: a linear layer that meets one image
 ``conv.pxi``         convolution forward, adjoint (gradient of the input, transposed convolution), gradient of the weight
 ``local.pxi``        locally connected layers: the same product with weights of its own at each position
-``depthwise.pxi``    one channel at a time: vectors run along the channels, no product; and its adjoint (tiles: ``depthwise_tile.pxi``)
+``depthwise_tile.pxi``
+                     one channel at a time: vectors run along the channels, no product
+``depthwise.pxi``    the lines, the padding and the adjoint around its tiles
 ``depthwise_gradient.pxi``
                      the gradient of its weight
 ``pool.pxi``         maxima and averages over windows
