@@ -77,6 +77,7 @@ cdef void transform_all_weights(const Winograd *g, Py_ssize_t panels, real *u, i
 cdef int by_tiles(Winograd *g, Py_ssize_t panels, int threads) noexcept nogil:
     """Few weights: they are transformed for all threads, then each takes blocks of tiles."""
     cdef Py_ssize_t u_items = own_lines(packed_weights(g, panels, 0)), zeros = own_lines(TILE_N), items = sizeof(real)
+    cdef Py_ssize_t taken[MOST_RANGES * RANGE_ITEMS]
     cdef Py_ssize_t blocks, parts, each, task
     cdef real *scratch
     cdef const real *u = g.p.packed
@@ -96,11 +97,16 @@ cdef int by_tiles(Winograd *g, Py_ssize_t panels, int threads) noexcept nogil:
     if not g.p.packed:
         u = scratch + zeros
         transform_all_weights(g, panels, scratch + zeros, threads)
-    for task in prange(blocks * parts, schedule="dynamic", num_threads=threads):
-        block_of_tiles(
-            g, task // parts * g.rows, min(g.rows, g.tiles - task // parts * g.rows), panels * (task % parts) // parts,
-            panels * (task % parts + 1) // parts - panels * (task % parts) // parts, u, scratch, scratch + zeros + u_items + threadid() * each,
-        )
+    memset(taken, 0, sizeof(taken))
+    with parallel(num_threads=threads):
+        task = take_task(taken, blocks * parts, threads, threadid())
+        while task >= 0:
+            block_of_tiles(
+                g, task // parts * g.rows, min(g.rows, g.tiles - task // parts * g.rows), panels * (task % parts) // parts,
+                panels * (task % parts + 1) // parts - panels * (task % parts) // parts, u, scratch,
+                scratch + zeros + u_items + threadid() * each,
+            )
+            task = take_task(taken, blocks * parts, threads, threadid())
     free(scratch)
     return 0
 
