@@ -3,30 +3,11 @@
 from __future__ import annotations
 
 import unittest
-import warnings
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-
-onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
-
-from fastconv.onnx.score import cases  # noqa: E402 - which needs onnx
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    CASES = cases()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def folder_for_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Let the tests of real networks keep what they write in a folder that goes again."""
-    folder = tmp_path_factory.mktemp("onnx")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ONNX_HOME", str(folder))
-        yield folder
+from onnx_bridge.standard_cases import CASES, folder_for_models  # noqa: F401 - the fixture
 
 
 @pytest.mark.filterwarnings("ignore")  # of NumPy, where a case divides by zero on purpose, and of the onnx package

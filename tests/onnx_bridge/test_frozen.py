@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from frozen_cases import listed
+from onnx_bridge.standard_cases import CASES, folder_for_models  # noqa: F401 - the fixture
 
-onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
-
-import fastconv  # noqa: E402
-from fastconv.onnx.backend import Prepared  # noqa: E402
-from fastconv.onnx.score import cases  # noqa: E402
-from fastconv.unbatched import Unbatched  # noqa: E402
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    CASES = cases()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def folder_for_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Let the tests of real networks keep what they write in a folder that goes again."""
-    folder = tmp_path_factory.mktemp("onnx")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ONNX_HOME", str(folder))
-        yield folder
+import fastconv
+from fastconv.onnx.backend import Prepared
+from fastconv.unbatched import Unbatched
 
 
 def assert_frozen_alike(model: Any, xs: list[np.ndarray]) -> None:
