@@ -41,7 +41,10 @@ Where is what:
 ``epilogue.pxi``     how a frozen model's outputs are finished while a cache has them: the sum with a shortcut, the activation
 ``norm_sums.pxi``    sums for each channel
 ``norm.pxi``         and the normalization that they decide
-``rows.pxi``         each row of a matrix by itself: layer normalization, softmax, cross entropy
+``rows.pxi``         each row of a matrix by itself: layer normalization
+``softmax.pxi``      softmax and cross entropy of the rows
+``response_norm.pxi``
+                     local response normalization
 ``dropout.pxi``      dropout, whose random numbers are a function of a key and the place
 ``optimizer.pxi``    the rules by which parameters follow their gradients
 ``resize.pxi``       upsampling, and its way back: weighted sums of pixels
