@@ -3,11 +3,14 @@
 ===================  =================================================================================================
 ``lower``            from a model to a program: a flat list of steps over values
 ``program``          what a program is
-``operation``, ``weighted``, ``unweighted``, ``foreign``, ``activations``
+``operation``, ``weighted``, ``unweighted``, ``normalization``, ``moves``, ``foreign``, ``activations``
                      what a step can be, and which calls of kernels it makes
-``passes``           from a program to one that computes the same with less work
-``memory``           where values lie
-``plan``             a program for inputs of one shape, and the memory that it runs in
+``passes``, ``formulas``
+                     from a program to one that computes the same with less work
+``memory``, ``places``
+                     where values lie
+``plan``, ``portions``
+                     a program for inputs of one shape, and the memory that it runs in
 ``model``            `freeze`, `FrozenModel`
 ``files``            frozen models as files
 ``explanation``      what each step does, and how long it takes

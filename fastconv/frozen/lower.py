@@ -9,7 +9,7 @@ import numpy as np
 
 from fastconv import layers as L
 from fastconv.arrays import contiguous
-from fastconv.frozen import moves
+from fastconv.frozen import moves, normalization
 from fastconv.frozen import unweighted as ops
 from fastconv.frozen.activations import ACTIVATIONS
 from fastconv.frozen.foreign import Foreign, snapshot
@@ -160,11 +160,15 @@ def _activation(layer: Any, shape: Shape, constant: Constant) -> list[Operation]
 
 
 def _layer_norm(layer: Any, shape: Shape, constant: Constant) -> list[Operation]:
-    return [ops.LayerNorm(constant(layer.params["scale"]), constant(layer.params["bias"]), layer.eps)]
+    return [normalization.LayerNorm(constant(layer.params["scale"]), constant(layer.params["bias"]), layer.eps)]
 
 
 def _group_norm(layer: Any, shape: Shape, constant: Constant) -> list[Operation]:
-    return [ops.GroupNorm(layer.groups, constant(layer.params["scale"]), constant(layer.params["bias"]), layer.eps)]
+    return [
+        normalization.GroupNorm(
+            layer.groups, constant(layer.params["scale"]), constant(layer.params["bias"]), layer.eps
+        )
+    ]
 
 
 def _pool(how: str, layer: Any) -> list[Operation]:
@@ -230,7 +234,7 @@ def _given(layer: Any, shape: Shape, constant: Constant) -> list[Operation] | No
 
 
 def _local_response_norm(layer: Any, shape: Shape, constant: Constant) -> list[Operation]:
-    return [ops.LocalResponseNorm(layer.size, layer.alpha, layer.beta, layer.bias)]
+    return [normalization.LocalResponseNorm(layer.size, layer.alpha, layer.beta, layer.bias)]
 
 
 RULES: dict[type[Layer], Rule] = {
@@ -256,7 +260,7 @@ RULES: dict[type[Layer], Rule] = {
     L.BatchNorm: _batch_norm,
     L.LayerNorm: _layer_norm,
     L.GroupNorm: _group_norm,
-    L.Softmax: lambda layer, shape, constant: [ops.Softmax()],
+    L.Softmax: lambda layer, shape, constant: [normalization.Softmax()],
     L.Dropout: lambda layer, shape, constant: [ops.Identity()],
     L.StochasticDepth: lambda layer, shape, constant: [ops.Identity()],
     L.SpatialDropout: lambda layer, shape, constant: [ops.Identity()],

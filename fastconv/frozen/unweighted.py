@@ -1,4 +1,4 @@
-"""Operations without a matrix product: number by number, windows, normalization, and those that move numbers."""
+"""Operations without a matrix product: number by number, windows, and those that move numbers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import geometry
 from fastconv.frozen.moves import MOVE
 from fastconv.frozen.operation import Array, Operation, register, require_channels, require_slope
 from fastconv.functional import resize
 from fastconv.functional._pool_plan import PoolPlan, adaptive_plan, pool_plan
 from fastconv.functional.calls import Activation, Call, View, activate, activated_sum
-from fastconv.functional.loss import EXP_COST
 from fastconv.functional.norm import COST
 from fastconv.layers.symbol import Shape
 
@@ -261,98 +259,6 @@ class AdaptivePool(Operation):
 
     def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
         return _pool_calls(kernels, self.how, self.plan(reads[0].shape), reads[0], writes[0])
-
-
-@register
-@dataclass(frozen=True, eq=False)
-class LayerNorm(Operation):
-    """Each pixel normalized over its channels, then scaled and shifted."""
-
-    scale: Array
-    bias: Array
-    eps: float
-
-    kind = "layer_norm"
-
-    def output_shape(self, *shapes: Shape) -> Shape:
-        require_channels(self.scale, shapes[0][-1], "scale")
-        require_channels(self.bias, shapes[0][-1], "bias")
-        return shapes[0]
-
-    def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
-        x, y = reads[0], writes[0]
-        arguments = (x, self.scale, self.bias, y, self.eps)
-        return [Call("layer norm", kernels.layer_norm_forward, arguments, COST * y.size)] if y.size else []
-
-
-@register
-@dataclass(frozen=True, eq=False)
-class GroupNorm(Operation):
-    """Each image normalized over its pixels and each group of channels, then scaled and shifted."""
-
-    groups: int
-    scale: Array
-    bias: Array
-    eps: float
-
-    kind = "group_norm"
-
-    def output_shape(self, *shapes: Shape) -> Shape:
-        shape = shapes[0]
-        require_channels(self.scale, shape[-1], "scale")
-        require_channels(self.bias, shape[-1], "bias")
-        if shape[-1] % geometry.positive(self.groups, "groups"):
-            raise ValueError(f"groups must divide the channels of x, {shape[-1]}, got {self.groups}")
-        if 0 in shape[1:]:
-            raise ValueError(f"x must have at least one pixel, got shape {shape}")
-        return shape
-
-    def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
-        x, y = reads[0], writes[0]
-        if not y.size:
-            return []
-        arguments = (x, self.scale, self.bias, None, y, None, None, False, False, x.shape[0], self.groups, self.eps)
-        return [Call("group norm", kernels.norm_forward, arguments, COST * y.size)]
-
-
-@register
-@dataclass(frozen=True, eq=False)
-class LocalResponseNorm(Operation):
-    """Each number divided by those of the channels around it; the arguments are those of the layer."""
-
-    size: int
-    alpha: float
-    beta: float
-    bias: float
-
-    kind = "local_response_norm"
-
-    def output_shape(self, *shapes: Shape) -> Shape:
-        geometry.positive(self.size, "size")
-        return shapes[0]
-
-    def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
-        x, y = reads[0], writes[0]
-        arguments = (x, y, x.shape[-1], self.size, self.alpha, self.beta, self.bias)
-        return (
-            [Call("local response norm", kernels.local_response_norm, arguments, EXP_COST * y.size)] if y.size else []
-        )
-
-
-@register
-@dataclass(frozen=True, eq=False)
-class Softmax(Operation):
-    """Probabilities along the last axis."""
-
-    kind = "softmax"
-
-    def output_shape(self, *shapes: Shape) -> Shape:
-        return shapes[0]
-
-    def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
-        x, y = reads[0], writes[0]
-        arguments = (x, y, x.shape[-1], False)
-        return [Call("softmax", kernels.softmax_forward, arguments, EXP_COST * y.size)] if y.size else []
 
 
 @register
