@@ -85,20 +85,23 @@ def pick_channels(x, index, y, Py_ssize_t channels, int threads):
         )
 
 
-cdef void copy_part(real *y, Py_ssize_t y_ld, const real *x, Py_ssize_t x_ld, Py_ssize_t rows) noexcept nogil:
+cdef void copy_part(real *y, Py_ssize_t y_ld, const real *x, Py_ssize_t x_ld, Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
     cdef Py_ssize_t row
     for row in range(rows):
-        copy(y + row * y_ld, x + row * x_ld, x_ld)
+        copy(y + row * y_ld, x + row * x_ld, columns)
 
 
-def copy_columns(x, y, Py_ssize_t rows, Py_ssize_t first, int threads):
-    """y[m, first + c] = x[m, c] for all columns of x and so many rows."""
+def copy_columns(x, Py_ssize_t x_first, y, Py_ssize_t y_first, Py_ssize_t rows, Py_ssize_t columns, int threads):
+    """y[m, y_first + c] = x[m, x_first + c] for so many rows and columns."""
     cdef Py_ssize_t x_ld, y_ld, task, some = max(ceil_div(rows, threads), <Py_ssize_t> 1)
     cdef const real *source = read_from(x, &x_ld)
     cdef real *to = write_to(y, &y_ld)
     x_ld, y_ld = x_ld // rows, y_ld // rows
     for task in prange(ceil_div(rows, some), nogil=True, num_threads=threads):
-        copy_part(to + task * some * y_ld + first, y_ld, source + task * some * x_ld, x_ld, min(some, rows - task * some))
+        copy_part(
+            to + task * some * y_ld + y_first, y_ld, source + task * some * x_ld + x_first, x_ld,
+            min(some, rows - task * some), columns,
+        )
 
 
 cdef void scale_part(

@@ -17,7 +17,7 @@ from fastconv import layers as L
 from fastconv.frozen.foreign import Foreign
 from fastconv.frozen.operation import Operation
 from fastconv.frozen.program import Program, Step
-from fastconv.frozen.unweighted import Activate, Product, Scale, Sum
+from fastconv.frozen.unweighted import Activate, Pair, Product, Scale, Sum
 from fastconv.functional.calls import Activation
 from fastconv.layers.base import Layer
 
@@ -110,7 +110,7 @@ def _is_elementwise(operation: Operation) -> bool:
             held = [*layer.params.values(), *layer.buffers.values()]
             return type(layer.inner) in NUMBER_BY_NUMBER and all(array.size == 1 for array in held)
         return type(layer) in NUMBER_BY_NUMBER
-    return isinstance(operation, Product)
+    return isinstance(operation, (Pair, Product))
 
 
 def _recognised(program: Program, steps: list[Step], x: int, rank: int) -> str | None:

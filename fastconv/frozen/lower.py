@@ -18,9 +18,11 @@ from fastconv.frozen.program import Program, Step
 from fastconv.frozen.weighted import Conv, ConvTranspose, Linear, Local
 from fastconv.functional._validate import flat_arguments
 from fastconv.functional.calls import Activation
+from fastconv.functional.pad import pad_pairs
 from fastconv.geometry import ntuple, padding_pairs
 from fastconv.graph import Graph
 from fastconv.layers.base import Layer
+from fastconv.layers.checks import inner_axes, inner_axis
 from fastconv.layers.symbol import Shape
 from fastconv.model import Model
 
@@ -67,6 +69,8 @@ class _Lowering:
             return self.graph(layer.graph, reads, shapes, f"{name}/")
         rule = RULES.get(type(layer))  # not a subclass, which may compute something else
         operations = None
+        if type(layer) is L.Split:
+            return self._parts(layer, reads, shapes[0], name)
         if rule is not None and (not layer.traits.integers or self._floats.issuperset(reads)):
             operations = rule(layer, shapes[0], self._constant)
         if operations is None:
@@ -76,6 +80,15 @@ class _Lowering:
             made = self._combined(operation, made, name)
             self._floats.update(made)
         return made
+
+    def _parts(self, layer: L.Split, reads: Sequence[int], shape: Shape, name: str) -> tuple[int, ...]:
+        made: list[int] = []
+        axis, end = inner_axis(layer.axis, 1 + len(shape)), 0
+        for size in layer.sizes:
+            made += self._add(moves.Slice(((axis, end, end + size, None),)), reads, name)
+            end += size
+        self._floats.update(made)
+        return tuple(made)
 
     def _add(self, operation: Operation, reads: Sequence[int], name: str, outputs: int = 1) -> tuple[int, ...]:
         writes = tuple(range(self._values, self._values + outputs))
@@ -181,6 +194,26 @@ def _global_pool(how: str, layer: Any, shape: Shape) -> list[Operation]:
     return [ops.AdaptivePool(how, (1,) * (len(shape) - 1) if layer.keepdims else ())]
 
 
+def _reduce(how: str, layer: Any, shape: Shape) -> list[Operation] | None:
+    """Return the pooling that it is where it goes over all pixels and leaves the channels."""
+    image = 2 <= len(shape) <= 4 and 0 not in shape
+    if not image or sorted(inner_axes(layer.axes, 1 + len(shape))) != list(range(1, len(shape))):
+        return None
+    return _global_pool(how, layer, shape)
+
+
+def _slice(layer: Any, shape: Shape, constant: Constant) -> list[Operation]:
+    axes = inner_axes(layer.axes, 1 + len(shape))
+    parts = zip(axes, layer.slices, strict=True)
+    return [moves.Slice(tuple((axis, part.start, part.stop, part.step) for axis, part in parts))]
+
+
+def _pad_entries(layer: Any, shape: Shape, constant: Constant) -> list[Operation] | None:
+    pairs = pad_pairs(shape, layer.padding, layer.mode)
+    zeros = layer.mode == "constant" and layer.value == 0 and all(n >= 0 for pair in pairs for n in pair)
+    return [ops.Pad(tuple(pairs[:-1]))] if zeros and 2 <= len(shape) <= 4 and not any(pairs[-1]) else None
+
+
 def _pad(layer: Any, shape: Shape, constant: Constant) -> list[Operation]:
     ones = (1,) * (len(shape) - 1)
     return [ops.Pad(padding_pairs(flat_arguments(layer.padding, "padding"), shape[:-1], ones, ones, ones))]
@@ -254,6 +287,8 @@ RULES: dict[type[Layer], Rule] = {
     },
     L.GlobalMaxPool: lambda layer, shape, constant: _global_pool("max", layer, shape),
     L.GlobalAvgPool: lambda layer, shape, constant: _global_pool("avg", layer, shape),
+    L.ReduceMax: lambda layer, shape, constant: _reduce("max", layer, shape),
+    L.ReduceMean: lambda layer, shape, constant: _reduce("avg", layer, shape),
     L.DepthwiseConv2d: _depthwise,
     L.SeparableConv2d: _separable,
     L.Linear: _linear,
@@ -271,6 +306,14 @@ RULES: dict[type[Layer], Rule] = {
     L.ScaleShift: _scale_shift,
     L.Given: _given,
     L.LocalResponseNorm: _local_response_norm,
+    L.Slice: _slice,
+    L.Squeeze: lambda layer, shape, constant: [ops.Squeeze(inner_axes(layer.axes, 1 + len(shape)))],
+    L.Unsqueeze: lambda layer, shape, constant: [
+        ops.Unsqueeze(inner_axes(layer.axes, 1 + len(shape) + len(layer.axes)))
+    ],
+    L.Pad: _pad_entries,
+    L.Subtract: lambda layer, shape, constant: [ops.Pair("difference")],
+    L.Divide: lambda layer, shape, constant: [ops.Pair("quotient")],
     L.Reshape: lambda layer, shape, constant: [ops.Reshape(layer.shape)],
     L.ZeroPad: _pad,
     L.Upsample: _upsample,

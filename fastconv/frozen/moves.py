@@ -1,4 +1,4 @@
-"""Operations that put numbers elsewhere: axes in another order, channels in another order."""
+"""Operations that put numbers elsewhere: axes in another order, channels in another order, parts of an array."""
 
 from __future__ import annotations
 
@@ -76,6 +76,51 @@ class Pick(Operation):
         return [Call("pick", kernels.pick_channels, (x, self.places, y, channels), MOVE * y.size)]
 
 
+@register
+@dataclass(frozen=True, eq=False)
+class Slice(Operation):
+    """Some of the entries along axes that are not the batch: ``(axis, start, stop, step)`` for each, as Python slices."""
+
+    parts: tuple[tuple[int, int | None, int | None, int | None], ...]
+
+    kind = "slice"
+
+    def index(self, shape: Shape) -> tuple[slice, ...]:
+        """Return what ``x[index]`` takes of an array of `shape`."""
+        index = [slice(None)] * len(shape)
+        for axis, *part in self.parts:
+            index[axis] = slice(*part)
+        return tuple(index)
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        shape = shapes[0]
+        if not all(0 < part[0] < len(shape) and part[3] != 0 for part in self.parts):
+            raise ValueError(f"parts must name axes of x, of shape {shape}, but not the batch, got {self.parts}")
+        out = tuple(len(range(*part.indices(n))) for part, n in zip(self.index(shape), shape, strict=True))
+        if 0 in out and 0 not in shape:
+            raise ValueError(f"nothing is left of an input of shape {shape}: {self.parts}")
+        return out
+
+    def first_channel(self, shape: Shape) -> int | None:
+        """Return the first of the channels where it takes neighbouring ones of every pixel, else None."""
+        ranges = [range(*part.indices(n)) for part, n in zip(self.index(shape), shape, strict=True)]
+        whole = all(taken == range(n) for taken, n in zip(ranges[:-1], shape[:-1], strict=True))
+        return ranges[-1].start if whole and ranges[-1].step == 1 else None
+
+    def writes_channels(self, *shapes: Shape) -> bool:
+        return self.first_channel(shapes[0]) is not None
+
+    def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
+        x, y = reads[0], writes[0]
+        if not y.size:
+            return []
+        first = self.first_channel(x.shape)
+        if first is None:
+            return [Call("slice", _sliced, (x, y, self.index(x.shape)))]
+        rows = y.size // y.shape[-1]
+        return [Call("slice", kernels.copy_columns, (x, first, y, y.first, rows, y.shape[-1]), MOVE * y.size)]
+
+
 def shuffled_groups(places: Array) -> int:
     """Return the number of groups whose channels `places` takes in turn, all of them; 1 for any other order.
 
@@ -109,3 +154,7 @@ def as_matrices(shape: Shape, axes: Sequence[int]) -> tuple[int, int, int] | Non
 
 def _transposed(x: Array, y: Array, axes: tuple[int, ...]) -> None:
     np.copyto(y, x.transpose(axes))
+
+
+def _sliced(x: Array, y: Array, index: tuple[slice, ...]) -> None:
+    np.copyto(y, x[index])

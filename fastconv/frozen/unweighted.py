@@ -18,6 +18,8 @@ from fastconv.functional.calls import Activation, Call, View, activate, activate
 from fastconv.functional.norm import COST
 from fastconv.layers.symbol import Shape
 
+_PAIRS = {"difference": np.subtract, "quotient": np.divide}
+
 
 @register
 @dataclass(frozen=True, eq=False)
@@ -51,6 +53,44 @@ class Reshape(Operation):
         if known < 1 or self.shape.count(-1) > 1 or total % known or (-1 not in self.shape and total != known):
             raise ValueError(f"an input of shape {shapes[0]} cannot be reshaped to (N, {self.shape})")
         return (batch, *(total // known if n == -1 else n for n in self.shape))
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class Squeeze(Operation):
+    """The same numbers without axes of one."""
+
+    axes: tuple[int, ...]
+
+    kind = "squeeze"
+
+    def is_view(self, *shapes: Shape) -> bool:
+        return True
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        shape = shapes[0]
+        if not all(0 < axis < len(shape) and shape[axis] == 1 for axis in self.axes):
+            raise ValueError(f"only axes of size 1 can go, and not the batch, got shape {shape} with axes {self.axes}")
+        return tuple(n for axis, n in enumerate(shape) if axis not in self.axes)
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class Unsqueeze(Operation):
+    """The same numbers with new axes of one at these places of the output."""
+
+    axes: tuple[int, ...]
+
+    kind = "unsqueeze"
+
+    def is_view(self, *shapes: Shape) -> bool:
+        return True
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        rank, sizes = len(shapes[0]) + len(self.axes), iter(shapes[0])
+        if len(set(self.axes)) < len(self.axes) or not all(0 < axis < rank for axis in self.axes):
+            raise ValueError(f"axes must be different places after the batch, got {self.axes} for shape {shapes[0]}")
+        return tuple(1 if axis in self.axes else next(sizes) for axis in range(rank))
 
 
 @register
@@ -155,6 +195,27 @@ class Product(Operation):
 
 @register
 @dataclass(frozen=True, eq=False)
+class Pair(Operation):
+    """The "difference" or the "quotient" of two inputs; an axis of size 1 stretches."""
+
+    how: str
+
+    kind = "pair"
+    in_place = True
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        if self.how not in _PAIRS:
+            raise ValueError(f"a pair has a {' or a '.join(_PAIRS)}, got {self.how!r:.80}")
+        if len(shapes) != 2:
+            raise ValueError(f"a pair takes two inputs, got {len(shapes)}")
+        return stretched(*shapes)
+
+    def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
+        return [Call(self.how, _combine, (_PAIRS[self.how], *reads, writes[0]))] if writes[0].size else []
+
+
+@register
+@dataclass(frozen=True, eq=False)
 class Concat(Operation):
     """The inputs side by side along an axis, which counts the batch and is not it."""
 
@@ -184,8 +245,11 @@ class Concat(Operation):
         firsts = itertools.accumulate((x.shape[-1] for x in reads), initial=y.first)
         rows = y.size // y.shape[-1]
         # what has a width is there already: whoever made it wrote it to its place
-        parts = [(x, y, rows, first) for x, first in zip(reads, firsts, strict=False) if x.size and not x.width]
-        return [Call("concat", kernels.copy_columns, part, MOVE * part[0].size) for part in parts]
+        parts = [(x, first) for x, first in zip(reads, firsts, strict=False) if x.size and not x.width]
+        return [
+            Call("concat", kernels.copy_columns, (x, 0, y, first, rows, x.shape[-1]), MOVE * x.size)
+            for x, first in parts
+        ]
 
 
 @register
@@ -304,6 +368,11 @@ def _pool_calls(kernels: Any, how: str, plan: PoolPlan, x: View, y: View) -> lis
         raise ValueError(f'a pooling takes "max" or "avg", got {how!r:.80}')
     kernel = kernels.max_pool_forward if how == "max" else kernels.avg_pool_forward
     return [Call(f"{how} pool", kernel, (x, y, plan.axes, *plan.sizes), plan.reads)] if y.size else []
+
+
+def _combine(function: np.ufunc, a: Array, b: Array, y: Array) -> None:
+    with np.errstate(all="ignore"):
+        function(a, b, out=y)
 
 
 def _concatenate(axis: int, y: Array, *parts: Array) -> None:

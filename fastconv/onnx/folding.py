@@ -15,20 +15,28 @@ from fastconv.onnx.files import Node
 #: No constant has more numbers than that.
 MOST = 2**29
 
+#: Multiplications of one node, at most: an output of a product needs no more than its largest operand has numbers.
+MOST_PRODUCTS = 2**32
+
 #: Whose outputs are together no larger than their inputs, and those whose output is what their inputs stretch to.
 _SAME = {
-    "Abs", "ArgMax", "ArgMin", "Cast", "CastLike", "Ceil", "Clip", "Cos", "CumSum", "DepthToSpace", "Erf", "Exp", "Flatten",
-    "Floor", "Identity", "IsInf", "IsNaN", "Log", "Neg", "Not", "Reciprocal", "ReduceL1", "ReduceL2", "ReduceLogSum",
-    "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu", "Reshape", "Round",
-    "Shape", "Sigmoid", "Sign", "Sin", "Size", "Slice", "Softmax", "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Tanh",
-    "TopK", "Transpose", "Trilu", "Unsqueeze",
+    "Abs", "ArgMax", "ArgMin", "BatchNormalization", "Cast", "CastLike", "Ceil", "Celu", "Clip", "Cos", "CumSum",
+    "DepthToSpace", "Elu", "Erf", "Exp", "Flatten", "Floor", "Gelu", "GlobalAveragePool", "GlobalMaxPool",
+    "GroupNormalization", "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization", "IsInf", "IsNaN",
+    "LayerNormalization", "LeakyRelu", "Log", "LogSoftmax", "LRN", "Mish", "Neg", "Not", "PRelu", "Reciprocal", "ReduceL1",
+    "ReduceL2", "ReduceLogSum", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu",
+    "Reshape", "Round", "Selu", "Shape", "Sigmoid", "Sign", "Sin", "Size", "Slice", "Softmax", "Softplus", "Softsign",
+    "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Swish", "Tanh", "ThresholdedRelu", "TopK", "Transpose", "Trilu", "Unsqueeze",
 }  # fmt: skip
 _BROADCAST = {
     "Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul",
     "Or", "Pow", "Sub", "Sum", "Where", "Xor",
 }  # fmt: skip
 _SIZED = {"Constant", "ConstantOfShape", "Concat", "Gather", "Expand", "Tile", "Range", "MatMul", "Pad"}
-_FOLDED = _SAME | _BROADCAST | _SIZED
+
+#: Whose outputs are as large as the inference of shapes says.
+_INFERRED = {"AveragePool", "Conv", "ConvTranspose", "Gemm", "LpPool", "MaxPool", "Resize", "Upsample"}
+_FOLDED = _SAME | _BROADCAST | _SIZED | _INFERRED
 
 #: Operators that have no input that could be unknown, or whose inputs must be known.
 ALWAYS = frozenset({"Constant"})
@@ -78,21 +86,30 @@ def _unsqueezed(node: Node, inputs: Sequence[np.ndarray | None]) -> np.ndarray:
 
 
 def _evaluated(node: Node, inputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
-    onnx = require_onnx()
     from onnx.reference import ReferenceEvaluator
 
-    names = [f"input_{at}" if array is not None else "" for at, array in enumerate(inputs)]
-    outputs = [f"output_{at}" for at in range(len(node.outputs))]
-    attributes = {name: _attribute(onnx, value) for name, value in node.attributes.items() if value is not None}
-    made = onnx.helper.make_node(node.op, names, outputs, **attributes)
-    infos = [onnx.helper.make_empty_tensor_value_info(name) for name in names if name]
-    results = [onnx.helper.make_empty_tensor_value_info(name) for name in outputs]
-    graph = onnx.helper.make_graph([made], "constants", infos, results)
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", max(node.opset, 6))])
+    model, names = _alone(node, inputs)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         found = ReferenceEvaluator(model).run(None, {n: x for n, x in zip(names, inputs, strict=True) if x is not None})
     return [np.asarray(array) for array in found]
+
+
+def _alone(node: Node, inputs: Sequence[np.ndarray | None]) -> tuple[Any, list[str]]:
+    """Return a model of this node alone, and what its inputs are called there."""
+    onnx = require_onnx()
+    names = [f"input_{at}" if array is not None else "" for at, array in enumerate(inputs)]
+    outputs = [f"output_{at}" for at in range(len(node.outputs))]
+    attributes = {name: _attribute(onnx, value) for name, value in node.attributes.items() if value is not None}
+    made = onnx.helper.make_node(node.op, names, outputs, **attributes)
+    infos = [
+        onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
+        for name, x in zip(names, inputs, strict=True)
+        if x is not None
+    ]
+    results = [onnx.helper.make_empty_tensor_value_info(name) for name in outputs]
+    graph = onnx.helper.make_graph([made], "constants", infos, results)
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", max(node.opset, 6))]), names
 
 
 def _attribute(onnx: Any, value: Any) -> Any:
@@ -119,8 +136,29 @@ def result_size(node: Node, inputs: Sequence[np.ndarray | None]) -> int:
         pads = node.get("pads") or node.get("paddings") or _sizes(inputs[1])
         return math.prod(n + 2 * max(map(abs, pads)) for n in arrays[0].shape)
     if node.op == "MatMul":
-        return given * given
+        return _product_size(*(x.shape for x in arrays))
+    if node.op in _INFERRED:
+        return _inferred_size(node, inputs)
     return given
+
+
+def _product_size(a: tuple[int, ...], b: tuple[int, ...]) -> int:
+    rows, cols = a[-2] if len(a) > 1 else 1, b[-1] if len(b) > 1 else 1
+    return math.prod(np.broadcast_shapes(a[:-2], b[:-2])) * rows * cols
+
+
+def _inferred_size(node: Node, inputs: Sequence[np.ndarray | None]) -> int:
+    onnx = require_onnx()
+    model, names = _alone(node, inputs)
+    small = [
+        (name, x) for name, x in zip(names, inputs, strict=True) if x is not None and x.ndim < 2
+    ]  # sizes and scales
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(x, name) for name, x in small)
+    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph.output
+    size = sum(math.prod(d.dim_value for d in each.type.tensor_type.shape.dim) for each in inferred if each.name)
+    if size * max(x.size for x in inputs if x is not None) > MOST_PRODUCTS:
+        raise OnnxImportError(f"{node.label} of constants takes more than {MOST_PRODUCTS} multiplications")
+    return size
 
 
 def _sizes(x: np.ndarray | None) -> list[int]:

@@ -209,9 +209,14 @@ def test_transpose(isa, threads, dtype, batch, rows, cols):
 def test_copy_columns(isa, threads, dtype, rows, widths):
     parts = [np.random.default_rng(at).random((rows, width)).astype(dtype) for at, width in enumerate(widths)]
     y = np.full((rows, sum(widths)), np.nan, dtype)
+    copy_columns = _kernels.modules[np.dtype(dtype)].copy_columns
     for at, part in enumerate(parts):
-        _kernels.modules[np.dtype(dtype)].copy_columns(part, y, rows, sum(widths[:at]), threads)
+        copy_columns(part, 0, y, sum(widths[:at]), rows, widths[at], threads)
     np.testing.assert_array_equal(y, np.concatenate(parts, 1))
+    for at, part in enumerate(parts):
+        again = np.full_like(part, np.nan)
+        copy_columns(y, sum(widths[:at]), again, 0, rows, widths[at], threads)
+        np.testing.assert_array_equal(again, part)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -114,6 +114,18 @@ def test_constants_that_are_too_large() -> None:
         load(graph_of(nodes, tensors=[large]), max_bytes=2**20)
 
 
+def test_constants_that_take_too_long() -> None:
+    image, kernel = (
+        numpy_helper.from_array(np.zeros((1, 1, n, n), np.float32), name) for n, name in ((400, "a"), (200, "b"))
+    )
+    nodes = [
+        helper.make_node("Conv", ["a", "b"], ["c"], pads=[100, 100, 100, 100]),
+        helper.make_node("Add", ["x", "c"], ["y"]),
+    ]
+    with pytest.raises(OnnxImportError, match="of constants takes more than 4294967296 multiplications"):
+        load(graph_of(nodes, tensors=[image, kernel]))
+
+
 @pytest.mark.parametrize("location", ["../secret.bin", "/etc/hostname", "", "missing.bin", "inside/../../secret.bin"])
 def test_tensors_outside_the_folder(location: str, tmp_path: Path) -> None:
     folder = tmp_path / "model"

@@ -121,6 +121,28 @@ def test_channels_are_shuffled_and_joined_where_they_lie() -> None:
     np.testing.assert_allclose(model(x), expected(proto, x)[0], rtol=1e-4, atol=1e-5)
 
 
+def test_weights_that_are_computed_from_constants() -> None:
+    """A weight that is standardized by a batch normalization, as in NFNets, and a table that a convolution makes of another."""
+    nodes = [
+        helper.make_node("Reshape", ["w", "flat"], ["1"]),
+        helper.make_node("BatchNormalization", ["1", "gain", "zero", "zero", "gain"], ["2", "", ""], training_mode=1),
+        helper.make_node("Reshape", ["2", "back"], ["3"]),
+        helper.make_node("Conv", ["x", "3"], ["4"]),
+        helper.make_node("MaxPool", ["places"], ["5"], kernel_shape=[2, 2]),
+        helper.make_node("Conv", ["5", "v"], ["6"]),
+        helper.make_node("Add", ["4", "6"], ["y"]),
+    ]
+    tensors = [
+        *(tensor("w", 4, 3, 3, 3), tensor("gain", 4), tensor("places", 1, 2, 4, 3), tensor("v", 4, 2, 1, 1)),
+        *(row("flat", 1, 4, -1), row("back", 4, 3, 3, 3), numpy_helper.from_array(np.zeros(4, np.float32), "zero")),
+    ]
+    proto = model_of(nodes, {"x": ("N", 3, 5, 4)}, {"y": ("N", 4, 3, 2)}, tensors)
+    x = RNG.standard_normal((2, 3, 5, 4)).astype(np.float32)
+    model = load(proto)
+    np.testing.assert_allclose(model(x), expected(proto, x)[0], rtol=1e-4, atol=1e-5)
+    assert [type(layer).__name__ for layer in model.layers] == ["Transpose", "Conv2d", "Given", "Transpose"]
+
+
 def test_what_mixes_the_first_axis_has_no_batch() -> None:
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["1"]),
