@@ -165,7 +165,13 @@ def _graph(onnx: Any, model: Any, folder: Path | None, data: dict[int, memoryvie
         constants[_text(tensor.name)] = array_of(onnx, tensor, folder, data.get(at))
     inputs = [_tensor(onnx, value, "input") for value in graph.input if value.name not in constants]
     nodes = [_node(onnx, node, opsets, folder) for node in graph.node]
-    outputs = [_tensor(onnx, value, "output") for value in graph.output]
+    zipped = {name for node in nodes if node.key == "ai.onnx.ml.ZipMap" for name in node.outputs}
+    outputs = [
+        Tensor(_text(value.name), None, np.dtype(np.float32))
+        if value.name in zipped
+        else _tensor(onnx, value, "output")
+        for value in graph.output
+    ]
     ordered = in_order(nodes, [each.name for each in inputs], constants, [each.name for each in outputs])
     return File(
         ordered, inputs, outputs, constants, opset, " ".join((model.producer_name, model.producer_version)).strip()

@@ -135,10 +135,14 @@ def require_operators(file: File, fixed: Mapping[str, Any]) -> None:
         listed = "".join(f"\n  {node.key}: node {node.name!r}{f' ({why})' if why else ''}" for node, why in missing)
         raise OnnxImportError(
             f"{len(missing)} of {len(file.nodes)} nodes have operators that are not supported:{listed}\n"
-            f"Add one with @fastconv.onnx.register('ai.onnx.{missing[0][0].op}'), or as an entry point in fastconv.onnx_ops; "
+            f"Add one with @fastconv.onnx.register({_registered(missing[0][0])!r}), or as an entry point in fastconv.onnx_ops; "
             f"docs/onnx.md shows how.",
             [(node.key, node.name) for node, _ in missing],
         )
+
+
+def _registered(node: Node) -> str:
+    return node.key if node.domain not in ("", "ai.onnx") else f"ai.onnx.{node.op}"
 
 
 def _sizes(tensor: Tensor, given: Sequence[int] | None) -> Sizes:

@@ -15,24 +15,22 @@ DEPTH, MOST = 6, 2**20
 
 
 class Found(NamedTuple):
-    """Nodes that are one operation, the last of them last, that operation, and its constants."""
+    """Nodes that have a simpler spelling, the last of them last, that spelling, and its constants."""
 
     nodes: list[Node]
-    node: Node
+    instead: list[Node]
     constants: dict[str, np.ndarray]
 
 
 def joined(file: File) -> File:
-    """Return the graph with group normalizations as one node where they are spelled out, as PyTorch's older writer does:
-    the groups become the instances of an instance normalization, and scale and bias of the channels follow.
-    """
+    """Return the graph with simpler nodes where writers spell out what there is an operator for: `PATTERNS`."""
     graph = _Graph(file)
-    found = [each for node in file.nodes if node.key == "InstanceNormalization" and (each := _group_norm(graph, node))]
+    found = [each for node in file.nodes if node.key in PATTERNS and (each := PATTERNS[node.key](graph, node))]
     if not found:
         return file
-    instead = {id(each.nodes[-1]): each.node for each in found}
+    instead = {id(each.nodes[-1]): each.instead for each in found}
     gone = {id(node) for each in found for node in each.nodes[:-1]}
-    nodes = [instead.get(id(node), node) for node in file.nodes if id(node) not in gone]
+    nodes = [new for node in file.nodes if id(node) not in gone for new in instead.get(id(node), [node])]
     constants = {**file.constants, **{name: array for each in found for name, array in each.constants.items()}}
     inputs, outputs = ([each.name for each in some] for some in (file.inputs, file.outputs))
     try:
@@ -83,7 +81,10 @@ class _Graph:
 
 
 def _group_norm(graph: _Graph, norm: Node) -> Found | None:
-    """Return what a normalization of instances is part of, ``Reshape, InstanceNormalization, Reshape, Mul, Add``."""
+    """Return the group normalization that ``Reshape, InstanceNormalization, Reshape, Mul, Add`` is.
+
+    PyTorch's older writer makes the groups the instances of an instance normalization; scale and bias of the channels follow.
+    """
     after = graph.reader(norm, "Reshape")
     before = graph.maker(norm.inputs[0], "Reshape") if len(norm.inputs) == 3 else None
     if before is None or after is None or graph.reader(before, norm.key) is not norm:
@@ -130,7 +131,28 @@ def _with_scale(graph: _Graph, nodes: list[Node], groups: int) -> Found | None:
     # of version 21, since which it has a scale for each channel
     node = norm._replace(op="GroupNormalization", inputs=inputs, outputs=last.outputs, attributes=attributes, opset=21)
     constants = dict(zip(names, (scale.reshape(-1), bias.reshape(-1)), strict=True))
-    return Found([*nodes, last], node, constants)
+    return Found([*nodes, last], [node], constants)
+
+
+def _label(graph: _Graph, pick: Node) -> Found | None:
+    """Return what looks up a class for each sample: ``ArrayFeatureExtractor, Reshape`` to one axis.
+
+    So scikit-learn's writer has it. The extractor makes one row for the whole batch; shaped first, the places stay samples.
+    """
+    after = graph.reader(pick, "Reshape")
+    if after is None or len(pick.inputs) != 2 or len(after.inputs) != 2:
+        return None
+    classes, shape = graph.constant(pick.inputs[0]), graph.constant(after.inputs[1])
+    if classes is None or classes.ndim != 1 or shape is None or shape.tolist() != [-1]:
+        return None
+    places = f"{after.outputs[0]}/places"
+    if places in graph.constants or places in graph.makers:
+        return None
+    flat = after._replace(inputs=(pick.inputs[1], after.inputs[1]), outputs=(places,))
+    gather = pick._replace(
+        op="Gather", domain="", inputs=(pick.inputs[0], places), outputs=after.outputs, opset=after.opset
+    )
+    return Found([pick, after], [flat, gather], {})
 
 
 def _of_channels(graph: _Graph, node: Node, before: Node) -> np.ndarray | None:
@@ -142,3 +164,7 @@ def _of_channels(graph: _Graph, node: Node, before: Node) -> np.ndarray | None:
 
 def _is_all(array: np.ndarray | None, number: float) -> bool:
     return array is not None and bool((array == number).all())
+
+
+#: What may be part of a longer spelling: the key of a node, and what finds the rest around it.
+PATTERNS = {"InstanceNormalization": _group_norm, "ai.onnx.ml.ArrayFeatureExtractor": _label}

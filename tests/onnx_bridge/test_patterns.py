@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import fastconv
 from fastconv import layers as L
 
 onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
@@ -116,3 +117,56 @@ def test_broken_files_are_errors(inputs: list[str]) -> None:
     norm.input.extend(inputs)
     with pytest.raises(OnnxImportError):
         load(proto)
+
+
+def classifier(shape: Any = (-1,), classes: Any = (30, 10, 20, 40), zipped: bool = True) -> Any:
+    """Return a file as scikit-learn's writer makes it of a network that classifies: the class, and the probabilities."""
+    constants = {
+        "weight": RNG.standard_normal((6, 4)).astype(np.float32),
+        "classes": np.array(classes, np.int64),
+        "shape": np.array(shape, np.int64),
+    }
+    nodes = [
+        helper.make_node("MatMul", ["x", "weight"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["even"], axis=1),
+        helper.make_node("ArgMax", ["even"], ["place"], axis=1),
+        helper.make_node("ArrayFeatureExtractor", ["classes", "place"], ["row"], domain="ai.onnx.ml"),
+        helper.make_node("Reshape", ["row", "shape"], ["label"]),
+    ]
+    probabilities = helper.make_tensor_value_info("even", 1, None)
+    if zipped:
+        nodes.append(
+            helper.make_node("ZipMap", ["even"], ["maps"], domain="ai.onnx.ml", classlabels_int64s=list(classes))
+        )
+        maps = helper.make_sequence_type_proto(helper.make_map_type_proto(7, helper.make_tensor_type_proto(1, [])))
+        probabilities = helper.make_value_info("maps", maps)
+    graph = helper.make_graph(
+        nodes,
+        "classifier",
+        [helper.make_tensor_value_info("x", 1, ["N", 6])],
+        [helper.make_tensor_value_info("label", 7, ["N"]), probabilities],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_classes_of_samples(zipped: bool) -> None:
+    proto = classifier(zipped=zipped)
+    model = load(proto)
+    x = RNG.standard_normal((5, 6)).astype(np.float32)
+    label, even = model(x)
+    scores = x @ numpy_helper.to_array(proto.graph.initializer[0])
+    np.testing.assert_array_equal(label, np.array([30, 10, 20, 40])[scores.argmax(1)])
+    np.testing.assert_allclose(even.sum(1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(even.argmax(1), scores.argmax(1))
+    assert model.output_names == ["label", "maps" if zipped else "even"]
+    frozen = fastconv.freeze(model)(x)
+    np.testing.assert_array_equal(frozen[0], label)
+    np.testing.assert_allclose(frozen[1], even, rtol=1e-5)
+
+
+def test_classes_in_another_shape_have_no_operator() -> None:
+    with pytest.raises(OnnxImportError, match=r"register\('ai.onnx.ml.ArrayFeatureExtractor'\)"):
+        load(classifier(shape=(-1, 1)))

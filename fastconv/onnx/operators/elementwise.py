@@ -108,6 +108,12 @@ def identity(b: Builder, node: Node, x: Operand) -> Any:
     return x
 
 
+@register("ai.onnx.ml.ZipMap")
+def zip_map(b: Builder, node: Node, x: Operand) -> Any:
+    """The numbers of the classes, which elsewhere become a dictionary for each sample, stay an array."""
+    return x
+
+
 @register("Cast")
 def cast(b: Builder, node: Node, x: Operand) -> Any:
     from fastconv.onnx.errors import require_onnx
@@ -118,7 +124,7 @@ def cast(b: Builder, node: Node, x: Operand) -> Any:
         dtype = np.dtype(object)
     if dtype not in DTYPES:
         raise OnnxImportError(f"{node.label}: casting to {dtype} (number {node.get('to')}) is not supported")
-    return b.elementwise(L.Cast(dtype.name), x, dtype=dtype)
+    return x if x.dtype == dtype else b.elementwise(L.Cast(dtype.name), x, dtype=dtype)
 
 
 @register("CastLike")
