@@ -18,6 +18,9 @@ from fastconv.layers.symbol import Shape
 from fastconv.layers.traits import Traits
 from fastconv.registry import layers
 
+#: Points of a cell along each axis.
+MOST_SAMPLES = 1024
+
 Gradients = tuple[Any, dict[str, np.ndarray]]
 
 
@@ -33,7 +36,7 @@ class RoiAlign(Layer):
     size : (int, int)
         Cells of the output along each axis.
     samples : int
-        Points of a cell along each axis; 0: as many as it has pixels.
+        Points of a cell along each axis, at most 1024; 0: as many as it has pixels.
     scale : float
         Pixels of the image for each unit of the boxes.
     reduce : "mean" or "max"
@@ -61,6 +64,8 @@ class RoiAlign(Layer):
     ) -> None:
         self.size = ntuple(tuple(size), 2, "size")
         self.samples = ntuple(samples, 1, "samples", minimum=0)[0]
+        if self.samples > MOST_SAMPLES:
+            raise ValueError(f"samples must be at most {MOST_SAMPLES}, got {self.samples}")
         self.scale = number(scale, "scale")
         if reduce not in ("mean", "max"):
             raise ValueError(f'reduce must be "mean" or "max", got {reduce!r}')

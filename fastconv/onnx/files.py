@@ -20,6 +20,9 @@ OLDEST_OPSET = 1
 #: More axes than that no array has.
 MOST_AXES = 32
 
+#: Bytes of the largest message of protocol buffers.
+MOST_PARSED = 2**31 - 1
+
 #: Bytes of a file that has been read that may stay in memory.
 MOST_MAPPED = 2**22
 
@@ -134,14 +137,24 @@ def _mapped(path: str | os.PathLike[str]) -> mmap.mmap | bytes:
 
 def _parsed(onnx: Any, content: memoryview) -> tuple[Any, dict[int, memoryview]]:
     """Return the message in a file, and the numbers of large initializers, which it lacks, by their places."""
-    model, less = onnx.ModelProto(), slim(onnx, content)
-    try:
-        model.ParseFromString(content.tobytes() if less is None else less.content)
-        if less is not None and len(model.functions):  # which are written out in the whole message
-            model, less = onnx.ModelProto.FromString(content.tobytes()), None
-    except Exception as error:  # protobuf has an error class for each of its implementations
-        raise OnnxImportError(f"this is no ONNX file, or not a whole one ({len(content)} bytes): {error}") from error
+    less = slim(onnx, content)
+    model = _message(onnx, content if less is None else less.content, len(content))
+    if less is not None and len(model.functions):  # which are written out in the whole message
+        model, less = _message(onnx, content, len(content)), None
     return model, {} if less is None else less.data
+
+
+def _message(onnx: Any, content: memoryview | bytes, size: int) -> Any:
+    """Return a message, of a file of so many bytes."""
+    if len(content) > MOST_PARSED:
+        raise OnnxImportError(
+            f"this is no ONNX file, whose graph may have {MOST_PARSED} bytes at most: {len(content)} of its {size} are in no "
+            f"large tensor"
+        )
+    try:
+        return onnx.ModelProto.FromString(bytes(content))
+    except Exception as error:  # protobuf has an error class for each of its implementations
+        raise OnnxImportError(f"this is no ONNX file, or not a whole one ({size} bytes): {error}") from error
 
 
 def _graph(onnx: Any, model: Any, folder: Path | None, data: dict[int, memoryview]) -> File:

@@ -9,14 +9,18 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.onnx.direct import direct, sizes
 from fastconv.onnx.errors import OnnxImportError, require_onnx
 from fastconv.onnx.files import Node
 
 #: No constant has more numbers than that.
 MOST = 2**29
 
-#: Multiplications of one node, at most: an output of a product needs no more than its largest operand has numbers.
-MOST_PRODUCTS = 2**32
+#: Numbers of all constants of a file that are computed, and how many more for each one that is in the file.
+MOST_COMPUTED, COMPUTED_EACH = 2**26, 16
+
+#: Multiply-adds of a product of constants that count as one number of its result.
+PRODUCTS = 32
 
 #: Whose outputs are together no larger than their inputs, and those whose output is what their inputs stretch to.
 _SAME = {
@@ -36,6 +40,10 @@ _SIZED = {"Constant", "ConstantOfShape", "Concat", "Gather", "Expand", "Tile", "
 
 #: Whose outputs are as large as the inference of shapes says.
 _INFERRED = {"AveragePool", "Conv", "ConvTranspose", "Gemm", "LpPool", "MaxPool", "Resize", "Upsample"}
+
+#: Which need no memory.
+_VIEWS = {"Identity", "Squeeze", "Transpose", "Unsqueeze"}
+
 _FOLDED = _SAME | _BROADCAST | _SIZED | _INFERRED
 
 #: Operators that have no input that could be unknown, or whose inputs must be known.
@@ -47,20 +55,43 @@ def foldable(node: Node) -> bool:
     return node.domain == "" and node.op in _FOLDED
 
 
-def fold(node: Node, inputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+class Room:
+    """How many numbers the constants of a file may still have that are computed: a small file could ask for any."""
+
+    def __init__(self, given: int) -> None:
+        self._left = MOST_COMPUTED + COMPUTED_EACH * given
+
+    def give(self, count: int) -> None:
+        """Learn of so many numbers in the file."""
+        self._left += COMPUTED_EACH * count
+
+    def take(self, node: Node, count: int) -> None:
+        """Spend so many numbers; `OnnxImportError` where they are no longer left."""
+        self._left -= count
+        if self._left < 0:
+            raise OnnxImportError(
+                f"{node.label} makes a constant of {count} numbers, which with others before are too many"
+            )
+
+
+def fold(node: Node, inputs: Sequence[np.ndarray | None], room: Room | None = None) -> list[np.ndarray]:
     """Return the outputs of a node for known inputs; `OnnxImportError` where it cannot be computed or would be too large."""
     try:
         size = result_size(node, inputs)
         if size > MOST:
             raise OnnxImportError(f"{node.label} makes a constant of {size} numbers, more than {MOST}")
         if node.op == "Constant":
-            return [_constant(node)]
+            value = _constant(node)
+            if room is not None:
+                room.give(value.size)
+            return [value]
         if node.op == "ConstantOfShape":  # a view of one number: it may be as large as the weights of a network
             value = np.asarray(node.get("value", np.zeros(1, np.float32))).reshape(-1)
-            return [np.broadcast_to(value[0], _sizes(inputs[0]))]
-        if node.op in ("Unsqueeze", "Identity") and inputs[0] is not None:  # views too
-            return [_unsqueezed(node, inputs)]
-        return _evaluated(node, inputs)
+            return [np.broadcast_to(value[0], sizes(inputs[0]))]
+        if room is not None and node.op not in _VIEWS:
+            room.take(node, size)
+        found = direct(node, inputs)
+        return [found] if found is not None else _evaluated(node, inputs)
     except OnnxImportError:
         raise
     except Exception as error:
@@ -74,15 +105,6 @@ def _constant(node: Node) -> np.ndarray:
     name, value = next(iter(given.items()))
     dtype = None if name == "value" else np.float32 if "float" in name else np.int64
     return np.asarray(value, dtype)
-
-
-def _unsqueezed(node: Node, inputs: Sequence[np.ndarray | None]) -> np.ndarray:
-    x = inputs[0]
-    assert x is not None
-    if node.op == "Identity":
-        return x
-    axes = node.get("axes") if len(inputs) < 2 else _sizes(inputs[1])
-    return np.expand_dims(x, tuple(axes))
 
 
 def _evaluated(node: Node, inputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
@@ -119,21 +141,21 @@ def _attribute(onnx: Any, value: Any) -> Any:
 def result_size(node: Node, inputs: Sequence[np.ndarray | None]) -> int:
     """Return how many numbers come out, at most."""
     arrays = [x for x in inputs if x is not None]
-    given = sum(x.size for x in arrays)
+    given = sum(math.prod(max(n, 1) for n in x.shape) for x in arrays)  # a sum over nothing is something
     if node.op in _BROADCAST:
         return math.prod(np.broadcast_shapes(*(x.shape for x in arrays)))
     if node.op in ("ConstantOfShape", "Expand"):
-        wanted = tuple(_sizes(inputs[-1]))
+        wanted = tuple(sizes(inputs[-1]))
         return math.prod(wanted if node.op == "ConstantOfShape" else np.broadcast_shapes(arrays[0].shape, wanted))
     if node.op == "Range":
         start, limit, delta = (x.ravel()[0].item() for x in arrays)
         return max(0, math.ceil((limit - start) / delta))
     if node.op == "Tile":
-        return arrays[0].size * math.prod(_sizes(inputs[-1]))
+        return arrays[0].size * math.prod(sizes(inputs[-1]))
     if node.op == "Gather":
         return arrays[0].size // max(1, arrays[0].shape[node.get("axis", 0)]) * arrays[1].size
     if node.op == "Pad":
-        pads = node.get("pads") or node.get("paddings") or _sizes(inputs[1])
+        pads = node.get("pads") or node.get("paddings") or sizes(inputs[1])
         return math.prod(n + 2 * max(map(abs, pads)) for n in arrays[0].shape)
     if node.op == "MatMul":
         return _product_size(*(x.shape for x in arrays))
@@ -143,28 +165,20 @@ def result_size(node: Node, inputs: Sequence[np.ndarray | None]) -> int:
 
 
 def _product_size(a: tuple[int, ...], b: tuple[int, ...]) -> int:
-    rows, cols = a[-2] if len(a) > 1 else 1, b[-1] if len(b) > 1 else 1
-    return math.prod(np.broadcast_shapes(a[:-2], b[:-2])) * rows * cols
+    """Return the numbers of a matrix product, or what it costs where that is more."""
+    rows, inner, cols = a[-2:-1], a[-1:], b[-1:] if len(b) > 1 else ()
+    size = math.prod((*np.broadcast_shapes(a[:-2], b[:-2]), *rows, *cols))
+    return max(size, size * math.prod(inner) // PRODUCTS)
 
 
 def _inferred_size(node: Node, inputs: Sequence[np.ndarray | None]) -> int:
+    """Return how many numbers come out as the inference of shapes says, or what they cost where that is more."""
     onnx = require_onnx()
     model, names = _alone(node, inputs)
-    small = [
-        (name, x) for name, x in zip(names, inputs, strict=True) if x is not None and x.ndim < 2
-    ]  # sizes and scales
-    model.graph.initializer.extend(onnx.numpy_helper.from_array(x, name) for name, x in small)
+    arrays = [(name, x) for name, x in zip(names, inputs, strict=True) if x is not None]
+    short = [onnx.numpy_helper.from_array(x, name) for name, x in arrays if x.ndim < 2]  # sizes, scales
+    model.graph.initializer.extend(short)
     inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph.output
     size = sum(math.prod(d.dim_value for d in each.type.tensor_type.shape.dim) for each in inferred if each.name)
-    if size * max(x.size for x in inputs if x is not None) > MOST_PRODUCTS:
-        raise OnnxImportError(f"{node.label} of constants takes more than {MOST_PRODUCTS} multiplications")
-    return size
-
-
-def _sizes(x: np.ndarray | None) -> list[int]:
-    if x is None or x.dtype.kind not in "iu" or x.ndim > 1:
-        raise OnnxImportError("a shape must be a row of integers")
-    sizes = [int(n) for n in x.ravel()]
-    if len(sizes) > 32 or any(n < -1 for n in sizes):
-        raise OnnxImportError(f"{sizes} is no shape")
-    return sizes
+    weights = [x.size // max(1, min(x.shape[:2])) for _, x in arrays[1:] if x.ndim > 1]
+    return max(size, size * max(math.prod(node.get("kernel_shape") or ()), *weights, 1) // PRODUCTS)

@@ -14,7 +14,7 @@ from fastconv.model import Model
 from fastconv.onnx.builder import Builder
 from fastconv.onnx.errors import NeedsValueError, NotBatchedError, OnnxImportError
 from fastconv.onnx.files import DTYPES, File, Node, Tensor, read
-from fastconv.onnx.folding import fold, foldable
+from fastconv.onnx.folding import Room, fold, foldable
 from fastconv.onnx.patterns import joined
 from fastconv.onnx.table import lookup
 from fastconv.onnx.values import Constant, Value
@@ -206,6 +206,7 @@ class _Conversion:
             **{name: Constant(array, None, True) for name, array in file.constants.items()},
             **{name: Constant(array) for name, array in fixed.items()},
         }
+        self.room = Room(sum(array.size for array in (*file.constants.values(), *fixed.values())))
         self.symbols = {each.name: self._input(each) for each in self.inputs}
 
     def _input(self, tensor: Tensor) -> Symbol:
@@ -256,12 +257,12 @@ class _Conversion:
         if len(constants) < len(operands):
             return None
         both = [None if x is None else x.both for x in constants]
-        first = fold(node, [None if x is None else x[0] for x in both])
+        first = fold(node, [None if x is None else x[0] for x in both], self.room)
         if all(x is None or x.other is None for x in constants):
             learned = any(x is not None and x.learned for x in constants) and first[0].dtype.kind == "f"
             learned = learned or node.op == "ConstantOfShape"
             return [Constant(array, None, learned) for array in first]
-        second = fold(node, [None if x is None else x[1] for x in both])
+        second = fold(node, [None if x is None else x[1] for x in both], self.room)
         return [
             Constant(a, None if a.shape == b.shape and np.array_equal(a, b) else b)
             for a, b in zip(first, second, strict=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 import warnings
 from pathlib import Path
 
@@ -11,30 +13,38 @@ import pytest
 onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from onnx_bridge.lies import lying, standard_files  # noqa: E402
 from onnx_bridge.mutations import mutated, seeds  # noqa: E402
 
 from fastconv.model import Model  # noqa: E402
-from fastconv.onnx import OnnxImportError, load  # noqa: E402
+from fastconv.onnx import OnnxImportError, load, wire  # noqa: E402
 
 MOST = 2**24
 
 
-def survives(content: bytes) -> bool:
+def survives(source: bytes | Path) -> bool:
     """Return whether a file loads; anything but a model or an `OnnxImportError` is an error of the test."""
     try:
-        assert isinstance(load(content, max_bytes=MOST), Model)
+        assert isinstance(load(source, max_bytes=MOST), Model)
     except OnnxImportError:
         return False
     return True
 
 
-def fuzz(first: int, count: int) -> int:
-    """Load so many mutated files, and return how many were whole enough; ``fuzz(0, 20_000)`` takes minutes."""
+def fuzz(first: int, count: int, folder: Path) -> int:
+    """Load so many mutated files, and return how many were whole enough; ``fuzz(0, 20_000, folder)`` takes half a minute.
+
+    In turn they come as bytes, as files that are mapped, and as such with tensors in a file beside them.
+    """
     whole, loaded = seeds(), 0
+    beside = [with_data_beside(content, folder / f"{at}.bin") for at, content in enumerate(whole)]
     for number in range(first, first + count):
-        content = mutated(np.random.default_rng(number), whole[number % len(whole)])
+        rng, which, way = np.random.default_rng(number), number % len(whole), number // len(whole) % 3
+        content = mutated(rng, (beside if way == 2 else whole)[which])
+        path = folder / "mutated.onnx"
+        path.write_bytes(content)
         try:
-            loaded += survives(content)
+            loaded += survives(path if way else content)
         except BaseException:
             print(f"file {number}")
             raise
@@ -46,10 +56,48 @@ def test_the_files_are_whole_before(which: int) -> None:
     assert survives(seeds()[which])
 
 
-def test_mutated_files() -> None:
+def with_data_beside(content: bytes, path: Path) -> bytes:
+    """Return a file whose tensors lie in another one, and write that."""
+    model, data = onnx.ModelProto.FromString(content), b""
+    for tensor in model.graph.initializer:
+        raw = tensor.raw_data
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        for key, value in (("location", path.name), ("offset", len(data)), ("length", len(raw))):
+            tensor.external_data.add(key=key, value=str(value))
+        data += raw
+    path.write_bytes(data)
+    result: bytes = model.SerializeToString()
+    return result
+
+
+def test_mutated_files(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(wire, "LARGE", 4)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert fuzz(0, 400) > 10
+        assert fuzz(0, 600, tmp_path) > 20
+
+
+def fuzz_operators(first: int, count: int) -> tuple[int, float]:
+    """Load so many files of the standard suite that lie; return how many were whole enough, and the most seconds of one."""
+    models, loaded, longest = standard_files(), 0, 0.0
+    for number in range(first, first + count):
+        content = lying(np.random.default_rng(number), models[number % len(models)])
+        begin = time.perf_counter()
+        try:
+            loaded += survives(content)
+        except BaseException:
+            print(f"file {number}")
+            raise
+        longest = max(longest, time.perf_counter() - begin)
+    return loaded, longest
+
+
+def test_operators_whose_arguments_lie() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loaded, longest = fuzz_operators(0, 4000)
+    assert loaded > 400 and longest < 20
 
 
 def graph_of(nodes, shape=("N", 4), tensors=(), outputs="y", opset=17):
@@ -122,8 +170,70 @@ def test_constants_that_take_too_long() -> None:
         helper.make_node("Conv", ["a", "b"], ["c"], pads=[100, 100, 100, 100]),
         helper.make_node("Add", ["x", "c"], ["y"]),
     ]
-    with pytest.raises(OnnxImportError, match="of constants takes more than 4294967296 multiplications"):
+    with pytest.raises(OnnxImportError, match="with others before are too many"):
         load(graph_of(nodes, tensors=[image, kernel]))
+
+
+def test_a_product_of_constants_is_as_large_as_its_result() -> None:
+    a, b = (
+        numpy_helper.from_array(np.ones(shape, np.float32), name)
+        for name, shape in (("a", (9, 4000)), ("b", (4000, 4)))
+    )
+    nodes = [helper.make_node("MatMul", ["a", "b"], ["w"]), helper.make_node("MatMul", ["x", "w"], ["y"])]
+    assert load(graph_of(nodes, ("N", 9), [a, b]))(np.ones((2, 9), np.float32)).tolist() == [[36000] * 4] * 2
+
+
+def test_constants_that_are_too_many() -> None:
+    """A hundred bytes for each node could ask for seconds of work and gigabytes each."""
+    large = numpy_helper.from_array(np.array([2**13, 2**12], np.int64), "large")
+    nodes = [helper.make_node("ConstantOfShape", ["large"], ["0"])]
+    nodes += [helper.make_node("Exp", [str(at)], [str(at + 1)]) for at in range(4)]
+    nodes += [
+        helper.make_node("ReduceMax", ["4", "axes"], ["5"], keepdims=0),
+        helper.make_node("Add", ["x", "5"], ["y"]),
+    ]
+    axes = numpy_helper.from_array(np.array([0], np.int64), "axes")
+    with pytest.raises(
+        OnnxImportError, match="makes a constant of 33554432 numbers, which with others before are too many"
+    ):
+        load(graph_of(nodes, ("N", 2**12), tensors=[large, axes], opset=18))
+    wide = numpy_helper.from_array(np.array([2**14, 2**14], np.int64), "large")
+    nodes[1:] = [helper.make_node("MatMul", ["0", "0"], ["5"]), helper.make_node("MatMul", ["x", "5"], ["y"])]
+    with pytest.raises(OnnxImportError, match="makes a constant of 137438953472 numbers"):
+        load(graph_of(nodes, ("N", 2**14), tensors=[wide]))
+
+
+def test_sums_over_nothing_that_are_too_large() -> None:
+    nodes = [helper.make_node("ReduceSumSquare", ["e", "axes"], ["s"]), helper.make_node("Add", ["x", "s"], ["y"])]
+    empty = TensorProto(name="e", data_type=TensorProto.FLOAT, dims=[2, 0, 2**31 - 1])
+    axes = numpy_helper.from_array(np.array([1], np.int64), "axes")
+    with pytest.raises(OnnxImportError, match="makes a constant of 4294967295 numbers"):
+        load(graph_of(nodes, tensors=[empty, axes], opset=18))
+
+
+@pytest.mark.parametrize("count", [2**31, 2**63 - 1, -1, 7])
+def test_more_parts_than_there_are_numbers(count: int) -> None:
+    node = helper.make_node("Split", ["x"], ["y"], axis=1, num_outputs=count)
+    with pytest.raises(OnnxImportError, match=f"it cannot split 4 numbers into {count}"):
+        load(graph_of([node], opset=18))
+
+
+def test_more_samples_of_a_box_than_make_sense() -> None:
+    node = helper.make_node("RoiAlign", ["x", "boxes", "images"], ["y"], sampling_ratio=2**31)
+    boxes = numpy_helper.from_array(np.zeros((1, 4), np.float32), "boxes")
+    images = numpy_helper.from_array(np.zeros(1, np.int64), "images")
+    with pytest.raises(OnnxImportError, match="samples"):
+        load(graph_of([node], (1, 1, 8, 8), tensors=[boxes, images]))
+
+
+@pytest.mark.skipif(not hasattr(os, "truncate"), reason="this system cannot make sparse files")
+@pytest.mark.parametrize("start", [b"", b"\x3a\xff\xff\xff\xff\x1f"])
+def test_a_file_that_is_longer_than_a_message_can_be(start: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "huge.onnx"
+    path.write_bytes(start)
+    os.truncate(path, 2**33)
+    with pytest.raises(OnnxImportError, match="8589934592 of its 8589934592 are in no large tensor"):
+        load(path)
 
 
 @pytest.mark.parametrize("location", ["../secret.bin", "/etc/hostname", "", "missing.bin", "inside/../../secret.bin"])

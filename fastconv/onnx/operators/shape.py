@@ -161,6 +161,7 @@ def split(b: Builder, node: Node, x: Operand, parts: Operand | None = None) -> A
     sizes = b.integers(parts, "split") if parts is not None else node.get("split")
     if sizes is None:
         count = node.get("num_outputs") or len(node.outputs)
+        b.require(0 < count <= max(size, len(node.outputs)), f"it cannot split {size} numbers into {count}")
         if x.other_shape[inner] != size:
             raise OnnxImportError(f"{node.label}: how it splits depends on the sizes of the inputs")
         each = -(-size // count)
