@@ -176,8 +176,8 @@ def conv_frozen(
 ):
     """y = f(conv_forward + residual); packed.use(): what `pack_weight` made of the weight for the same arguments, or None.
 
-    y may have more channels than outputs, which are written from channel `first` on: one group, so many outputs that no
-    kernel writes whole lines (flat.pxi), no residual.
+    y may have more channels than outputs, which are written from channel `first` on: so many outputs that no kernel writes
+    whole lines (flat.pxi), no residual.
     """
     cdef Product p = forward_product(records_of(axes), batch, channels, outputs, groups)
     cdef int status
@@ -198,13 +198,14 @@ def conv_frozen(
 
 
 def conv_backward_input(
-    dy, weight, bias, dx, axes, phases_d, phases_h, phases_w, Py_ssize_t batch, Py_ssize_t channels, Py_ssize_t outputs,
-    Py_ssize_t groups, int tile_h, int tile_w, int threads,
+    dy, weight, bias, dx, Py_ssize_t first, axes, phases_d, phases_h, phases_w, Py_ssize_t batch, Py_ssize_t channels,
+    Py_ssize_t outputs, Py_ssize_t groups, int tile_h, int tile_w, int threads,
 ):
     """dx[n, h, w, c] = bias[c] + sum_{r, s, o} dy[n, (h + before - r * dilation) / stride, ..., o] * weight[r, s, c, o].
 
     Over the taps for which the division leaves no rest: a dense product for each phase of the stride. Few channels are
     scattered (scatter.pxi) instead. `axes` are those of the convolution. Scratch as forward, and 2 MB of packed weights.
+    dx may have more channels, which are written from `first` on: so many that they are not scattered.
     """
     cdef Product p = bare_product()
     cdef Scatter s
@@ -215,14 +216,15 @@ def conv_backward_input(
     cdef const int64_t *of_h = records_of(phases_h, &many_h)
     cdef const int64_t *of_w = records_of(phases_w, &many_w)
     cdef const real *factors = read_from(weight)
+    cdef Py_ssize_t items
     cdef int status = 0
-    s.dy, s.dx, s.inputs, s.outputs, s.bias = read_from(dy), write_to(dx), channels, outputs, NULL
+    s.dy, s.dx, s.inputs, s.outputs, s.bias = read_from(dy), write_to(dx, &items) + first, channels, outputs, NULL
     if bias is not None:
         s.bias = read_from(bias)
     s.d, s.h, s.w = read_axis(record), read_axis(record + 10), read_axis(record + 20)
     p.a, p.batch, p.a_ld, p.depth = s.dy, batch, outputs, outputs // groups
     p.b_k, p.b_col = 1, outputs
-    p.y, p.out_d, p.out_h, p.out_w, p.y_ld = s.dx, s.d.size, s.h.size, s.w.size, channels
+    p.y, p.out_d, p.out_h, p.out_w, p.y_ld = s.dx, s.d.size, s.h.size, s.w.size, items // (batch * s.d.size * s.h.size * s.w.size)
     p.bias, p.cols = s.bias, channels // groups
     tap_w = p.cols * outputs
     tap_h = tap_w * s.w.taps

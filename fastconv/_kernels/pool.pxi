@@ -3,7 +3,8 @@
 #
 # x (N, D, H, W, C), y (N, P, Q, R, C), axes (3, 9): the windows along D, H and W. A window's taps are all inside x.
 # Vectors run along the channels. Channels that fill no vector are computed in one that overlaps the last; where a pixel is less
-# than a vector, its vectors reach into the next pixels, which overwrite what these wrote there.
+# than a vector, its vectors reach into the next pixels, which overwrite what these wrote there. x and y may have more channels,
+# of which some are read or written.
 
 
 cdef extern from "<math.h>" nogil:
@@ -29,7 +30,7 @@ cdef struct Pool:
     const PoolAxis *d
     const PoolAxis *h
     const PoolAxis *w
-    Py_ssize_t channels
+    Py_ssize_t channels, x_ld, y_ld  # of each pixel, and from one pixel to the next
 
 
 cdef struct Window:
@@ -61,17 +62,17 @@ cdef inline Window window(const PoolAxis *axis, Py_ssize_t i) noexcept nogil:
 cdef Pool new_pool(const int64_t *axes, Py_ssize_t channels) noexcept nogil:
     cdef Pool p
     p.d, p.h, p.w = <const PoolAxis *> axes, <const PoolAxis *> (axes + 9), <const PoolAxis *> (axes + 18)
-    p.channels = channels
+    p.channels = p.x_ld = p.y_ld = channels
     return p
 
 
 cdef inline Py_ssize_t image_items(const Pool *p) noexcept nogil:
-    return p.d.size * p.h.size * p.w.size * p.channels
+    return p.d.size * p.h.size * p.w.size * p.x_ld
 
 
 cdef inline Py_ssize_t tap(const Pool *p, const Window *d, const Window *h, Py_ssize_t i, Py_ssize_t j, Py_ssize_t at) noexcept nogil:
     """Where in an image pixel `at` is, on the line of tap i along D and tap j along H."""
-    return (((d.first + i * d.step) * p.h.size + h.first + j * h.step) * p.w.size + at) * p.channels
+    return (((d.first + i * d.step) * p.h.size + h.first + j * h.step) * p.w.size + at) * p.x_ld
 
 
 cdef inline vec pool_load(const bint whole, const real *x, const real *end) noexcept nogil:
@@ -89,7 +90,7 @@ cdef inline void window_max(
     const int vecs, const bint whole, const Pool *p, const real *x, const real *end,
     const Window *d, const Window *h, const Window *w, vec *best,
 ) noexcept nogil:
-    cdef Py_ssize_t i, j, k, v, step = w.step * p.channels
+    cdef Py_ssize_t i, j, k, v, step = w.step * p.x_ld
     cdef const real *at
     for v in range(vecs):
         best[v] = broadcast(-INFINITY)
@@ -107,7 +108,7 @@ cdef inline void window_mean(
     const Window *d, const Window *h, const Window *w, vec *mean,
 ) noexcept nogil:
     """Parts of lines are summed apart: the rounding error grows with a window's sides, not with its area."""
-    cdef Py_ssize_t i, j, k, v, part, step = w.step * p.channels
+    cdef Py_ssize_t i, j, k, v, part, step = w.step * p.x_ld
     cdef const real *at
     cdef vec line[POOL_VECS]
     cdef vec count = broadcast(<real> (d.count * h.count * w.count))
@@ -188,13 +189,14 @@ cdef inline void ask_for(const Pool *p, const real *x, const Window *d, const Wi
 
     Windows read some vectors of each of their pixels in turn, and in such an order processors do not read ahead.
     """
-    cdef Py_ssize_t a, b, k, line = 64 // <Py_ssize_t> sizeof(real)
+    cdef Py_ssize_t a, b, c, k, line = 64 // <Py_ssize_t> sizeof(real)
     cdef const real *at
     for a in range(d.taps):
         for b in range(max(h.taps - p.h.stride, <Py_ssize_t> 0), h.taps):
             at = x + tap(p, d, h, a, b, i * p.w.stride + p.w.begin)
-            for k in range(ceil_div(p.w.stride * p.channels, line)):
-                prefetch(at + k * line)
+            for k in range(p.w.stride):
+                for c in range(ceil_div(p.channels, line)):
+                    prefetch(at + k * p.x_ld + c * line)
 
 
 cdef void pool_line(
@@ -208,7 +210,7 @@ cdef void pool_line(
     cdef Window d = window(p.d, line // p.h.out % p.d.out), h = window(p.h, line % p.h.out), w
     cdef bint inside
     x += line // p.h.out // p.d.out * image_items(p) + c
-    y += (line * p.w.out + first) * p.channels + c
+    y += (line * p.w.out + first) * p.y_ld + c
     inside = end - x >= tap(p, &d, &h, d.taps - 1, h.taps - 1, p.w.size) + LANES
     for i in range(first, last):
         w = window(p.w, i)
@@ -216,17 +218,16 @@ cdef void pool_line(
             ask_for(p, x, &d, &h, i + ahead)
         if channels >= LANES:
             pool_pixel(maxima, p, x, end, &d, &h, &w, y, channels)
-        elif inside and (last - i) * channels >= LANES:
+        elif inside and (last - i) * channels >= LANES and p.y_ld == channels:
             pool_vectors(1, maxima, True, p, x, end, &d, &h, &w, y, 0)
         else:
             pool_vectors(1, maxima, False, p, x, end, &d, &h, &w, y, channels)
-        y += p.channels
+        y += p.y_ld
 
 
 cdef void pool_forward(
-    const bint maxima, const Pool *p, const real *x, real *y, Py_ssize_t batch, int threads
+    const bint maxima, const Pool *p, const real *x, const real *end, real *y, Py_ssize_t batch, int threads
 ) noexcept nogil:
-    cdef const real *end = x + batch * image_items(p)
     cdef Py_ssize_t task, lines = batch * p.d.out * p.h.out * ceil_div(p.w.out, POOL_OUTPUTS)
     cdef Py_ssize_t blocks = pool_blocks(lines, p.channels, threads), ahead = pool_ahead(p, batch) if blocks == 1 else 0
     if threads == 1:  # to ask OpenMP takes longer than a small pooling
@@ -237,19 +238,26 @@ cdef void pool_forward(
         pool_line(maxima, p, x, end, y, ahead, blocks, task)
 
 
-def max_pool_forward(x, y, axes, Py_ssize_t batch, Py_ssize_t channels, int threads):
-    """y[n, p, c] = the largest x[n, window p, c]; NaN where there is one; -inf where the window is empty."""
-    cdef Pool p = new_pool(records_of(axes), channels)
-    cdef const real *source = read_from(x)
-    cdef real *to = write_to(y)
+cdef run_pool(const bint maxima, x, Py_ssize_t x_first, y, Py_ssize_t y_first, Pool p, Py_ssize_t batch, int threads):
+    cdef Py_ssize_t items
+    cdef const real *source = read_from(x, &items)
+    cdef const real *end = source + items
+    cdef real *to
+    p.x_ld = items // (batch * p.d.size * p.h.size * p.w.size)
+    to = write_to(y, &items)
+    p.y_ld = items // (batch * p.d.out * p.h.out * p.w.out)
     with nogil:
-        pool_forward(True, &p, source, to, batch, threads)
+        pool_forward(maxima, &p, source + x_first, end, to + y_first, batch, threads)
 
 
-def avg_pool_forward(x, y, axes, Py_ssize_t batch, Py_ssize_t channels, int threads):
-    """y[n, p, c] = sum of x[n, window p, c] / count of p."""
-    cdef Pool p = new_pool(records_of(axes), channels)
-    cdef const real *source = read_from(x)
-    cdef real *to = write_to(y)
-    with nogil:
-        pool_forward(False, &p, source, to, batch, threads)
+def max_pool_forward(x, Py_ssize_t x_first, y, Py_ssize_t y_first, axes, Py_ssize_t batch, Py_ssize_t channels, int threads):
+    """y[n, p, c] = the largest x[n, window p, c]; NaN where there is one; -inf where the window is empty.
+
+    The channels are those of x from x_first on and those of y from y_first on; there is something to write.
+    """
+    run_pool(True, x, x_first, y, y_first, new_pool(records_of(axes), channels), batch, threads)
+
+
+def avg_pool_forward(x, Py_ssize_t x_first, y, Py_ssize_t y_first, axes, Py_ssize_t batch, Py_ssize_t channels, int threads):
+    """y[n, p, c] = sum of x[n, window p, c] / count of p; channels as for the maximum."""
+    run_pool(False, x, x_first, y, y_first, new_pool(records_of(axes), channels), batch, threads)

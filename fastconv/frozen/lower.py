@@ -14,6 +14,7 @@ from fastconv.frozen import unweighted as ops
 from fastconv.frozen.activations import ACTIVATIONS
 from fastconv.frozen.foreign import Foreign, snapshot
 from fastconv.frozen.operation import Array, Operation
+from fastconv.frozen.pooling import AdaptivePool, Pool
 from fastconv.frozen.program import Program, Step
 from fastconv.frozen.weighted import Conv, ConvTranspose, Linear, Local
 from fastconv.functional._validate import flat_arguments
@@ -187,11 +188,11 @@ def _group_norm(layer: Any, shape: Shape, constant: Constant) -> list[Operation]
 def _pool(how: str, layer: Any) -> list[Operation]:
     window = {name: flat_arguments(getattr(layer, name), name) for name in ("stride", "padding", "dilation")}
     count = getattr(layer, "count_include_pad", False)
-    return [ops.Pool(how, layer.kernel, **window, ceil_mode=layer.ceil_mode, count_include_pad=count)]
+    return [Pool(how, layer.kernel, **window, ceil_mode=layer.ceil_mode, count_include_pad=count)]
 
 
 def _global_pool(how: str, layer: Any, shape: Shape) -> list[Operation]:
-    return [ops.AdaptivePool(how, (1,) * (len(shape) - 1) if layer.keepdims else ())]
+    return [AdaptivePool(how, (1,) * (len(shape) - 1) if layer.keepdims else ())]
 
 
 def _reduce(how: str, layer: Any, shape: Shape) -> list[Operation] | None:
@@ -278,11 +279,11 @@ RULES: dict[type[Layer], Rule] = {
     **{cls: (lambda layer, shape, constant: _pool("max", layer)) for cls in (L.MaxPool1d, L.MaxPool2d, L.MaxPool3d)},
     **{cls: (lambda layer, shape, constant: _pool("avg", layer)) for cls in (L.AvgPool1d, L.AvgPool2d, L.AvgPool3d)},
     **{
-        cls: (lambda layer, shape, constant: [ops.AdaptivePool("max", layer.output_size)])
+        cls: (lambda layer, shape, constant: [AdaptivePool("max", layer.output_size)])
         for cls in (L.AdaptiveMaxPool1d, L.AdaptiveMaxPool2d, L.AdaptiveMaxPool3d)
     },
     **{
-        cls: (lambda layer, shape, constant: [ops.AdaptivePool("avg", layer.output_size)])
+        cls: (lambda layer, shape, constant: [AdaptivePool("avg", layer.output_size)])
         for cls in (L.AdaptiveAvgPool1d, L.AdaptiveAvgPool2d, L.AdaptiveAvgPool3d)
     },
     L.GlobalMaxPool: lambda layer, shape, constant: _global_pool("max", layer, shape),

@@ -132,3 +132,9 @@ def require_channels(array: Any, channels: int, name: str) -> None:
         raise ValueError(
             f"{name} must have shape ({channels},), one value for each channel, got {getattr(array, 'shape', array)!r:.80}"
         )
+
+
+def require_image(shape: Shape) -> None:
+    """Raise `ValueError` unless a shape is that of images with channels."""
+    if not 3 <= len(shape) <= 5 or shape[-1] == 0:
+        raise ValueError(f"x must have shape (N, *spatial, C) with 1, 2 or 3 spatial axes, got shape {shape}")

@@ -1,4 +1,4 @@
-"""Operations without a matrix product: number by number, windows, and those that move numbers."""
+"""Operations without a matrix product: number by number, and those that move numbers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from fastconv.frozen.moves import MOVE
-from fastconv.frozen.operation import Array, Operation, register, require_channels, require_slope
+from fastconv.frozen.operation import Array, Operation, register, require_channels, require_image, require_slope
 from fastconv.functional import resize
-from fastconv.functional._pool_plan import PoolPlan, adaptive_plan, pool_plan
 from fastconv.functional.calls import Activation, Call, View, activate, activated_sum
 from fastconv.functional.norm import COST
 from fastconv.layers.symbol import Shape
@@ -240,7 +239,9 @@ class Concat(Operation):
 
     def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
         y = writes[0]
-        if not self.joins_channels(y.shape) or not y.size:
+        if not y.size:
+            return []
+        if not self.joins_channels(y.shape):
             return [Call("concat", _concatenate, (self.axis, y, *reads))]
         firsts = itertools.accumulate((x.shape[-1] for x in reads), initial=y.first)
         rows = y.size // y.shape[-1]
@@ -276,57 +277,6 @@ class Pad(Operation):
 
 @register
 @dataclass(frozen=True, eq=False)
-class Pool(Operation):
-    """Windows of pixels summarised by "max" or "avg"; the arguments are those of `fastconv.functional.max_pool`."""
-
-    how: str
-    kernel_size: Any
-    stride: Any = None
-    padding: Any = 0
-    dilation: Any = 1
-    ceil_mode: bool = False
-    count_include_pad: bool = False
-
-    kind = "pool"
-
-    def plan(self, shape: Shape) -> PoolPlan:
-        """Return the plan for an input of `shape`."""
-        _require_image(shape)
-        arguments = self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode, self.count_include_pad
-        return pool_plan(shape, *arguments)
-
-    def output_shape(self, *shapes: Shape) -> Shape:
-        return self.plan(shapes[0]).y_shape
-
-    def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
-        return _pool_calls(kernels, self.how, self.plan(reads[0].shape), reads[0], writes[0])
-
-
-@register
-@dataclass(frozen=True, eq=False)
-class AdaptivePool(Operation):
-    """`output_size` windows that cover the image, summarised by "max" or "avg"; () is one window and no spatial axes."""
-
-    how: str
-    output_size: tuple[int, ...]
-
-    kind = "adaptive_pool"
-
-    def plan(self, shape: Shape) -> PoolPlan:
-        """Return the plan for an input of `shape`."""
-        _require_image(shape)
-        return adaptive_plan(shape, self.output_size or 1)
-
-    def output_shape(self, *shapes: Shape) -> Shape:
-        shape = self.plan(shapes[0]).y_shape
-        return shape if self.output_size else (shape[0], shape[-1])
-
-    def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
-        return _pool_calls(kernels, self.how, self.plan(reads[0].shape), reads[0], writes[0])
-
-
-@register
-@dataclass(frozen=True, eq=False)
 class Upsample(Operation):
     """Each spatial axis `scale` times as long; `mode` is "nearest" or "bilinear"."""
 
@@ -336,7 +286,7 @@ class Upsample(Operation):
     kind = "upsample"
 
     def output_shape(self, *shapes: Shape) -> Shape:
-        _require_image(shapes[0])
+        require_image(shapes[0])
         return resize.output_shape(shapes[0], self.scale, self.mode)[1]
 
     def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
@@ -363,13 +313,6 @@ def _multiplied(kernels: Any, a: View, b: View, y: View) -> Call:
     return Call("multiply", np.multiply, (a, b, y))
 
 
-def _pool_calls(kernels: Any, how: str, plan: PoolPlan, x: View, y: View) -> list[Call]:
-    if how not in ("max", "avg"):
-        raise ValueError(f'a pooling takes "max" or "avg", got {how!r:.80}')
-    kernel = kernels.max_pool_forward if how == "max" else kernels.avg_pool_forward
-    return [Call(f"{how} pool", kernel, (x, y, plan.axes, *plan.sizes), plan.reads)] if y.size else []
-
-
 def _combine(function: np.ufunc, a: Array, b: Array, y: Array) -> None:
     with np.errstate(all="ignore"):
         function(a, b, out=y)
@@ -382,11 +325,6 @@ def _concatenate(axis: int, y: Array, *parts: Array) -> None:
 def _pad(x: Array, y: Array, inside: tuple[slice, ...]) -> None:
     y[...] = 0
     y[inside] = x
-
-
-def _require_image(shape: Shape) -> None:
-    if not 3 <= len(shape) <= 5 or shape[-1] == 0:
-        raise ValueError(f"x must have shape (N, *spatial, C) with 1, 2 or 3 spatial axes, got shape {shape}")
 
 
 def _listed(shapes: Sequence[Shape]) -> str:

@@ -14,11 +14,17 @@ from typing import Any, TypeVar
 import numpy as np
 
 from fastconv import geometry
-from fastconv.frozen.operation import Array, Operation, register, require_slope
+from fastconv.frozen.operation import Array, Operation, register, require_image, require_slope
 from fastconv.functional import _conv_plan as plans
 from fastconv.functional._conv_algorithm import wish
 from fastconv.functional.calls import Activation, Call, View
-from fastconv.functional.frozen_conv import conv_calls, conv_transpose_calls, local_calls, writes_channels
+from fastconv.functional.frozen_conv import (
+    conv_calls,
+    conv_transpose_calls,
+    local_calls,
+    transposed_writes_channels,
+    writes_channels,
+)
 from fastconv.functional.linear import linear_plan
 from fastconv.functional.local import LocalPlan, local_plan
 from fastconv.layers.symbol import Shape
@@ -103,7 +109,7 @@ class Conv(Weighted):
 
     def plan(self, shape: Shape) -> plans.ConvPlan:
         """Return the plan for an input of `shape`, with the algorithms that are allowed at this moment."""
-        _require_image(shape)
+        require_image(shape)
         groups = geometry.positive(self.groups, "groups")
         padding = self.padding
         if self.extra:
@@ -196,10 +202,14 @@ class ConvTranspose(Weighted):
 
     def plan(self, shape: Shape) -> plans.ConvPlan:
         """Return the plan of the convolution whose adjoint takes an array of `shape`."""
-        _require_image(shape)
+        require_image(shape)
         groups = geometry.positive(self.groups, "groups")
         arguments = self.stride, self.padding, self.output_padding, self.dilation, groups, wish(None)
         return plans.conv_transpose_plan(shape, self.weight.shape, *arguments)
+
+    def writes_channels(self, *shapes: Shape) -> bool:
+        alone = len(shapes) == 1 and self.activation is None
+        return alone and transposed_writes_channels(self.plan(shapes[0]))
 
     def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
         x, y = reads[0], writes[0]
@@ -277,7 +287,7 @@ class Local(Weighted):
 
     def plan(self, shape: Shape) -> LocalPlan:
         """Return the plan for an input of `shape`."""
-        _require_image(shape)
+        require_image(shape)
         return local_plan(shape, self.weight.shape, self.stride, self.padding)
 
     def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
@@ -311,8 +321,3 @@ def _plus(bias: Array | None, constant: Any) -> Any:
 def _times(bias: Array | None, matrix: Array, more: Array | None) -> Array:
     product = np.zeros(matrix.shape[1]) if bias is None else bias.astype(np.float64) @ matrix
     return product if more is None else product + more
-
-
-def _require_image(shape: Shape) -> None:
-    if not 3 <= len(shape) <= 5 or shape[-1] == 0:
-        raise ValueError(f"x must have shape (N, *spatial, C) with 1, 2 or 3 spatial axes, got shape {shape}")

@@ -217,7 +217,7 @@ def adjoint(plan: ConvPlan, dy: NDArray[Any], weight: NDArray[Any], bias: NDArra
         kernels.depthwise(spatial3(dy), weight3(weight), bias, spatial3(dx), *plan.phases, True, None, None, threads)
     else:
         tile = plan.backward_input.tile
-        kernels.conv_backward_input(dy, weight, bias, dx, plan.axes, *plan.phases, *plan.sizes, *tile, threads)
+        kernels.conv_backward_input(dy, weight, bias, dx, 0, plan.axes, *plan.phases, *plan.sizes, *tile, threads)
     return dx
 
 

@@ -21,6 +21,9 @@ from fastconv.threads import get_num_threads
 #: Elements of the widest vectors.
 WHOLE = 16
 
+#: So many vectors that one more, which is not full, takes no time to speak of.
+FEW = 2
+
 #: Weights that plans hold, by what they are made of and for: they hold the weight too, so its id is taken.
 _PACKED: WeakValueDictionary[tuple[Any, ...], Packed] = WeakValueDictionary()
 
@@ -71,8 +74,18 @@ def conv_calls(
 
 def writes_channels(plan: ConvPlan) -> bool:
     """Return whether a convolution can write its output as some of the channels of a larger array, and is not slower for it."""
-    whole = plan.sizes[2] % WHOLE == 0  # others would be written in parts of vectors
-    return not plan.empty and plan.sizes[3] == 1 and plan.forward.name != "depthwise" and whole
+    return not plan.empty and _writes_channels(plan.forward, plan.sizes[2])
+
+
+def transposed_writes_channels(plan: ConvPlan) -> bool:
+    """Return the same for a transposed convolution: it must write every pixel of its output."""
+    return not plan.empty and plan.reached and _writes_channels(plan.backward_input, plan.sizes[1])
+
+
+def _writes_channels(algorithm: Algorithm, channels: int) -> bool:
+    # the product writes vectors that are not full number by number: one of several does not matter
+    full = channels % WHOLE == 0 or channels > FEW * WHOLE
+    return algorithm.name == "winograd" or (algorithm.name == "product" and full)
 
 
 def conv_transpose_calls(
@@ -86,7 +99,10 @@ def conv_transpose_calls(
     residual: View | None = None,
     activation: Activation | None = None,
 ) -> list[Call]:
-    """Return the calls for the same with a transposed convolution: `plan` is of that whose adjoint it is."""
+    """Return the calls for the same with a transposed convolution: `plan` is of that whose adjoint it is.
+
+    y may be channels of another array for what `transposed_writes_channels` says, where nothing else follows.
+    """
     if plan.empty:
         return _without_products(bias, y) + epilogue(kernels, activation, residual, y)
     calls = [] if plan.reached else _without_products(bias, y)
@@ -97,7 +113,7 @@ def conv_transpose_calls(
         args = (x.spatial3(), weight3(weight), bias, y.spatial3(), *plan.phases, True, None, None)
     else:
         kernel = kernels.conv_backward_input
-        args = (x, weight, bias, y, plan.axes, *plan.phases, *plan.sizes, *plan.backward_input.tile)
+        args = (x, weight, bias, y, y.first, plan.axes, *plan.phases, *plan.sizes, *plan.backward_input.tile)
     calls.append(Call(_named(plan.backward_input), kernel, args, plan.multiply_adds))
     return calls + epilogue(kernels, activation, residual, y)
 

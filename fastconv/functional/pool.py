@@ -331,7 +331,7 @@ def _output_gradient(dy: ArrayLike, plan: PoolPlan, x: NDArray[Any] | None) -> N
 def _max(x: NDArray[Any], plan: PoolPlan) -> NDArray[Any]:
     y = empty(plan.y_shape, x.dtype)
     if y.size:
-        kernels_for(x).max_pool_forward(x, y, plan.axes, *plan.sizes, threads_for(plan.reads))
+        kernels_for(x).max_pool_forward(x, 0, y, 0, plan.axes, *plan.sizes, threads_for(plan.reads))
     return y
 
 
@@ -350,7 +350,7 @@ def mean_of(x: NDArray[Any], plan: PoolPlan) -> NDArray[Any]:
     """Return the mean of each window of a plan."""
     y = empty(plan.y_shape, x.dtype)
     if y.size:
-        kernels_for(x).avg_pool_forward(x, y, plan.axes, *plan.sizes, threads_for(plan.reads))
+        kernels_for(x).avg_pool_forward(x, 0, y, 0, plan.axes, *plan.sizes, threads_for(plan.reads))
     return y
 
 

@@ -60,10 +60,62 @@ def test_activations_at_their_place(isa, threads, activation):
     assert places(frozen) == {"conv2d_1": (20, 52)}
 
 
-def test_winograd_at_its_place(isa, threads):
-    frozen = frozen_of(lambda x: L.Concat()(x, L.ReLU()(L.Conv2d(64, 3, padding=1)(x))), shape=(24, 25, 64))
-    assert places(frozen) == {"conv2d_1": (64, 128)}
+@pytest.mark.parametrize("channels", [64, 24])
+def test_winograd_at_its_place(channels, isa, threads):
+    frozen = frozen_of(lambda x: L.Concat()(x, L.ReLU()(L.Conv2d(channels, 3, padding=1)(x))), shape=(24, 25, 64))
+    assert places(frozen) == {"conv2d_1": (64, 64 + channels)}
     assert "winograd" in str(frozen.explain(repeats=1))
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "channels"),
+    [
+        (lambda x: L.Conv2d(40, 1)(x), "conv2d_1", 40),
+        (lambda x: L.DepthwiseConv2d(3, 4, padding="same")(x), "depthwiseconv2d_1", 80),
+        (lambda x: L.Conv2d(32, 3, padding=1, groups=4)(x), "conv2d_1", 32),
+        (lambda x: L.PReLU()(L.Conv2d(60, 1, groups=20)(x)), "conv2d_1", 60),
+        (lambda x: L.ConvTranspose2d(32, 3, padding=1)(x), "convtranspose2d_1", 32),
+        (lambda x: L.MaxPool2d(3, 1, padding=1)(x), "maxpool2d_1", 20),
+        (lambda x: L.AvgPool2d(3, 1, padding=1)(x), "avgpool2d_1", 20),
+        (lambda x: L.AdaptiveMaxPool2d((9, 7))(x), "adaptivemaxpool2d_1", 20),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_others_write_to_their_place(part, name, channels, isa, threads, dtype):
+    for first in (0, 20):
+        order = (lambda x, y: L.Concat()(x, y)) if first else (lambda x, y: L.Concat()(y, x))
+        found = places(frozen_of(lambda x, order=order: order(x, part(x)), dtype=dtype))
+        assert found == {name: (first, 20 + channels)}
+
+
+@pytest.mark.parametrize("channels", [3, 20, 33])
+def test_few_channels_are_pooled_to_and_from_their_place(channels, isa, threads):
+    def connect(x):
+        y = L.MaxPool2d(3, 1, padding=1)(L.Conv2d(channels, 1)(x))
+        z = L.AvgPool2d(3, 1, padding=1)(y)
+        return L.Concat()(x, y, z), L.GlobalMaxPool()(y)
+
+    x = Input(SHAPE)
+    model = trained(Model(x, list(connect(x))))
+    frozen = fastconv.freeze(model)
+    width = 20 + 2 * channels
+    assert places(frozen) == {"maxpool2d_1": (20, width), "avgpool2d_1": (20 + channels, width)}
+    for batch in (1, 3):
+        assert_equal_models(frozen, model, batch=batch)
+
+
+def test_pooled_vectors_are_joined_in_place(isa, threads):
+    frozen = frozen_of(lambda x: L.Concat()(L.GlobalAvgPool()(x), L.GlobalMaxPool()(x)))
+    assert places(frozen) == {"globalavgpool_1": (0, 40), "globalmaxpool_1": (20, 40)}
+
+
+def test_the_way_over_a_u_is_not_copied(isa, threads):
+    def connect(x):
+        over = L.ReLU()(L.Conv2d(32, 3, padding=1)(x))
+        deep = L.Conv2d(48, 3, padding=1)(L.MaxPool2d(2)(over))
+        return L.Conv2d(4, 1)(L.Concat()(over, L.ConvTranspose2d(16, 2, stride=2)(deep)))
+
+    assert places(frozen_of(connect, (12, 10, 20))) == {"conv2d_1": (0, 48), "convtranspose2d_1": (32, 48)}
 
 
 def test_a_dense_block_is_one_array(isa, threads):
@@ -84,9 +136,10 @@ def test_a_dense_block_is_one_array(isa, threads):
     "part",
     [
         lambda x: L.Conv2d(20, 1)(x),  # columns that fill no vector
-        lambda x: L.Conv2d(32, 3, padding=1, groups=4)(x),
-        lambda x: L.DepthwiseConv2d(3, 4, padding="same")(x),
-        lambda x: L.MaxPool2d(3, 1, padding=1)(x),
+        lambda x: L.ConvTranspose2d(20, 3, padding=1)(x),
+        lambda x: L.ReLU()(L.ConvTranspose2d(32, 3, padding=1)(x)),
+        lambda x: L.Conv2d(6, 3, padding=1)(x),  # lines as a whole
+        lambda x: L.DepthwiseConv2d(3, padding="same")(x),
         lambda x: L.ReLU()(x),
         lambda x: L.Add()(L.Conv2d(32, 1)(x), L.Conv2d(32, 3, padding=1)(x)),
     ],
@@ -98,7 +151,7 @@ def test_others_are_copied(part):
 def test_what_others_read_stays_together():
     def connect(x):
         y = L.Conv2d(32, 1)(x)
-        return L.Concat()(y, x), L.MaxPool2d()(y)
+        return L.Concat()(y, x), L.Softmax()(y)
 
     x = Input(SHAPE)
     model = trained(Model(x, list(connect(x))))
