@@ -11,6 +11,7 @@ import pytest
 onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from onnx.reference import ReferenceEvaluator  # noqa: E402
 from plugin_folders import Folder, folder  # noqa: E402, F401
 
 import fastconv  # noqa: E402
@@ -39,9 +40,7 @@ def model_of(nodes, inputs, outputs, tensors=(), opset=17):
 
 
 def expected(model, *xs):
-    return onnx.reference.ReferenceEvaluator(model).run(
-        None, {each.name: x for each, x in zip(model.graph.input, xs, strict=True)}
-    )
+    return ReferenceEvaluator(model).run(None, {each.name: x for each, x in zip(model.graph.input, xs, strict=True)})
 
 
 NETWORK = model_of(
