@@ -4,7 +4,7 @@
 # the same over the phases of its axes.
 
 
-cdef void depthwise_plain(
+cdef apart depthwise_plain(
     const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
 ) noexcept nogil:
     """Tap after tap, of those inside the image: at the end of arrays of few channels, and for weights that are not finite."""
@@ -25,6 +25,18 @@ cdef void depthwise_plain(
                     factor = r.weight + k // r.h * r.weight_d + k % r.h * r.weight_h + t * r.weight_w
                     for c in range(first, end):
                         to[c] = to[c] + x[c] * factor[c]
+        column += 1
+
+
+cdef apart depthwise_outside(
+    const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
+) noexcept nogil:
+    """Outputs that see no row of the image: the bias, finished."""
+    cdef real *to
+    depthwise_plain(p, r, first, end, column, column_end, y)
+    while column < column_end:
+        to = y + column * r.w.out_step * p.channels + first
+        finish_values(&p.finish, to, to - p.y, end - first, first)
         column += 1
 
 
@@ -74,10 +86,12 @@ ctypedef void (*DepthwiseKernel)(
 
 cdef DepthwiseKernel depthwise_kernel(const Axis *w) noexcept nogil:
     """The kernel compiled for these taps and stride, or the one for all."""
-    if w.dilation != 1 and w.taps > 1:
+    if not fits_tiles(w):
         return depthwise_any
     if w.stride == 1:
-        if w.taps == 2:  # a phase of 3 or 5 taps with stride 2
+        if w.taps == 1:  # this and the next are phases of 3 or 5 taps with stride 2
+            return depthwise_1_1
+        if w.taps == 2:
             return depthwise_2_1
         if w.taps == 3:
             return depthwise_3_1
@@ -118,16 +132,17 @@ cdef void depthwise_line(
     y = p.y + (
         (n * p.out_d + axis_d.out_first + d * axis_d.out_step) * p.out_h + axis_h.out_first + h * axis_h.out_step
     ) * p.out_w * p.channels
-    r.least, r.most = -INFINITY, INFINITY
-    if is_clamp(&p.finish):
-        r.least, r.most = p.finish.a, p.finish.b
+    r.least, r.most = p.finish.a, p.finish.b
+    r.bounded = p.finish.pending and is_clamp(&p.finish)
     for phase in range(p.phases_w):
         r.w = read_axis(p.w + phase * 10)
         r.weight = p.weight + (
             (axis_d.tap_first + tap_d * axis_d.tap_step) * p.kernel_h + axis_h.tap_first + tap_h * axis_h.tap_step
         ) * per_weight + r.w.tap_first * p.per_tap
         r.weight_w = r.w.tap_step * p.per_tap
-        kernel = depthwise_plain if p.plain else depthwise_kernel(&r.w)
+        kernel = depthwise_kernel(&r.w) if r.d * r.h else depthwise_outside
+        if p.plain:
+            kernel = depthwise_plain
         kernel(p, &r, first, end, column, min(column_end, r.w.rows), y + r.w.out_first * p.channels)
         if p.padded:
             add_padding(p, &axis_d, &axis_h, &r.w, d, h, first, end, column, min(column_end, r.w.rows), y)
@@ -172,7 +187,7 @@ def depthwise(
     """
     cdef Depthwise p
     cdef Finish late = finish_of(residual, activation)
-    cdef Py_ssize_t task, lines, block, blocks, parts, taps
+    cdef Py_ssize_t task, lines, block, blocks, parts, taps, items
     cdef Py_ssize_t taken[MOST_RANGES * RANGE_ITEMS]
     cdef bint by_channels
     cdef real *wide
@@ -192,7 +207,8 @@ def depthwise(
     p.plain = not all_finite(p.weight, weight.shape[0] * p.kernel_h * p.kernel_w * p.channels)
     p.padded = p.plain and not adjoint
     p.x_end = p.x + x.shape[0] * p.size_d * p.size_h * p.size_w * p.channels
-    p.far = is_far((p.x_end - p.x) + p.batch * p.out_d * p.out_h * p.out_w * p.channels)
+    items = p.batch * p.out_d * p.out_h * p.out_w * p.channels
+    p.far, p.far_y = is_far(p.x_end - p.x + items), is_far(items)
     p.per_tap = p.channels
     p.finish = late
     if p.plain or p.channels < LANES:  # kernels that add to what they have written

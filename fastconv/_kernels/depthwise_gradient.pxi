@@ -19,13 +19,12 @@ ctypedef void (*DepthwiseGradientKernel)(
 
 
 cdef inline void depthwise_gradient_tile(
-    const int cols, const int taps, const int stride, const bint inside, const Rows *r,
-    const real *x, const real *dy, real *sums, Py_ssize_t channels, Py_ssize_t low, Py_ssize_t size,
+    const int cols, const int taps, const int stride, const Rows *r,
+    const real *x, const real *dy, real *sums, Py_ssize_t channels, Py_ssize_t low, Py_ssize_t high,
 ) noexcept nogil:
     """sums[row of the kernel, t] += x * dy over `cols` outputs: their dy and a row of the sums are in registers."""
     cdef vec grad[DEPTHWISE_COLS]
     cdef vec total[DEPTHWISE_TAPS]
-    cdef const real *at
     cdef Py_ssize_t i, k, t, place, in_plane = r.h
     for i in range(cols):
         grad[i] = held(dy + i * channels)
@@ -33,7 +32,7 @@ cdef inline void depthwise_gradient_tile(
         if taps:
             for t in range(taps):
                 total[t] = held(sums + t * LANES)
-            slide(True, cols, taps, stride, inside, x, grad, total, channels, low, size)
+            slide(True, cols, taps, stride, x, grad, total, channels, low, high)
             for t in range(taps):
                 (<vec *> (sums + t * LANES))[0] = total[t]
         else:
@@ -41,8 +40,7 @@ cdef inline void depthwise_gradient_tile(
                 total[0] = held(sums + t * LANES)
                 for i in range(cols):
                     place = i * r.w.stride + t * r.w.dilation
-                    at = x + place * channels
-                    total[0] = total[0] + grad[i] * held(at if inside else or_nothing(at, place, low, size))
+                    total[0] = total[0] + grad[i] * held(or_nothing(x + place * channels, place, low, high - low))
                 (<vec *> (sums + t * LANES))[0] = total[0]
         x += r.x_h
         sums += r.weight_h
@@ -59,8 +57,7 @@ cdef inline void depthwise_gradient_vectors(
 ) noexcept nogil:
     """A tile for each vector of channels first .. end - 1; each has sums of its own."""
     cdef Py_ssize_t c = first, start = column * r.w.stride + r.w.origin, low = max(-start, <Py_ssize_t> 0)
-    cdef Py_ssize_t size = max(r.w.size - start - low, <Py_ssize_t> 0)
-    cdef bint inside = low == 0 and size > (cols - 1) * r.w.stride + (r.w.taps - 1) * r.w.dilation
+    cdef Py_ssize_t high = max(r.w.size - start, low)
     cdef const real *x = r.x + start * p.channels
     cdef Py_ssize_t i
     dy += column * p.channels
@@ -75,10 +72,7 @@ cdef inline void depthwise_gradient_vectors(
             fetch_ahead(cols * max(stride, 1), r, x + c, p.channels)
             for i in range(cols):
                 __builtin_prefetch(dy + c + (r.w.rows + i) * p.channels, 0, 3)
-        if inside:
-            depthwise_gradient_tile(cols, taps, stride, True, r, x + c, dy + c, sums, p.channels, 0, 0)
-        else:
-            depthwise_gradient_tile(cols, taps, stride, False, r, x + c, dy + c, sums, p.channels, low, size)
+        depthwise_gradient_tile(cols, taps, stride, r, x + c, dy + c, sums, p.channels, low, high)
         sums += p.taps * LANES
         c += LANES
 
@@ -140,7 +134,7 @@ cdef whole depthwise_gradient_any(
     depthwise_gradient_columns(0, 0, p, r, first, end, dy, sums)
 
 
-cdef void depthwise_gradient_plain(
+cdef apart depthwise_gradient_plain(
     const DepthwiseGradient *p, const Rows *r, Py_ssize_t column, Py_ssize_t column_end, const real *dy, real *sums
 ) noexcept nogil:
     """Product after product, at the end of arrays of few channels."""
@@ -160,16 +154,20 @@ cdef void depthwise_gradient_plain(
 
 
 cdef DepthwiseGradientKernel depthwise_gradient_kernel(const DepthwiseGradient *p) noexcept nogil:
-    if p.w.dilation == 1 and p.w.stride == 1 and p.w.taps == 3:
-        return depthwise_gradient_3_1
-    if p.w.dilation == 1 and p.w.stride == 2 and p.w.taps == 3:
-        return depthwise_gradient_3_2
-    if p.w.dilation == 1 and p.w.stride == 1 and p.w.taps == 5:
-        return depthwise_gradient_5_1
-    if p.w.dilation == 1 and p.w.stride == 1 and p.w.taps == 7:
-        return depthwise_gradient_7_1
-    if p.w.dilation == 1 and p.w.stride == 2 and p.w.taps == 5:
-        return depthwise_gradient_5_2
+    if not fits_tiles(&p.w):
+        return depthwise_gradient_any
+    if p.w.stride == 1:
+        if p.w.taps == 3:
+            return depthwise_gradient_3_1
+        if p.w.taps == 5:
+            return depthwise_gradient_5_1
+        if p.w.taps == 7:
+            return depthwise_gradient_7_1
+    if p.w.stride == 2:
+        if p.w.taps == 3:
+            return depthwise_gradient_3_2
+        if p.w.taps == 5:
+            return depthwise_gradient_5_2
     return depthwise_gradient_any
 
 

@@ -24,7 +24,7 @@ cdef enum:
     DEPTHWISE_TAPS = 7       # the longest row of a kernel that is kept in registers
     GRADIENT_SUMS = 8192     # of a weight gradient that a task holds: in the first-level cache, unless one vector has more
     DEPTHWISE_STRIP = 8192   # columns times channels of a strip: its next row of outputs finds the inputs in a near cache
-    DEPTHWISE_CHANNELS = 256 # of a task
+    DEPTHWISE_CHANNELS = 512 # of a task
     DEPTHWISE_FAR = 8388608  # bytes of both arrays that no near cache holds: then lines are asked for ahead, which costs some time
 
 
@@ -40,7 +40,7 @@ cdef struct Depthwise:
     const real *bias
     real *y
     Finish finish
-    bint plain, padded, far
+    bint plain, padded, far, far_y
     Py_ssize_t batch, channels, per_tap, size_d, size_h, size_w, kernel_h, kernel_w, out_d, out_h, out_w
 
 
@@ -54,6 +54,7 @@ cdef struct Rows:
     const real *x
     const real *weight
     # what outputs are clamped to
+    bint bounded
     real least, most
 
 
@@ -66,32 +67,33 @@ cdef inline Py_ssize_t taps_inside(const Axis *axis, Py_ssize_t i, Py_ssize_t *f
 
 
 cdef inline void depthwise_tile(
-    const int cols, const int taps, const int stride, const bint inside, const Rows *r,
+    const int cols, const int taps, const int stride, const Rows *r,
     const real *x, const real *weight, const real *bias, real *y, Py_ssize_t channels, Py_ssize_t y_step,
-    Py_ssize_t low, Py_ssize_t size,
+    Py_ssize_t low, Py_ssize_t high,
 ) noexcept nogil:
-    """`cols` outputs, of whose inputs `size` from `low` on exist: all where `inside`.
+    """`cols` outputs, of whose inputs those from `low` to `high` - 1 exist.
 
     taps 0: a row of any number of taps, with whatever stride and dilation, each multiplied as it comes.
     """
     cdef vec acc[DEPTHWISE_COLS]
     cdef vec factor[DEPTHWISE_TAPS]
-    cdef const real *at
-    cdef Py_ssize_t i, k, t, place, in_plane = r.h
+    cdef Py_ssize_t i, t, place, rows = r.d * r.h, in_plane = r.h
+    cdef real least = r.least, most = r.most
+    cdef bint bounded = r.bounded
     for i in range(cols):
         acc[i] = (<const vec *> bias)[0]
-    for k in range(r.d * r.h):
+    while True:  # there is a row: a loop that may do nothing would have all sums in memory
         if taps:
             for t in range(taps):
                 factor[t] = held(weight + t * r.weight_w)
-            slide(False, cols, taps, stride, inside, x, acc, factor, channels, low, size)
+            slide(False, cols, taps, stride, x, acc, factor, channels, low, high)
         else:
             for t in range(r.w.taps):
                 factor[0] = held(weight + t * r.weight_w)
                 for i in range(cols):
                     place = i * r.w.stride + t * r.w.dilation
-                    at = x + place * channels
-                    acc[i] = acc[i] + factor[0] * held(at if inside else or_nothing(at, place, low, size))
+                    if low <= place < high:
+                        acc[i] = acc[i] + factor[0] * held(x + place * channels)
         x += r.x_h
         weight += r.weight_h
         in_plane -= 1
@@ -99,13 +101,20 @@ cdef inline void depthwise_tile(
             x += r.x_d - r.h * r.x_h
             weight += r.weight_d - r.h * r.weight_h
             in_plane = r.h
-    for i in range(cols):
-        (<vec *> (y + i * y_step))[0] = clamped(acc[i], r.least, r.most)
+        rows -= 1
+        if rows == 0:
+            break
+    if bounded:
+        for i in range(cols):
+            (<vec *> (y + i * y_step))[0] = clamped(acc[i], least, most)
+    else:
+        for i in range(cols):
+            (<vec *> (y + i * y_step))[0] = acc[i]
 
 
 cdef inline void slide(
-    const bint gradient, const int cols, const int taps, const int stride, const bint inside, const real *x,
-    vec *acc, vec *factor, Py_ssize_t channels, Py_ssize_t low, Py_ssize_t size,
+    const bint gradient, const int cols, const int taps, const int stride, const real *x,
+    vec *acc, vec *factor, Py_ssize_t channels, Py_ssize_t low, Py_ssize_t high,
 ) noexcept nogil:
     """A row of the kernel over a row of inputs: the window slides, and reads what it does not hold yet.
 
@@ -114,11 +123,11 @@ cdef inline void slide(
     cdef vec window[DEPTHWISE_TAPS]
     cdef Py_ssize_t i, t
     for t in range(taps - stride):
-        window[t] = held(x if inside else or_nothing(x, t, low, size))
+        window[t] = one_input(cols, taps, stride, t, x, low, high)
         x += channels
     for i in range(cols):
         for t in range(taps - stride, taps):
-            window[t] = held(x if inside else or_nothing(x, i * stride + t, low, size))
+            window[t] = one_input(cols, taps, stride, i * stride + t, x, low, high)
             x += channels
         for t in range(taps):
             if gradient:
@@ -127,6 +136,22 @@ cdef inline void slide(
                 acc[i] = acc[i] + window[t] * factor[t]
         for t in range(taps - stride):
             window[t] = window[t + stride]
+
+
+cdef inline vec one_input(
+    const int cols, const int taps, const int stride, Py_ssize_t place, const real *x, Py_ssize_t low, Py_ssize_t high
+) noexcept nogil:
+    """The input at x, number `place` of those of a tile, or zeros where it is outside: only the first and the last few can be."""
+    if place < taps - 1 and place < low:
+        return broadcast(0)
+    if place > (cols - 1) * stride and place >= high:
+        return broadcast(0)
+    return held(x)
+
+
+cdef inline bint fits_tiles(const Axis *w) noexcept nogil:
+    """Whether inputs are neighbours and every window sees some of the image, as tiles compiled for their taps take it."""
+    return (w.dilation == 1 or w.taps == 1) and w.origin + w.taps > 0 and (w.rows - 1) * w.stride + w.origin < w.size
 
 
 cdef inline bint too_near(const int cols, const Rows *r, const real *x, Py_ssize_t channels, const real *end) noexcept nogil:
@@ -155,8 +180,7 @@ cdef inline void depthwise_vectors(
     cdef real buffer[(DEPTHWISE_COLS + 1) * LANES]
     cdef real *few = aligned_in(buffer)
     cdef Py_ssize_t c = first, k, start = column * r.w.stride + r.w.origin, low = max(-start, <Py_ssize_t> 0)
-    cdef Py_ssize_t size = max(r.w.size - start - low, <Py_ssize_t> 0), y_step = r.w.out_step * p.channels
-    cdef bint inside = low == 0 and size > (cols - 1) * r.w.stride + (r.w.taps - 1) * r.w.dilation
+    cdef Py_ssize_t high = max(r.w.size - start, low), y_step = r.w.out_step * p.channels
     cdef bint narrow = p.channels < LANES, apart_from_y = narrow or not is_clamp(&p.finish)
     cdef const real *x = r.x + start * p.channels
     cdef const real *bias
@@ -172,15 +196,13 @@ cdef inline void depthwise_vectors(
         bias = p.bias + c if p.bias else NOTHING
         if r.ahead:
             fetch_ahead(cols * max(stride, 1), r, x + c, p.channels)
+        if p.far_y:
             for k in range(cols):
                 __builtin_prefetch(y + c + p.out_w * p.channels + k * y_step, 1, 3)
         to, to_step = y + c, y_step
         if apart_from_y:
             to, to_step = few, LANES
-        if inside:
-            depthwise_tile(cols, taps, stride, True, r, x + c, r.weight + c, bias, to, p.channels, to_step, 0, 0)
-        else:
-            depthwise_tile(cols, taps, stride, False, r, x + c, r.weight + c, bias, to, p.channels, to_step, low, size)
+        depthwise_tile(cols, taps, stride, r, x + c, r.weight + c, bias, to, p.channels, to_step, low, high)
         if narrow:
             store_narrow(few, y, y_step, cols, p.channels, (r.w.rows - column) * p.channels if r.w.out_step == 1 else 0)
         elif apart_from_y:
@@ -209,7 +231,10 @@ cdef inline void depthwise_columns(
     cdef Py_ssize_t rest
     while column < column_end:
         rest = column_end - column
-        if column_end >= DEPTHWISE_COLS and rest > DEPTHWISE_COLS // 2:
+        if rest == DEPTHWISE_COLS - 1 or rest == 2 * (DEPTHWISE_COLS - 1):
+            depthwise_vectors(DEPTHWISE_COLS - 1, taps, stride, p, r, first, end, column, y)
+            column += DEPTHWISE_COLS - 1
+        elif column_end >= DEPTHWISE_COLS and rest > DEPTHWISE_COLS // 2:
             column = min(column, column_end - DEPTHWISE_COLS)
             depthwise_vectors(DEPTHWISE_COLS, taps, stride, p, r, first, end, column, y)
             column += DEPTHWISE_COLS
@@ -256,6 +281,12 @@ cdef whole depthwise_2_1(
     const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
 ) noexcept nogil:
     depthwise_columns(2, 1, p, r, first, end, column, column_end, y)
+
+
+cdef whole depthwise_1_1(
+    const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
+) noexcept nogil:
+    depthwise_columns(1, 1, p, r, first, end, column, column_end, y)
 
 
 cdef whole depthwise_any(
