@@ -7,10 +7,12 @@
                      what a step can be, and which calls of kernels it makes
 ``passes``, ``formulas``
                      from a program to one that computes the same with less work
+``portions``, ``bands``
+                     how steps go over large batches and large images
 ``memory``, ``places``
                      where values lie
-``plan``, ``portions``
-                     a program for inputs of one shape, and the memory that it runs in
+``plan``             a program for inputs of one shape
+``workspace``        the memory that it runs in, and a call
 ``model``            `freeze`, `FrozenModel`
 ``files``            frozen models as files
 ``explanation``      what each step does, and how long it takes

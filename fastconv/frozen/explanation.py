@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import statistics
 import time
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastconv import _kernels
+from fastconv.frozen.bands import Banded
 from fastconv.frozen.plan import Plan, StepPlan
 from fastconv.frozen.unweighted import Concat
 from fastconv.geometry import positive
@@ -111,7 +113,10 @@ def explain(model: FrozenModel, inputs: Sequence[Any], batch: int, repeats: int)
     medians = [statistics.median(times[at]) for at in shown]
     total = sum(medians)
     spent = [sum(each) for each in zip(*times, strict=True)] or [0.0] * repeats
-    explained = tuple(_explained(step, seconds, total, peak) for step, seconds in zip(steps, medians, strict=True))
+    explained = tuple(
+        _explained(plan.steps[at], seconds, total, peak, plan.banded.get(at))
+        for at, seconds in zip(shown, medians, strict=True)
+    )
     between = {value for step in steps for value in step.step.writes} - set(plan.own) - plan.foreign()
     return Explanation(
         explained,
@@ -149,19 +154,27 @@ def _measured(plan: Plan, xs: Sequence[np.ndarray], repeats: int) -> tuple[list[
     return times, whole, peak
 
 
-def _explained(planned: StepPlan, seconds: float, total: float, peak: float) -> StepTime:
+def _explained(planned: StepPlan, seconds: float, total: float, peak: float, banded: Banded | None) -> StepTime:
     step, operation = planned.step, planned.step.operation
     work = operation.multiply_adds(*planned.read_shapes)
     return StepTime(
         step.layers,
         operation.kind,
-        ", ".join(call.algorithm for call in planned.calls) or ("in place" if isinstance(operation, Concat) else ""),
+        _algorithm(planned, banded),
         " ".join(with_batch(shape[1:]) for shape in planned.write_shapes),
         work,
         seconds,
         seconds / total if total else 0.0,
         work / seconds / peak if work and seconds else None,
     )
+
+
+def _algorithm(planned: StepPlan, banded: Banded | None) -> str:
+    """Return how a step is done; `banded`, of a convolution that goes over bands with the pooling after it."""
+    names = [call.algorithm for call in (*planned.calls, *itertools.chain(*planned.bands[-1:]))]
+    if banded is not None:
+        names.append(f"pooled {banded.said}")
+    return ", ".join(names) or ("in place" if isinstance(planned.step.operation, Concat) else "")
 
 
 def multiply_adds_a_second(dtype: np.dtype[Any]) -> float:

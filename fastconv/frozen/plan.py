@@ -7,43 +7,37 @@ own, which nobody else uses meanwhile, and goes back into the pool afterwards.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from fastconv import _kernels
-from fastconv._kernels._memory import empty
+from fastconv.frozen.bands import banded
 from fastconv.frozen.foreign import Foreign
 from fastconv.frozen.memory import Life, arrange
 from fastconv.frozen.places import parts_in_place
 from fastconv.frozen.portions import Portion, portions
 from fastconv.frozen.program import Program, Step
+from fastconv.frozen.workspace import Workspace
 from fastconv.functional.calls import Call, View
 from fastconv.layers.symbol import Shape
-from fastconv.threads import get_num_threads, threads_for
 
 #: Workspaces that a plan keeps for calls to come; more calls than this at once make theirs anew.
 MOST_WORKSPACES = 8
 
 
 class StepPlan(NamedTuple):
-    """A step with the shapes it meets and the calls that do it; a layer of others has none."""
+    """A step with the shapes it meets and the calls that do it; a layer of others has none.
+
+    What goes over bands of lines has its calls for each of them, for one image.
+    """
 
     step: Step
     read_shapes: tuple[Shape, ...]
     write_shapes: tuple[Shape, ...]
     calls: tuple[Call, ...]
-
-
-class Taker(NamedTuple):
-    """Where an array outside of the arena goes: a place among arguments, the shape there, and which images of it."""
-
-    args: list[Any]
-    place: int
-    shape: Shape
-    images: slice | None
+    bands: tuple[tuple[Call, ...], ...] = ()
 
 
 class Plan:
@@ -62,8 +56,14 @@ class Plan:
             for step, portion in zip(program.steps, met, strict=True)
         ]
         views = {value: View(value, shape) for value, shape in self.shapes.items()}
-        views.update(parts_in_place(program, self.shapes, read))
+        places = parts_in_place(program, self.shapes, read)
+        views.update(places)
         self.steps = [self._planned(step, portion, views) for step, portion in zip(program.steps, met, strict=True)]
+        self.banded = banded(program, self.shapes, met, self.dtype.itemsize, places)
+        for at in self.banded:
+            self._plan_bands(at, views)
+        #: Values of which no more lines are stored than a band needs: their lines.
+        self.buffers = {self.steps[at].step.writes[0]: pair.lines for at, pair in self.banded.items()}
         self._roots = self._find_roots({value: view.value for value, view in views.items()})
         self.own = self._outputs_of_their_own()
         self.images_within = self._find_images_within()
@@ -81,6 +81,20 @@ class Plan:
             )
             calls = step.operation.calls(_kernels.modules[self.dtype], reads, writes)
         return StepPlan(step, read, made, tuple(calls))
+
+    def _plan_bands(self, at: int, views: dict[int, View]) -> None:
+        """Let two steps go over bands of the lines of an image."""
+        conv, pooling = (self.steps[at + i].step for i in (0, 1))
+        of_an_image = {
+            value: views[value]._replace(shape=(1, *views[value].shape[1:]))
+            for value in (*conv.reads, *conv.writes, *pooling.writes)
+        }
+        reads, (made,), (pooled,) = (
+            [of_an_image[each] for each in of] for of in (conv.reads, conv.writes, pooling.writes)
+        )
+        calls = self.banded[at].calls(_kernels.modules[self.dtype], reads, made, pooled)
+        for place, of_step in enumerate(calls, at):
+            self.steps[place] = self.steps[place]._replace(calls=(), bands=tuple(of_step))
 
     def _find_roots(self, roots: dict[int, int]) -> dict[int, int]:
         """Return, for each value, the value in whose memory it is; `roots` knows of parts of concatenations."""
@@ -130,12 +144,14 @@ class Plan:
         last: dict[int, int] = {}
         for portion in self.portions:
             for at in range(portion.first, portion.end):
+                # what goes into bands, or comes out, is there from the first band to the last
+                begin, end = at - (at - 1 in self.banded), at + (at in self.banded)
                 for value in (*self.steps[at].step.reads, *self.steps[at].step.writes):
                     root = self.root(value)
-                    # what goes into parts, or comes out, is there from the first part to the last
+                    # and so is what goes into parts, or comes out
                     whole = portion.images is not None and root not in self.images_within
-                    first.setdefault(root, portion.first if whole else at)
-                    last[root] = portion.end - 1 if whole else at
+                    first.setdefault(root, portion.first if whole else begin)
+                    last[root] = portion.end - 1 if whole else end
         for value in self.outputs:
             last[self.root(value)] = len(self.steps)
         self._write_in_place(outside, last)
@@ -143,11 +159,7 @@ class Plan:
             first[root] = min(first.get(root, len(self.steps)), first.get(value, len(self.steps)))
             last[root] = max(last.get(root, -1), last.get(value, -1))
         roots = sorted({root for root in self._roots.values() if root not in outside})
-        images = [self.images_within.get(root, self.shapes[root][0]) for root in roots]
-        lives = [
-            Life(count * self.bytes_of_an_image(root), first[root], last[root])
-            for root, count in zip(roots, images, strict=True)
-        ]
+        lives = [Life(self._bytes_in_arena(root), first[root], last[root]) for root in roots]
         offsets, total = arrange(lives)
         return dict(zip(roots, offsets, strict=True)), total
 
@@ -168,6 +180,11 @@ class Plan:
                     if of == value:
                         self._roots[each] = root
                 break
+
+    def _bytes_in_arena(self, root: int) -> int:
+        if root in self.buffers:
+            return self.bytes_of_an_image(root) // self.shapes[root][1] * self.buffers[root]
+        return self.images_within.get(root, self.shapes[root][0]) * self.bytes_of_an_image(root)
 
     def bytes_of_an_image(self, value: int) -> int:
         """Return the bytes that a value takes for each image of the batch."""
@@ -193,133 +210,3 @@ class Plan:
         workspace.forget()
         if len(self._pool) < MOST_WORKSPACES:
             self._pool.append(workspace)
-
-
-class Workspace:
-    """A plan bound to memory: a list of kernels and their arguments. One call at a time may use it.
-
-    Arguments that are no array of the arena (inputs, outputs, what layers of others made) are filled in at each call.
-    """
-
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self.arena = empty((plan.arena_bytes,), np.dtype(np.uint8))
-        self._threads = 0
-        self._works: list[tuple[list[Any], int]] = []
-        # value: who takes it, of layers of others, and of kernels
-        self._foreign_takers: dict[int, list[Taker]] = {}
-        self._takers: dict[int, list[Taker]] = {}
-        self._made: dict[int, np.ndarray] = {}
-        self.calls: list[tuple[Callable[..., Any], list[Any]]] = []
-        self.steps: list[int] = []  # the step of each call
-        for portion in plan.portions:
-            for images in portion.parts(plan.batch):
-                for at in range(portion.first, portion.end):
-                    self._bind_step(at, images)
-        self._outputs = [(number, plan.shapes[root]) for root, number in plan.own.items()]
-        self._own = {number: root for root, number in plan.own.items()}
-
-    def _bind_step(self, at: int, images: slice | None) -> None:
-        step, *_, calls = self._plan.steps[at]
-        if isinstance(step.operation, Foreign):
-            views = tuple(View(value, self._plan.shapes[value]) for value in step.reads)
-            self._bind(at, Call("layer", partial(self._run_foreign, step), views), self._foreign_takers, None)
-        for call in calls:
-            self._bind(at, call, self._takers, images)
-
-    def _bind(self, at: int, call: Call, takers: dict[int, list[Taker]], images: slice | None) -> None:
-        args: list[Any] = []
-        for place, argument in enumerate(call.args):
-            if not isinstance(argument, View):
-                args.append(argument)
-                continue
-            root = self._plan.root(argument.value)
-            if root in self._plan.places:
-                offset = self._plan.places[root]
-                if images is not None and root not in self._plan.images_within:
-                    offset += images.start * self._plan.bytes_of_an_image(root)
-                args.append(np.ndarray(argument.whole_shape, self._plan.dtype, self.arena, offset))
-            else:
-                args.append(None)
-                takers.setdefault(root, []).append(Taker(args, place, argument.whole_shape, images))
-        if call.work is not None:
-            args.append(1)
-            self._works.append((args, call.work))
-        self.calls.append((call.kernel, args))
-        self.steps.append(at)
-
-    def run(self, xs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Return the outputs for inputs `xs`, C contiguous and of the plan's shapes."""
-        self.prepare(xs)
-        for kernel, args in self.calls:
-            kernel(*args)
-        return self.results(xs)
-
-    def prepare(self, xs: Sequence[np.ndarray]) -> None:
-        """Fill in the inputs, new arrays for the outputs, and the number of threads."""
-        threads = get_num_threads()
-        if threads != self._threads:
-            for args, work in self._works:
-                args[-1] = threads_for(work)
-            self._threads = threads
-        if threads > 1:
-            _kernels.keep_apart(threads)
-        for value, x in enumerate(xs):
-            self._give(self._takers, value, x)
-            self._give(self._foreign_takers, value, x)
-        dtype = self._plan.dtype
-        for number, shape in self._outputs:
-            y = empty(shape, dtype)
-            self._made[self._own[number]] = y
-            self._give(self._takers, self._own[number], y)
-            self._give(self._foreign_takers, self._own[number], y)
-
-    def _give(self, takers: dict[int, list[Taker]], value: int, array: np.ndarray) -> None:
-        for args, place, shape, images in takers.get(value, ()):
-            part = array if images is None else array[images]
-            args[place] = part if part.shape == shape else part.reshape(shape)
-
-    def results(self, xs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Return the outputs, each an array of its own."""
-        plan, results, given = self._plan, [], set()
-        for value in plan.outputs:
-            root, shape = plan.root(value), plan.shapes[value]
-            array = xs[root] if root < plan.inputs else self._made[root]
-            if root != value:
-                array = array.reshape(shape)
-            results.append(array.copy() if root in given or root < plan.inputs else array)
-            given.add(root)
-        return results
-
-    def forget(self) -> None:
-        """Let go of the arrays of the last call."""
-        for takers in (*self._takers.values(), *self._foreign_takers.values()):
-            for args, place, *_ in takers:
-                args[place] = None
-        self._made.clear()
-
-    def _run_foreign(self, step: Step, *xs: np.ndarray) -> None:
-        plan, operation = self._plan, step.operation
-        assert isinstance(operation, Foreign)
-        made = operation.run(*xs)
-        if len(made) != len(step.writes):
-            raise ValueError(
-                f"in {step.label}: forward must return {len(step.writes)} outputs, as output_shape says, got {len(made)}"
-            )
-        for value, y in zip(step.writes, made, strict=True):
-            if y.shape != plan.shapes[value] and not plan.may_differ(step, value):
-                raise ValueError(
-                    f"in {step.label}: forward returned an array of shape {y.shape}, and output_shape says {plan.shapes[value]}"
-                )
-            # what shares memory with the arena will be overwritten, and an input belongs to the caller
-            shared = any(np.may_share_memory(y, x) for x in (self.arena, *xs))
-            self._made[value] = y = y.copy() if shared else y
-            self._give(self._foreign_takers, value, y)
-            if value in self._takers:
-                self._give(self._takers, value, _as_floats(y, plan.dtype, step))
-
-
-def _as_floats(y: np.ndarray, dtype: np.dtype[Any], step: Step) -> np.ndarray:
-    if y.dtype.kind != "f":
-        raise TypeError(f"the next layer takes a float32 or float64 array, and {step.label} returned {y.dtype}")
-    return np.ascontiguousarray(y, dtype)

@@ -31,13 +31,19 @@ class Pooling(Operation):
         return True
 
     def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
+        return self._calls(kernels, self.plan(reads[0].shape), reads[0], writes[0])
+
+    def line_calls(self, kernels: Any, x: View, y: View, shape: Shape, x_first: int, first: int) -> list[Call]:
+        """Return the calls that write y, lines from `first` on for an image of `shape`; x are its lines from `x_first` on."""
+        plan = self.plan(shape).of_lines(first, first + y.shape[1], x_first, x_first + x.shape[1])
+        return self._calls(kernels, plan, x, y)
+
+    def _calls(self, kernels: Any, plan: PoolPlan, x: View, y: View) -> list[Call]:
         if self.how not in ("max", "avg"):
             raise ValueError(f'a pooling takes "max" or "avg", got {self.how!r:.80}')
-        x, y = reads[0], writes[0]
-        if not y.size:
-            return []
-        kernel, plan = kernels.max_pool_forward if self.how == "max" else kernels.avg_pool_forward, self.plan(x.shape)
-        return [Call(f"{self.how} pool", kernel, (x, x.first, y, y.first, plan.axes, *plan.sizes), plan.reads)]
+        kernel = kernels.max_pool_forward if self.how == "max" else kernels.avg_pool_forward
+        arguments = (x, x.first, y, y.first, plan.axes, *plan.sizes)
+        return [Call(f"{self.how} pool", kernel, arguments, plan.reads)] if y.size else []
 
 
 @register

@@ -145,10 +145,22 @@ class Conv(Weighted):
         return len(shapes) == 1 and writes_channels(self.plan(shapes[0]))
 
     def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
-        x, y = reads[0], writes[0]
+        return self._calls(kernels, self.plan(reads[0].shape), reads, writes[0])
+
+    def lines_together(self, shape: Shape) -> int | None:
+        """Return how many lines of the output for an image of `shape` come together; None where they do not by themselves."""
+        plan = self.plan(shape)
+        alone = len(shape) == 4 and not plan.empty and plan.forward.name != "depthwise"
+        return max(plan.forward.tile[0], 1) if alone else None
+
+    def line_calls(self, kernels: Any, reads: Sequence[View], y: View, first: int, end: int) -> list[Call]:
+        """Return the calls that write lines ``first .. end - 1`` for an image; y and a shortcut are these lines."""
+        return self._calls(kernels, plans.lines_of(self.plan(reads[0].shape), first, end), reads, y)
+
+    def _calls(self, kernels: Any, plan: plans.ConvPlan, reads: Sequence[View], y: View) -> list[Call]:
         residual = reads[1] if len(reads) > 1 else None
         end = {"residual": residual, "activation": self.activation}
-        return conv_calls(kernels, self.plan(x.shape), self.weight, self.bias, x, y, **end)  # type: ignore[arg-type]
+        return conv_calls(kernels, plan, self.weight, self.bias, reads[0], y, **end)  # type: ignore[arg-type]
 
     def multiply_adds(self, *shapes: Shape) -> int:
         return self.plan(shapes[0]).multiply_adds

@@ -176,6 +176,18 @@ def _plan(
     )
 
 
+def lines_of(plan: ConvPlan, first: int, end: int) -> ConvPlan:
+    """Return the plan of lines ``first .. end - 1`` of the output of a plan for images, forward, by the same algorithm."""
+    axes = plan.axes.copy()
+    stride, origin = (geometry.Axis._fields.index(name) for name in ("stride", "origin"))
+    axes[1, geometry.Axis._fields.index("rows")] = end - first
+    axes[1, origin] += first * axes[1, stride]
+    n, lines, *rest = plan.y_shape
+    return plan._replace(
+        y_shape=(n, end - first, *rest), axes=axes, multiply_adds=plan.multiply_adds // lines * (end - first)
+    )
+
+
 def spatial3(array: NDArray[Any]) -> NDArray[Any]:
     """Return a view (N, D, H, W, C) of an array (N, *spatial, C) with one to three spatial axes."""
     return array.reshape(array.shape[0], *(1,) * (5 - array.ndim), *array.shape[1:])

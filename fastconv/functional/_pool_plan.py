@@ -21,6 +21,26 @@ class PoolPlan(NamedTuple):
     axes: NDArray[np.int64]  # (3, 9): a `geometry.PoolAxis` each
     reads: int
 
+    @property
+    def lines(self) -> geometry.PoolAxis:
+        """The windows along the lines of images."""
+        return geometry.PoolAxis(*self.axes[1].tolist())
+
+    def of_lines(self, first: int, end: int, x_first: int, x_end: int) -> PoolPlan:
+        """Return the plan of lines ``first .. end - 1`` of the output, from the lines of x that they need and no others."""
+        axes, axis = self.axes.copy(), self.lines
+        moved = first * axis.stride - x_first * axis.parts
+        axes[1] = axis._replace(
+            size=x_end - x_first,
+            out=end - first,
+            begin=axis.begin + moved,
+            end=axis.end + moved,
+            counted_from=axis.counted_from - x_first,
+            counted_to=axis.counted_to - x_first,
+        )
+        n, lines, *rest = self.y_shape
+        return self._replace(y_shape=(n, end - first, *rest), axes=axes, reads=self.reads // lines * (end - first))
+
 
 #: An axis that a lower rank lacks: one pixel, one window.
 _NO_AXIS = geometry.adaptive_axis(1, 1)

@@ -17,13 +17,15 @@ _CHEAP = {"relu", "relu6", "leaky_relu", "prelu", "hard_swish", "hard_sigmoid"}
 class View(NamedTuple):
     """An array to come: the number of a value, and the shape in which a call takes it.
 
-    With a `width` it is channels of an array of so many, from channel `first` on: a call gets that array.
+    With a `width` it is channels of an array of so many, from channel `first` on: a call gets that array. It begins at element
+    `start` of its image.
     """
 
     value: int
     shape: tuple[int, ...]
     first: int = 0
     width: int = 0
+    start: int = 0
 
     @property
     def whole_shape(self) -> tuple[int, ...]:
@@ -37,11 +39,16 @@ class View(NamedTuple):
 
     def reshape(self, *shape: int) -> View:
         """Return a view of the same value in another shape."""
-        return View(self.value, shape)
+        return self._replace(shape=shape)
+
+    def lines(self, first: int, end: int) -> View:
+        """Return a view of lines ``first .. end - 1`` of an image, whose shape is (1, H, W, C)."""
+        line = math.prod(self.whole_shape[2:])
+        return self._replace(shape=(1, end - first, *self.shape[2:]), start=self.start + first * line)
 
     def spatial3(self) -> View:
         """Return a view (N, D, H, W, C) of an array (N, *spatial, C) with one to three spatial axes."""
-        return View(self.value, (self.shape[0], *(1,) * (5 - len(self.shape)), *self.shape[1:]))
+        return self.reshape(self.shape[0], *(1,) * (5 - len(self.shape)), *self.shape[1:])
 
 
 class Call(NamedTuple):

@@ -1,0 +1,180 @@
+"""A plan bound to a block of memory: what a call of a frozen model runs in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fastconv import _kernels
+from fastconv._kernels._memory import empty
+from fastconv.frozen.foreign import Foreign
+from fastconv.frozen.program import Step
+from fastconv.functional.calls import Call, View
+from fastconv.layers.symbol import Shape
+from fastconv.threads import get_num_threads, threads_for
+
+if TYPE_CHECKING:
+    from fastconv.frozen.plan import Plan
+
+
+class Taker(NamedTuple):
+    """Where an array outside of the arena goes: a place among arguments, the shape there, which images, from which element."""
+
+    args: list[Any]
+    place: int
+    shape: Shape
+    images: slice | None
+    start: int
+
+
+class Workspace:
+    """A plan bound to memory: a list of kernels and their arguments. One call at a time may use it.
+
+    Arguments that are no array of the arena (inputs, outputs, what layers of others made) are filled in at each call.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self.arena = empty((plan.arena_bytes,), np.dtype(np.uint8))
+        self._threads = 0
+        self._works: list[tuple[list[Any], int]] = []
+        # value: who takes it, of layers of others, and of kernels
+        self._foreign_takers: dict[int, list[Taker]] = {}
+        self._takers: dict[int, list[Taker]] = {}
+        self._made: dict[int, np.ndarray] = {}
+        self.calls: list[tuple[Callable[..., Any], list[Any]]] = []
+        self.steps: list[int] = []  # the step of each call
+        for portion in plan.portions:
+            for images in portion.parts(plan.batch):
+                for at in range(portion.first, portion.end):
+                    if plan.steps[at].bands:
+                        self._bind_bands(at, images or slice(0, plan.batch))
+                    else:
+                        self._bind_step(at, images)
+        self._outputs = [(number, plan.shapes[root]) for root, number in plan.own.items()]
+        self._own = {number: root for root, number in plan.own.items()}
+
+    def _bind_step(self, at: int, images: slice | None) -> None:
+        step, *_ = self._plan.steps[at]
+        if isinstance(step.operation, Foreign):
+            views = tuple(View(value, self._plan.shapes[value]) for value in step.reads)
+            self._bind(at, Call("layer", partial(self._run_foreign, step), views), self._foreign_takers, None, 0)
+        for call in self._plan.steps[at].calls:
+            self._bind(at, call, self._takers, images, images.start if images else 0)
+
+    def _bind_bands(self, at: int, images: slice) -> None:
+        """Bind two steps in turn, band by band of one image after the other: where the first of them is."""
+        if at not in self._plan.banded:
+            return
+        bands = list(zip(*(self._plan.steps[place].bands for place in (at, at + 1)), strict=True))
+        for image in range(images.start, images.stop):
+            for band in bands:
+                for place, calls in enumerate(band, at):
+                    for call in calls:
+                        self._bind(place, call, self._takers, slice(image, image + 1), images.start)
+
+    def _bind(self, at: int, call: Call, takers: dict[int, list[Taker]], images: slice | None, part: int) -> None:
+        """Bind a call for some images, None for all; `part` is the first one of those that its portion takes at a time."""
+        plan = self._plan
+        args: list[Any] = []
+        for place, argument in enumerate(call.args):
+            if not isinstance(argument, View):
+                args.append(argument)
+                continue
+            root = plan.root(argument.value)
+            if root in plan.places:
+                offset = plan.places[root] + argument.start * plan.dtype.itemsize
+                if images is not None and root not in plan.buffers:
+                    before = images.start - (part if root in plan.images_within else 0)
+                    offset += before * plan.bytes_of_an_image(root)
+                args.append(np.ndarray(argument.whole_shape, plan.dtype, self.arena, offset))
+            else:
+                args.append(None)
+                takers.setdefault(root, []).append(Taker(args, place, argument.whole_shape, images, argument.start))
+        if call.work is not None:
+            args.append(1)
+            self._works.append((args, call.work))
+        self.calls.append((call.kernel, args))
+        self.steps.append(at)
+
+    def run(self, xs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return the outputs for inputs `xs`, C contiguous and of the plan's shapes."""
+        self.prepare(xs)
+        for kernel, args in self.calls:
+            kernel(*args)
+        return self.results(xs)
+
+    def prepare(self, xs: Sequence[np.ndarray]) -> None:
+        """Fill in the inputs, new arrays for the outputs, and the number of threads."""
+        threads = get_num_threads()
+        if threads != self._threads:
+            for args, work in self._works:
+                args[-1] = threads_for(work)
+            self._threads = threads
+        if threads > 1:
+            _kernels.keep_apart(threads)
+        for value, x in enumerate(xs):
+            self._give(self._takers, value, x)
+            self._give(self._foreign_takers, value, x)
+        dtype = self._plan.dtype
+        for number, shape in self._outputs:
+            y = empty(shape, dtype)
+            self._made[self._own[number]] = y
+            self._give(self._takers, self._own[number], y)
+            self._give(self._foreign_takers, self._own[number], y)
+
+    def _give(self, takers: dict[int, list[Taker]], value: int, array: np.ndarray) -> None:
+        for args, place, shape, images, start in takers.get(value, ()):
+            part = array if images is None else array[images]
+            if part.shape != shape:
+                part = part.reshape(-1)[start : start + math.prod(shape)].reshape(shape)
+            args[place] = part
+
+    def results(self, xs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return the outputs, each an array of its own."""
+        plan, results, given = self._plan, [], set()
+        for value in plan.outputs:
+            root, shape = plan.root(value), plan.shapes[value]
+            array = xs[root] if root < plan.inputs else self._made[root]
+            if root != value:
+                array = array.reshape(shape)
+            results.append(array.copy() if root in given or root < plan.inputs else array)
+            given.add(root)
+        return results
+
+    def forget(self) -> None:
+        """Let go of the arrays of the last call."""
+        for takers in (*self._takers.values(), *self._foreign_takers.values()):
+            for args, place, *_ in takers:
+                args[place] = None
+        self._made.clear()
+
+    def _run_foreign(self, step: Step, *xs: np.ndarray) -> None:
+        plan, operation = self._plan, step.operation
+        assert isinstance(operation, Foreign)
+        made = operation.run(*xs)
+        if len(made) != len(step.writes):
+            raise ValueError(
+                f"in {step.label}: forward must return {len(step.writes)} outputs, as output_shape says, got {len(made)}"
+            )
+        for value, y in zip(step.writes, made, strict=True):
+            if y.shape != plan.shapes[value] and not plan.may_differ(step, value):
+                raise ValueError(
+                    f"in {step.label}: forward returned an array of shape {y.shape}, and output_shape says {plan.shapes[value]}"
+                )
+            # what shares memory with the arena will be overwritten, and an input belongs to the caller
+            shared = any(np.may_share_memory(y, x) for x in (self.arena, *xs))
+            self._made[value] = y = y.copy() if shared else y
+            self._give(self._foreign_takers, value, y)
+            if value in self._takers:
+                self._give(self._takers, value, _as_floats(y, plan.dtype, step))
+
+
+def _as_floats(y: np.ndarray, dtype: np.dtype[Any], step: Step) -> np.ndarray:
+    if y.dtype.kind != "f":
+        raise TypeError(f"the next layer takes a float32 or float64 array, and {step.label} returned {y.dtype}")
+    return np.ascontiguousarray(y, dtype)
