@@ -50,6 +50,7 @@ class Graph:
         self.steps = [self._step(node, slots) for node in nodes]
         self.channel_axes = [self._channel_axis(slot) for slot in range(len(inputs))]
         self.layers = _unique(step.layer for step in self.steps)
+        self._described = [symbol.shape for symbol in (*inputs, *made)]
         self._symbols: tuple[tuple[Symbol, ...], tuple[Symbol, ...]] | None = tuple(inputs), tuple(outputs)
 
     def _step(self, node: Node, slots: dict[int, int]) -> Step:
@@ -126,7 +127,7 @@ class Graph:
 
     def build(self, input_shapes: Sequence[Shape], rng: np.random.Generator) -> None:
         """Build the layers that are not built yet; a shared layer by its first use, which the others must fit."""
-        shapes = self.shapes(*input_shapes)
+        shapes = self._described if list(input_shapes) == self.input_shapes else self.shapes(*input_shapes)
         met: dict[int, list[Shape]] = {}
         for step in self.steps:
             reads = [shapes[slot] for slot in step.reads]

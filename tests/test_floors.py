@@ -16,6 +16,7 @@ FLOORS = {
     "version": 0,
     "accuracy": 1,
     "arrays": 1,
+    "collector": 1,
     "config": 1,
     "discovery": 1,
     "geometry": 1,

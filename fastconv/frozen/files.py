@@ -13,7 +13,6 @@ import numpy as np
 from fastconv.frozen.foreign import Foreign
 from fastconv.frozen.model import FrozenModel
 from fastconv.frozen.operation import OPERATIONS, Array, Operation, decode, encode, fields
-from fastconv.frozen.plan import Plan
 from fastconv.frozen.program import Program, Step
 from fastconv.layers.base import Layer
 from fastconv.layers.calls import FLOATS, ensure_built
@@ -94,8 +93,8 @@ def load_frozen(path: str | os.PathLike[str], *, allow_plugins: bool = True) -> 
         )
         raise ModelFileError(f"{os.fspath(path)}: load_frozen reads frozen models, and it holds {kind}")
     try:
-        program = _decoded(metadata["frozen"], tensors, allow_plugins)
-        Plan(program, [(1, *shape) for shape in program.input_shapes])  # checks every shape and every constant
+        frozen = FrozenModel(_decoded(metadata["frozen"], tensors, allow_plugins))
+        frozen.prepare()  # checks every shape and every constant
     except (
         Exception,
         SystemExit,
@@ -103,7 +102,7 @@ def load_frozen(path: str | os.PathLike[str], *, allow_plugins: bool = True) -> 
         what = describe(error) if isinstance(error, SystemExit) else error
         said = advice(_specs(metadata["frozen"]), metadata.get("plugins"))
         raise ModelFileError(f"{os.fspath(path)}: {what}{said}") from error
-    return FrozenModel(program)
+    return frozen
 
 
 def _encoded(step: Step, path: str, name_of: Any) -> dict[str, Any]:

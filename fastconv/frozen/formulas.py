@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -130,10 +131,17 @@ def _recognised(program: Program, steps: list[Step], x: int, rank: int) -> str |
     wide = probes.astype(np.float64)
     finite = np.isfinite(y)  # a power of a large number may overflow on the way
     allowed = TOLERANCE * np.finfo(program.dtype).eps * np.maximum(1, np.abs(wide))
-    for name, function in KNOWN.items():
-        if (np.abs(y - function(wide))[finite] <= allowed[finite]).all():
+    for name, known in _known(program.dtype).items():
+        if (np.abs(y - known)[finite] <= allowed[finite]).all():
             return name if finite[np.abs(wide) <= 12].all() else None
     return None
+
+
+@lru_cache(maxsize=2)
+def _known(dtype: np.dtype[Any]) -> dict[str, np.ndarray]:
+    """Return what the known functions make of the probes, which are of this dtype."""
+    wide = PROBES.astype(dtype).astype(np.float64)
+    return {name: function(wide) for name, function in KNOWN.items()}
 
 
 def _of_one_channel(operation: Operation) -> Operation:

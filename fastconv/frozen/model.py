@@ -10,6 +10,7 @@ import numpy as np
 
 from fastconv import _kernels
 from fastconv.accuracy import is_exact
+from fastconv.collector import collector_waits
 from fastconv.frozen.foreign import Foreign
 from fastconv.frozen.lower import lower
 from fastconv.frozen.moves import Transpose
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 MOST_PLANS = 8
 
 
+@collector_waits()
 def freeze(model: Model, *, copy: bool = True) -> FrozenModel:
     """Compile a model for inference.
 
@@ -75,7 +77,9 @@ def freeze(model: Model, *, copy: bool = True) -> FrozenModel:
     _ = model.params  # builds a model that knows its input
     if not model.built:
         raise ValueError("the model is not built yet, so there is nothing to freeze: call it, or build((28, 28, 1))")
-    return FrozenModel(optimized(lower(model, copy=copy)))
+    frozen = FrozenModel(optimized(lower(model, copy=copy)))
+    frozen.prepare()
+    return frozen
 
 
 class FrozenModel:
@@ -112,6 +116,13 @@ class FrozenModel:
         results = self._plan([x.shape for x in ready]).run(ready)
         return tuple(results) if len(results) > 1 else results[0]
 
+    def prepare(self, *shapes: Sequence[int], batch: int = 1) -> None:
+        """Plan for inputs of these shapes, without the batch axis; where left out, the shapes that the model was built for.
+
+        The first call with a shape that nobody has prepared does it. `freeze` prepares one sample.
+        """
+        self._planned(shapes, batch)
+
     def predict(self, x: Any, *, batch_size: int = 64) -> Any:
         """Return the outputs for all samples, computed batch by batch, as `Model.predict`.
 
@@ -146,8 +157,7 @@ class FrozenModel:
 
     def arena_bytes(self, *shapes: Sequence[int], batch: int = 1) -> int:
         """Return the bytes that all values between the steps take together during one call, for inputs of these shapes."""
-        sizes = [tuple(shape) for shape in shapes] or list(self.input_shapes)
-        return self._plan([(batch, *size) for size in sizes]).arena_bytes
+        return self._planned(shapes, batch).arena_bytes
 
     @property
     def constant_bytes(self) -> int:
@@ -162,6 +172,10 @@ class FrozenModel:
             x if type(x) is np.ndarray and x.dtype is dtype and x.flags.c_contiguous else self._checked(at, x)
             for at, x in enumerate(xs)
         ]
+
+    def _planned(self, shapes: Sequence[Sequence[int]], batch: int) -> Plan:
+        sizes = [tuple(shape) for shape in shapes] or list(self.input_shapes)
+        return self._plan([(batch, *size) for size in sizes])
 
     def _plan(self, shapes: Sequence[Shape]) -> Plan:
         key = (*shapes, is_exact(), _kernels.isa)

@@ -31,8 +31,9 @@ FLOAT_BYTES = 4
 #: Rows of a product that are lost where its last tile is not full.
 PART_OF_TILE = 1.5
 
-#: The same where the weight was transformed before (a frozen model's), and is read from memory.
-WEIGHT_READ = 3
+#: Multiply-adds in the time in which a number of a weight is read that was transformed before (a frozen model's): those of all
+#: layers together are in no near cache. A larger tile has more of them.
+WEIGHT_READ = 12
 
 #: Bytes of a packed or transformed weight that is kept; a larger one would take more memory than it saves time.
 MOST_PACKED = 16 * 2**20

@@ -97,6 +97,8 @@ def _refuse(cls: type, takes: _Takes, args: tuple[Any, ...], kwargs: dict[str, A
 
 
 def _json_value(value: Any, what: str, is_layer: Callable[[Any], bool]) -> Any:
+    if type(value) in (list, tuple) and all(type(item) in _PLAIN for item in value):
+        return list(value)
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, (bool, int, str)) or is_layer(value):

@@ -22,6 +22,9 @@ from fastconv.onnx.values import Constant, Value, last_first, with_rank
 
 Operand = Value | Constant
 
+#: What names of layers have no place for.
+_OTHER = re.compile(r"[^A-Za-z0-9_.-]+")
+
 
 class Builder:
     """Makes layers and calls them on symbols.
@@ -191,7 +194,7 @@ class Builder:
         return None
 
     def _name(self) -> str:
-        name = re.sub(r"[^A-Za-z0-9_.-]+", ".", self.node.name).strip(".-") or self.node.op.lower()
+        name = _OTHER.sub(".", self.node.name).strip(".-") or self.node.op.lower()
         name = name if name[0].isalpha() or name[0] == "_" else f"_{name}"
         self._names[name] = count = self._names.get(name, 0) + 1
         return name if count == 1 else f"{name}-{count}"

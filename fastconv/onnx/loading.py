@@ -9,6 +9,7 @@ import numpy as np
 import numpy.random  # which every model asks for: not when the first file is read
 
 import fastconv.onnx.operators  # noqa: F401 - which fills the table
+from fastconv.collector import collector_waits
 from fastconv.layers.symbol import Symbol
 from fastconv.model import Model
 from fastconv.onnx.builder import Builder
@@ -30,6 +31,7 @@ MOST_BYTES = 4 * 2**30
 Sizes = tuple[tuple[int, ...], tuple[int, ...]]
 
 
+@collector_waits()
 def load(
     source: Any,
     *,

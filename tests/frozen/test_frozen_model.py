@@ -344,6 +344,18 @@ def test_copies_and_pickles():
         assert again(x).tobytes() == want.tobytes()
 
 
+def test_one_sample_is_prepared_and_others_may_be() -> None:
+    frozen = fastconv.freeze(networks.create("lenet", (28, 28, 1), 10))
+    (first,) = frozen._plans.values()
+    frozen(np.zeros((1, 28, 28, 1), np.float32))
+    assert list(frozen._plans.values()) == [first] and len(first._pool) == 1
+    frozen.prepare((28, 28, 1), batch=3)
+    second = list(frozen._plans.values())[1]
+    assert second.batch == 3 and not second._pool
+    with pytest.raises(ValueError, match="takes input 1 with shape"):
+        frozen.prepare((28, 28, 3))
+
+
 def test_plans_are_forgotten_some_time():
     frozen = fastconv.freeze(Sequential([L.ReLU()], input_shape=(3,)).build())
     for batch in range(1, 30):
