@@ -155,6 +155,81 @@ def _label(graph: _Graph, pick: Node) -> Found | None:
     return Found([pick, after], [flat, gather], {})
 
 
+def _turned(graph: _Graph, turn: Node) -> Found | None:
+    """Return what cuts an array into parts first and turns them then, where turning first would put the parts before the batch.
+
+    Queries, keys and values of attention come as ``Transpose, Gather`` or ``Transpose, Split, Squeeze`` along axis 0.
+    """
+    perm = turn.get("perm") or ()
+    axis, rest = (perm[0], perm[1:]) if perm else (0, ())
+    turned = [place - (place > axis) for place in rest]
+    readers = graph.readers.get(turn.outputs[0], [])
+    if axis == 0 or turned[:1] != [0] or not readers or turn.outputs[0] in graph.outputs:
+        return None
+    found = _picked(graph, turn, readers, axis) or _split(graph, turn, readers, axis)
+    if found is None or any(
+        name in graph.makers or name in graph.constants for node in found.instead for name in node.outputs
+    ):
+        return None
+    made = []
+    for node in found.instead:
+        *_, name = node.outputs
+        if name.endswith("/whole"):
+            made.append(
+                turn._replace(inputs=(name,), outputs=(name.removesuffix("/whole"),), attributes={"perm": turned})
+            )
+    return found._replace(instead=[*found.instead, *made])
+
+
+def _picked(graph: _Graph, turn: Node, readers: list[Node], axis: int) -> Found | None:
+    picks = [
+        node
+        for node in readers
+        if node.key == "Gather" and not node.get("axis", 0) and node.inputs[0] == turn.outputs[0]
+    ]
+    places = [graph.constant(node.inputs[1]) for node in picks]
+    if len(picks) < len(readers) or any(place is None or place.ndim for place in places):
+        return None
+    instead = [
+        node._replace(
+            inputs=(turn.inputs[0], node.inputs[1]), outputs=(f"{node.outputs[0]}/whole",), attributes={"axis": axis}
+        )
+        for node in picks
+    ]
+    return Found([turn, *picks], instead, {})
+
+
+def _split(graph: _Graph, turn: Node, readers: list[Node], axis: int) -> Found | None:
+    (cut, *others) = readers
+    if others or cut.key != "Split" or cut.get("axis", 0):
+        return None
+    flat = [graph.reader(cut._replace(outputs=(name,)), "Squeeze") for name in cut.outputs]
+    if any(node is None or _axes_of(graph, node) != [0] for node in flat):
+        return None
+    name = f"{turn.outputs[0]}/axes"
+    parts = cut._replace(
+        inputs=(turn.inputs[0], *cut.inputs[1:]),
+        outputs=tuple(f"{name}/part" for name in cut.outputs),
+        attributes={**cut.attributes, "axis": axis},
+    )
+    squeezed = [
+        node._replace(
+            inputs=(part, name) if node.opset >= 13 else (part,),
+            outputs=(f"{node.outputs[0]}/whole",),
+            attributes={} if node.opset >= 13 else {"axes": [axis]},
+        )
+        for part, node in zip(parts.outputs, flat, strict=True)
+        if node is not None
+    ]
+    constants = {name: np.array([axis], np.int64)} if name not in graph.constants else {}
+    return Found([turn, cut, *(node for node in flat if node is not None)], [parts, *squeezed], constants)
+
+
+def _axes_of(graph: _Graph, node: Node) -> list[int] | None:
+    given = graph.constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    return node.get("axes") if given is None else given.tolist()
+
+
 def _of_channels(graph: _Graph, node: Node, before: Node) -> np.ndarray | None:
     """Return the other operand of a node where it has one number for each channel: shape ``(C, 1, ...)``."""
     others = [name for name in node.inputs if name != before.outputs[0]]
@@ -167,4 +242,4 @@ def _is_all(array: np.ndarray | None, number: float) -> bool:
 
 
 #: What may be part of a longer spelling: the key of a node, and what finds the rest around it.
-PATTERNS = {"InstanceNormalization": _group_norm, "ai.onnx.ml.ArrayFeatureExtractor": _label}
+PATTERNS = {"InstanceNormalization": _group_norm, "ai.onnx.ml.ArrayFeatureExtractor": _label, "Transpose": _turned}

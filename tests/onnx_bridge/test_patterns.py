@@ -170,3 +170,71 @@ def test_classes_of_samples(zipped: bool) -> None:
 def test_classes_in_another_shape_have_no_operator() -> None:
     with pytest.raises(OnnxImportError, match=r"register\('ai.onnx.ml.ArrayFeatureExtractor'\)"):
         load(classifier(shape=(-1, 1)))
+
+
+def attention(
+    parts: str, *, opset: int = 17, more: Any = (), outputs: Any = ("y",), perm: Any = (2, 0, 3, 1, 4)
+) -> Any:
+    """Return a file with queries, keys and values as PyTorch's writer cuts them: turned first, "split" or "picked" then."""
+    constants = {
+        "weight": RNG.standard_normal((8, 24)).astype(np.float32),
+        "apart": np.array([0, 5, 3, 2, 4]),
+        "together": np.array([0, 5, 8]),
+        **{f"place_{at}": np.array(at) for at in range(3)},
+        "first": np.array([0]),
+    }
+    cut = [helper.make_node("Gather", ["turned", f"place_{at}"], [name], axis=0) for at, name in enumerate("qkv")]
+    if parts == "split":
+        cut = [helper.make_node("Split", ["turned"], ["q1", "k1", "v1"], axis=0)]
+        for name in "qkv":
+            old = helper.make_node("Squeeze", [f"{name}1"], [name], axes=[0])
+            cut.append(old if opset < 13 else helper.make_node("Squeeze", [f"{name}1", "first"], [name]))
+    nodes = [
+        helper.make_node("MatMul", ["x", "weight"], ["qkv"]),
+        helper.make_node("Reshape", ["qkv", "apart"], ["heads"]),
+        helper.make_node("Transpose", ["heads"], ["turned"], perm=perm),
+        *cut,
+        helper.make_node("Transpose", ["k"], ["kt"], perm=[0, 1, 3, 2]),
+        helper.make_node("MatMul", ["q", "kt"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["even"], axis=3),
+        helper.make_node("MatMul", ["even", "v"], ["mixed"]),
+        helper.make_node("Transpose", ["mixed"], ["back"], perm=[0, 2, 1, 3]),
+        helper.make_node("Reshape", ["back", "together"], ["y"]),
+        *more,
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "attention",
+        [helper.make_tensor_value_info("x", 1, ["N", 5, 8])],
+        [helper.make_tensor_value_info(name, 1, None) for name in outputs],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+@pytest.mark.parametrize(("parts", "opset"), [("split", 11), ("split", 17), ("picked", 17)])
+def test_attention_keeps_its_batch(parts: str, opset: int) -> None:
+    proto = attention(parts, opset=opset)
+    model = load(proto)
+    assert type(model) is fastconv.Model
+    x = RNG.standard_normal((3, 5, 8)).astype(np.float32)
+    want = ReferenceEvaluator(proto).run(None, {"x": x})[0]
+    np.testing.assert_allclose(model(x), want, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(fastconv.freeze(model)(x), want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"more": [helper.make_node("Relu", ["turned"], ["z"])], "outputs": ("y", "z")},
+        {"outputs": ("y", "turned")},
+        {"more": [helper.make_node("Gather", ["turned", "first"], ["z"], axis=0)], "outputs": ("y", "z")},
+        {"more": [helper.make_node("Identity", ["q1"], ["z"])], "outputs": ("y", "z")},
+    ],
+)
+def test_turned_parts_that_somebody_else_reads_stay(changed: Any) -> None:
+    proto = attention("split" if "q1" in str(changed) else "picked", **changed)
+    model = load(proto)
+    x = RNG.standard_normal((3, 5, 8)).astype(np.float32)
+    for got, want in zip(model(x), ReferenceEvaluator(proto).run(None, {"x": x}), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
