@@ -209,6 +209,7 @@ def depthwise(
     p.x_end = p.x + x.shape[0] * p.size_d * p.size_h * p.size_w * p.channels
     items = p.batch * p.out_d * p.out_h * p.out_w * p.channels
     p.far, p.far_y = is_far(p.x_end - p.x + items), is_far(items)
+    p.past = items_past_line(p.x) if p.channels % LANES == 0 and p.channels >= MANY_VECTORS * LANES else 0
     p.per_tap = p.channels
     p.finish = late
     if p.plain or p.channels < LANES:  # kernels that add to what they have written

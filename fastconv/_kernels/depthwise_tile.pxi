@@ -13,8 +13,11 @@ cdef extern from *:
         size_t there = -(size_t)(place - low < size);
         return (const real *)((uintptr_t)NOTHING + (((uintptr_t)x - (uintptr_t)NOTHING) & there));
     }
+    /* How far behind an address where a vector begins x is. */
+    static inline intptr_t items_past_line(const real *x) { return (uintptr_t)x % VEC_BYTES / sizeof(real); }
     """
     void __builtin_prefetch(const void *at, int writes, int keep) nogil
+    Py_ssize_t items_past_line(const real *x) nogil
     const real *or_nothing(const real *x, Py_ssize_t place, Py_ssize_t low, Py_ssize_t size) nogil
     const real *NOTHING
 
@@ -25,6 +28,7 @@ cdef enum:
     GRADIENT_SUMS = 8192     # of a weight gradient that a task holds: in the first-level cache, unless one vector has more
     DEPTHWISE_STRIP = 8192   # columns times channels of a strip: its next row of outputs finds the inputs in a near cache
     DEPTHWISE_CHANNELS = 512 # of a task
+    MANY_VECTORS = 8         # of a pixel: one more does not count where the others are read faster for it
     DEPTHWISE_FAR = 8388608  # bytes of both arrays that no near cache holds: then lines are asked for ahead, which costs some time
 
 
@@ -42,6 +46,7 @@ cdef struct Depthwise:
     Finish finish
     bint plain, padded, far, far_y
     Py_ssize_t batch, channels, per_tap, size_d, size_h, size_w, kernel_h, kernel_w, out_d, out_h, out_w
+    Py_ssize_t past  # by so much the second vector of channels overlaps the first, and with those after it begins at a cache line
 
 
 cdef struct Rows:
@@ -181,6 +186,7 @@ cdef inline void depthwise_vectors(
     cdef real *few = aligned_in(buffer)
     cdef Py_ssize_t c = first, k, start = column * r.w.stride + r.w.origin, low = max(-start, <Py_ssize_t> 0)
     cdef Py_ssize_t high = max(r.w.size - start, low), y_step = r.w.out_step * p.channels
+    cdef Py_ssize_t last = min(max(end - LANES, first), p.channels - LANES), past = p.past
     cdef bint narrow = p.channels < LANES, apart_from_y = narrow or not is_clamp(&p.finish)
     cdef const real *x = r.x + start * p.channels
     cdef const real *bias
@@ -192,7 +198,7 @@ cdef inline void depthwise_vectors(
         return
     while c < end:
         if not narrow:
-            c = min(c, p.channels - LANES)
+            c = min(c, last)
         bias = p.bias + c if p.bias else NOTHING
         if r.ahead:
             fetch_ahead(cols * max(stride, 1), r, x + c, p.channels)
@@ -207,7 +213,8 @@ cdef inline void depthwise_vectors(
             store_narrow(few, y, y_step, cols, p.channels, (r.w.rows - column) * p.channels if r.w.out_step == 1 else 0)
         elif apart_from_y:
             finish_vectors(&p.finish, few, p.y, y + c - p.y, y_step, cols, LANES, c)
-        c += LANES
+        c += LANES - past
+        past = 0
 
 
 cdef apart store_narrow(

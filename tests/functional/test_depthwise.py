@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import DTYPES, EDGES, SEEDS
 
+import fastconv
 from fastconv import functional, reference
 
 
@@ -66,3 +67,28 @@ def test_a_gradient_that_is_not_finite_meets_the_padding(isa, value, channels, p
         _, want, _ = reference.conv_backward(dy, x, weight, **keywords)
     _, got, _ = functional.conv_backward(dy, x, weight, **keywords)
     np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("items", [0, 1, 4, 7])
+@pytest.mark.parametrize(
+    "channels", [128, 544]
+)  # of the largest vectors so many that they are aligned; two blocks of them
+@pytest.mark.parametrize("stride", [1, 2])
+def test_an_image_that_begins_within_a_cache_line(isa, threads, items, channels, stride):
+    x, weight, bias = several([(2, 5, 14, channels), (3, 3, 1, channels), (channels,)], np.float32)
+    memory = np.zeros(x.size + 32, np.float32)
+    start = -memory.ctypes.data // 4 % 16 + items
+    shifted = memory[start : start + x.size].reshape(x.shape)
+    shifted[...] = x
+    keywords = {"stride": stride, "padding": 1, "groups": channels}
+    assert_exact(functional.conv(shifted, weight, bias, **keywords), reference.conv(x, weight, bias, **keywords))
+
+
+@pytest.mark.parametrize("channels", [5, 40])
+def test_activation_of_outputs_that_see_padding_alone(isa, channels):
+    x, weight = several([(1, 2, 9, channels), (3, 3, 1, channels)], np.float32)
+    layer = fastconv.layers.DepthwiseConv2d(3, padding=((4, 5), (0, 6)))
+    model = fastconv.Sequential([layer, fastconv.layers.ReLU()], input_shape=x.shape[1:]).build()
+    layer.params["weight"][...] = weight
+    layer.params["bias"][...] = whole((channels,), np.float32, 5)
+    assert_exact(fastconv.freeze(model)(x), model(x))
