@@ -69,12 +69,12 @@ def test_a_gradient_that_is_not_finite_meets_the_padding(isa, value, channels, p
     np.testing.assert_array_equal(got, want)
 
 
-@pytest.mark.parametrize("items", [0, 1, 4, 7])
+@pytest.mark.parametrize("items", [1, 4])
 @pytest.mark.parametrize(
     "channels", [128, 544]
 )  # of the largest vectors so many that they are aligned; two blocks of them
 @pytest.mark.parametrize("stride", [1, 2])
-def test_an_image_that_begins_within_a_cache_line(isa, threads, items, channels, stride):
+def test_an_image_that_begins_within_a_cache_line(isa, items, channels, stride):
     x, weight, bias = several([(2, 5, 14, channels), (3, 3, 1, channels), (channels,)], np.float32)
     memory = np.zeros(x.size + 32, np.float32)
     start = -memory.ctypes.data // 4 % 16 + items
