@@ -61,9 +61,9 @@ cdef int api_matmul_transposed(
         return 0
     threads = max(threads, 1)
     p.y_ld, p.b_k, p.b_col = b_row, n, 1
-    p.in_place = window_run(&p) >= SHORT_RUN
-    each = gradient_scratch(&p)
+    p.in_place = gradient_in_place(&p)
     g = gradient_grid(&p)
+    each = gradient_scratch(&p, g)
     blocks = g.row_blocks * g.col_blocks
     parts = max(<Py_ssize_t> 1, min(ceil_div(64, blocks), ceil_div(m, ROWS)))
     rows = ceil_div(m, parts)

@@ -66,6 +66,7 @@ cdef int run_products(const Product *parts, Py_ssize_t count, Py_ssize_t groups,
     if plan != NULL:
         for i in range(count):
             plan[i].p = parts[i]
+            join_lines(&plan[i].p)
             plan[i].p.in_place = product_in_place(&plan[i].p)
             plan[i].g = product_grid(&plan[i].p, groups * count, threads)
             blocks = max(blocks, plan[i].g.row_blocks * plan[i].g.col_blocks)
@@ -263,7 +264,7 @@ cdef Py_ssize_t gradient_parts(const Product *p, Py_ssize_t groups, Py_ssize_t e
     if grouped_pays(p, groups):
         of_groups = grouped(p, groups, 0, LANES)
         blocks = grouped_gradient_grid(&of_groups).col_blocks
-    return max(<Py_ssize_t> 1, min(ceil_div(enough, blocks), ceil_div(product_rows(p), ROWS), most_partial(p, groups)))
+    return max(<Py_ssize_t> 1, min(ceil_div(enough, blocks), most_parts(p, groups)))
 
 
 def conv_backward_weight(
@@ -311,10 +312,11 @@ cdef int run_gradient(
         return 0
     if groups == 1 and flat_gradient_pays(&p):
         return run_flat_gradient(&p, dy, db, items, chunks, threads)
-    p.in_place = window_run(&p) >= SHORT_RUN
+    join_lines(&p)
+    p.in_place = gradient_in_place(&p)
     cdef Grid g = gradient_grid(&p)
     cdef Py_ssize_t blocks = g.row_blocks * g.col_blocks, total = product_rows(&p), chunk_rows = ceil_div(total, chunks)
-    cdef Py_ssize_t each = gradient_scratch(&p), chunk, task
+    cdef Py_ssize_t each = gradient_scratch(&p, g), chunk, task
     threads = min(threads, chunks * groups * blocks)
     cdef real *scratch = new_scratch(each, threads)
     if scratch == NULL:

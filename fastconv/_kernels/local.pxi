@@ -174,9 +174,9 @@ def local_backward_weight(
     weights = p.b_d * dweight.shape[1]
     p.out_d, p.out_h, p.out_w, p.y_ld = dy.shape[1], dy.shape[2], dy.shape[3], dy.shape[4]
     p.cols = dy.shape[4]
-    p.in_place = window_run(&p) >= SHORT_RUN
+    p.in_place = gradient_in_place(&p)
     with nogil:
-        each = gradient_scratch(&p)
+        each = gradient_scratch(&p, gradient_grid(&p))
         scratch = new_scratch(each, threads)
         if scratch != NULL:
             for task in prange(positions, schedule="dynamic", num_threads=threads):

@@ -276,11 +276,11 @@ cdef apart spread_by_panel(
 
 
 cdef apart pixels_by_panel(
-    Py_ssize_t rows, Py_ssize_t cols, Left *windows, Py_ssize_t depth, const real *b, Py_ssize_t b_k,
+    Py_ssize_t rows, Py_ssize_t cols, Left *windows, Py_ssize_t first, Py_ssize_t depth, const real *b, Py_ssize_t b_k,
     const real *start, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
-    """y (rows x cols) += a.T @ b: row k of `a` (depth x rows) is at windows.at[k]."""
+    """y (rows x cols) += a.T @ b: row k of `a` (depth x rows) is at windows.at[k], from the first on."""
     if cols > LANES:
-        panel(COLUMNS_AT, TILE_V, rows, cols, windows, 0, depth, b, b_k, start, False, y, out)
+        panel(COLUMNS_AT, TILE_V, rows, cols, windows, first, depth, b, b_k, start, False, y, out)
     else:
-        panel(COLUMNS_AT, 1, rows, cols, windows, 0, depth, b, b_k, start, False, y, out)
+        panel(COLUMNS_AT, 1, rows, cols, windows, first, depth, b, b_k, start, False, y, out)

@@ -64,9 +64,22 @@ cdef inline bint is_plain(const Product *p) noexcept nogil:
     return whole_axis(&p.d) and whole_axis(&p.h) and whole_axis(&p.w)
 
 
+cdef void join_lines(Product *p) noexcept nogil:
+    """Make one line of all pixels where both arrays are nothing but lines of equal pixels: that much less to ask of each."""
+    cdef Py_ssize_t total = product_rows(p)
+    if is_plain(p) and p.w.out_step == 1 and total == p.batch * p.out_d * p.out_h * p.out_w:
+        p.d.size = p.d.rows = p.h.size = p.h.rows = p.out_d = p.out_h = p.batch = 1
+        p.w.size = p.w.rows = p.out_w = total
+
+
 cdef inline bint reads_far(const Product *p) noexcept nogil:
     """Whether no near cache holds the left operand."""
     return p.batch * p.d.size * p.h.size * p.w.size * p.a_ld * sizeof(real) > FAR
+
+
+cdef inline bint writes_far(const Product *p) noexcept nogil:
+    """The same of the output."""
+    return p.batch * p.out_d * p.out_h * p.out_w * p.y_ld * sizeof(real) > FAR
 
 
 cdef inline Py_ssize_t most_partial(const Product *p, Py_ssize_t groups) noexcept nogil:
@@ -118,25 +131,17 @@ cdef inline void zero(real *to, Py_ssize_t items) noexcept nogil:
 
 cdef void row_outputs(const Product *p, Py_ssize_t first, Py_ssize_t count, Py_ssize_t *out) noexcept nogil:
     """out[i] = where row first + i begins in the output array."""
-    cdef Py_ssize_t i, w = first % p.w.rows, t = first // p.w.rows, h, d, n
-    h = t % p.h.rows
-    t //= p.h.rows
-    d = t % p.d.rows
-    n = t // p.d.rows
-    for i in range(count):
-        out[i] = (((n * p.out_d + p.d.out_first + d * p.d.out_step) * p.out_h
-                   + p.h.out_first + h * p.h.out_step) * p.out_w
-                  + p.w.out_first + w * p.w.out_step) * p.y_ld
-        w += 1
-        if w == p.w.rows:
-            w = 0
-            h += 1
-            if h == p.h.rows:
-                h = 0
-                d += 1
-                if d == p.d.rows:
-                    d = 0
-                    n += 1
+    cdef Py_ssize_t i = 0, j, end, start, w = first % p.w.rows, line = first // p.w.rows, step = p.w.out_step * p.y_ld
+    while i < count:
+        start = line // p.h.rows // p.d.rows * p.out_d + p.d.out_first + line // p.h.rows % p.d.rows * p.d.out_step
+        start = start * p.out_h + p.h.out_first + line % p.h.rows * p.h.out_step
+        start = (start * p.out_w + p.w.out_first) * p.y_ld
+        end = min(i + p.w.rows - w, count)
+        for j in range(i, end):
+            out[j] = start + (w + j - i) * step
+        i = end
+        w = 0
+        line += 1
 
 
 cdef inline Py_ssize_t window_run(const Product *p) noexcept nogil:
@@ -149,6 +154,12 @@ cdef inline bint product_in_place(const Product *p) noexcept nogil:
     where so many columns use each row that constant strides save more, and where neighbours alias in the cache."""
     cdef bint aliasing = p.w.stride * p.a_ld * sizeof(real) % 4096 == 0
     return window_run(p) >= SHORT_RUN and (p.cols <= MANY_COLUMNS and not aliasing or product_rows(p) <= FEW)
+
+
+cdef inline bint gradient_in_place(const Product *p) noexcept nogil:
+    """The same for the gradient of the right operand, whose tiles go down many rows: they alias earlier."""
+    cdef bint aliasing = p.w.stride * p.a_ld * sizeof(real) % 2048 == 0 and p.depth == product_depth(p) and p.cols > TILE_N
+    return window_run(p) >= SHORT_RUN and not aliasing
 
 
 cdef inline Py_ssize_t runs_between(const Product *p, Py_ssize_t k_first, Py_ssize_t k_end) noexcept nogil:
@@ -188,8 +199,8 @@ cdef void find_windows(
     cdef Py_ssize_t td_first = run_first // steps_w // p.h.taps
     cdef Py_ssize_t i = 0, j, s, k, tw, th, td, into, size, iz, ih, iw, segment
     cdef Py_ssize_t w = first % p.w.rows, t = first // p.w.rows, h, d, n
-    cdef Py_ssize_t number, lines = p.batch * p.d.size * p.h.size if p.w.size * p.a_ld >= LANES else 0
-    cdef Py_ssize_t pixels = run // p.depth, step = p.w.stride * p.a_ld, low, high, start
+    cdef Py_ssize_t pixels = run // p.depth, step = p.w.stride * p.a_ld, low, high, start, number, after
+    cdef Py_ssize_t last = p.batch * p.d.size * p.h.size * p.w.size - pixels - ceil_div(LANES, p.a_ld)
     cdef bint within
     cdef const real *line
     cdef const real *source
@@ -225,11 +236,12 @@ cdef void find_windows(
                 length[s] = size
                 for j in range(low, high):
                     at[s * at_ld + i + j] = source + j * step
-            elif number >= lines - 1:
-                for j in range(low, high):
+            else:  # up to pixel `last` others follow: a few elements more may be read
+                after = last - number * p.w.size - iw
+                after = min(max(after // p.w.stride + 1 if after >= 0 else 0, low), high)
+                copy_rows(to + low * DEPTH_LD, DEPTH_LD, source + low * step, step, after - low, size)
+                for j in range(after, high):
                     copy(to + j * DEPTH_LD, source + j * step, size)
-            else:  # the next line follows: a few elements more may be read
-                copy_rows(to + low * DEPTH_LD, DEPTH_LD, source + low * step, step, high - low, size)
             j = high if low == 0 else 0
             while j < segment:
                 start = iw + j * p.w.stride
