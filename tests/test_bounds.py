@@ -76,6 +76,9 @@ def every_kernel(arrays_of, dtype):
         for pool in ("max_pool", "avg_pool"):
             y = arrays_of(getattr(functional, pool)(x, 2, stride=1, padding=1))
             getattr(functional, pool + "_backward")(y, x if pool == "max_pool" else x.shape, 2, stride=1, padding=1)
+        for stride in (1, 2):
+            y = arrays_of(functional.max_pool(x, 3, stride=stride, padding=1))
+            functional.max_pool_backward(y, x, 3, stride=stride, padding=1)
         functional.relu_backward(x, x)
         functional.batch_norm_backward(x, x, new(channels), new(channels), abs(new(channels)))
     for channels, outputs in ((1, 6), (3, 3), (1, 13), (3, 16)):  # vectors that run over pixels and channels

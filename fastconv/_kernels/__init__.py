@@ -36,6 +36,7 @@ Where is what:
 ``depthwise_gradient.pxi``
                      the gradient of its weight
 ``pool.pxi``         maxima and averages over windows
+``pool_slide.pxi``   the way back of maxima of 3x3 pixels: a window in registers that slides along a line
 ``pool_back.pxi``    their ways back
 ``elementwise.pxi``  activations
 ``epilogue.pxi``     how a frozen model's outputs are finished while a cache has them: the sum with a shortcut, the activation

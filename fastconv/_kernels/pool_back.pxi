@@ -14,6 +14,11 @@ cdef enum:
     POOL_AHEAD = 1024   # numbers set to zero at a time
 
 
+cdef struct Seen:
+    # of an image: the pixels of dx that are set, the lines of x that were looked through for NaN, and the last one that may have some
+    Py_ssize_t cleared, looked, last_nan
+
+
 cdef inline bint tiles(const PoolAxis *axis) noexcept nogil:
     return (
         axis.parts == 1 and axis.step == 1 and axis.begin == 0 and axis.end == axis.stride
@@ -225,48 +230,75 @@ cdef inline void share_line(
                 memcpy(dx + at, dx + first, p.w.size * p.channels * sizeof(real))
 
 
+cdef inline bint slide_line(
+    const Pool *p, const real *dy, const real *x, real *dx, const Window *h, Py_ssize_t channels, Seen *seen
+) noexcept nogil:
+    """Whether a line of windows could be gone over with one that slides, and was."""
+    cdef Py_ssize_t end, line, right = min((p.w.out - 1) * p.w.stride + p.w.end, p.w.size)   # from there no window sees a pixel
+    while seen.looked < h.first + h.taps:
+        if may_have_nan(x + seen.looked * p.w.size * p.channels, p.w.size, p.channels, channels):
+            seen.last_nan = seen.looked
+        seen.looked += 1
+    if seen.last_nan >= h.first:
+        return False
+    end = seen.looked * p.w.size
+    line = max(round_up(seen.cleared, p.w.size), end if channels % LANES else 0)   # vectors that overlap add to each other
+    clear(dx + seen.cleared * p.channels, line - seen.cleared, p.channels, channels)
+    slide_along(p, dy, x, dx, h, line // p.w.size, channels)
+    while line < end:
+        clear(dx + (line + right) * p.channels, p.w.size - right, p.channels, channels)
+        line += p.w.size
+    seen.cleared = line
+    return True
+
+
 cdef void pool_image_backward(
     const bint maxima, const bint tiled, const Pool *p, const real *dy, const real *dy_end, const real *x, const real *end, real *dx,
-    Py_ssize_t blocks, Py_ssize_t task,
+    bint far, Py_ssize_t blocks, Py_ssize_t task,
 ) noexcept nogil:
     """One image and one block of its channels, window after window."""
     cdef Py_ssize_t image = task // blocks, block = task % blocks, i, j, k
     cdef Py_ssize_t c = block_start(p.channels, blocks, block), channels = block_start(p.channels, blocks, block + 1) - c
-    cdef Py_ssize_t pixels = p.d.size * p.h.size * p.w.size, cleared = 0, line, needed
+    cdef Py_ssize_t pixels = p.d.size * p.h.size * p.w.size, line, needed
     cdef Window along[POOL_OUTPUTS]  # of a line, the same in each: computed once where they are few
     cdef const Window *w
     cdef Window d, h
+    cdef bint sliding = maxima and not tiled and not far and channels >= LANES and slides(p)
+    cdef Seen seen
     x += image * image_items(p) + c
     dx += image * image_items(p) + c
     dy += image * p.d.out * p.h.out * p.w.out * p.channels + c
+    seen.cleared, seen.looked, seen.last_nan = 0, 0, -1
+    windows_from(p.w, 0, along)
     for i in range(p.d.out):
         d = window(p.d, i)
         for j in range(p.h.out):
             h = window(p.h, j)
             if tiled and not maxima and channels < LANES and p.w.out <= POOL_OUTPUTS:
-                if i == j == 0:
-                    windows_from(p.w, 0, along)
                 share_line(p, dy, dy_end, dx, &d, &h, along)
+                dy += p.w.out * p.channels
+                continue
+            if sliding and d.taps == 1 and slide_line(p, dy, x, dx, &h, channels, &seen):
                 dy += p.w.out * p.channels
                 continue
             line = ((d.first + (d.taps - 1) * d.step) * p.h.size + h.first + (h.taps - 1) * h.step) * p.w.size
             for k in range(p.w.out):
-                if k % POOL_OUTPUTS == 0 and (i == j == 0 or p.w.out > POOL_OUTPUTS):
+                if k % POOL_OUTPUTS == 0 and p.w.out > POOL_OUTPUTS:
                     windows_from(p.w, k, along)
                 w = along + k % POOL_OUTPUTS
                 if not tiled:
                     needed = line + w.first + w.taps * w.step
-                    if needed > cleared:
-                        needed = min(max(needed, cleared + POOL_AHEAD // channels), pixels)
-                        clear(dx + cleared * p.channels, needed - cleared, p.channels, channels)
-                        cleared = needed
+                    if needed > seen.cleared:
+                        needed = min(max(needed, seen.cleared + POOL_AHEAD // channels), pixels)
+                        clear(dx + seen.cleared * p.channels, needed - seen.cleared, p.channels, channels)
+                        seen.cleared = needed
                 if channels >= LANES:
                     back_pixel(maxima, tiled, p, x, end, dy, dx, &d, &h, w, channels)
                 else:
                     back_small_pixel(maxima, tiled, p, x, end, dy, dy_end, dx, &d, &h, w)
                 dy += p.channels
     if not tiled:
-        clear(dx + cleared * p.channels, pixels - cleared, p.channels, channels)
+        clear(dx + seen.cleared * p.channels, pixels - seen.cleared, p.channels, channels)
 
 
 cdef inline Py_ssize_t backward_blocks(Py_ssize_t batch, Py_ssize_t channels, int threads) noexcept nogil:
@@ -281,12 +313,13 @@ cdef void pool_backward(
     cdef Py_ssize_t task, blocks = backward_blocks(batch, p.channels, threads)
     cdef const real *dy_end = dy + batch * p.d.out * p.h.out * p.w.out * p.channels
     cdef const real *end = x + batch * image_items(p)
+    cdef bint far = batch * image_items(p) * <Py_ssize_t> sizeof(real) > NEAR
     cdef bint tiled = tiles(p.d) and tiles(p.h) and tiles(p.w)
     for task in prange(batch * blocks, num_threads=threads):
         if tiled:
-            pool_image_backward(maxima, True, p, dy, dy_end, x, end, dx, blocks, task)
+            pool_image_backward(maxima, True, p, dy, dy_end, x, end, dx, far, blocks, task)
         else:
-            pool_image_backward(maxima, False, p, dy, dy_end, x, end, dx, blocks, task)
+            pool_image_backward(maxima, False, p, dy, dy_end, x, end, dx, far, blocks, task)
 
 
 def max_pool_backward(dy, x, dx, axes, Py_ssize_t batch, Py_ssize_t channels, int threads):

@@ -88,6 +88,16 @@ static inline vec where(mask m, vec a) { return (vec)(m & (mask)a); }
 
 static inline mask same_lanes(mask a, mask b) { return (mask)(a == b); }
 
+static inline mask equal(vec a, vec b) { return (mask)(a == b); }
+
+static inline mask unlike(vec a, vec b) { return (mask)(a != b); }
+
+static inline int any_lane(mask m) {
+    lane any = 0;
+    for (int i = 0; i < LANES; i++) any |= m[i];
+    return any != 0;
+}
+
 /* The larger one, b where they are equal, NaN where either is. Lane by lane it becomes the instruction for maxima, which returns b
  * where a is NaN. */
 static inline vec larger(vec a, vec b) {
@@ -95,6 +105,17 @@ static inline vec larger(vec a, vec b) {
     for (int i = 0; i < LANES; i++) most[i] = a[i] > b[i] ? a[i] : b[i];
     return choose((mask)(a != a), a, most);
 }
+
+/* The larger one, b where they are equal or either is NaN. The pragma keeps gcc from taking the lanes one by one where much is inlined. */
+static inline vec larger_number(vec a, vec b) {
+    vec most;
+    _Pragma("omp simd")
+    for (int i = 0; i < LANES; i++) most[i] = a[i] > b[i] ? a[i] : b[i];
+    return most;
+}
+
+/* a where b, which is a or 0 in every lane, is 0; else 0. */
+static inline vec less_taken(vec a, vec b) { return (vec)((mask)a ^ (mask)b); }
 
 /* x, but at least `low` and at most `high`; NaN where it is NaN, since the instructions for it return their second operand then. */
 static inline vec clamped(vec x, real low, real high) {

@@ -167,6 +167,21 @@ def test_of_equal_pixels_the_first_in_row_major_order_takes_the_gradient(isa, ch
     np.testing.assert_array_equal(dx, want)
 
 
+@pytest.mark.parametrize("channels", [2, 8, 15, 16, 17, 20, 40])
+@pytest.mark.parametrize("stride", [1, 2, (1, 2), (2, 1), (3, 1)])
+@pytest.mark.parametrize("padding", [0, 1, ((2, 1), (1, 2)), ((0, 2), (2, 0))])
+def test_the_way_back_of_windows_that_slide(isa, threads, channels, stride, padding):
+    keywords = {"stride": stride, "padding": padding, "ceil_mode": True}
+    x = whole((2, 9, 8, channels))  # many ties
+    x[0, 0, :, 0], x[0, :, 7], x[1, 2] = -np.inf, -np.inf, np.inf
+    for holes in (False, True):
+        if holes:  # lines with them are gone over in another way than those between
+            x[0, 4, 3, -1], x[1, 0, 0, 0] = np.nan, np.nan
+        dy = whole(reference.max_pool(x, 3, **keywords).shape, seed=1)
+        got = functional.max_pool_backward(dy, x, 3, **keywords)
+        assert_exact(got, reference.max_pool_backward(dy, x, 3, **keywords))
+
+
 @pytest.mark.parametrize("channels", [1, 17, 64])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_nan_is_the_maximum_and_the_first_takes_the_gradient(isa, channels, dtype):
