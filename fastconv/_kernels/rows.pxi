@@ -61,11 +61,13 @@ cdef inline real row_mean(const real *x, Py_ssize_t items) noexcept nogil:
     return sum_of(total) / items
 
 
-cdef inline void row_statistics(const real *x, Py_ssize_t items, double eps, real *mean, real *inverse) noexcept nogil:
-    """The mean of a row and 1 / sqrt(variance + eps)."""
+cdef inline void row_statistics(
+    const real *x, Py_ssize_t items, double eps, bint centred, double floor, real *mean, real *inverse
+) noexcept nogil:
+    """The mean of a row and 1 / sqrt(max(variance + eps, floor)); not `centred`, of mean 0."""
     cdef vec total = broadcast(0), part
     cdef Py_ssize_t i = 0, rest = items % LANES, whole = items - rest
-    mean[0] = row_mean(x, items)
+    mean[0] = row_mean(x, items) if centred else 0
     while i < whole:
         part = (<const vec *> (x + i))[0] - broadcast(mean[0])
         total = total + part * part
@@ -73,15 +75,15 @@ cdef inline void row_statistics(const real *x, Py_ssize_t items, double eps, rea
     if rest:
         part = end_of_row(x, items, rest, mean[0]) - broadcast(mean[0])
         total = total + part * part
-    inverse[0] = <real> (1 / sqrt(<double> (sum_of(total) / items) + eps))
+    inverse[0] = <real> (1 / sqrt(max(<double> (sum_of(total) / items) + eps, floor)))
 
 
 cdef void layer_norm_row(
-    const real *x, const real *scale, const real *bias, real *y, Py_ssize_t items, double eps
+    const real *x, const real *scale, const real *bias, real *y, Py_ssize_t items, double eps, bint centred, double floor
 ) noexcept nogil:
     cdef real mean, inverse
     cdef Py_ssize_t i
-    row_statistics(x, items, eps, &mean, &inverse)
+    row_statistics(x, items, eps, centred, floor, &mean, &inverse)
     for i in range(items):
         y[i] = (x[i] - mean) * inverse * scale[i] + bias[i]
 
@@ -150,15 +152,16 @@ cdef void layer_norm_backward_rows(
 
 
 cdef void layer_norm_rows(
-    const real *x, const real *scale, const real *bias, real *y, Py_ssize_t rows, Py_ssize_t items, double eps
+    const real *x, const real *scale, const real *bias, real *y, Py_ssize_t rows, Py_ssize_t items, double eps, bint centred,
+    double floor,
 ) noexcept nogil:
     cdef Py_ssize_t row
     for row in range(rows):
-        layer_norm_row(x + row * items, scale, bias, y + row * items, items, eps)
+        layer_norm_row(x + row * items, scale, bias, y + row * items, items, eps, centred, floor)
 
 
-def layer_norm_forward(x, scale, bias, y, double eps, int threads):
-    """y[m, c] = (x[m, c] - mean[m]) / sqrt(var[m] + eps) * scale[c] + bias[c]."""
+def layer_norm_forward(x, scale, bias, y, double eps, bint centred, double floor, int threads):
+    """y[m, c] = (x[m, c] - mean[m]) / sqrt(max(var[m] + eps, floor)) * scale[c] + bias[c]; not `centred`, as if mean were 0."""
     cdef Py_ssize_t task, rows, items, some
     cdef const real *source = read_from(x, &rows)
     cdef const real *factors = read_from(scale, &items)
@@ -167,7 +170,8 @@ def layer_norm_forward(x, scale, bias, y, double eps, int threads):
     rows, some = rows // items, rows_of_task(items)
     for task in prange(ceil_div(rows, some), nogil=True, num_threads=threads):
         layer_norm_rows(
-            source + task * some * items, factors, shifts, to + task * some * items, min(some, rows - task * some), items, eps
+            source + task * some * items, factors, shifts, to + task * some * items, min(some, rows - task * some), items, eps,
+            centred, floor,
         )
 
 

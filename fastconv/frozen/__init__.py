@@ -5,7 +5,7 @@
 ``program``          what a program is
 ``operation``, ``weighted``, ``unweighted``, ``pooling``, ``normalization``, ``moves``, ``foreign``, ``activations``
                      what a step can be, and which calls of kernels it makes
-``passes``, ``formulas``
+``passes``, ``formulas``, ``chains``
                      from a program to one that computes the same with less work
 ``portions``, ``bands``
                      how steps go over large batches and large images

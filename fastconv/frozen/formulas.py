@@ -7,7 +7,7 @@ number are tried with some numbers, and where they give what a known activation 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +21,7 @@ from fastconv.frozen.program import Program, Step
 from fastconv.frozen.unweighted import Activate, Pair, Product, Scale, Sum
 from fastconv.functional.calls import Activation
 from fastconv.layers.base import Layer
+from fastconv.layers.symbol import Shape
 
 #: Steps that are one formula at most.
 MOST_STEPS = 12
@@ -73,31 +74,59 @@ def _formula(
     program: Program, steps: dict[int, Step], last: int, shapes: Any, reads: Counter[int], makers: dict[int, int]
 ) -> tuple[str, int, list[int]] | None:
     """Return the activation that the steps up to `last` spell, the value that it is of, and their places; None for none."""
-    region: set[int] = set()
     shape = shapes[steps[last].writes[0]]
-    inner: Counter[int] = Counter()  # how often the steps so far read each value
-    outer = steps[last].writes[0]
-    while len(region) < MOST_STEPS:
-        place = makers.get(outer, -1)
-        step = steps.get(place)
-        if step is None or not _is_elementwise(step.operation) or (region and reads[outer] != inner[outer]):
-            return None
-        if any(shapes[value] != shape for value in step.reads):
-            return None
-        region.add(place)
-        inner.update(step.reads)
-        frontier = [value for value in inner if makers.get(value, -1) not in region]
-        if len(frontier) == 1 and len(region) > 1:
-            ordered = sorted(region)
-            name = _recognised(program, [steps[at] for at in ordered], frontier[0], len(shape))
-            if name is not None:
-                return name, frontier[0], ordered
-        # the value made last: all others of the formula come after the one that it is of
-        outer = max(frontier, key=lambda value: makers.get(value, -1))
+
+    def allowed(step: Step) -> bool:
+        return is_elementwise(step.operation) and all(shapes[value] == shape for value in step.reads)
+
+    for region, x in regions(steps, last, MOST_STEPS, allowed, reads, makers):
+        name = _recognised(program, [steps[at] for at in region], x, len(shape)) if len(region) > 1 else None
+        if name is not None:
+            return name, x, region
     return None
 
 
-def _is_elementwise(operation: Operation) -> bool:
+def regions(
+    steps: dict[int, Step],
+    last: int,
+    most: int,
+    allowed: Callable[[Step], bool],
+    reads: Counter[int],
+    makers: dict[int, int],
+) -> Iterator[tuple[list[int], int]]:
+    """Yield steps up to `last` that are a function of one value, by their places in order, and that value; ever more of them.
+
+    Nobody else reads what they make on the way.
+    """
+    region: set[int] = set()
+    inner: Counter[int] = Counter()  # how often the steps so far read each value
+    outer = steps[last].writes[0]
+    while len(region) < most:
+        place = makers.get(outer, -1)
+        step = steps.get(place)
+        if step is None or not allowed(step) or (region and reads[outer] != inner[outer]):
+            return
+        region.add(place)
+        inner.update(step.reads)
+        frontier = [value for value in inner if makers.get(value, -1) not in region]
+        if len(frontier) == 1:
+            yield sorted(region), frontier[0]
+        # the value made last: all others of the formula come after the one that it is of
+        outer = max(frontier, key=lambda value: makers.get(value, -1))
+
+
+def alone(program: Program, steps: Sequence[Step], x: int, shape: Shape) -> Program:
+    """Return the program of some steps alone, whose input is value `x`, of `shape` without the batch."""
+    numbers = {x: 0, **{step.writes[0]: at for at, step in enumerate(steps, 1)}}
+    renumbered = [
+        Step(step.operation, tuple(numbers[value] for value in step.reads), (at,), step.layers)
+        for at, step in enumerate(steps, 1)
+    ]
+    return Program((shape,), (None,), program.dtype, tuple(renumbered), (len(steps),))
+
+
+def is_elementwise(operation: Operation) -> bool:
+    """Return whether an operation does the same to each number."""
     if isinstance(operation, Scale):
         plain = operation.activation is None and operation.factor.size > 0
         return plain and all((array == array[0]).all() for array in (operation.factor, operation.shift))
@@ -118,16 +147,16 @@ def _recognised(program: Program, steps: list[Step], x: int, rank: int) -> str |
     """Return the name of the activation of `x` that steps compute, None where it is none that is known."""
     from fastconv.frozen.plan import Plan  # which knows all passes' results, and so stands above
 
-    numbers = {x: 0, **{step.writes[0]: at for at, step in enumerate(steps, 1)}}
-    renumbered = [
-        Step(_of_one_channel(step.operation), tuple(numbers[value] for value in step.reads), (at,), step.layers)
-        for at, step in enumerate(steps, 1)
-    ]
+    narrow = [step._replace(operation=_of_one_channel(step.operation)) for step in steps]
     probes = PROBES.astype(program.dtype)
-    alone = Program(((1,) * (rank - 1),), (None,), program.dtype, tuple(renumbered), (len(steps),))
     sample = probes.reshape(-1, *(1,) * (rank - 1))
     with np.errstate(all="ignore"):
-        y = Plan(alone, [sample.shape]).run([sample])[0].ravel().astype(np.float64)
+        y = (
+            Plan(alone(program, narrow, x, sample.shape[1:]), [sample.shape])
+            .run([sample])[0]
+            .ravel()
+            .astype(np.float64)
+        )
     wide = probes.astype(np.float64)
     finite = np.isfinite(y)  # a power of a large number may overflow on the way
     allowed = TOLERANCE * np.finfo(program.dtype).eps * np.maximum(1, np.abs(wide))

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from fastconv import geometry
 from fastconv.frozen.operation import Array, Operation, register, require_channels
 from fastconv.functional.calls import Call, View
@@ -17,11 +19,17 @@ from fastconv.layers.symbol import Shape
 @register
 @dataclass(frozen=True, eq=False)
 class LayerNorm(Operation):
-    """Each pixel normalized over its channels, then scaled and shifted."""
+    """Each pixel normalized over its channels, then scaled and shifted.
+
+    ``d / sqrt(max(mean(d**2) + eps, floor)) * scale + bias``, where d is what the channels differ from their mean by, or,
+    if not `centred`, the channels themselves.
+    """
 
     scale: Array
     bias: Array
     eps: float
+    centred: bool = True
+    floor: float = 0.0
 
     kind = "layer_norm"
 
@@ -32,8 +40,21 @@ class LayerNorm(Operation):
 
     def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
         x, y = reads[0], writes[0]
-        arguments = (x, self.scale, self.bias, y, self.eps)
-        return [Call("layer norm", kernels.layer_norm_forward, arguments, COST * y.size)] if y.size else []
+        arguments = (x, self.scale, self.bias, y, self.eps, self.centred, self.floor)
+        name = "layer norm" if self.centred else "root mean square norm"
+        return [Call(name, kernels.layer_norm_forward, arguments, COST * y.size)] if y.size else []
+
+    def scaled(self, factor: Array, shift: Array) -> LayerNorm | None:
+        """Return the operation whose output is that of this one times `factor` plus `shift`, for each channel.
+
+        None where the new constants would not be finite.
+        """
+        wide = factor.astype(np.float64)
+        with np.errstate(over="ignore"):
+            made = [
+                np.ascontiguousarray(each, self.scale.dtype) for each in (self.scale * wide, self.bias * wide + shift)
+            ]
+        return self.replace(scale=made[0], bias=made[1]) if all(np.isfinite(each).all() for each in made) else None
 
 
 @register

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.frozen.chains import fuse_chains
 from fastconv.frozen.formulas import fuse_formulas
 from fastconv.frozen.moves import Pick, Transpose
+from fastconv.frozen.normalization import LayerNorm
 from fastconv.frozen.operation import Operation
 from fastconv.frozen.program import Program, Step
 from fastconv.frozen.unweighted import Activate, Identity, Pad, Product, Reshape, Scale, Sum
@@ -120,7 +122,7 @@ def fold_scales(program: Program) -> Program:
     def merge(first: Operation, second: Operation) -> Operation | None:
         if not isinstance(second, Scale) or second.activation is not None:
             return None
-        if isinstance(first, Weighted) and first.activation is None:
+        if isinstance(first, LayerNorm) or (isinstance(first, Weighted) and first.activation is None):
             return first.scaled(second.factor, second.shift)
         if isinstance(first, Scale) and first.activation is None:
             wide = second.factor.astype(np.float64)
@@ -238,6 +240,7 @@ PASSES: tuple[Callable[[Program], Program], ...] = (
     merge_views,
     fuse_gates,
     fuse_formulas,
+    fuse_chains,
     absorb_padding,
     fold_scales,
     fold_scales_forward,

@@ -233,7 +233,7 @@ def layer_norm(x: ArrayLike, scale: ArrayLike, bias: ArrayLike, *, eps: float = 
     scale, bias, eps = _channel(scale, "scale", x), _channel(bias, "bias", x), _epsilon(eps)
     y = empty(x.shape, x.dtype)
     if x.size:
-        kernels_for(x).layer_norm_forward(x, scale, bias, y, eps, threads_for(COST * x.size))
+        kernels_for(x).layer_norm_forward(x, scale, bias, y, eps, True, 0.0, threads_for(COST * x.size))
     return y
 
 
