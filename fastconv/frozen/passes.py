@@ -67,7 +67,7 @@ def pick_channels(program: Program) -> Program:
         if len(chain) < 3 or shapes[steps[chain[0]].reads[0]] != shapes[last.writes[0]]:
             continue
         first, x = steps[chain[0]], shapes[last.writes[0]]
-        numbers = np.arange(np.prod(x)).reshape(x)
+        numbers = np.arange(np.prod(x), dtype=np.min_scalar_type(int(np.prod(x)))).reshape(x)
         moved = numbers
         for place in chain:
             operation: Any = steps[place].operation
