@@ -20,8 +20,9 @@ cdef enum:
 
 
 cdef struct Line:
-    # a line under the window, at the channels of one vector: how far its first pixel is from a place for what is outside the
-    # image, and the next pixel from that. Of x, of dx as it is (zeros, where nothing is written yet), and of dx as it becomes.
+    # a line under the window, at the channels of one vector: how many bytes its first pixel is from a place for what is outside
+    # the image, and the next pixel from that: bytes, because an array may begin between the addresses that its elements want.
+    # Of x, of dx as it is (zeros, where nothing is written yet), and of dx as it becomes.
     Py_ssize_t x, old, dx, step, old_step
 
 
@@ -67,8 +68,10 @@ cdef inline void enter(
     cdef Py_ssize_t r, inside = -(<Py_ssize_t> (0 <= pixel < size))
     most[place] = broadcast(-INFINITY)
     for r in range(SIDE):
-        x[SIDE * r + place] = (<const vec *> (outside + ((lines[r].x + pixel * lines[r].step) & inside)))[0]
-        dx[SIDE * r + place] = (<const vec *> (outside + LANES + ((lines[r].old + pixel * lines[r].old_step) & inside)))[0]
+        x[SIDE * r + place] = (<const vec *> (<const char *> outside + ((lines[r].x + pixel * lines[r].step) & inside)))[0]
+        dx[SIDE * r + place] = (
+            <const vec *> (<const char *> (outside + LANES) + ((lines[r].old + pixel * lines[r].old_step) & inside))
+        )[0]
         most[place] = larger_number(x[SIDE * r + place], most[place])
 
 
@@ -77,7 +80,7 @@ cdef inline void leave(
 ) noexcept nogil:
     cdef Py_ssize_t r, inside = -(<Py_ssize_t> (0 <= pixel < size))
     for r in range(SIDE):
-        (<vec *> (outside + 2 * LANES + ((lines[r].dx + pixel * lines[r].step) & inside)))[0] = dx[SIDE * r + place]
+        (<vec *> (<char *> (outside + 2 * LANES) + ((lines[r].dx + pixel * lines[r].step) & inside)))[0] = dx[SIDE * r + place]
 
 
 cdef inline void slide_three(
@@ -119,7 +122,7 @@ cdef apart slide_along(
     cdef real outside[3 * LANES]   # NaN for x, 0 for dx, and room for what becomes of it
     cdef lane indices[LANES]
     cdef mask wanted
-    cdef Py_ssize_t c = 0, r, i, at
+    cdef Py_ssize_t c = 0, r, i, at, step = p.channels * sizeof(real)
     for i in range(LANES):
         outside[i], outside[LANES + i] = NAN, 0
     while c < channels:
@@ -130,9 +133,10 @@ cdef apart slide_along(
         memset(lines, 0, sizeof(lines))
         for r in range(h.taps):
             i = (h.first + r) * p.w.size * p.channels + at
-            lines[r].x, lines[r].dx, lines[r].step = x + i - outside, dx + i - (outside + 2 * LANES), p.channels
+            lines[r].x, lines[r].step = <Py_ssize_t> (x + i) - <Py_ssize_t> outside, step
+            lines[r].dx = <Py_ssize_t> (dx + i) - <Py_ssize_t> (outside + 2 * LANES)
             if h.first + r < written:
-                lines[r].old, lines[r].old_step = dx + i - (outside + LANES), p.channels
+                lines[r].old, lines[r].old_step = <Py_ssize_t> (dx + i) - <Py_ssize_t> (outside + LANES), step
         if p.w.stride == 1:
             slide_three(1, lines, outside, p.w, dy + at, p.channels, wanted)
         else:

@@ -55,38 +55,38 @@ class Plan:
             [portion.shape(self.shapes[value]) for value in step.reads]
             for step, portion in zip(program.steps, met, strict=True)
         ]
-        views = {value: View(value, shape) for value, shape in self.shapes.items()}
         places = parts_in_place(program, self.shapes, read)
-        views.update(places)
-        self.steps = [self._planned(step, portion, views) for step, portion in zip(program.steps, met, strict=True)]
+        #: Of each value what a call gets: an array, or some channels of one.
+        self.views = {value: View(value, shape) for value, shape in self.shapes.items()} | places
+        self.steps = [self._planned(step, portion) for step, portion in zip(program.steps, met, strict=True)]
         self.banded = banded(program, self.shapes, met, self.dtype.itemsize, places)
         for at in self.banded:
-            self._plan_bands(at, views)
+            self._plan_bands(at)
         #: Values of which no more lines are stored than a band needs: their lines.
         self.buffers = {self.steps[at].step.writes[0]: pair.lines for at, pair in self.banded.items()}
-        self._roots = self._find_roots({value: view.value for value, view in views.items()})
+        self._roots = self._find_roots({value: view.value for value, view in self.views.items()})
         self.own = self._outputs_of_their_own()
         self.images_within = self._find_images_within()
         self.places, self.arena_bytes = self._arrange()
         self._pool: list[Workspace] = []
 
-    def _planned(self, step: Step, portion: Portion, views: dict[int, View]) -> StepPlan:
+    def _planned(self, step: Step, portion: Portion) -> StepPlan:
         """Return a step with the calls that do it for as many images as its portion takes at a time."""
         read, made = (tuple(self.shapes[value] for value in values) for values in (step.reads, step.writes))
         calls: Sequence[Call] = ()
         if not step.operation.is_view(*read) and not isinstance(step.operation, Foreign):
             reads, writes = (
-                [views[value]._replace(shape=portion.shape(views[value].shape)) for value in values]
+                [self.views[value]._replace(shape=portion.shape(self.shapes[value])) for value in values]
                 for values in (step.reads, step.writes)
             )
             calls = step.operation.calls(_kernels.modules[self.dtype], reads, writes)
         return StepPlan(step, read, made, tuple(calls))
 
-    def _plan_bands(self, at: int, views: dict[int, View]) -> None:
+    def _plan_bands(self, at: int) -> None:
         """Let two steps go over bands of the lines of an image."""
         conv, pooling = (self.steps[at + i].step for i in (0, 1))
         of_an_image = {
-            value: views[value]._replace(shape=(1, *views[value].shape[1:]))
+            value: self.views[value]._replace(shape=(1, *self.shapes[value][1:]))
             for value in (*conv.reads, *conv.writes, *pooling.writes)
         }
         reads, (made,), (pooled,) = (

@@ -14,6 +14,7 @@ from fastconv.frozen.lower import lower
 from fastconv.frozen.memory import ALIGNMENT, Life, arrange
 from fastconv.frozen.plan import Plan
 from fastconv.frozen.program import Program
+from fastconv.frozen.unweighted import Concat
 from fastconv.sequential import Sequential
 from fastconv.testing import strategies
 
@@ -56,23 +57,32 @@ def test_every_value_is_whole_until_its_last_reader_has_run(model, compiled):
         program = fastconv.freeze(model).program
     plan = Plan(program, [(2, *shape) for shape in program.input_shapes])
     arena = np.full(plan.arena_bytes, -1, np.int64)
-    written: dict[int, int] = {}
+    made: dict[int, np.ndarray] = {}
     for at, (step, read_shapes, *_) in enumerate(plan.steps):
         for value in step.reads:
-            root = plan.root(value)
-            if root in plan.places:
-                assert (arena[span(plan, value)] == written[value]).all()
+            if value in made:
+                np.testing.assert_array_equal(arena[span(plan, value)], made[value])
         for value in step.writes:
-            written[value] = at
-            if step.operation.is_view(*read_shapes):
-                written[value] = written.get(step.reads[0], -1)
-            elif plan.root(value) in plan.places:
-                arena[span(plan, value)] = at
+            if plan.root(value) not in plan.places:
+                continue
+            where = span(plan, value)
+            before = arena[where]
+            if not step.operation.is_view(*read_shapes):
+                arena[where] = at
+            if isinstance(step.operation, Concat):  # what is in its place already is not written again
+                there = [span(plan, read) for read in step.reads if plan.views[read].width]
+                written = np.isin(where, np.concatenate([each.ravel() for each in there])) if there else False
+                arena[where] = np.where(written, before, at)
+            made[value] = arena[where]
 
 
 def span(plan, value):
-    start = plan.places[plan.root(value)]
-    return slice(start, start + int(np.prod(plan.shapes[value])) * plan.dtype.itemsize)
+    """Return where the bytes of a value lie in the arena, which may be some channels of every pixel of another."""
+    view, size = plan.views[value], plan.dtype.itemsize
+    width = view.width or plan.shapes[value][-1]
+    rows = np.arange(0, view.size * width // max(view.shape[-1], 1), width)
+    channels = np.arange(view.first * size, (view.first + view.shape[-1]) * size)
+    return plan.places[plan.root(value)] + np.add.outer(rows * size, channels)
 
 
 def test_activations_are_written_over_what_nobody_reads_any_more():
