@@ -227,11 +227,13 @@ def depthwise(
             memcpy(wide + taps * LANES, p.bias, p.channels * sizeof(real))
         p.weight, p.bias, p.per_tap = wide, wide + taps * LANES, LANES
     lines = p.batch * p.lines_d * p.lines_h
+    by_channels = few_rows(p.batch * p.out_d * p.out_h * p.out_w, threads)
     block = depthwise_block(p.channels)
+    if by_channels:  # blocks like those of products before and after it
+        block = min(block, round_up(ceil_div(p.channels, 2 * threads), LANES))
     blocks = ceil_div(p.channels, block)
     parts = min(lines, max(p.batch, ceil_div(4 * threads, blocks)))
     memset(taken, 0, sizeof(taken))
-    by_channels = few_rows(p.batch * p.out_d * p.out_h * p.out_w, threads)
     with nogil, parallel(num_threads=threads):
         task = take_task(taken, parts * blocks, threads, threadid())
         while task >= 0:
