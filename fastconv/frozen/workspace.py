@@ -55,8 +55,12 @@ class Workspace:
                         self._bind_bands(at, images or slice(0, plan.batch))
                     else:
                         self._bind_step(at, images)
-        self._outputs = [(number, plan.shapes[root]) for root, number in plan.own.items()]
-        self._own = {number: root for root, number in plan.own.items()}
+        both = (self._takers, self._foreign_takers)
+        self._inputs = [[taker for takers in both for taker in takers.get(value, ())] for value in range(plan.inputs)]
+        self._outputs = [
+            (root, plan.shapes[root], [taker for takers in both for taker in takers.get(root, ())]) for root in plan.own
+        ]
+        self._filled = [taker[:2] for takers in both for each in takers.values() for taker in each]
 
     def _bind_step(self, at: int, images: slice | None) -> None:
         step, *_ = self._plan.steps[at]
@@ -117,22 +121,12 @@ class Workspace:
             self._threads = threads
         if threads > 1:
             _kernels.keep_apart(threads)
-        for value, x in enumerate(xs):
-            self._give(self._takers, value, x)
-            self._give(self._foreign_takers, value, x)
+        for x, takers in zip(xs, self._inputs, strict=True):
+            _give(takers, x)
         dtype = self._plan.dtype
-        for number, shape in self._outputs:
-            y = empty(shape, dtype)
-            self._made[self._own[number]] = y
-            self._give(self._takers, self._own[number], y)
-            self._give(self._foreign_takers, self._own[number], y)
-
-    def _give(self, takers: dict[int, list[Taker]], value: int, array: np.ndarray) -> None:
-        for args, place, shape, images, start in takers.get(value, ()):
-            part = array if images is None else array[images]
-            if part.shape != shape:
-                part = part.reshape(-1)[start : start + math.prod(shape)].reshape(shape)
-            args[place] = part
+        for root, shape, takers in self._outputs:
+            y = self._made[root] = empty(shape, dtype)
+            _give(takers, y)
 
     def results(self, xs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return the outputs, each an array of its own."""
@@ -148,9 +142,8 @@ class Workspace:
 
     def forget(self) -> None:
         """Let go of the arrays of the last call."""
-        for takers in (*self._takers.values(), *self._foreign_takers.values()):
-            for args, place, *_ in takers:
-                args[place] = None
+        for args, place in self._filled:
+            args[place] = None
         self._made.clear()
 
     def _run_foreign(self, step: Step, *xs: np.ndarray) -> None:
@@ -169,9 +162,18 @@ class Workspace:
             # what shares memory with the arena will be overwritten, and an input belongs to the caller
             shared = any(np.may_share_memory(y, x) for x in (self.arena, *xs))
             self._made[value] = y = y.copy() if shared else y
-            self._give(self._foreign_takers, value, y)
+            _give(self._foreign_takers.get(value, ()), y)
             if value in self._takers:
-                self._give(self._takers, value, _as_floats(y, plan.dtype, step))
+                _give(self._takers[value], _as_floats(y, plan.dtype, step))
+
+
+def _give(takers: Sequence[Taker], array: np.ndarray) -> None:
+    """Fill in an array where it goes."""
+    for args, place, shape, images, start in takers:
+        part = array if images is None else array[images]
+        if part.shape != shape:
+            part = part.reshape(-1)[start : start + math.prod(shape)].reshape(shape)
+        args[place] = part
 
 
 def _as_floats(y: np.ndarray, dtype: np.dtype[Any], step: Step) -> np.ndarray:
