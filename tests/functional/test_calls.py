@@ -298,3 +298,12 @@ def test_local_response_norm(isa, threads, dtype, rows, channels, size, beta, se
     _kernels.modules[np.dtype(dtype)].local_response_norm(x, y, channels, size, 0.3, beta, 2.0, threads)
     want = LocalResponseNorm(size, alpha=0.3, beta=beta, bias=2.0)(x.astype(np.float64))
     np.testing.assert_allclose(y, want, rtol=1e-5 if dtype == np.float32 else 1e-12)
+
+
+def test_lines_of_an_image_begin_where_they_lie():
+    image = View(3, (1, 9, 5, 4))
+    assert image.lines(2, 6) == View(3, (1, 4, 5, 4), start=2 * 5 * 4)
+    assert image.lines(2, 6).lines(1, 3) == View(3, (1, 2, 5, 4), start=3 * 5 * 4)
+    part = View(3, (1, 9, 5, 4), first=8, width=16).lines(2, 6)  # of a wider array
+    assert (part.start, part.whole_shape) == (2 * 5 * 16, (1, 4, 5, 16))
+    assert image.lines(1, 2).spatial3() == View(3, (1, 1, 1, 5, 4), start=5 * 4)
