@@ -86,7 +86,7 @@ from fastconv.layers.pool import (
     MaxPool2d,
     MaxPool3d,
 )
-from fastconv.layers.reduce import ArgMax, ReduceL2, ReduceMax, ReduceMean, ReduceMin, ReduceSum, TopK
+from fastconv.layers.reduce import ArgMax, CumSum, ReduceL2, ReduceMax, ReduceMean, ReduceMin, ReduceSum, TopK
 from fastconv.layers.sampling import GridSample
 from fastconv.layers.separable import DepthwiseConv2d, SeparableConv2d
 from fastconv.layers.shape import AddCoords, Flatten, Reshape, ReshapeLike, Upsample, ZeroPad
@@ -135,6 +135,7 @@ __all__ = [
     "ConvTranspose2d",
     "ConvTranspose3d",
     "Cos",
+    "CumSum",
     "DepthToSpace",
     "DepthwiseConv2d",
     "Discrete",

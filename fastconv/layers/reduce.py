@@ -1,4 +1,4 @@
-"""Layers that make one number of many along axes: sums, means, the largest, and where it is."""
+"""Layers that go along axes: sums, means, the largest, and where it is, each one number of many; running sums."""
 
 from __future__ import annotations
 
@@ -143,6 +143,57 @@ class ReduceMin(_ReduceExtreme):
     def reduce(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
         highest = {"f": np.inf, "b": True}.get(x.dtype.kind)
         return x.min(axis=axes, keepdims=True, initial=np.iinfo(x.dtype).max if highest is None else highest)
+
+
+@layers.register("CumSum")
+class CumSum(Layer):
+    """The running sums along an axis: ``y[i] = x[0] + ... + x[i]``, in the dtype of x.
+
+    Parameters
+    ----------
+    axis : int
+        Not the batch.
+    exclusive : bool
+        Without the number at the place itself: ``y[0] = 0``.
+    reverse : bool
+        From the end: ``y[i] = x[i] + ... + x[-1]``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.array([[1.0, 2.0, 3.0]])
+    >>> CumSum()(x), CumSum(exclusive=True, reverse=True)(x)
+    (array([[1., 3., 6.]]), array([[5., 3., 0.]]))
+    """
+
+    traits = Traits(linear=True)
+
+    def __init__(self, axis: int = -1, *, exclusive: bool = False, reverse: bool = False) -> None:
+        (self.axis,) = axes_of(axis, "axis")
+        self.exclusive, self.reverse = bool(exclusive), bool(reverse)
+
+    @classmethod
+    def examples(cls) -> Sequence[Layer]:
+        return [cls(), cls(1, exclusive=True), cls(reverse=True)]
+
+    def output_shape(self, shape: Shape) -> Shape:
+        inner_axis(self.axis, 1 + len(shape))
+        return shape
+
+    def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
+        axis = inner_axis(self.axis, x.ndim)
+        return self._sums(x, axis, self.reverse), lambda dy: (self._sums(dy, axis, not self.reverse), {})
+
+    def _sums(self, x: np.ndarray, axis: int, reverse: bool) -> np.ndarray:
+        x = np.flip(x, axis) if reverse else x
+        y = np.cumsum(x, axis, dtype=x.dtype)
+        if self.exclusive:
+            y = np.roll(y, 1, axis)
+            y[(slice(None),) * axis + (slice(1),)] = 0
+        return np.ascontiguousarray(np.flip(y, axis)) if reverse else y
+
+    def window(self, *shapes: Shape) -> None:
+        return None
 
 
 @layers.register("ArgMax")

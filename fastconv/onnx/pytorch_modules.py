@@ -65,7 +65,13 @@ def _forward(torch: Any, module: Any) -> Function | None:
     if found is not None:
         return _named(torch, module.forward, *found)
     nn = torch.nn
-    ways: dict[type, Function] = {nn.ChannelShuffle: _shuffled, nn.Threshold: _thresholded}
+    if type(module) is nn.Bilinear:
+        return lambda x, z: _bilinear(torch, module, x, z)
+    ways: dict[type, Function] = {
+        nn.ChannelShuffle: _shuffled,
+        nn.Threshold: _thresholded,
+        nn.LocalResponseNorm: _even_windows,
+    }
     if getattr(module, "track_running_stats", False):
         ways.update(dict.fromkeys((nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d), _by_running_statistics))
     if hasattr(nn, "RMSNorm"):  # PyTorch 2.4
@@ -121,6 +127,22 @@ def _named(torch: Any, otherwise: Function, layer: Layer, rank: int | None) -> F
         return Named.apply(x)
 
     return forward
+
+
+def _even_windows(torch: Any, module: Any, x: Any) -> Any:
+    """Normalize by windows that reach one channel further back than on: the channels are turned round for the layer."""
+    layer = L.LocalResponseNorm(module.size, alpha=module.alpha, beta=module.beta, bias=module.k)
+    arguments = module.size, module.alpha, module.beta, module.k
+
+    def otherwise(turned: Any) -> Any:
+        return torch.nn.functional.local_response_norm(turned.flip(1), *arguments).flip(1)
+
+    return _named(torch, otherwise, layer, None)(x.flip(1)).flip(1)
+
+
+def _bilinear(torch: Any, module: Any, x: Any, z: Any) -> Any:
+    pairs = (x.unsqueeze(-1) * z.unsqueeze(-2)).flatten(-2)
+    return torch.nn.functional.linear(pairs, module.weight.flatten(1), module.bias)
 
 
 def _shuffled(torch: Any, module: Any, x: Any) -> Any:

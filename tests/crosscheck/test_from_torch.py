@@ -173,14 +173,25 @@ MODULES: dict[str, tuple[Callable[[], Any], tuple[int, ...]]] = {
         lambda: nn.Sequential(
             nn.Conv2d(3, 6, 3),
             nn.LocalResponseNorm(3),
+            nn.LocalResponseNorm(4, alpha=0.5, beta=0.6, k=2.0),
             nn.InstanceNorm2d(6, affine=True, track_running_stats=True),
             nn.Threshold(0.1, 2),
         ),
         (3, 9, 9),
     ),
+    "running sums": (lambda: Calls(lambda m, x: m.conv(x).cumsum(3), conv=nn.Conv2d(3, 6, 3)), (3, 9, 9)),
     "powers": (lambda: nn.Sequential(nn.Conv2d(3, 6, 3), nn.LPPool2d(2, 2), nn.Hardshrink(0.2)), (3, 9, 9)),
     "vectors": (lambda: nn.Sequential(nn.Linear(6, 8), nn.LayerNorm(8), nn.GELU(), nn.Linear(8, 3)), (6,)),
 }
+
+
+def test_a_bilinear_form_of_two_inputs() -> None:
+    torch.manual_seed(0)
+    module, x, z = nn.Bilinear(4, 5, 3), torch.randn(3, 4), torch.randn(3, 5)
+    model = fastconv.from_torch(module, (x[:1], z[:1]))
+    with torch.no_grad():
+        np.testing.assert_allclose(model(x.numpy(), z.numpy()), module(x, z).numpy(), atol=1e-5)
+    assert sum(array.size for array in model.params.values()) == 63
 
 
 def made(name: str) -> tuple[Any, Any]:
@@ -371,7 +382,7 @@ def test_what_follows_from_the_example_is_said() -> None:
 
 def test_operators_that_are_missing_are_listed() -> None:
     with pytest.raises(OnnxImportError, match="operators that are not supported"):
-        fastconv.from_torch(Calls(lambda m, x: torch.cumsum(x, 1)), torch.ones(1, 3))
+        fastconv.from_torch(Calls(lambda m, x: torch.det(x)), torch.ones(1, 3, 3))
 
 
 def test_modules_that_nobody_can_write(monkeypatch: pytest.MonkeyPatch) -> None:

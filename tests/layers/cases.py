@@ -215,6 +215,10 @@ CASES: dict[str, list[Case]] = {
     "ReduceMin": [case(lambda: L.ReduceMin((1, -1), keepdims=True), IMAGE, any_rank=True)],
     "ReduceMax": [case(lambda: L.ReduceMax((1, -1)), IMAGE, any_rank=True)],
     "ReduceL2": [positive_case(lambda: L.ReduceL2(), (3, 4), any_rank=True)],
+    "CumSum": [
+        case(lambda: L.CumSum(), IMAGE, any_rank=True),
+        case(lambda: L.CumSum(1, exclusive=True, reverse=True), (3, 4), any_rank=True),
+    ],
     "ArgMax": [
         case(lambda: L.ArgMax(), (3, 4), any_rank=True),
         case(lambda: L.ArgMax(1, keepdims=True, last=True), (3, 4), any_rank=True),

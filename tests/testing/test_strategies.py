@@ -71,7 +71,7 @@ NOT_DRAWN = {
     *("Exp", "Log", "Reciprocal", "Sqrt", "Square", "FixedDropout"),
     *("Reshape", "ReshapeLike", "Expand", "Pad", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"),
     *("DepthToSpace", "SpaceToDepth", "Resize", "ResizeLike", "GridSample", "RoiAlign"),
-    *("ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"),
+    *("CumSum", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"),
 }
 
 

@@ -159,6 +159,12 @@ def _without(order: tuple[int, ...], gone: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(axis - sum(other < axis for other in gone) for axis in order if axis not in gone)
 
 
+@exports(L.CumSum)
+def cum_sum(w: Writer, layer: Any, x: Tensor) -> Tensor:
+    axis = w.constant(np.array(x.axis(layer.axis), np.int64))
+    return w.like(x, w.call("CumSum", x.name, axis, exclusive=int(layer.exclusive), reverse=int(layer.reverse)))
+
+
 @exports(L.ArgMax)
 def arg_max(w: Writer, layer: Any, x: Tensor) -> Tensor:
     arguments = {"axis": x.axis(layer.axis), "keepdims": int(layer.keepdims), "select_last_index": int(layer.last)}

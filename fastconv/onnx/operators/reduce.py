@@ -47,6 +47,12 @@ _register("ReduceSumSquare", L.ReduceSum, L.Square)
 _register("ReduceLogSum", L.ReduceSum, None, L.Log)
 
 
+@register("CumSum")
+def cum_sum(b: Builder, node: Node, x: Operand, axis: Operand) -> Any:
+    arguments = {name: bool(node.get(name, 0)) for name in ("exclusive", "reverse")}
+    return b.along(x, [int(b.number(axis, "axis"))], lambda places: L.CumSum(places[0], **arguments))
+
+
 @register("ArgMax")
 def arg_max(b: Builder, node: Node, x: Operand) -> Any:
     keep, last = bool(node.get("keepdims", 1)), bool(node.get("select_last_index", 0))
