@@ -77,6 +77,9 @@ class Room:
 def fold(node: Node, inputs: Sequence[np.ndarray | None], room: Room | None = None) -> list[np.ndarray]:
     """Return the outputs of a node for known inputs; `OnnxImportError` where it cannot be computed or would be too large."""
     try:
+        axis, rank = node.get("axis"), max((x.ndim for x in inputs if x is not None), default=0)
+        if isinstance(axis, int) and abs(axis) > rank + 1:  # the definitions would count to it
+            raise OnnxImportError(f"{node.label}: there is no axis {axis} in a tensor of {rank}")
         size = result_size(node, inputs)
         if size > MOST:
             raise OnnxImportError(f"{node.label} makes a constant of {size} numbers, more than {MOST}")

@@ -211,6 +211,24 @@ def test_sums_over_nothing_that_are_too_large() -> None:
         load(graph_of(nodes, tensors=[empty, axes], opset=18))
 
 
+def test_an_axis_of_constants_that_is_far_away() -> None:
+    w = numpy_helper.from_array(np.ones((4, 4), np.float32), "w")
+    nodes = [
+        helper.make_node("LayerNormalization", ["w", "w", "w"], ["n"], axis=-(2**31)),
+        helper.make_node("Add", ["x", "n"], ["y"]),
+    ]
+    with pytest.raises(OnnxImportError, match="there is no axis -2147483648 in a tensor of 2"):
+        load(graph_of(nodes, tensors=[w]))
+
+
+def test_places_of_the_largest_in_too_many_images() -> None:
+    node = helper.make_node("MaxPool", ["x"], ["y", "places"], kernel_shape=[2, 2])
+    model = graph_of([node], (2**31 - 1, 1, 5, 5))
+    model.graph.output.append(helper.make_tensor_value_info("places", TensorProto.INT64, None))
+    with pytest.raises(OnnxImportError, match="places of 1048576 images at most"):
+        load(model)
+
+
 @pytest.mark.parametrize("count", [2**31, 2**63 - 1, -1, 7])
 def test_more_parts_than_there_are_numbers(count: int) -> None:
     node = helper.make_node("Split", ["x"], ["y"], axis=1, num_outputs=count)

@@ -14,6 +14,9 @@ from fastconv.onnx.files import Node
 from fastconv.onnx.operators.conv import Window
 from fastconv.onnx.table import register
 
+#: Images whose places of the largest are counted from the first image on: one number of each is kept.
+MOST_IMAGES = 2**20
+
 
 def _arguments(b: Builder, node: Node, x: Operand) -> tuple[Window, dict[str, Any]]:
     window = Window(b, node, x, node.get("kernel_shape") or ())
@@ -37,6 +40,7 @@ def max_pool(b: Builder, node: Node, x: Operand) -> Any:
         if b.batched:
             raise NotBatchedError
         whole, again = b.shapes(b.value(x))
+        b.require(whole[0] <= MOST_IMAGES, f"it counts the places of {MOST_IMAGES} images at most, got {whole[0]}")
         first = np.arange(whole[0]).reshape([-1] + [1] * (len(whole) - 1)) * math.prod(whole[1:])
         b.require(whole == again, "the places of the largest depend on the sizes of the inputs")
         return [values, b.combine(L.Add(), places, b.constant(first))]
