@@ -37,9 +37,6 @@ WEIGHT = 1.0
 #: The share of a convolution's output that the buffer takes at most: more would save nothing.
 SHARE = 0.75
 
-#: Outputs of one tap that the kernel may compute in another order where it sees whole images: these are not cut.
-DOTS = 4
-
 
 class Band(NamedTuple):
     """Lines ``first .. end - 1`` of a convolution, and those of the pooling that can be computed then.
@@ -107,8 +104,6 @@ def banded(
         batch, height, *line = shapes[value]
         size = height * math.prod(line) * itemsize
         if size < SMALL or batch * size <= BAND or met[at].images is not None:  # what is there of parts is near anyway
-            continue
-        if math.prod(conv.weight.shape[:-2]) == 1 and line[-1] <= DOTS:
             continue
         bands = cut(pooling.plan(shapes[value]), math.lcm(unit, 2), -(-size // BAND))
         lines = max(band.end - band.oldest for band in bands)
