@@ -1,6 +1,5 @@
 # One row times a matrix, and what goes back: a linear layer that meets one image. Nothing is used twice, so nothing is packed:
-# the matrix is read once, along its rows, which lie in memory one behind the other. And few columns of many pixels, the same
-# with the roles exchanged.
+# the matrix is read once, along its rows, which lie in memory one behind the other.
 
 
 cdef enum:
@@ -103,47 +102,6 @@ cdef void row_dots(const Product *p, Py_ssize_t j) noexcept nogil:
     for i in range(LANES):
         total = total + (<vec *> (square + i * LANES))[0]
     store(p.y + j, total, min(p.cols - j, <Py_ssize_t> LANES))
-
-
-cdef bint dots_pay(const Product *p) noexcept nogil:
-    """Whether there are so few columns, of one tap, that a vector of them would be nearly empty: then vectors go along the depth."""
-    return 4 * p.cols <= LANES and p.cols == p.y_ld and p.depth >= 2 * LANES and product_rows(p) >= LANES and is_lines(p)
-
-
-cdef int run_dots(const Product *p, int threads) noexcept nogil:
-    """The whole product: each column of the right operand is the row that meets all pixels. -1: no memory."""
-    cdef Py_ssize_t some = LANES * max(ROW_ITEMS // (LANES * p.depth), <Py_ssize_t> 1), rows = product_rows(p), task, j, k
-    cdef real *columns = new_scratch(own_lines(p.cols * p.depth), 1)
-    if columns == NULL:
-        return -1
-    for j in range(p.cols):
-        for k in range(p.depth):
-            columns[j * p.depth + k] = p.b[k * p.b_k + j * p.b_col]
-    for task in prange(ceil_div(rows, some), num_threads=threads):
-        pixel_dots(p, columns, task * some, min((task + 1) * some, rows))
-    free(columns)
-    return 0
-
-
-cdef void pixel_dots(const Product *p, const real *columns, Py_ssize_t first, Py_ssize_t end) noexcept nogil:
-    """Rows first .. end - 1 of y."""
-    cdef Product q = bare_product()
-    cdef real sums[LANES]
-    cdef Py_ssize_t i, j
-    cdef bint far = reads_far(p)
-    q.depth, q.b_col, q.y = p.depth, p.a_ld, sums
-    while first < end:
-        q.b, q.cols = p.a + first * p.a_ld, min(end - first, <Py_ssize_t> LANES)
-        if far:
-            fetch_range(q.b + 2 * LANES * p.a_ld, LANES * p.a_ld)
-        for j in range(p.cols):
-            q.a = columns + j * p.depth
-            row_dots(&q, 0)
-            for i in range(q.cols):
-                p.y[(first + i) * p.cols + j] = sums[i] + (p.bias[j] if p.bias else 0)
-        if p.finish.pending:
-            finish_pixels(&p.finish, p.y + first * p.cols, first * p.cols, q.cols, p.cols)
-        first += LANES
 
 
 cdef void row_gradient(const Product *p, const real *dy, real *db, int threads) noexcept nogil:

@@ -64,15 +64,10 @@ cdef inline bint is_plain(const Product *p) noexcept nogil:
     return whole_axis(&p.d) and whole_axis(&p.h) and whole_axis(&p.w)
 
 
-cdef inline bint is_lines(const Product *p) noexcept nogil:
-    """Whether windows are the pixels themselves, and so are the rows of the output."""
-    return is_plain(p) and product_rows(p) == p.batch * p.out_d * p.out_h * p.out_w
-
-
 cdef void join_lines(Product *p) noexcept nogil:
-    """Make one line of all pixels where there is nothing between them: that much less to ask of each."""
+    """Make one line of all pixels where both arrays are nothing but lines of equal pixels: that much less to ask of each."""
     cdef Py_ssize_t total = product_rows(p)
-    if is_lines(p):
+    if is_plain(p) and p.w.out_step == 1 and total == p.batch * p.out_d * p.out_h * p.out_w:
         p.d.size = p.d.rows = p.h.size = p.h.rows = p.out_d = p.out_h = p.batch = 1
         p.w.size = p.w.rows = p.out_w = total
 

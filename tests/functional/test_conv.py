@@ -57,26 +57,6 @@ def test_gradient_of_few_channels_equals_the_reference(isa, threads, dtype, x, w
     )
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(
-    ("x", "outputs"),
-    [
-        ((2, 9, 13, 40), 3),  # so few outputs that vectors run along the channels
-        ((1, 5, 7, 33), 1),
-        ((3, 16, 96), 4),
-        ((3, 11, 9, 512), 70),  # pixels whose rows share sets of the cache are packed for the gradient
-        ((2, 17, 9, 64), 512),  # and so is dy
-        ((1, 30, 31, 32), 721),  # several blocks of columns
-    ],
-)
-def test_one_tap_equals_the_reference(isa, threads, dtype, x, outputs):
-    x, weight, bias = several([x, (1,) * (len(x) - 2) + (x[-1], outputs), (outputs,)], dtype, 7)
-    want = reference.conv(x, weight, bias)
-    assert_exact(functional.conv(x, weight, bias), want, dtype)
-    dy = whole(want.shape, dtype, 8)
-    assert_all_exact(functional.conv_backward(dy, x, weight), reference.conv_backward(dy, x, weight), dtype)
-
-
 @pytest.mark.parametrize(
     ("x", "weight", "keywords"),
     [
