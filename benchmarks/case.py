@@ -1,9 +1,13 @@
-"""What a benchmark runs: one layer or one network on images of one size, and one pass through it."""
+"""What a benchmark runs: one layer or one network on images of one size, and one pass through it; and who runs it."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from fastconv import geometry
 
@@ -113,3 +117,21 @@ def _times(sizes: tuple[int, ...]) -> str:
     ('3x3', '80')
     """
     return "x".join(map(str, sizes))
+
+
+class Engine(NamedTuple):
+    """Who computes: a library, how its arrays lie, the dtype, the instruction set (None for the best) and the threads."""
+
+    library: str  # "fastconv" or "torch"
+    layout: str = "channels_last"
+    dtype: str = "float32"
+    isa: str | None = None
+    threads: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.library} {self.layout if self.library == 'torch' else ''} {self.dtype} {self.isa or ''}".strip()
+
+
+def draw(shape: Sequence[int], dtype: Any, *, seed: int = 0) -> np.ndarray:
+    """Return normally distributed numbers, a few thousand of them again and again."""
+    return np.resize(np.random.default_rng(seed).standard_normal(65521).astype(dtype), tuple(shape))

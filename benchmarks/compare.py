@@ -13,9 +13,10 @@ import time
 from pathlib import Path
 
 from benchmarks import machine, report
+from benchmarks.case import Engine
 from benchmarks.cases import BATCHES, NETWORKS
 from benchmarks.groups import BY_NAME, PASSES, Task, select
-from benchmarks.turns import ISA_VARIABLES, PAUSE, SLOW, Engine, Timing, Turns
+from benchmarks.turns import ISA_VARIABLES, PAUSE, SLOW, Timing, Turns
 from fastconv.engines.worker import WARM_UP, WARM_UP_SECONDS
 
 QUICK_CASES = 5  # of each group

@@ -19,7 +19,8 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks import compare, report
-from benchmarks.turns import ISA_VARIABLES, Engine, environment, variables
+from benchmarks.case import Engine
+from benchmarks.turns import ISA_VARIABLES, environment, variables
 
 BATCH_SIZE = 64
 LEARNING_RATE = 4e-3
@@ -110,7 +111,7 @@ def train_torch(
     import torch
     from torch import nn
 
-    from benchmarks.theirs import memory_format
+    from benchmarks.tensors import memory_format
     from benchmarks.theirs_networks import cnn_small
 
     torch.set_num_threads(engine.threads)

@@ -9,9 +9,9 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from benchmarks import report
-from benchmarks.case import Case
+from benchmarks.case import Case, Engine
 from benchmarks.cases import NETWORKS
-from benchmarks.turns import Engine, environment, prepare, variables
+from benchmarks.turns import environment, prepare, variables
 
 STEPS = 3  # from the second on the optimizer has its state, and an allocator its pools
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.case import Case
-from benchmarks.turns import Engine, draw
+from benchmarks.case import Case, Engine, draw
 
 Call = Callable[[], Any]
 

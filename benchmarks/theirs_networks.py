@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.case import Case
-from benchmarks.theirs import images, memory_format
-from benchmarks.turns import Engine
+from benchmarks.case import Case, Engine
+from benchmarks.tensors import images, memory_format
 
 
 def conv_norm(channels: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:

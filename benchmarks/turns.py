@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.case import Case, Engine
 from fastconv.engines.process import thread_variables
 from fastconv.engines.worker import WARM_UP, block
 
@@ -41,19 +42,6 @@ ISA_VARIABLES = {
 }
 
 
-class Engine(NamedTuple):
-    """Who computes: a library, how its arrays lie, the dtype, the instruction set (None for the best) and the threads."""
-
-    library: str  # "fastconv" or "torch"
-    layout: str = "channels_last"
-    dtype: str = "float32"
-    isa: str | None = None
-    threads: int = 1
-
-    def __str__(self) -> str:
-        return f"{self.library} {self.layout if self.library == 'torch' else ''} {self.dtype} {self.isa or ''}".strip()
-
-
 class Timing(NamedTuple):
     """Seconds of a call: the median and the least of so many calls."""
 
@@ -62,12 +50,7 @@ class Timing(NamedTuple):
     calls: int
 
 
-def draw(shape: Sequence[int], dtype: Any, *, seed: int = 0) -> np.ndarray:
-    """Return normally distributed numbers, a few thousand of them again and again."""
-    return np.resize(np.random.default_rng(seed).standard_normal(65521).astype(dtype), tuple(shape))
-
-
-def prepare(engine: Engine, case: Any, way: str) -> Callable[[], Any] | None:
+def prepare(engine: Engine, case: Case, way: str) -> Callable[[], Any] | None:
     """Return the call to time, or None where the library has no such layout."""
     if engine.library == "fastconv":
         from benchmarks import ours
@@ -128,7 +111,7 @@ class Turns:
         for process in self._processes:
             process.join(timeout=10)
 
-    def measure(self, case: Any, way: str, *, only: Engine | None = None) -> dict[Engine, Timing]:
+    def measure(self, case: Case, way: str, *, only: Engine | None = None) -> dict[Engine, Timing]:
         """Return the timing of each engine that has this case, or of one alone."""
         took: dict[Engine, list[float]] = {engine: [] for engine in ([only] if only else self.engines)}
         for number in range(self.rounds):

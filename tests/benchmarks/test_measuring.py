@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__, groups, ours, report, turns
-from benchmarks.case import Case
+from benchmarks.case import Case, Engine, draw
 from benchmarks.cases import conv, linear, pool, up
-from benchmarks.turns import Engine, Turns, block, draw
+from benchmarks.turns import Turns, block
 
 #: One case of each operation, dimension and activation in the table, on tiny images.
 TINY = {
