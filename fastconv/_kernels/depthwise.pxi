@@ -107,6 +107,28 @@ cdef DepthwiseKernel depthwise_kernel(const Axis *w) noexcept nogil:
     return depthwise_any
 
 
+cdef void interleaved_lines(
+    const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
+) noexcept nogil:
+    """A line of a dilated kernel: it is as many lines, whose pixels take turns, as the dilation says; `column` counts in each."""
+    cdef Rows each = r[0]
+    cdef Py_ssize_t i, start
+    cdef DepthwiseKernel kernel
+    each.w.dilation = 1
+    each.w.out_step *= r.w.dilation
+    each.x_w *= r.w.dilation
+    for i in range(min(r.w.dilation, r.w.rows)):
+        start = ((i + r.w.origin) % r.w.dilation + r.w.dilation) % r.w.dilation
+        each.x = r.x + start * r.x_w
+        each.w.origin = (i + r.w.origin - start) // r.w.dilation
+        each.w.size = max(ceil_div(r.w.size - start, r.w.dilation), <Py_ssize_t> 0)
+        each.w.rows = ceil_div(r.w.rows - i, r.w.dilation)
+        kernel = depthwise_kernel(&each.w)
+        kernel(
+            p, &each, first, end, column, min(column_end, each.w.rows), y + (r.w.out_first + i * r.w.out_step) * p.channels
+        )
+
+
 cdef void depthwise_line(
     const Depthwise *p, Py_ssize_t line, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end
 ) noexcept nogil:
@@ -140,10 +162,16 @@ cdef void depthwise_line(
             (axis_d.tap_first + tap_d * axis_d.tap_step) * p.kernel_h + axis_h.tap_first + tap_h * axis_h.tap_step
         ) * per_weight + r.w.tap_first * p.per_tap
         r.weight_w = r.w.tap_step * p.per_tap
-        kernel = depthwise_kernel(&r.w) if r.d * r.h else depthwise_outside
+        r.x_w = p.channels
         if p.plain:
-            kernel = depthwise_plain
-        kernel(p, &r, first, end, column, min(column_end, r.w.rows), y + r.w.out_first * p.channels)
+            depthwise_plain(p, &r, first, end, column, min(column_end, r.w.rows), y + r.w.out_first * p.channels)
+        elif r.d * r.h == 0:
+            depthwise_outside(p, &r, first, end, column, min(column_end, r.w.rows), y + r.w.out_first * p.channels)
+        elif r.w.dilation > 1 and r.w.taps > 1 and r.w.stride == 1 and p.channels >= LANES:
+            interleaved_lines(p, &r, first, end, column, column_end, y)
+        else:
+            kernel = depthwise_kernel(&r.w)
+            kernel(p, &r, first, end, column, min(column_end, r.w.rows), y + r.w.out_first * p.channels)
         if p.padded:
             add_padding(p, &axis_d, &axis_h, &r.w, d, h, first, end, column, min(column_end, r.w.rows), y)
 

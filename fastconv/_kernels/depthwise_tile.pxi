@@ -25,6 +25,8 @@ cdef extern from *:
 cdef enum:
     DEPTHWISE_COLS = 8       # outputs of a tile: the sums of one vector of channels are 8 of at least 16 registers
     DEPTHWISE_TAPS = 7       # the longest row of a kernel that is kept in registers
+    SOME_TAPS = 4            # of a row of any length that are in registers at a time
+    EVERYTHING = 1 << 30     # inputs of a tile exist up to here: all of them
     GRADIENT_SUMS = 8192     # of a weight gradient that a task holds: in the first-level cache, unless one vector has more
     DEPTHWISE_STRIP = 8192   # columns times channels of a strip: its next row of outputs finds the inputs in a near cache
     DEPTHWISE_CHANNELS = 512 # of a task
@@ -54,8 +56,9 @@ cdef struct Rows:
     Py_ssize_t d, h, x_d, x_h, weight_d, weight_h, weight_w
     # how many rows after the last one the next line begins to use, where they are far away
     Py_ssize_t ahead
-    # along a row
+    # along a row: the axis, and the elements from a pixel to the next
     Axis w
+    Py_ssize_t x_w
     const real *x
     const real *weight
     # what outputs are clamped to
@@ -74,15 +77,15 @@ cdef inline Py_ssize_t taps_inside(const Axis *axis, Py_ssize_t i, Py_ssize_t *f
 cdef inline void depthwise_tile(
     const int cols, const int taps, const int stride, const Rows *r,
     const real *x, const real *weight, const real *bias, real *y, Py_ssize_t channels, Py_ssize_t y_step,
-    Py_ssize_t low, Py_ssize_t high,
+    Py_ssize_t low, Py_ssize_t high, Py_ssize_t inner, Py_ssize_t outer,
 ) noexcept nogil:
     """`cols` outputs, of whose inputs those from `low` to `high` - 1 exist.
 
-    taps 0: a row of any number of taps, with whatever stride and dilation, each multiplied as it comes.
+    taps 0: a row of any number of taps, with whatever stride and dilation; inner .. outer - 1 are inside for all outputs.
     """
     cdef vec acc[DEPTHWISE_COLS]
     cdef vec factor[DEPTHWISE_TAPS]
-    cdef Py_ssize_t i, t, place, rows = r.d * r.h, in_plane = r.h
+    cdef Py_ssize_t i, t, rows = r.d * r.h, in_plane = r.h
     cdef real least = r.least, most = r.most
     cdef bint bounded = r.bounded
     for i in range(cols):
@@ -93,12 +96,18 @@ cdef inline void depthwise_tile(
                 factor[t] = held(weight + t * r.weight_w)
             slide(False, cols, taps, stride, x, acc, factor, channels, low, high)
         else:
-            for t in range(r.w.taps):
-                factor[0] = held(weight + t * r.weight_w)
-                for i in range(cols):
-                    place = i * r.w.stride + t * r.w.dilation
-                    if low <= place < high:
-                        acc[i] = acc[i] + factor[0] * held(x + place * channels)
+            add_taps(cols, r, x, weight, acc, channels, 0, inner, low, high)
+            t = inner
+            while r.w.dilation == 1 and r.w.stride <= 2 and t + SOME_TAPS <= outer:
+                for i in range(SOME_TAPS):
+                    factor[i] = held(weight + (t + i) * r.weight_w)
+                if r.w.stride == 1:
+                    slide(False, cols, SOME_TAPS, 1, x + t * channels, acc, factor, channels, 0, EVERYTHING)
+                else:
+                    slide(False, cols, SOME_TAPS, 2, x + t * channels, acc, factor, channels, 0, EVERYTHING)
+                t += SOME_TAPS
+            add_taps(cols, r, x, weight, acc, channels, t, outer, 0, EVERYTHING)
+            add_taps(cols, r, x, weight, acc, channels, outer, r.w.taps, low, high)
         x += r.x_h
         weight += r.weight_h
         in_plane -= 1
@@ -115,6 +124,21 @@ cdef inline void depthwise_tile(
     else:
         for i in range(cols):
             (<vec *> (y + i * y_step))[0] = acc[i]
+
+
+cdef inline void add_taps(
+    const int cols, const Rows *r, const real *x, const real *weight, vec *acc, Py_ssize_t channels,
+    Py_ssize_t first, Py_ssize_t end, Py_ssize_t low, Py_ssize_t high,
+) noexcept nogil:
+    """Taps first .. end - 1 of a row of the kernel, over the inputs from `low` to `high` - 1."""
+    cdef Py_ssize_t i, t, place
+    cdef vec factor
+    for t in range(first, end):
+        factor = held(weight + t * r.weight_w)
+        for i in range(cols):
+            place = i * r.w.stride + t * r.w.dilation
+            if high == EVERYTHING or low <= place < high:
+                acc[i] = acc[i] + factor * held(x + place * channels)
 
 
 cdef inline void slide(
@@ -188,12 +212,16 @@ cdef inline void depthwise_vectors(
     cdef Py_ssize_t high = max(r.w.size - start, low), y_step = r.w.out_step * p.channels
     cdef Py_ssize_t last = min(max(end - LANES, first), p.channels - LANES), past = p.past
     cdef bint narrow = p.channels < LANES, apart_from_y = narrow or not is_clamp(&p.finish)
-    cdef const real *x = r.x + start * p.channels
+    cdef const real *x = r.x + start * r.x_w
     cdef const real *bias
     cdef real *to
+    cdef Py_ssize_t inner = 0, outer = 0
     cdef Py_ssize_t to_step
     y += column * y_step
-    if narrow and too_near(cols, r, x, p.channels, p.x_end):
+    if taps == 0:
+        inner = min(ceil_div(low, r.w.dilation), r.w.taps)
+        outer = max(min(ceil_div(max(high - (cols - 1) * r.w.stride, <Py_ssize_t> 0), r.w.dilation), r.w.taps), inner)
+    if narrow and too_near(cols, r, x, r.x_w, p.x_end):
         depthwise_plain(p, r, first, end, column, column + cols, y - column * y_step)
         return
     while c < end:
@@ -201,14 +229,14 @@ cdef inline void depthwise_vectors(
             c = min(c, last)
         bias = p.bias + c if p.bias else NOTHING
         if r.ahead:
-            fetch_ahead(cols * max(stride, 1), r, x + c, p.channels)
+            fetch_ahead(cols * max(stride, 1), r, x + c, r.x_w)
         if p.far_y:
             for k in range(cols):
                 __builtin_prefetch(y + c + p.out_w * p.channels + k * y_step, 1, 3)
         to, to_step = y + c, y_step
         if apart_from_y:
             to, to_step = few, LANES
-        depthwise_tile(cols, taps, stride, r, x + c, r.weight + c, bias, to, p.channels, to_step, low, high)
+        depthwise_tile(cols, taps, stride, r, x + c, r.weight + c, bias, to, r.x_w, to_step, low, high, inner, outer)
         if narrow:
             store_narrow(few, y, y_step, cols, p.channels, (r.w.rows - column) * p.channels if r.w.out_step == 1 else 0)
         elif apart_from_y:
