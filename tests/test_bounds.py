@@ -81,8 +81,9 @@ def every_kernel(arrays_of, dtype):
             functional.max_pool_backward(y, x, 3, stride=stride, padding=1)
         functional.relu_backward(x, x)
         functional.batch_norm_backward(x, x, new(channels), new(channels), abs(new(channels)))
-    for channels, outputs in ((1, 6), (3, 3), (1, 13), (3, 16)):  # vectors that run over pixels and channels
-        x, weight = new(2, 4, 9, channels), new(3, 3, channels, outputs)
+    # vectors that run over pixels and channels; padded lines
+    for channels, outputs in ((1, 6), (3, 3), (1, 13), (3, 16), (1, 16), (5, 48)):
+        x, weight = new(3, 4, 9, channels), new(3, 3, channels, outputs)
         y = arrays_of(functional.conv(x, weight, padding=1))
         functional.conv_backward(y, x, weight, padding=1)
     for groups, channels, outputs in ((3, 2, 3), (2, 1, 2), (9, 4, 4), (2, 17, 3)):

@@ -23,6 +23,7 @@ Where is what:
 ``grouped.pxi``      convolution in groups of few channels, and its adjoint: groups share vectors, windows are found once
 ``grouped_gradient.pxi``
                      the gradient of its weight
+``lines.pxi``        convolution of few channels, and the gradient of its weight, over lines padded beforehand
 ``flat.pxi``         convolution with fewer outputs than half a vector: vectors run over pixels and channels together
 ``flat_gradient.pxi``
                      the gradient of its weight

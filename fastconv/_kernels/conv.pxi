@@ -62,6 +62,8 @@ cdef int run_products(const Product *parts, Py_ssize_t count, Py_ssize_t groups,
         return 0
     if groups * count == 1 and flat_pays(parts):
         return run_flat(parts, threads)
+    if groups * count == 1 and over_lines(parts):
+        return run_lines(parts, threads)
     plan = <Part *> malloc(count * sizeof(Part))
     if plan != NULL:
         for i in range(count):
@@ -310,6 +312,8 @@ cdef int run_gradient(
     if groups == chunks == 1 and is_one_row(&p):
         row_gradient(&p, dy, db, threads)
         return 0
+    if groups == 1 and over_lines(&p):
+        return run_lines_gradient(&p, dy, db, items, chunks, threads)
     if groups == 1 and flat_gradient_pays(&p):
         return run_flat_gradient(&p, dy, db, items, chunks, threads)
     join_lines(&p)

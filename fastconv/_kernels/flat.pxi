@@ -11,8 +11,6 @@
 cdef enum:
     FLAT_VECS = 4            # vectors of a line at a time
     FLAT_WEIGHTS = 1 << 15   # elements of the weights laid out at most
-    FLAT_BAND = 1 << 13      # elements of padded lines, about, that are read again and again: in the first-level cache
-    FLAT_LINES = 1 << 16     # and at least two lines of the output read at most so many
 
 
 cdef struct Flat:
@@ -28,20 +26,6 @@ cdef struct Flat:
     Py_ssize_t runs, some   # and how many inputs of a run one vector has for all lanes
     Py_ssize_t *starts      # of each vector in a padded line
     mask lanes[LANES + FLAT_VECS]
-
-
-cdef inline Py_ssize_t line_step(const Product *p) noexcept nogil:
-    """Elements of the input between windows that are neighbours."""
-    return p.w.stride * p.a_ld
-
-
-cdef inline Py_ssize_t seen(const Axis *axis, Py_ssize_t rows) noexcept nogil:
-    """Pixels along an axis, padding included, that the windows of `rows` rows see."""
-    return (rows - 1) * axis.stride + (axis.taps - 1) * axis.dilation + 1
-
-
-cdef inline Py_ssize_t padded_line(const Product *p) noexcept nogil:
-    return round_up(seen(&p.w, p.w.rows) * p.a_ld + LANES, LINE_ITEMS)
 
 
 cdef inline Py_ssize_t lane_reach(const Product *p) noexcept nogil:
@@ -61,32 +45,8 @@ cdef bint flat_pays(const Product *p) noexcept nogil:
         and lane_reach(p) < LANES
         and whole_axis(&p.d) and p.out_d == p.d.rows and p.d.out_first == 0 and p.d.out_step == 1 and p.w.out_step == 1
         and p.h.dilation > 0 and p.w.dilation > 0 and product_rows(p) > FEW
-        and (product_depth(p) + 1) * (p.cols + FLAT_VECS) * LANES <= FLAT_WEIGHTS and seen(&p.h, 2) * padded_line(p) <= FLAT_LINES
+        and (product_depth(p) + 1) * (p.cols + FLAT_VECS) * LANES <= FLAT_WEIGHTS and seen(&p.h, 2) * padded_line(p) <= MOST_PADDED
     )
-
-
-cdef void pad_lines(
-    const Product *p, Py_ssize_t image, Py_ssize_t first, Py_ssize_t count, Py_ssize_t line, real *to
-) noexcept nogil:
-    """`count` lines of an image from `first` on (negative: padding), `line` elements each, between zeros."""
-    cdef Py_ssize_t pixels = seen(&p.w, p.w.rows), before = min(max(-p.w.origin, <Py_ssize_t> 0), pixels)
-    cdef Py_ssize_t skipped = min(max(p.w.origin, <Py_ssize_t> 0), p.w.size), i
-    cdef Py_ssize_t left = before * p.a_ld, size = min(p.w.size - skipped, pixels - before) * p.a_ld
-    for i in range(count):
-        if 0 <= first + i < p.h.size:
-            zero(to, left)
-            copy(to + left, p.a + ((image * p.h.size + first + i) * p.w.size + skipped) * p.a_ld, size)
-            zero(to + left + size, line - left - size)
-        else:
-            zero(to, line)
-        to += line
-
-
-cdef inline Py_ssize_t common(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
-    """The greatest common divisor."""
-    while b:
-        a, b = b, a % b
-    return a
 
 
 cdef inline Py_ssize_t flat_period(const Product *p) noexcept nogil:
@@ -215,7 +175,7 @@ cdef int run_flat(const Product *p, int threads) noexcept nogil:
     f.width = f.period + FLAT_VECS - 1
     f.vectors = ceil_div(p.w.rows * p.cols, LANES)
     f.runs, f.some = depth // window_run(p), LANES - lane_reach(p)
-    f.band = min(max(FLAT_BAND // (f.line * p.h.stride) // 2 * 2, <Py_ssize_t> 2), p.h.rows)
+    f.band = min(max(PADDED // (f.line * p.h.stride) // 2 * 2, <Py_ssize_t> 2), p.h.rows)
     f.bands = ceil_div(p.h.rows, f.band)
     tasks = p.batch * p.d.size * f.bands
     threads = min(threads, tasks)

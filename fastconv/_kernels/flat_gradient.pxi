@@ -23,7 +23,7 @@ cdef bint flat_gradient_pays(const Product *p) noexcept nogil:
     return (
         permutes() and TILE_V < p.cols <= LANES and 0 < p.depth <= LANES // 2 and (empty or short)
         and p.cols == p.y_ld and p.depth == p.a_ld and p.w.dilation == 1 and p.h.dilation > 0 and whole_axis(&p.d)
-        and p.w.rows * p.cols >= LANES and seen(&p.h, 2) * padded_line(p) <= FLAT_LINES and product_depth(p) * p.cols <= FLAT_SUMS
+        and p.w.rows * p.cols >= LANES and seen(&p.h, 2) * padded_line(p) <= MOST_PADDED and product_depth(p) * p.cols <= FLAT_SUMS
     )
 
 
@@ -127,7 +127,7 @@ cdef int run_flat_gradient(
     cdef real *scratch
     g.p, g.line, g.dy, g.items = p[0], padded_line(p), dy, p.w.taps * p.depth * p.cols
     g.vectors = ceil_div(g.items, LANES)
-    g.band = min(max(FLAT_BAND // (g.line * p.h.stride), <Py_ssize_t> 1), p.h.rows)
+    g.band = min(max(PADDED // (g.line * p.h.stride), <Py_ssize_t> 1), p.h.rows)
     each = own_lines(flat_gradient_sums(&g) + flat_gradient_padded(&g) + p.w.rows * p.y_ld + LANES)
     threads = min(threads, parts)
     scratch = new_scratch(each, threads)

@@ -14,8 +14,8 @@ cdef enum:
 cdef enum Form:
     ROWS_PACKED      # element (i, k) is a[i * DEPTH_LD + k]
     COLUMNS_PACKED   # element (i, k) is a[k * DEPTH_LD + i]
-    ROWS_AT          # row i is made of runs: element k of run s is at[s * at_ld + i][offset + k], for k < length[s]
-    ROWS_SPREAD      # the same, but lane j multiplies element k + lanes[j], all of one vector
+    ROWS_AT          # row i is made of runs: element k of run s is at[s * at_ld + i][offset + k * step], for k < length[s]
+    ROWS_SPREAD      # the same with step 1, but lane j multiplies element k + lanes[j], all of one vector
     COLUMNS_AT       # column k is one run: element (i, k) is at[k][i]
 
 
@@ -25,7 +25,7 @@ cdef struct Left:
     const real **at
     Py_ssize_t at_ld, runs
     const Py_ssize_t *length
-    Py_ssize_t offset
+    Py_ssize_t offset, step
     const lane *lanes
     # what is fetched meanwhile, for the products that follow: `pace` elements at each step, of one range and then another
     const real *ahead
@@ -39,7 +39,7 @@ cdef struct Left:
 cdef inline Left left_operand(
     const real *a, const real **at, Py_ssize_t at_ld, Py_ssize_t runs, const Py_ssize_t *length, const lane *lanes=NULL
 ) noexcept nogil:
-    return Left(a, at, at_ld, runs, length, 0, lanes, NULL, NULL, NULL, NULL, 0, False)
+    return Left(a, at, at_ld, runs, length, 0, 1, lanes, NULL, NULL, NULL, NULL, 0, False)
 
 
 cdef inline void multiply(
@@ -60,7 +60,7 @@ cdef inline void multiply(
 
 
 cdef inline void multiply_steps(
-    const int rows, vec *acc, const real *b, Py_ssize_t b_k, const real **at, Py_ssize_t k
+    const int rows, vec *acc, const real *b, Py_ssize_t b_k, const real **at, Py_ssize_t k, Py_ssize_t step
 ) noexcept nogil:
     """STEPS steps of one vector, row by row: there are more addresses than registers, and each is fetched for all the steps."""
     cdef vec row[STEPS]
@@ -69,7 +69,7 @@ cdef inline void multiply_steps(
         row[j] = (<const vec *> (b + j * b_k))[0]
     for i in range(rows):
         for j in range(STEPS):
-            acc[i * TILE_V] = acc[i * TILE_V] + row[j] * at[i][k + j]
+            acc[i * TILE_V] = acc[i * TILE_V] + row[j] * at[i][k + j * step]
 
 
 cdef inline const real *look_ahead(
@@ -104,7 +104,7 @@ cdef inline void accumulate(
     cdef vec pixel[TILE_M]
     cdef mask lanes
     cdef vec row
-    cdef Py_ssize_t i, j, k, s
+    cdef Py_ssize_t i, j, k, s, end
     for i in range(rows):
         for j in range(vecs):
             acc[i * TILE_V + j] = (<const vec *> (start + j * LANES if start else y + out[i] + j * LANES))[0]
@@ -125,19 +125,19 @@ cdef inline void accumulate(
         for s in range(left.runs):
             for i in range(rows):
                 at[i] = left.at[s * left.at_ld + first + i] + left.offset
-            k = 0
-            while vecs == 1 and k + STEPS <= left.length[s]:
-                multiply_steps(rows, acc, b, b_k, at, k)
+            k, end = 0, left.length[s] * left.step
+            while vecs == 1 and k + (STEPS - 1) * left.step < end:
+                multiply_steps(rows, acc, b, b_k, at, k, left.step)
                 for i in range(STEPS):
                     ahead = look_ahead(vecs, ahead, left.pace, step, asked, y, out)
                     step += 1
-                k += STEPS
+                k += STEPS * left.step
                 b += STEPS * b_k
-            while k < left.length[s]:
+            while k < end:
                 multiply(rows, vecs, acc, b, NULL, at, 0, k)
                 ahead = look_ahead(vecs, ahead, left.pace, step, asked, y, out)
                 step += 1
-                k += 1
+                k += left.step
                 b += b_k
     elif form == ROWS_SPREAD:
         for s in range(left.runs):

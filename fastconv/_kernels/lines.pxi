@@ -1,0 +1,215 @@
+# Convolutions of few channels: the product and the gradient of its right operand over padded lines.
+#
+# A window is a few short runs, and to find where each of them lies, inside the image or across its edge, would take as long as
+# half of the multiply-adds. Here a band of lines is copied between zeros first. Then every window is inside, run s of it lies
+# offsets[s] behind its first element, and the next window of the line one step further.
+#
+#   padded line   0 0 0 a0 a1 a2 b0 b1 b2 c0 c1 c2 ...      3 channels, 3 taps, padding 1
+#   window 0      |------- run 0 -------|
+#   window 1               |------- run 0 -------|
+
+
+cdef enum:
+    PADDED = 1 << 13        # elements of padded lines, about, that are read again and again: in the first-level cache
+    MOST_PADDED = 1 << 16   # and two lines of the output read at most so many
+    LINES_CHANNELS = 16     # of more channels the windows are found soon enough
+    LINES_RUNS = 1 << 9     # addresses of runs at a time: those of the windows of a strip,
+    LINES_PLACES = 1 << 11  # or of the first pixels of lines
+    LINES_ROWS = 64         # rows of a product that are worth it
+
+
+cdef inline Py_ssize_t common(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+    """The greatest common divisor."""
+    while b:
+        a, b = b, a % b
+    return a
+
+
+cdef inline Py_ssize_t line_step(const Product *p) noexcept nogil:
+    """Elements of the input between windows that are neighbours."""
+    return p.w.stride * p.a_ld
+
+
+cdef inline Py_ssize_t seen(const Axis *axis, Py_ssize_t rows) noexcept nogil:
+    """Pixels along an axis, padding included, that the windows of `rows` rows see."""
+    return (rows - 1) * axis.stride + (axis.taps - 1) * axis.dilation + 1
+
+
+cdef inline Py_ssize_t padded_line(const Product *p) noexcept nogil:
+    return round_up(seen(&p.w, p.w.rows) * p.a_ld + LANES, LINE_ITEMS)
+
+
+cdef void pad_lines(
+    const Product *p, Py_ssize_t image, Py_ssize_t first, Py_ssize_t count, Py_ssize_t line, real *to
+) noexcept nogil:
+    """`count` lines of an image from `first` on (negative: padding), `line` elements each, between zeros."""
+    cdef Py_ssize_t pixels = seen(&p.w, p.w.rows), before = min(max(-p.w.origin, <Py_ssize_t> 0), pixels)
+    cdef Py_ssize_t skipped = min(max(p.w.origin, <Py_ssize_t> 0), p.w.size), i
+    cdef Py_ssize_t left = before * p.a_ld, size = min(p.w.size - skipped, pixels - before) * p.a_ld
+    for i in range(count):
+        if 0 <= first + i < p.h.size:
+            zero(to, left)
+            copy(to + left, p.a + ((image * p.h.size + first + i) * p.w.size + skipped) * p.a_ld, size)
+            zero(to + left + size, line - left - size)
+        else:
+            zero(to, line)
+        to += line
+
+
+cdef inline bint over_lines(const Product *p) noexcept nogil:
+    """Whether windows have several taps, of all channels, along h and w alone, and the tile's columns are full."""
+    return (
+        p.cols % LANES == 0 and p.depth == p.a_ld and p.a_ld <= LINES_CHANNELS and p.w.dilation == 1 and p.h.dilation > 0
+        and p.depth < product_depth(p) <= DEPTH and product_rows(p) >= LINES_ROWS and p.h.taps <= LINES_RUNS // TILE_M
+        and whole_axis(&p.d) and seen(&p.h, 2) * padded_line(p) <= MOST_PADDED
+    )
+
+
+cdef inline Py_ssize_t band_lines(const Product *p, Py_ssize_t most) noexcept nogil:
+    """How many lines of the output, `most` at most, are a band: as many as PADDED allows, that fill tiles if they can."""
+    cdef Py_ssize_t lines = max(min(PADDED // (padded_line(p) * p.h.stride), most), <Py_ssize_t> 1)
+    cdef Py_ssize_t full = TILE_M // common(TILE_M, p.w.rows)
+    return lines // full * full if lines > full else lines
+
+
+cdef inline Py_ssize_t band_items(const Product *p, Py_ssize_t lines) noexcept nogil:
+    """Elements of the padded lines that any `lines` lines of the output see, of however many images."""
+    return ((lines - 1) * p.h.stride + seen(&p.h, 1) * ((lines - 2) // p.h.rows + 2)) * padded_line(p)
+
+
+cdef void pad_band(const Product *p, Py_ssize_t first, Py_ssize_t lines, real *padded, const real **starts) noexcept nogil:
+    """Pad what `lines` lines of the output see, from the first on, those of all images in turn; starts[i]: what line i sees."""
+    cdef Py_ssize_t line = padded_line(p), i = 0, j, h, some
+    while i < lines:
+        h = (first + i) % p.h.rows
+        some = min(p.h.rows - h, lines - i)
+        pad_lines(p, (first + i) // p.h.rows, h * p.h.stride + p.h.origin, seen(&p.h, some), line, padded)
+        for j in range(some):
+            starts[i + j] = padded + j * p.h.stride * line
+        padded += seen(&p.h, some) * line
+        i += some
+
+
+cdef void lines_band(
+    const Product *p, Py_ssize_t first, Py_ssize_t lines, const real *panels, const real *start, real *padded
+) noexcept nogil:
+    """Lines first .. first + lines - 1 of the output; start: the bias."""
+    cdef const real *starts[LINES_PLACES]
+    cdef const real *at[LINES_RUNS]
+    cdef Py_ssize_t length[LINES_RUNS]
+    cdef Py_ssize_t out[LINES_RUNS]
+    cdef Py_ssize_t runs = p.h.taps, strip = LINES_RUNS // runs // TILE_M * TILE_M, panel = panel_items(depth_step(product_depth(p)))
+    cdef Py_ssize_t step = line_step(p), tap = p.h.dilation * padded_line(p), m = 0, rows, i, j, s, h = 0, w = 0
+    cdef Left windows = left_operand(NULL, &at[0], strip, runs, &length[0])
+    windows.far = writes_far(p)
+    pad_band(p, first, lines, padded, starts)
+    for s in range(runs):
+        length[s] = window_run(p)
+    while m < lines * p.w.rows:
+        rows = min(strip, lines * p.w.rows - m)
+        for i in range(rows):
+            at[i] = starts[h] + w * step
+            w += 1
+            if w == p.w.rows:
+                w = 0
+                h += 1
+        for s in range(1, runs):
+            for i in range(rows):
+                at[s * strip + i] = at[i] + s * tap
+        row_outputs(p, first * p.w.rows + m, rows, out)
+        for i in range(ceil_div(p.cols, TILE_N)):
+            j = i * TILE_N
+            windows_by_panel(
+                rows, min(p.cols - j, <Py_ssize_t> TILE_N), &windows, 0, panels + i * panel, panel_width(p.cols - j), start + j,
+                p.y + j, out,
+            )
+        if p.finish.pending:
+            finish_rows(&p.finish, p.y, out, rows, p.y_ld, 0, p.cols)
+        m += rows
+
+
+cdef int run_lines(const Product *p, int threads) noexcept nogil:
+    """The whole product. -1: no memory."""
+    cdef Py_ssize_t total = p.batch * p.h.rows, depth = product_depth(p), panel = panel_items(depth_step(depth)), i
+    cdef Py_ssize_t offsets[DEPTH]
+    cdef Py_ssize_t band = band_lines(p, min(ceil_div(total, 2 * threads) if threads > 1 else total, <Py_ssize_t> LINES_PLACES))
+    cdef Py_ssize_t bands = ceil_div(total, band), each = own_lines(band_items(p, band)), shared = own_lines(p.cols)
+    cdef real *scratch
+    cdef real *start
+    threads = min(threads, bands)
+    scratch = new_scratch(each, threads)
+    start = new_scratch(shared + (0 if p.packed else own_lines(ceil_div(p.cols, TILE_N) * panel)), 1)
+    if scratch != NULL and start != NULL:
+        for i in range(p.cols):
+            start[i] = p.bias[i] if p.bias else 0
+        weight_offsets(p, 0, depth, offsets)
+        if not p.packed and p.b_col == 1:
+            pack_rows(p.b, offsets, depth, p.cols, start + shared, panel)
+        elif not p.packed:
+            pack_columns(p.b, p.b_col, offsets, depth, p.cols, start + shared, panel)
+        if bands == 1:
+            lines_band(p, 0, total, p.packed if p.packed else start + shared, start, scratch)
+        else:
+            for i in prange(bands, schedule="dynamic", num_threads=threads):
+                lines_band(
+                    p, i * band, min(band, total - i * band), p.packed if p.packed else start + shared, start,
+                    scratch + threadid() * each,
+                )
+    else:
+        depth = -1
+    free(start)
+    free(scratch)
+    return 0 if depth >= 0 else -1
+
+
+cdef void lines_gradient_part(
+    const Product *p, const real *dy, Py_ssize_t line, Py_ssize_t end, Py_ssize_t band, real *db, real *padded
+) noexcept nogil:
+    """db = the sum over lines line .. end - 1 of dy, those of all images in turn: each row of it has a place in every window."""
+    cdef const real *starts[LINES_PLACES]
+    cdef const real *at[LINES_PLACES]
+    cdef Py_ssize_t length[LINES_PLACES]
+    cdef Py_ssize_t out[DEPTH]
+    cdef Py_ssize_t offsets[DEPTH]
+    cdef Py_ssize_t depth = product_depth(p), run = window_run(p), tap = p.h.dilation * padded_line(p), lines, i, j, k
+    cdef Left places = left_operand(NULL, &at[0], depth, 0, &length[0])
+    places.step = line_step(p)
+    zero(db, depth * p.cols)
+    for k in range(depth):
+        out[k], offsets[k] = k * p.cols, k // run * tap + k % run
+    while line < end:
+        lines = min(band, end - line)
+        pad_band(p, line, lines, padded, starts)
+        places.runs = lines
+        for i in range(lines):
+            length[i] = p.w.rows
+            for k in range(depth):
+                at[i * depth + k] = starts[i] + offsets[k]
+        for i in range(ceil_div(p.cols, TILE_N)):
+            j = i * TILE_N
+            windows_by_panel(
+                depth, min(p.cols - j, <Py_ssize_t> TILE_N), &places, 0, dy + line * p.w.rows * p.y_ld + j, p.y_ld, NULL, db + j, out
+            )
+        line += lines
+
+
+cdef int run_lines_gradient(
+    const Product *p, const real *dy, real *db, Py_ssize_t items, Py_ssize_t parts, int threads
+) noexcept nogil:
+    """Write `parts` partial gradients, `items` elements apart. -1: no memory."""
+    cdef Py_ssize_t lines = p.batch * p.h.rows, some = ceil_div(lines, parts), part
+    cdef Py_ssize_t band = band_lines(p, min(some, LINES_PLACES // product_depth(p))), each = own_lines(band_items(p, band))
+    cdef real *scratch
+    threads = min(threads, parts)
+    scratch = new_scratch(each, threads)
+    if scratch == NULL:
+        return -1
+    if parts == 1:
+        lines_gradient_part(p, dy, 0, lines, band, db, scratch)
+    else:
+        for part in prange(parts, schedule="dynamic", num_threads=threads):
+            lines_gradient_part(
+                p, dy, min(part * some, lines), min((part + 1) * some, lines), band, db + part * items, scratch + threadid() * each
+            )
+    free(scratch)
+    return 0

@@ -1,0 +1,83 @@
+"""Convolution of few channels over padded lines: bands of one line and of many images, windows beside the image, same bits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from convolutions import assert_product_exact, assert_same_on_any_threads
+from exact import several
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from problems import DTYPES, SEEDS
+
+from fastconv import functional, reference
+
+#: (channels, outputs): whole vectors of some width; one more channel than the kernel takes.
+CHANNELS = [(1, 8), (1, 16), (1, 48), (2, 24), (3, 16), (3, 32), (6, 16), (13, 32), (16, 64), (17, 16), (4, 33)]
+
+
+@settings(max_examples=60)
+@given(
+    size=st.sampled_from([(28, 28), (10, 6), (3, 31), (1, 90), (9, 7), (2, 3, 17), (70,)]),
+    kernel=st.sampled_from([2, 3, 5]),
+    keywords=st.fixed_dictionaries(
+        {
+            "stride": st.sampled_from([1, 1, 2, 3]),
+            "dilation": st.sampled_from([1, 1, 2]),
+            "padding": st.sampled_from([0, 1, 4, 9]),
+        }
+    ),
+    channels=st.sampled_from(CHANNELS),
+    dtype=DTYPES,
+    seed=SEEDS,
+)
+def test_equals_the_reference(isa, threads, size, kernel, keywords, channels, dtype, seed):
+    inputs, outputs = channels
+    weight_shape = (*(kernel,) * len(size), inputs, outputs)
+    reach = (kernel - 1) * keywords["dilation"] + 1 - 2 * keywords["padding"]
+    size = tuple(max(length, reach) for length in size)
+    x, weight, bias = several([(5, *size, inputs), weight_shape, (outputs,)], dtype, seed)
+    assert_product_exact(x, weight, bias, seed, **keywords)
+
+
+@pytest.mark.parametrize("padding", [(5, 0), (0, 5)])
+def test_windows_that_begin_behind_the_image_or_end_before_it_see_zeros(isa, padding):
+    x, weight = np.ones((9, 2, 3, 1), np.float32), np.ones((2, 3, 1, 16), np.float32)
+    for x_ in (x, x[:, :1, :1]):
+        want = reference.conv(x_, weight, padding=(padding, padding))
+        np.testing.assert_array_equal(functional.conv(x_, weight, padding=(padding, padding)), want)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_stays_with_the_windows_that_see_it(isa, value):
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((2, 9, 21, 2)), rng.standard_normal((3, 3, 2, 16))
+    x[1, 4, 10] = value
+    for dtype in (np.float32, np.float64):
+        x_, weight_ = x.astype(dtype), weight.astype(dtype)
+        y = functional.conv(x_, weight_, padding=1)
+        with np.errstate(invalid="ignore"):
+            want = reference.conv(x_, weight_, padding=1)
+        np.testing.assert_array_equal(np.isfinite(y), np.isfinite(want))
+        dy = rng.standard_normal(y.shape).astype(dtype)
+        dy[0, 6, 18, 1] = value
+        _, dweight, _ = functional.conv_backward(
+            dy, np.abs(rng.standard_normal(x.shape)).astype(dtype), weight_, padding=1
+        )
+        np.testing.assert_array_equal(np.isfinite(dweight).all(axis=(0, 1, 2)), np.arange(16) != 1)
+
+
+def test_an_image_has_the_same_bits_in_any_batch():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((7, 9, 8, 3)).astype(np.float32)
+    weight = rng.standard_normal((3, 3, 3, 32)).astype(np.float32)
+    y = functional.conv(x, weight, padding=1)
+    for count in (1, 2, 5):
+        np.testing.assert_array_equal(functional.conv(x[:count], weight, padding=1), y[:count])
+
+
+def test_the_bits_are_those_of_one_thread(isa):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((5, 30, 30, 3)).astype(np.float32)
+    weight = rng.standard_normal((5, 5, 3, 32)).astype(np.float32)
+    assert_same_on_any_threads(x, weight, padding=2, bias=rng.standard_normal(32).astype(np.float32))
