@@ -120,6 +120,8 @@ class Graph:
 
     def shapes(self, *input_shapes: Shape) -> list[Any]:
         """Return the shape of every slot for inputs of these shapes, without the batch axis."""
+        if list(input_shapes) == self.input_shapes:
+            return list(self._described)
         shapes: list[Any] = [*input_shapes, *[None] * (self.slots - len(input_shapes))]
         for step in self.steps:
             store(shapes, step.writes, shape_of(step.layer, [shapes[slot] for slot in step.reads]))
@@ -127,7 +129,7 @@ class Graph:
 
     def build(self, input_shapes: Sequence[Shape], rng: np.random.Generator) -> None:
         """Build the layers that are not built yet; a shared layer by its first use, which the others must fit."""
-        shapes = self._described if list(input_shapes) == self.input_shapes else self.shapes(*input_shapes)
+        shapes = self.shapes(*input_shapes)
         met: dict[int, list[Shape]] = {}
         for step in self.steps:
             reads = [shapes[slot] for slot in step.reads]
@@ -136,7 +138,8 @@ class Graph:
                 ensure_built(step.layer, reads, rng)
             elif met[id(step.layer)] != reads and step.layer.params:
                 _require_shareable(step.layer, met[id(step.layer)], reads)
-        self.program.forget()
+        if "program" in vars(self):
+            self.program.forget()
 
     def output_of(self, layer: Layer | str) -> Any:
         """Return the symbol that a layer makes, a tuple of them for several; see `Model.output_of`."""

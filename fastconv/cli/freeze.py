@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     from fastconv.cli.tables import plural
 
     model = chosen_model(options)
-    frozen = fastconv.freeze(model, copy=False)
+    frozen = fastconv.freeze(model, keep=False)
     if options.out:
         frozen.save(options.out)
         print(

@@ -85,7 +85,7 @@ def frozen_where_possible(model: Model) -> Function:
     import fastconv
     from fastconv.unbatched import Unbatched
 
-    return model if isinstance(model, Unbatched) else fastconv.freeze(model, copy=False)
+    return model if isinstance(model, Unbatched) else fastconv.freeze(model, keep=False)
 
 
 def _onnx(path: str) -> Runnable:

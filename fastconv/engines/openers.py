@@ -31,7 +31,7 @@ def open_fastconv(threads: int) -> Load:
     def load(path: str, inputs: Inputs, sizes: dict[str, int]) -> Call:
         model = load_onnx(path, input_shapes={name: x.shape for name, x in inputs.items()})
         xs = [inputs[str(name)] for name in model.input_names]
-        frozen = freeze(model, copy=False)
+        frozen = freeze(model, keep=False)
         del model  # a copy of the weights
 
         def call() -> list[Any]:

@@ -31,7 +31,7 @@ MOST_PLANS = 8
 
 
 @collector_waits()
-def freeze(model: Model, *, copy: bool = True) -> FrozenModel:
+def freeze(model: Model, *, copy: bool = True, keep: bool = True) -> FrozenModel:
     """Compile a model for inference.
 
     Constants are folded into weights, activations and sums are drawn into the steps before them, what does nothing in
@@ -45,6 +45,9 @@ def freeze(model: Model, *, copy: bool = True) -> FrozenModel:
     copy : bool
         False leaves weights that the compiler does not change where the model has them: half the memory, for a model that
         is not trained further, which would change some of what the frozen model computes with and not the rest.
+    keep : bool
+        False gives the model away: the compiler changes its weights where they lie, which takes the least memory and time.
+        Whoever calls such a model afterwards, or saves it, gets numbers that mean nothing.
 
     Returns
     -------
@@ -77,7 +80,7 @@ def freeze(model: Model, *, copy: bool = True) -> FrozenModel:
     _ = model.params  # builds a model that knows its input
     if not model.built:
         raise ValueError("the model is not built yet, so there is nothing to freeze: call it, or build((28, 28, 1))")
-    frozen = FrozenModel(optimized(lower(model, copy=copy)))
+    frozen = FrozenModel(optimized(lower(model, copy=copy and keep), own=copy or not keep))
     frozen.prepare()
     return frozen
 

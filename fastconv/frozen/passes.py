@@ -5,6 +5,7 @@ The order matters: what is folded into a weight is gone before sums and activati
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,7 +15,7 @@ from fastconv.frozen.chains import fuse_chains
 from fastconv.frozen.formulas import fuse_formulas
 from fastconv.frozen.moves import Pick, Transpose
 from fastconv.frozen.normalization import LayerNorm
-from fastconv.frozen.operation import Operation
+from fastconv.frozen.operation import Operation, constants
 from fastconv.frozen.program import Program, Step
 from fastconv.frozen.unweighted import Activate, Identity, Pad, Product, Reshape, Scale, Sum
 from fastconv.frozen.weighted import Conv, Linear, Weighted
@@ -67,14 +68,14 @@ def pick_channels(program: Program) -> Program:
         if len(chain) < 3 or shapes[steps[chain[0]].reads[0]] != shapes[last.writes[0]]:
             continue
         first, x = steps[chain[0]], shapes[last.writes[0]]
-        numbers = np.arange(np.prod(x), dtype=np.min_scalar_type(int(np.prod(x)))).reshape(x)
-        moved = numbers
+        moved = np.arange(np.prod(x), dtype=np.min_scalar_type(int(np.prod(x)))).reshape(x)
         for place in chain:
             operation: Any = steps[place].operation
             shape = operation.output_shape(moved.shape)
             moved = moved.transpose(operation.axes) if isinstance(operation, Transpose) else moved.reshape(shape)
-        places = np.array(moved.reshape(-1, x[-1])[0], np.int64)
-        if places.max() < x[-1] and (numbers[..., places] == moved).all():
+        pixels = moved.reshape(-1, x[-1])
+        places, firsts = pixels[0].astype(np.int64), np.arange(0, pixels.size, x[-1], dtype=pixels.dtype)
+        if places.max() < x[-1] and (pixels - pixels[0] == firsts[:, None]).all():
             steps[at] = Step(Pick(places), first.reads, last.writes, _layers(steps[place] for place in chain))
             for place in chain[:-1]:
                 del steps[place]
@@ -118,11 +119,15 @@ def absorb_padding(program: Program) -> Program:
 
 def fold_scales(program: Program) -> Program:
     """Multiply constants once instead of at every call: batch normalization into the weight before it, or into another one."""
+    uses = Counter(id(array) for step in program.steps for array in constants(step.operation))
 
     def merge(first: Operation, second: Operation) -> Operation | None:
         if not isinstance(second, Scale) or second.activation is not None:
             return None
-        if isinstance(first, LayerNorm) or (isinstance(first, Weighted) and first.activation is None):
+        if isinstance(first, Weighted) and first.activation is None:
+            alone = program.own and uses[id(first.weight)] == 1
+            return first.scaled(second.factor, second.shift, in_place=alone)
+        if isinstance(first, LayerNorm):
             return first.scaled(second.factor, second.shift)
         if isinstance(first, Scale) and first.activation is None:
             wide = second.factor.astype(np.float64)
@@ -250,11 +255,12 @@ PASSES: tuple[Callable[[Program], Program], ...] = (
 )
 
 
-def optimized(program: Program) -> Program:
-    """Return the program after all passes."""
+def optimized(program: Program, *, own: bool = False) -> Program:
+    """Return the program after all passes; they may write into its arrays where these are its `own`."""
+    program = program._replace(known=program.example_shapes(), own=own)
     for each in PASSES:
         program = each(program)
-    return program
+    return program._replace(own=False)
 
 
 def _merged(

@@ -30,7 +30,11 @@ class Step(NamedTuple):
 
 
 class Program(NamedTuple):
-    """Steps from inputs to outputs. Input shapes are without the batch axis; other sizes of the image may do."""
+    """Steps from inputs to outputs. Input shapes are without the batch axis; other sizes of the image may do.
+
+    `known` are the shapes of values for one sample, where they have been found: no pass changes what a value is. Of what is its
+    `own` nobody else needs the arrays: a pass may write into those of the program that it gets.
+    """
 
     input_shapes: tuple[Shape, ...]
     input_names: tuple[str | None, ...]
@@ -38,6 +42,8 @@ class Program(NamedTuple):
     steps: tuple[Step, ...]
     outputs: tuple[int, ...]
     label: str = "the model"
+    known: Mapping[int, Shape] | None = None
+    own: bool = False
 
     def with_steps(self, steps: Sequence[Step]) -> Program:
         """Return the program with other steps."""
@@ -75,9 +81,9 @@ class Program(NamedTuple):
             shapes.update(zip(step.writes, made, strict=True))
         return shapes
 
-    def example_shapes(self) -> dict[int, Shape]:
+    def example_shapes(self) -> Mapping[int, Shape]:
         """Return the shapes for one sample of the size that the model was built for."""
-        return self.shapes(*((1, *shape) for shape in self.input_shapes))
+        return self.known or self.shapes(*((1, *shape) for shape in self.input_shapes))
 
 
 def output_shapes(step: Step, shapes: Sequence[Shape]) -> list[Shape]:

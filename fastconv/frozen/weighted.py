@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from fastconv import geometry
+from fastconv.arrays import owned
 from fastconv.frozen.operation import Array, Operation, register, require_image, require_slope
 from fastconv.functional import _conv_plan as plans
 from fastconv.functional._conv_algorithm import wish
@@ -58,21 +59,27 @@ class Weighted(Operation):
         """Return the shape of the bias for an output of `shape`."""
         return shape[-1:]
 
-    def scaled(self: Self, factor: Array, shift: Array) -> Self | None:
+    def scaled(self: Self, factor: Array, shift: Array, *, in_place: bool = False) -> Self | None:
         """Return the operation whose output is that of this one times `factor` plus `shift`, for each channel.
 
-        None where the new constants would not be finite.
+        None where the new constants would not be finite. With `in_place` the weight may be that of this one, overwritten.
         """
         wide = factor.astype(np.float64)
         bias = 0.0 if self.bias is None else self.bias.astype(np.float64)
-        return self._with(self._factors(wide), bias * wide + shift)
+        return self._with(self._factors(wide), bias * wide + shift, in_place=in_place)
 
     def _factors(self, factor: Array) -> Array:
         """Return what the weight is multiplied by where the output is multiplied by `factor`."""
         return factor  # the last axis of most weights is the output's channels
 
-    def _with(self: Self, factors: Array, bias: Array) -> Self | None:
+    def _with(self: Self, factors: Array, bias: Array, *, in_place: bool = False) -> Self | None:
         """Return the operation with its weight times factors (of float64), and another bias; None where one is not finite."""
+        if in_place and owned(self.weight):
+            small = _largest(self.weight) * _largest(factors) < float(np.finfo(self.weight.dtype).max)
+            made = self._of(self.weight, bias) if small else None
+            if made is not None:
+                np.multiply(self.weight, factors, out=self.weight, casting="same_kind")
+                return made
         weight = np.empty_like(self.weight)
         with np.errstate(over="ignore", invalid="ignore"):
             np.multiply(self.weight, factors, out=weight, casting="same_kind")
@@ -82,7 +89,8 @@ class Weighted(Operation):
         """Return the operation with another weight and another bias; None where one is not finite."""
         with np.errstate(over="ignore", invalid="ignore"):
             made = [np.ascontiguousarray(array, self.weight.dtype) for array in (weight, bias)]
-        return self.replace(weight=made[0], bias=made[1]) if all(map(_is_finite, made)) else None
+        finite = _is_finite(made[1]) and (weight is self.weight or _is_finite(made[0]))
+        return self.replace(weight=made[0], bias=made[1]) if finite else None
 
 
 @register
@@ -310,10 +318,10 @@ class Local(Weighted):
     def multiply_adds(self, *shapes: Shape) -> int:
         return self.plan(shapes[0]).multiply_adds
 
-    def scaled(self, factor: Array, shift: Array) -> Local | None:
+    def scaled(self, factor: Array, shift: Array, *, in_place: bool = False) -> Local | None:
         wide = factor.astype(np.float64)
         bias = np.zeros(self.bias_shape(self.plan_output())) if self.bias is None else self.bias.astype(np.float64)
-        return self._with(self._factors(wide), bias * wide + shift)
+        return self._with(self._factors(wide), bias * wide + shift, in_place=in_place)
 
     def plan_output(self) -> Shape:
         """Return the shape of the output of one sample: the weight says where its windows are."""
@@ -324,6 +332,10 @@ class Local(Weighted):
 def _is_finite(array: Array) -> bool:
     # of the smallest and the largest one alone: no array of answers as long as a weight
     return not array.size or bool(np.isfinite(array.min()) and np.isfinite(array.max()))
+
+
+def _largest(array: Array) -> float:
+    return float(max(array.max(), -array.min())) if array.size else 0.0
 
 
 def _plus(bias: Array | None, constant: Any) -> Any:

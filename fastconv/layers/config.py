@@ -7,7 +7,7 @@ layers, never code: reading them back can run nothing but the constructor of a r
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from fastconv.layers.base import Layer
 
-_NUMBERS = (int, bool, float, type(None))  # most of what configs hold
-_PLAIN = (int, bool, str, type(None))
+_PLAIN = frozenset({int, bool, str, type(None)})  # most of what configs hold
+_LEAVES = _PLAIN | {float}
 _RESERVED = ("layer", "same_as")
 
 
@@ -97,7 +97,7 @@ def _refuse(cls: type, takes: _Takes, args: tuple[Any, ...], kwargs: dict[str, A
 
 
 def _json_value(value: Any, what: str, is_layer: Callable[[Any], bool]) -> Any:
-    if type(value) in (list, tuple) and all(type(item) in _PLAIN for item in value):
+    if type(value) in (list, tuple) and _PLAIN.issuperset(map(type, value)):
         return list(value)
     if isinstance(value, np.generic):
         value = value.item()
@@ -127,19 +127,17 @@ def layers_in(value: Any, path: str, is_layer: Callable[[Any], bool]) -> list[tu
     >>> layers_in({"inner": "A", "rates": [1, "B"]}, "", lambda value: isinstance(value, str))
     [('inner', 'A'), ('rates/1', 'B')]
     """
-    if is_layer(value):
-        return [(path, value)]
     if isinstance(value, dict):
-        items: list[tuple[Any, Any]] = list(value.items())
+        items: Iterable[tuple[Any, Any]] = value.items()
     elif isinstance(value, list):
-        items = list(enumerate(value))
+        items = () if _LEAVES.issuperset(map(type, value)) else enumerate(value)
     else:
-        return []
+        return [(path, value)] if is_layer(value) else []
     prefix = f"{path}/" if path else ""
     return [
         found
         for key, item in items
-        if type(item) not in _NUMBERS
+        if type(item) not in _LEAVES
         for found in layers_in(item, f"{prefix}{key}", is_layer)
     ]
 

@@ -29,6 +29,9 @@ MOST_MAPPED = 2**22
 #: What runs: the dtypes of arrays that reach layers. Constants may be of others until they are cast.
 DTYPES = tuple(map(np.dtype, ("float32", "float64", "int32", "int64", "bool")))
 
+#: Where the numbers of an argument are, one or a row, by its kind: numbers of onnx.AttributeProto.AttributeType.
+_NUMBERS, _ROWS = {1: "f", 2: "i"}, {6: "floats", 7: "ints"}
+
 _STORED = {dtype: dtype.newbyteorder("<") for dtype in DTYPES}
 
 
@@ -285,19 +288,19 @@ def _node(onnx: Any, node: Any, opsets: dict[str, int], folder: Path | None) -> 
     attributes: dict[str, Any] = {}
     label = node.name or "/".join(node.output[:1])
     for item in node.attribute:
-        kind = item.type
-        if kind == onnx.AttributeProto.TENSOR:
-            attributes[_text(item.name)] = array_of(onnx, item.t, folder)
-        elif kind in (onnx.AttributeProto.STRING, onnx.AttributeProto.STRINGS):
-            texts = [item.s] if kind == onnx.AttributeProto.STRING else list(item.strings)
-            decoded = [text.decode("utf-8", "replace") for text in texts]
-            attributes[item.name] = decoded[0] if kind == onnx.AttributeProto.STRING else decoded
-        elif kind in (onnx.AttributeProto.FLOAT, onnx.AttributeProto.INT):
-            attributes[item.name] = item.f if kind == onnx.AttributeProto.FLOAT else item.i
-        elif kind in (onnx.AttributeProto.FLOATS, onnx.AttributeProto.INTS):
-            attributes[item.name] = list(item.floats if kind == onnx.AttributeProto.FLOATS else item.ints)
+        name, kind = _text(item.name), item.type
+        if kind in _NUMBERS:
+            attributes[name] = getattr(item, _NUMBERS[kind])
+        elif kind in _ROWS:
+            attributes[name] = list(getattr(item, _ROWS[kind]))
+        elif kind == onnx.AttributeProto.TENSOR:
+            attributes[name] = array_of(onnx, item.t, folder)
+        elif kind == onnx.AttributeProto.STRING:
+            attributes[name] = item.s.decode("utf-8", "replace")
+        elif kind == onnx.AttributeProto.STRINGS:
+            attributes[name] = [text.decode("utf-8", "replace") for text in item.strings]
         else:
-            attributes[item.name] = None  # a graph or the like: who has one is no operator that is known
+            attributes[name] = None  # a graph or the like: who has one is no operator that is known
     domain = node.domain if node.domain != "ai.onnx" else ""
     version = opsets.get(domain or "ai.onnx", 1)
     reads, writes = tuple(map(_text, node.input)), tuple(map(_text, node.output))

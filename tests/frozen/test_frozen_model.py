@@ -404,3 +404,31 @@ def test_a_model_that_does_more_than_run_its_layers_is_refused():
         TypeError, match="Unbatched does more than run its layers, so it cannot be frozen: freeze its body"
     ):
         fastconv.freeze(model)
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_a_model_that_nobody_keeps_gives_its_weights(copy):
+    def made():
+        x = Input((6, 6, 2))
+        shared = L.Conv2d(2, 3, padding=1)
+        y = L.BatchNorm()(L.Conv2d(4, 3)(L.ReLU()(L.BatchNorm()(shared(shared(x))))))
+        return trained(Model(x, y))
+
+    model = made()
+    frozen, wanted = fastconv.freeze(model, copy=copy, keep=False), fastconv.freeze(made(), copy=False)
+    x = np.random.default_rng(0).random((2, 6, 6, 2)).astype(np.float32)
+    np.testing.assert_array_equal(frozen(x), wanted(x))
+    first, last = (step.operation.weight for step in (frozen.program.steps[0], frozen.program.steps[-1]))
+    assert np.shares_memory(last, model.params["conv2d_2/weight"])  # folded where it lies
+    np.testing.assert_array_equal(first, made().params["conv2d_1/weight"])  # used twice, so not
+
+
+def test_folding_where_a_weight_lies_never_overflows():
+    def made():
+        model = Sequential([L.Conv2d(2, 1, bias=False), L.BatchNorm()], input_shape=(2, 2, 1)).build()
+        model.params["conv2d_1/weight"][:] = 1e30
+        model.params["batchnorm_1/scale"][:] = 1e30
+        return model
+
+    x = np.full((1, 2, 2, 1), 1e-35, np.float32)
+    np.testing.assert_allclose(fastconv.freeze(made(), keep=False)(x), made()(x), rtol=1e-5)
