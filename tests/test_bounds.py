@@ -86,6 +86,14 @@ def every_kernel(arrays_of, dtype):
         x, weight = new(3, 4, 9, channels), new(3, 3, channels, outputs)
         y = arrays_of(functional.conv(x, weight, padding=1))
         functional.conv_backward(y, x, weight, padding=1)
+    for channels in (16, 33):
+        for outputs in (1, 3, 7, 15, 17, 40):
+            for taps in ((3, 3), (5, 5), (1, 3)):
+                x, weight, bias = new(2, 9, 8, channels), new(*taps, channels, outputs), new(outputs)
+                y = arrays_of(functional.conv(x, weight, bias, padding=1, algorithm="winograd"))
+                functional.conv_backward(y, x, weight, padding=1, algorithm="winograd")
+                functional.conv_backward(y, x, weight, padding=1)
+                y = arrays_of(functional.conv_transpose(x, new(*taps, outputs, channels), bias, algorithm="winograd"))
     for groups, channels, outputs in ((3, 2, 3), (2, 1, 2), (9, 4, 4), (2, 17, 3)):
         x, weight = new(2, 4, 3, groups * channels), new(3, 2, channels, groups * outputs)
         y = arrays_of(functional.conv(x, weight, padding=1, groups=groups))

@@ -16,8 +16,8 @@ cdef enum:
 
 
 cdef inline Py_ssize_t panel_first(const Winograd *g, Py_ssize_t panel) noexcept nogil:
-    """The first column of a panel: the last one begins early where it would be narrower than a vector."""
-    return min(panel * g.panel, g.p.cols - LANES)
+    """The first column of a panel: the last one begins early where it would be narrower than a vector, unless it is alone."""
+    return max(min(panel * g.panel, g.p.cols - LANES), <Py_ssize_t> 0)
 
 
 cdef inline Py_ssize_t panel_cols(const Winograd *g, Py_ssize_t panel) noexcept nogil:
@@ -162,7 +162,7 @@ cdef inline Winograd winograd_cut(const Product *p, int out_h, int out_w) noexce
 cdef int run_winograd(const Product *p, int out_h, int out_w, int threads) noexcept nogil:
     """Compute `p`, whose taps along h and w are those of so many outputs a tile, with stride 1. -1: no memory.
 
-    `depth` and `cols` are at least LANES.
+    `depth` is at least LANES.
     """
     cdef Winograd g = winograd_cut(p, out_h, out_w)
     cdef Py_ssize_t panels = ceil_div(p.cols, TILE_N), items = sizeof(real), u_bytes, most

@@ -312,6 +312,7 @@ cdef inline void panel_of_outputs(
 ) noexcept nogil:
     cdef vec bias = broadcast(0)
     cdef Py_ssize_t i, j, o, r, high, wide, col = g.step_w * g.p.y_ld, row = g.step_h * g.p.out_w * g.p.y_ld, to_row, to_col
+    cdef Py_ssize_t width = min(cols, <Py_ssize_t> LANES)
     cdef real least, most
     cdef real *y
     cdef real *to
@@ -325,10 +326,10 @@ cdef inline void panel_of_outputs(
         ) * g.p.y_ld
         o = 0
         while o < cols:
-            j = min(o, cols - LANES)
+            j = min(o, cols - width)
             if g.p.bias:
-                bias = (<const vec *> (g.p.bias + col_first + j))[0]
-            if high >= out_h and wide >= out_w and is_clamp(&g.p.finish):
+                bias = load(g.p.bias + col_first + j, g.p.bias + g.p.cols)
+            if high >= out_h and wide >= out_w and width == LANES and is_clamp(&g.p.finish):
                 to, to_row, to_col, least, most = y + j, row, col, g.p.finish.a, g.p.finish.b
             else:
                 to, to_row, to_col, least, most = made, out_w * LANES, LANES, -INFINITY, INFINITY
@@ -336,7 +337,7 @@ cdef inline void panel_of_outputs(
             if to == made:
                 for r in range(min(high, <Py_ssize_t> out_h)):
                     finish_vectors(
-                        &g.p.finish, made + r * to_row, g.p.y, y + j - g.p.y + r * row, col, min(wide, <Py_ssize_t> out_w), LANES,
+                        &g.p.finish, made + r * to_row, g.p.y, y + j - g.p.y + r * row, col, min(wide, <Py_ssize_t> out_w), width,
                         col_first + j,
                     )
             o += LANES

@@ -45,9 +45,15 @@ WORTH_IT, WORTH_IT_KEPT = 0.95, 0.85
 #: The same in groups, which Winograd's kernels take one by one and the product together.
 WORTH_IT_IN_GROUPS = 0.6
 
-#: The channels that Winograd's kernels take, of the input and of the output: a vector of the widest instruction set at least,
-#: and (with the taps along the first of three axes) so many at most that the transformed weights of a panel fit in 8 MB.
-FEWEST_CHANNELS, MOST_CHANNELS = 16, 1536
+#: Channels of a vector of the widest instruction set. What a group computes takes whole vectors, whatever the algorithm.
+VECTOR = 16
+
+#: Multiply-adds in the time that each column of a pixel takes to be added where an adjoint scatters (scatter.pxi).
+SCATTERED_COLUMN = 25
+
+#: The channels that Winograd's kernels take: a vector of the input's at least, and (with the taps along the first of three
+#: axes) so many at most that the transformed weights of a panel fit in 8 MB.
+FEWEST_CHANNELS, MOST_CHANNELS = VECTOR, 1536
 
 #: Channels that a task of the weight gradient takes on either side: it transforms the others' tiles again.
 GRADIENT_CHANNELS = 128
@@ -101,10 +107,27 @@ def winograd_obstacle(problem: Problem) -> str | None:
         return f"it is for dilation 1, not {' x '.join(map(str, dilation))}"
     if problem.taps[0] * max(problem.depth, problem.cols) > MOST_CHANNELS:
         return f"it is for at most {MOST_CHANNELS} channels times taps along the first of three axes"
-    for channels, of in ((problem.depth, "input"), (problem.cols, "output")):
-        if channels < FEWEST_CHANNELS:
-            return f"it is for at least {FEWEST_CHANNELS} channels a group, not {channels} of the {of}"
+    if problem.depth < FEWEST_CHANNELS:
+        return f"it is for at least {FEWEST_CHANNELS} channels a group of the input, not {problem.depth}"
     return None
+
+
+def whole_vectors(cols: int) -> int:
+    """Return the channels that are computed where `cols` are asked for."""
+    return -(-cols // VECTOR) * VECTOR
+
+
+def product_cost(problem: Problem, *, adjoint: bool) -> float:
+    """Return the work of the product in multiply-adds at the machine's peak.
+
+    Groups of few channels share vectors; an adjoint with few channels scatters, and a column is a weight of the kernel.
+    """
+    if problem.groups > 1:
+        return problem.multiply_adds / TILE_SHARE
+    if adjoint and 2 * problem.cols <= VECTOR:
+        columns = problem.taps[0] * whole_vectors(problem.cols * math.prod(problem.taps[1:]))
+        return problem.batch * math.prod(problem.outputs) * columns * (problem.depth / TILE_SHARE + SCATTERED_COLUMN)
+    return problem.multiply_adds * whole_vectors(problem.cols) / (problem.cols * TILE_SHARE)
 
 
 def winograd_cost(problem: Problem, tile: tuple[int, int], *, weight_gradient: bool, kept: bool) -> float:
@@ -115,7 +138,7 @@ def winograd_cost(problem: Problem, tile: tuple[int, int], *, weight_gradient: b
         * problem.outputs[0]
         * math.prod(-(-size // outputs) for size, outputs in zip(problem.outputs[1:], tile, strict=True))
     )
-    depth, cols = problem.taps[0] * problem.depth, problem.cols
+    depth, cols = problem.taps[0] * problem.depth, whole_vectors(problem.cols)
     products = (tiles + PART_OF_TILE) * depth * cols / TILE_SHARE
     again = (1, 1)  # how often the tiles of the input and of the output are transformed
     if weight_gradient:
@@ -147,12 +170,19 @@ def wish(algorithm: object, *, kept: bool = False) -> str | None:
     return algorithm
 
 
-def choose(problem: Problem, algorithm: str | None, *, weight_gradient: bool = False) -> Algorithm:
+def choose(
+    problem: Problem,
+    algorithm: str | None,
+    *,
+    adjoint: bool = False,
+    weight_gradient: bool = False,
+    strict: bool = True,
+) -> Algorithm:
     """Return the algorithm for `problem`: the one asked for, or the cheapest; `algorithm` comes from `wish`.
 
     "kept" is the cheapest one for a weight that is packed or transformed once for many calls.
 
-    Raises `ValueError` for an algorithm that cannot compute the problem.
+    Raises `ValueError` for an algorithm that cannot compute the problem; if not `strict`, Winograd's gives way to the product.
     """
     product = Algorithm("product", (0, 0), TILE_SHARE, "")
     if algorithm == "product":
@@ -166,13 +196,13 @@ def choose(problem: Problem, algorithm: str | None, *, weight_gradient: bool = F
     if is_depthwise and algorithm != "winograd":
         return Algorithm("depthwise", (0, 0), 0.3, "one channel in and one out a group")
     obstacle = winograd_obstacle(problem)
-    if algorithm == "winograd" and obstacle:
+    if algorithm == "winograd" and obstacle and strict:
         raise ValueError(f"algorithm 'winograd' cannot compute this convolution: {obstacle}")
     if obstacle or not problem.multiply_adds:
         return product._replace(why=f"Winograd's algorithm does not apply: {obstacle or 'nothing to compute'}")
     kept = algorithm == "kept"
     work, tile = cheapest_tile(problem, weight_gradient=weight_gradient, kept=kept)
-    direct = problem.multiply_adds / TILE_SHARE
+    direct = product_cost(problem, adjoint=adjoint)
     share = problem.multiply_adds / work
     if algorithm == "winograd":
         return Algorithm("winograd", tile, share, "asked for")

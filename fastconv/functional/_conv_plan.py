@@ -61,9 +61,8 @@ def conv_plan(
     size, kernel, stride, dilation = _check(x_shape, weight_shape, stride, dilation, groups)
     pairs = geometry.padding_pairs(padding, size, kernel, stride, dilation)
     out = geometry.conv_output(size, kernel, stride, pairs, dilation)
-    return _plan(
-        x_shape, weight_shape, (x_shape[0], *out, weight_shape[-1]), stride, pairs, dilation, groups, algorithm
-    )
+    y_shape = (x_shape[0], *out, weight_shape[-1])
+    return _plan(x_shape, weight_shape, y_shape, stride, pairs, dilation, groups, algorithm, transposed=False)
 
 
 @lru_cache(maxsize=1024, typed=True)
@@ -98,7 +97,7 @@ def conv_transpose_plan(
     out = geometry.conv_transpose_output(size, kernel, stride, pairs, dilation, output_padding)
     y_shape = (x_shape[0], *out, weight_shape[-2] * groups)
     geometry.check_elements(y_shape, "the output")
-    return _plan(y_shape, weight_shape, x_shape, stride, pairs, dilation, groups, algorithm)
+    return _plan(y_shape, weight_shape, x_shape, stride, pairs, dilation, groups, algorithm, transposed=True)
 
 
 def _check_weight_rank(weight_shape: tuple[int, ...], rank: int) -> None:
@@ -139,7 +138,10 @@ def _plan(
     dilation: tuple[int, ...],
     groups: int,
     algorithm: str | None,
+    *,
+    transposed: bool,
 ) -> ConvPlan:
+    """Make the plan of a call, or of the way back of one, that computes the convolution, or its adjoint if `transposed`."""
     for shape, name in ((x_shape, "the input"), (y_shape, "the output"), (weight_shape, "weight")):
         geometry.check_elements(shape, name)
     for n, (before, after) in zip(x_shape[1:-1], pairs, strict=True):  # kernels count along a padded line in elements
@@ -167,9 +169,9 @@ def _plan(
         (x_shape[0], x_shape[-1], y_shape[-1], groups),
         0 in x_shape or 0 in y_shape,
         multiply_adds,
-        choose(forward, algorithm),
-        choose(backward, algorithm),
-        choose(forward, algorithm, weight_gradient=True),
+        choose(forward, algorithm, strict=not transposed),
+        choose(backward, algorithm, adjoint=True, strict=transposed),
+        choose(forward, algorithm, weight_gradient=True, strict=False),
         axes,
         (geometry.records(d), geometry.records(h), geometry.records(w)),
         reached,

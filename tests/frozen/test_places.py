@@ -60,7 +60,7 @@ def test_activations_at_their_place(isa, threads, activation):
     assert places(frozen) == {"conv2d_1": (20, 52)}
 
 
-@pytest.mark.parametrize("channels", [64, 24])
+@pytest.mark.parametrize("channels", [64, 24, 10])
 def test_winograd_at_its_place(channels, isa, threads):
     frozen = frozen_of(lambda x: L.Concat()(x, L.ReLU()(L.Conv2d(channels, 3, padding=1)(x))), shape=(24, 25, 64))
     assert places(frozen) == {"conv2d_1": (64, 64 + channels)}
