@@ -24,10 +24,13 @@ import numpy as np
 import fastconv
 import fastconv.threads
 from fastconv import _kernels, functional
+from fastconv import layers as L
+from fastconv.frozen import blocks
 from operations import OPERATIONS
 from problems import EDGES
 
 fastconv.threads.WORTH_A_THREAD = 1
+blocks.SMALL, blocks.WEIGHT, blocks.TWICE = 0, 1000, 1000
 """
 
 GUARDED = """
@@ -102,6 +105,17 @@ def every_kernel(arrays_of, dtype):
     x, weight = new(2, 5, 4, 4, 16), new(2, 3, 3, 4, 4, 4, 16, 13)
     y = functional.locally_connected(x, weight, stride=(3, 1, 1), padding=((2, 2), (1, 1), (1, 1)))
     functional.locally_connected_backward(y, x, weight, stride=(3, 1, 1), padding=((2, 2), (1, 1), (1, 1)))
+    for channels, stride, outputs in ((16, 1, 17), (17, 2, 16), (33, 3, 20)):
+        for part in (slice(0, 3), slice(0, 2), slice(1, 3)):
+            convs = L.Conv2d(channels, 1), L.DepthwiseConv2d(3, stride=stride, padding=1), L.Conv2d(outputs, 1)
+            shape = (7, 5, channels if part.start else 9)
+            model = fastconv.Sequential(list(convs[part]), input_shape=shape).astype(dtype)
+            for layer in model.layers:
+                layer.params = {name: arrays_of(array) for name, array in layer.params.items()}
+            frozen = fastconv.freeze(model, copy=False)
+            assert frozen._plan([(2, *shape)]).blocks
+            for _ in range(2):
+                frozen(new(2, *shape))
 """
 
 

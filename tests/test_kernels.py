@@ -67,10 +67,10 @@ def test_every_variant_has_the_kernels_of_the_protocol(isa):
 NOT_OPERATIONS = {"describe", "api", "keep_apart", "multiply_add_peak"}
 
 #: Run by tests/training/test_optimizers.py and tests/layers/test_dropout.py; those of frozen models by
-#: tests/functional/test_calls.py.
+#: tests/functional/test_calls.py and tests/frozen/test_blocks.py.
 ELSEWHERE = {
     *("sgd_step", "adam_step", "rmsprop_step", "dropout"),
-    *("activated_sum", "prelu_forward", "conv_frozen", "packed_items", "pack_weight"),
+    *("activated_sum", "prelu_forward", "conv_frozen", "packed_items", "pack_weight", "mobile_block"),
     *("transpose", "pick_channels", "copy_columns", "scale_columns", "local_response_norm"),
 }
 

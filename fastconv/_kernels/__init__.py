@@ -36,6 +36,7 @@ Where is what:
 ``depthwise.pxi``    the lines, the padding and the adjoint around its tiles
 ``depthwise_gradient.pxi``
                      the gradient of its weight
+``block.pxi``        a depthwise convolution with the products before and after it, some lines at a time
 ``pool.pxi``         maxima and averages over windows
 ``pool_slide.pxi``   the way back of maxima of 3x3 pixels: a window in registers that slides along a line
 ``pool_back.pxi``    their ways back

@@ -29,7 +29,7 @@ cdef struct Grid:
 
 cdef inline bint few_rows(Py_ssize_t rows, int threads) noexcept nogil:
     """Whether pixels are too few to be shared: then threads take some of the channels each."""
-    return rows < threads * ROWS // 2
+    return rows < threads * ROWS // 3
 
 
 cdef Grid product_grid(const Product *p, Py_ssize_t groups, int threads) noexcept nogil:

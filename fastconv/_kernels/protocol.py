@@ -65,6 +65,12 @@ class Kernels(Protocol):
         phases_d: Records, phases_h: Records, phases_w: Records, adjoint: bool,
         residual: Real | None, activation: tuple[str, float, float, Real | None] | None, threads: int
     ) -> None: ...
+    def mobile_block(
+        self, x: Real, expansion: tuple[Any, ...] | None, expanded: tuple[str, float, float, Real | None] | None,
+        depthwise: tuple[Any, ...], between: tuple[str, float, float, Real | None] | None,
+        projection: tuple[Any, ...] | None, residual: Real | None,
+        activation: tuple[str, float, float, Real | None] | None, y: Real, batch: int, threads: int
+    ) -> None: ...
     def depthwise_backward_weight(
         self, x: Real, dy: Real, dweight: Real, axes: Records, batch: int, channels: int, parts: int, threads: int
     ) -> None: ...

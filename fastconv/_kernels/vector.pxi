@@ -1,5 +1,5 @@
 # Vectors that are not whole, and functions of vectors: exp, log, erfc, to the last bit or two of the dtype.
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memmove, memset
 
 cdef extern from "simd.h":
     ctypedef int lane

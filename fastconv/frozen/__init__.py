@@ -7,7 +7,7 @@
                      what a step can be, and which calls of kernels it makes
 ``passes``, ``formulas``, ``chains``
                      from a program to one that computes the same with less work
-``portions``, ``bands``
+``portions``, ``bands``, ``blocks``
                      how steps go over large batches and large images
 ``memory``, ``places``
                      where values lie

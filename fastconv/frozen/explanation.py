@@ -108,13 +108,14 @@ def explain(model: FrozenModel, inputs: Sequence[Any], batch: int, repeats: int)
     xs = model.checked(given)
     plan = model._plan([x.shape for x in xs])
     times, whole, peak = _measured(plan, xs, repeats)
-    shown = [at for at, step in enumerate(plan.steps) if not step.step.operation.is_view(*step.read_shapes)]
+    views = {at for at, step in enumerate(plan.steps) if step.step.operation.is_view(*step.read_shapes)}
+    shown = [at for at in range(len(plan.steps)) if at not in views and at not in plan.within]
     steps = [plan.steps[at] for at in shown]
     medians = [statistics.median(times[at]) for at in shown]
     total = sum(medians)
     spent = [sum(each) for each in zip(*times, strict=True)] or [0.0] * repeats
     explained = tuple(
-        _explained(plan.steps[at], seconds, total, peak, plan.banded.get(at))
+        _explained(_done_with(plan, at), seconds, total, peak, plan.banded.get(at))
         for at, seconds in zip(shown, medians, strict=True)
     )
     between = {value for step in steps for value in step.step.writes} - set(plan.own) - plan.foreign()
@@ -154,14 +155,19 @@ def _measured(plan: Plan, xs: Sequence[np.ndarray], repeats: int) -> tuple[list[
     return times, whole, peak
 
 
-def _explained(planned: StepPlan, seconds: float, total: float, peak: float, banded: Banded | None) -> StepTime:
-    step, operation = planned.step, planned.step.operation
-    work = operation.multiply_adds(*planned.read_shapes)
+def _done_with(plan: Plan, at: int) -> list[StepPlan]:
+    """Return the steps that are done with step `at`, which is the last of them."""
+    return plan.steps[plan.blocks[at].first if at in plan.blocks else at : at + 1]
+
+
+def _explained(planned: list[StepPlan], seconds: float, total: float, peak: float, banded: Banded | None) -> StepTime:
+    work = sum(each.step.operation.multiply_adds(*each.read_shapes) for each in planned)
+    last = planned[-1]
     return StepTime(
-        step.layers,
-        operation.kind,
-        _algorithm(planned, banded),
-        " ".join(with_batch(shape[1:]) for shape in planned.write_shapes),
+        tuple(layer for each in planned for layer in each.step.layers),
+        last.step.operation.kind,
+        _algorithm(last, banded),
+        " ".join(with_batch(shape[1:]) for shape in last.write_shapes),
         work,
         seconds,
         seconds / total if total else 0.0,

@@ -14,6 +14,7 @@ import numpy as np
 
 from fastconv import _kernels
 from fastconv.frozen.bands import banded
+from fastconv.frozen.blocks import Block, blocks
 from fastconv.frozen.foreign import Foreign
 from fastconv.frozen.memory import Life, arrange
 from fastconv.frozen.places import parts_in_place
@@ -64,6 +65,12 @@ class Plan:
             self._plan_bands(at)
         #: Values of which no more lines are stored than a band needs: their lines.
         self.buffers = {self.steps[at].step.writes[0]: pair.lines for at, pair in self.banded.items()}
+        self.blocks = blocks(program, self.shapes, met, self.dtype.itemsize, self.buffers.keys() | places.keys())
+        #: Steps that the last one of their block does, which stores nothing of them.
+        self.within = {at: block.last for block in self.blocks.values() for at in range(block.first, block.last)}
+        for block in self.blocks.values():
+            self._plan_block(block, met[block.first])
+        self.buffers |= {self.steps[at].step.writes[0]: 0 for at in self.within}
         self._roots = self._find_roots({value: view.value for value, view in self.views.items()})
         self.own = self._outputs_of_their_own()
         self.images_within = self._find_images_within()
@@ -95,6 +102,16 @@ class Plan:
         calls = self.banded[at].calls(_kernels.modules[self.dtype], reads, made, pooled)
         for place, of_step in enumerate(calls, at):
             self.steps[place] = self.steps[place]._replace(calls=(), bands=tuple(of_step))
+
+    def _plan_block(self, block: Block, portion: Portion) -> None:
+        """Let the last step of a block do all of it."""
+        steps = [each.step for each in self.steps[block.first : block.last + 1]]
+        values = (steps[0].reads[0], *steps[-1].reads[1:], *steps[-1].writes)
+        *reads, y = (self.views[value]._replace(shape=portion.shape(self.shapes[value])) for value in values)
+        x = [portion.shape(self.shapes[step.reads[0]]) for step in steps]
+        calls = tuple(block.calls(_kernels.modules[self.dtype], reads, x, y))
+        for at in range(block.first, block.last + 1):
+            self.steps[at] = self.steps[at]._replace(calls=calls if at == block.last else ())
 
     def _find_roots(self, roots: dict[int, int]) -> dict[int, int]:
         """Return, for each value, the value in whose memory it is; `roots` knows of parts of concatenations."""
@@ -145,7 +162,7 @@ class Plan:
         for portion in self.portions:
             for at in range(portion.first, portion.end):
                 # what goes into bands, or comes out, is there from the first band to the last
-                begin, end = at - (at - 1 in self.banded), at + (at in self.banded)
+                begin, end = at - (at - 1 in self.banded), self.within.get(at, at + (at in self.banded))
                 for value in (*self.steps[at].step.reads, *self.steps[at].step.writes):
                     root = self.root(value)
                     # and so is what goes into parts, or comes out

@@ -20,6 +20,7 @@ from fastconv.functional import _conv_plan as plans
 from fastconv.functional._conv_algorithm import wish
 from fastconv.functional.calls import Activation, Call, View
 from fastconv.functional.frozen_conv import (
+    Part,
     conv_calls,
     conv_transpose_calls,
     local_calls,
@@ -164,6 +165,10 @@ class Conv(Weighted):
     def line_calls(self, kernels: Any, reads: Sequence[View], y: View, first: int, end: int) -> list[Call]:
         """Return the calls that write lines ``first .. end - 1`` for an image; y and a shortcut are these lines."""
         return self._calls(kernels, plans.lines_of(self.plan(reads[0].shape), first, end), reads, y)
+
+    def part(self, shape: Shape) -> Part:
+        """Return it as a part of a block, for an input of `shape`."""
+        return Part(self.plan(shape), self.weight, self.bias, self.activation)
 
     def _calls(self, kernels: Any, plan: plans.ConvPlan, reads: Sequence[View], y: View) -> list[Call]:
         residual = reads[1] if len(reads) > 1 else None

@@ -5,7 +5,7 @@ This is the one place that decides which kernels such a step calls, and in what 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -53,11 +53,7 @@ def conv_calls(
     """
     if plan.empty:
         return _without_products(bias, y) + epilogue(kernels, activation, residual, y)
-    name = _named(plan.forward)
-    if activation is not None:
-        name += f", {activation.name}" if residual is None else f", add, {activation.name}"
-    elif residual is not None:
-        name += ", add"
+    name = _named(plan.forward, residual, activation)
     kernel: Any
     args: tuple[Any, ...]
     if plan.forward.name == "depthwise":
@@ -139,9 +135,57 @@ def local_calls(
     return calls + epilogue(kernels, activation, residual, y)
 
 
-def _named(algorithm: Algorithm) -> str:
+class Part(NamedTuple):
+    """A convolution of a block: its plan, its constants, the activation after it."""
+
+    plan: ConvPlan
+    weight: NDArray[Any]
+    bias: NDArray[Any] | None
+    activation: Activation | None
+
+    def multiplied(self, kernels: Any) -> tuple[Any, ...]:
+        """Return what the kernel of blocks takes for a product."""
+        axes, sizes = self.plan.axes, self.plan.sizes
+        packed = _packed(kernels, self.weight, (axes, *sizes, *self.plan.forward.tile))
+        return self.weight, packed, self.bias, axes, sizes[1], sizes[2]
+
+
+def block_calls(
+    kernels: Any,
+    expansion: Part | None,
+    depthwise: Part,
+    projection: Part | None,
+    x: View,
+    residual: View | None,
+    y: View,
+) -> list[Call]:
+    """Return the call for convolutions one after the other, whose results between stay in the caches of the cores.
+
+    The first (None: there is none) and the last are products of one group, the last of each pixel by itself. There are at
+    least `WHOLE` channels between and as outputs, and nothing is empty.
+    """
+    parts = [part for part in (expansion, depthwise, projection) if part is not None]
+    names = [_named(part.plan.forward, residual if part is parts[-1] else None, part.activation) for part in parts]
+    middle = depthwise.weight, depthwise.bias, depthwise.plan.axes, depthwise.plan.sizes[1]
+    args = (
+        x,
+        expansion and expansion.multiplied(kernels),
+        expansion and expansion.activation,
+        middle,
+        depthwise.activation,
+        projection and projection.multiplied(kernels),
+        residual,
+        parts[-1].activation,
+        y,
+        x.shape[0],
+    )
+    return [Call(" > ".join(names), kernels.mobile_block, args, sum(part.plan.multiply_adds for part in parts))]
+
+
+def _named(algorithm: Algorithm, residual: View | None = None, activation: Activation | None = None) -> str:
     tile = f" F({algorithm.tile[0]} x {algorithm.tile[1]})" if algorithm.name == "winograd" else ""
-    return algorithm.name + tile
+    ends = [] if residual is None else ["add"]
+    return ", ".join([algorithm.name + tile, *ends, *([] if activation is None else [activation.name])])
 
 
 class Packed:
