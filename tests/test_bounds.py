@@ -97,6 +97,11 @@ def every_kernel(arrays_of, dtype):
                 functional.conv_backward(y, x, weight, padding=1, algorithm="winograd")
                 functional.conv_backward(y, x, weight, padding=1)
                 y = arrays_of(functional.conv_transpose(x, new(*taps, outputs, channels), bias, algorithm="winograd"))
+    for channels, outputs in ((33, 1), (40, 4), (512, 40), (40, 512)):  # one tap: dots; packed for the gradient
+        x, weight = new(2, 5, 5, channels), new(1, 1, channels, outputs)
+        functional.conv_backward(arrays_of(functional.conv(x, weight)), x, weight)
+    x, weight = new(3, 1, 1, 5), new(2, 2, 5, 6)  # one pixel, which a stride reaches
+    functional.conv_backward(arrays_of(functional.conv(x, weight, stride=2, padding=1)), x, weight, stride=2, padding=1)
     for groups, channels, outputs in ((3, 2, 3), (2, 1, 2), (9, 4, 4), (2, 17, 3)):
         x, weight = new(2, 4, 3, groups * channels), new(3, 2, channels, groups * outputs)
         y = arrays_of(functional.conv(x, weight, padding=1, groups=groups))

@@ -28,7 +28,7 @@ Where is what:
 ``flat_gradient.pxi``
                      the gradient of its weight
 ``sums.pxi``         sums over rows: the gradient of a bias, and what becomes of partial sums
-``row.pxi``          products of one row: a linear layer that meets one image
+``row.pxi``          products of one row, a linear layer that meets one image, or of few columns
 ``conv.pxi``         convolution forward, adjoint (gradient of the input, transposed convolution), gradient of the weight
 ``local.pxi``        locally connected layers: the same product with weights of its own at each position
 ``depthwise_tile.pxi``

@@ -57,6 +57,8 @@ cdef int run_products(const Product *parts, Py_ssize_t count, Py_ssize_t groups,
     cdef Part *plan
     cdef real *scratch = NULL
     cdef Py_ssize_t taken[MOST_RANGES * RANGE_ITEMS]
+    if groups * count == 1 and dots_pay(parts):
+        return run_dots(parts, threads)
     if groups * count == 1 and is_one_row(parts):
         run_row(parts, threads)
         return 0
@@ -145,7 +147,7 @@ cdef Py_ssize_t packed_size(const Product *p, Py_ssize_t groups, int tile_h, int
     if tile_h:
         g = winograd_cut(p, tile_h, tile_w)
         return packed_weights(&g, ceil_div(p.cols, TILE_N), 0)
-    if is_one_row(p) or grouped_pays(p, groups):
+    if groups == 1 and dots_pay(p) or is_one_row(p) or grouped_pays(p, groups):
         return 0
     if groups == 1 and flat_pays(p):
         return flat_items(p) + 1  # panels are of an even size: who sees the size knows the layout

@@ -377,7 +377,7 @@ cdef void gradient_block(
         pace_gradient(p, &run, dy, m + rows, next_rows, cols, plain, ceil_div(depth, TILE_M) * panels * rows)
         find_windows(p, m, rows, k_first, k_first + depth, zeros, packed_windows, at, ROWS, length)
         row_outputs(p, m, rows, out)
-        if copied < panels:
+        if copied < panels and not p.in_place:
             j = copied * TILE_N
             pack_rows(dy + col_first + j, out, rows, cols - j, packed, panel_items(ROWS))
         k = 0
@@ -394,7 +394,9 @@ cdef void gradient_block(
             width = min(cols - j, <Py_ssize_t> TILE_N)
             b, b_k = dy + out[0] + col_first + j, out[1] - out[0] if rows > 1 else 0  # rows of dy are evenly apart
             if i >= copied:
-                b, b_k = packed + (i - copied) * panel_items(ROWS), panel_width(width)
+                b, b_k = packed + (0 if p.in_place else (i - copied) * panel_items(ROWS)), panel_width(width)
+                if p.in_place and s == 0:
+                    pack_rows(dy + col_first + j, out, rows, width, packed, 0)
             if next_rows:
                 share = next_rows * unit // units
                 more = next_rows * (unit + 1) // units - share

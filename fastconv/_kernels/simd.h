@@ -199,6 +199,14 @@ typedef lane part_mask __attribute__((vector_size(16)));
 TRANSPOSITION(transpose_square, vec, mask, LANES, LOWER, UPPER)
 TRANSPOSITION(transpose_small_square, part, part_mask, PART_LANES, PART_LOWER, PART_UPPER)
 
+/* Lane i is the sum of the lanes of a[i], LANES vectors that are lost: each round adds the halves of pairs that it interleaves. */
+static inline vec lane_sums(vec *a) {
+    for (int parts = 2; parts <= LANES; parts *= 2)
+        for (int i = 0; i < LANES / parts; i++)
+            a[i] = SHUFFLE(mask, a[i], a[i + LANES / parts], LOWER) + SHUFFLE(mask, a[i], a[i + LANES / parts], UPPER);
+    return a[0];
+}
+
 /* Adding ROUNDER and taking it away again rounds to whole numbers: it leaves no bits for a fraction. */
 #define ROUNDER ((real)(sizeof(real) == 4 ? 0x1.8p23 : 0x1.8p52))
 

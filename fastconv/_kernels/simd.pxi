@@ -23,6 +23,7 @@ cdef extern from "simd.h":
     vec held(const real *x) nogil
     void transpose_square(const real *source, Py_ssize_t from_ld, real *to, Py_ssize_t to_ld) nogil
     void transpose_small_square(const real *source, Py_ssize_t from_ld, real *to, Py_ssize_t to_ld) nogil
+    vec lane_sums(vec *a) nogil
     vec clamped(vec x, real low, real high) nogil
     real *aligned_in(real *buffer) nogil
     void prefetch(const real *x) nogil

@@ -57,6 +57,46 @@ def test_gradient_of_few_channels_equals_the_reference(isa, threads, dtype, x, w
     )
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("x", "outputs", "keywords"),
+    [
+        ((2, 9, 13, 40), 3, {}),  # so few outputs that vectors run along the channels
+        ((1, 5, 7, 33), 1, {}),
+        ((3, 16, 96), 4, {}),
+        ((2, 18, 17, 70), 2, {"stride": (2, 1), "padding": (1, 3)}),  # pixels of padding
+        ((1, 290, 32), 2, {}),  # more than one task
+        ((3, 11, 9, 512), 70, {}),  # pixels whose rows share sets of the cache are packed for the gradient
+        ((2, 17, 9, 64), 512, {}),  # and so is dy
+        ((1, 30, 31, 32), 721, {}),  # several blocks of columns
+    ],
+)
+def test_one_tap_equals_the_reference(isa, threads, dtype, x, outputs, keywords):
+    x, weight, bias = several([x, (1,) * (len(x) - 2) + (x[-1], outputs), (outputs,)], dtype, 7)
+    want = reference.conv(x, weight, bias, **keywords)
+    assert_exact(functional.conv(x, weight, bias, **keywords), want, dtype)
+    dy = whole(want.shape, dtype, 8)
+    assert_all_exact(functional.conv_backward(dy, x, weight, **keywords), reference.conv_backward(dy, x, weight, **keywords), dtype)
+
+
+@pytest.mark.parametrize("outputs", [1, 3, 4, 5])
+def test_the_bits_of_a_pixel_do_not_depend_on_the_others(outputs):
+    rng = np.random.default_rng(3)
+    x, weight = rng.standard_normal((40, 70), np.float32), rng.standard_normal((70, outputs), np.float32)
+    want = functional.linear(x, weight)
+    for rows in (1, 2, 15, 16, 17):
+        np.testing.assert_array_equal(functional.linear(x[:rows], weight), want[:rows])
+
+
+def test_gradients_of_images_of_one_pixel_are_not_a_stride_apart():
+    x, weight = several([(3, 1, 1, 5), (2, 2, 5, 6)], np.float64, 9)
+    dy = whole((3, 1, 1, 6), np.float64, 10)
+    keywords = {"stride": 2, "padding": 1}
+    assert_all_exact(
+        functional.conv_backward(dy, x, weight, **keywords), reference.conv_backward(dy, x, weight, **keywords), np.float64
+    )
+
+
 @pytest.mark.parametrize(
     ("x", "weight", "keywords"),
     [
