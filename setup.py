@@ -23,6 +23,9 @@ X86 = platform.machine().lower() in ("x86_64", "amd64")
 #: in a sixth less code.
 SMALL = ["-O2", "-fpeel-loops"]
 
+#: For modules without kernels.
+FEW_LOOPS = ["-Os"]
+
 #: Instruction set -> compiler flags. The baseline is what every processor of the architecture has (SSE2, NEON).
 ISA_FLAGS: dict[str, list[str]] = {"baseline": []}
 if X86:
@@ -122,15 +125,18 @@ setup(
     ext_modules=cythonize(
         [
             *extensions(),
-            Extension("fastconv._kernels._cpu", [str(KERNELS / "_cpu.pyx")]),
+            Extension("fastconv._kernels._cpu", [str(KERNELS / "_cpu.pyx")], extra_compile_args=FEW_LOOPS),
             Extension(
                 "fastconv._kernels._memory",
                 [str(KERNELS / "_memory.pyx")],
                 include_dirs=[str(KERNELS), numpy.get_include()],
                 depends=[str(KERNELS / "memory.h")],
+                extra_compile_args=FEW_LOOPS,
             ),
-            Extension("fastconv.cython_api", ["fastconv/cython_api.pyx"], include_dirs=[INCLUDE]),
-            Extension(MEMORYVIEWS, [f"{KERNELS}/_memoryviews.c"]),
+            Extension(
+                "fastconv.cython_api", ["fastconv/cython_api.pyx"], include_dirs=[INCLUDE], extra_compile_args=FEW_LOOPS
+            ),
+            Extension(MEMORYVIEWS, [f"{KERNELS}/_memoryviews.c"], extra_compile_args=FEW_LOOPS),
         ],
         shared_utility_qualified_name=MEMORYVIEWS,
         compiler_directives={

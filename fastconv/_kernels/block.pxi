@@ -161,7 +161,7 @@ cdef void block_task(const Block *b, Py_ssize_t image, Py_ssize_t part, real *sc
     block_part(b, image, part * b.depthwise.out_h // b.parts, (part + 1) * b.depthwise.out_h // b.parts, scratch)
 
 
-def mobile_block(x, expansion, expanded, depthwise, between, projection, residual, activation, y, Py_ssize_t batch, int threads):
+def mobile_block(x, expansion, expanded, depthwise, between, projection, residual, activation, y, Py_ssize_t batch, int threads, /):
     """y = f(projection(g(depthwise(h(expansion(x))))) + residual); the expansion or the projection may be None, and is left out.
 
     A convolution is (weight, packed, bias, axes, channels, outputs), `packed` as `conv_frozen` takes it, in one group and by the

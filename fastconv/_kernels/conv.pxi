@@ -119,7 +119,7 @@ cdef inline Product of_group(const Product *p, Py_ssize_t group, Py_ssize_t b_gr
 
 def conv_forward(
     x, weight, bias, y, axes, Py_ssize_t batch, Py_ssize_t channels, Py_ssize_t outputs, Py_ssize_t groups,
-    int tile_h, int tile_w, int threads,
+    int tile_h, int tile_w, int threads, /,
 ):
     """y[n, p, q, o] = bias[o] + sum_{r, s, c} x[n, p * stride + r * dilation - before, ..., c] * weight[r, s, c, o]."""
     cdef Product p = forward_product(records_of(axes), batch, channels, outputs, groups)
@@ -134,7 +134,7 @@ def conv_forward(
 
 
 def packed_items(
-    axes, Py_ssize_t batch, Py_ssize_t channels, Py_ssize_t outputs, Py_ssize_t groups, int tile_h, int tile_w
+    axes, Py_ssize_t batch, Py_ssize_t channels, Py_ssize_t outputs, Py_ssize_t groups, int tile_h, int tile_w, /,
 ):
     """How many elements `pack_weight` writes for a convolution, or 0 where its kernel reads the weight as it is."""
     cdef Product p = forward_product(records_of(axes), batch, channels, outputs, groups)
@@ -156,7 +156,7 @@ cdef Py_ssize_t packed_size(const Product *p, Py_ssize_t groups, int tile_h, int
 
 def pack_weight(
     weight, packed, axes, Py_ssize_t batch, Py_ssize_t channels, Py_ssize_t outputs, Py_ssize_t groups, int tile_h, int tile_w,
-    int threads,
+    int threads, /,
 ):
     """Write what `conv_frozen` reads instead of the weight: `packed_items` elements."""
     cdef Product q, p = forward_product(records_of(axes), batch, channels, outputs, groups)
@@ -177,7 +177,7 @@ def pack_weight(
 
 def conv_frozen(
     x, weight, packed, bias, residual, y, Py_ssize_t first, activation, axes, Py_ssize_t batch, Py_ssize_t channels,
-    Py_ssize_t outputs, Py_ssize_t groups, int tile_h, int tile_w, int threads,
+    Py_ssize_t outputs, Py_ssize_t groups, int tile_h, int tile_w, int threads, /,
 ):
     """y = f(conv_forward + residual); packed.use(): what `pack_weight` made of the weight for the same arguments, or None.
 
@@ -204,7 +204,7 @@ def conv_frozen(
 
 def conv_backward_input(
     dy, weight, bias, dx, Py_ssize_t first, axes, phases_d, phases_h, phases_w, Py_ssize_t batch, Py_ssize_t channels,
-    Py_ssize_t outputs, Py_ssize_t groups, int tile_h, int tile_w, int threads,
+    Py_ssize_t outputs, Py_ssize_t groups, int tile_h, int tile_w, int threads, /,
 ):
     """dx[n, h, w, c] = bias[c] + sum_{r, s, o} dy[n, (h + before - r * dilation) / stride, ..., o] * weight[r, s, c, o].
 
@@ -273,7 +273,7 @@ cdef Py_ssize_t gradient_parts(const Product *p, Py_ssize_t groups, Py_ssize_t e
 
 def conv_backward_weight(
     x, dy, dweight, axes, Py_ssize_t batch, Py_ssize_t channels, Py_ssize_t outputs, Py_ssize_t groups, Py_ssize_t enough,
-    int tile_h, int tile_w, int threads,
+    int tile_h, int tile_w, int threads, /,
 ):
     """dweight[r, s, c, o] = sum_m x[n, p * stride + r * dilation - before, ..., c] * dy[n, p, q, o], m = (n, p, q).
 

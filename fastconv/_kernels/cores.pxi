@@ -9,7 +9,7 @@ cdef extern from "cores.h":
     void move_apart(int threads) nogil
 
 
-def keep_apart(int threads):
+def keep_apart(int threads, /):
     """Have the other threads of the calling one's loops off its processor, and each on one of its own.
 
     Nothing is done but every few milliseconds and where the calling thread has moved, nor where OpenMP was told to bind threads.

@@ -206,7 +206,7 @@ cdef void depthwise_task(
 def depthwise(
     const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] weight, const real[::1] bias, real[:, :, :, :, ::1] y,
     const int64_t[:, ::1] phases_d, const int64_t[:, ::1] phases_h, const int64_t[:, ::1] phases_w, bint adjoint,
-    residual, activation, int threads,
+    residual, activation, int threads, /,
 ):
     """y[n, p, q, c] = f(bias[c] + sum_{r, s} x[n, p * stride + r * dilation - before, ..., c] * weight[r, s, 0, c] + residual[...]).
 

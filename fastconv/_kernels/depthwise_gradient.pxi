@@ -238,7 +238,7 @@ cdef void depthwise_gradient_part(
 
 
 def depthwise_backward_weight(
-    x, dy, dweight, axes, Py_ssize_t batch, Py_ssize_t channels, Py_ssize_t parts, int threads,
+    x, dy, dweight, axes, Py_ssize_t batch, Py_ssize_t channels, Py_ssize_t parts, int threads, /,
 ):
     """dweight[r, s, 0, c] = sum x[n, p * stride + r * dilation - before, ..., c] * dy[n, p, q, c].
 

@@ -17,7 +17,7 @@ cdef void dropout_portion(
         y[i] = x[i] * factor if mixed(mixed(first + <uint32_t> i) ^ key) >= dropped else 0
 
 
-def dropout(x, y, uint64_t key, double rate, int threads):
+def dropout(x, y, uint64_t key, double rate, int threads, /):
     """y[i] = 0 with probability `rate`, else x[i] / (1 - rate): at the same places for the same key, in any dtype."""
     cdef Py_ssize_t block, items
     cdef uint64_t place

@@ -280,7 +280,7 @@ cdef void backward_portion(
     elif kind == TANH_FROM_OUTPUT: backward_all(tanh_from_output, dy, x, dx, items, a, b)
 
 
-def activation_forward(x, y, str name, double a, double b, int threads):
+def activation_forward(x, y, str name, double a, double b, int threads, /):
     """y[i] = f(x[i]) for the function `name` with parameters a and b."""
     cdef int kind = ACTIVATIONS[name]
     cdef Py_ssize_t block, items
@@ -292,7 +292,7 @@ def activation_forward(x, y, str name, double a, double b, int threads):
         )
 
 
-def activation_backward(dy, x, dx, str name, double a, double b, int threads):
+def activation_backward(dy, x, dx, str name, double a, double b, int threads, /):
     """dx[i] = dy[i] * f'(x[i]) for the function `name` with parameters a and b."""
     cdef int kind = ACTIVATIONS[name]
     cdef Py_ssize_t block, items

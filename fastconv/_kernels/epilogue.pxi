@@ -155,7 +155,7 @@ cdef void add_portion(const real *x, const real *residual, real *y, Py_ssize_t i
         i += 1
 
 
-def activated_sum(x, residual, y, str name, double a, double b, int threads):
+def activated_sum(x, residual, y, str name, double a, double b, int threads, /):
     """y[i] = f(x[i] + residual[i]) for the activation `name` (None: the sum itself) with parameters a and b.
 
     y may be x or residual. A portion is activated while the first-level cache has its sums.
@@ -188,7 +188,7 @@ cdef void prelu_rows(const real *x, const real *slope, real *y, Py_ssize_t rows,
         y += channels
 
 
-def prelu_forward(x, slope, y, int threads):
+def prelu_forward(x, slope, y, int threads, /):
     """y[m, c] = x[m, c] where it is positive, else x[m, c] * slope[c]; y may be x."""
     cdef Py_ssize_t task, rows, channels, some
     cdef const real *source = read_from(x, &rows)

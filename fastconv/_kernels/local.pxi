@@ -37,7 +37,7 @@ cdef void local_forward_at(
 
 def local_forward(
     const real[:, :, :, :, ::1] x, const real[:, :, :, :, :, ::1] weight, real[:, :, :, :, ::1] y,
-    const int64_t[:, ::1] axes, int threads,
+    const int64_t[:, ::1] axes, int threads, /,
 ):
     """y[n, p, q, o] = sum_{r, s, c} x[n, p * stride + r - before, ..., c] * weight[p, q, r, s, c, o]."""
     cdef Product p = bare_product()
@@ -95,7 +95,7 @@ cdef void local_input_at(
 
 def local_backward_input(
     const real[:, :, :, :, ::1] dy, const real[:, :, :, :, :, ::1] weight, real[:, :, :, :, ::1] dx,
-    const int64_t[:, ::1] phases_d, const int64_t[:, ::1] phases_h, const int64_t[:, ::1] phases_w, int threads,
+    const int64_t[:, ::1] phases_d, const int64_t[:, ::1] phases_h, const int64_t[:, ::1] phases_w, int threads, /,
 ):
     """dx[n, h, w, c] = sum over the outputs p, q that see h, w through tap r, s: dy[n, p, q, :] . weight[p, q, r, s, c, :]."""
     cdef Product p = bare_product()
@@ -157,7 +157,7 @@ cdef void local_gradient_at(
 
 def local_backward_weight(
     const real[:, :, :, :, ::1] x, const real[:, :, :, :, ::1] dy, real[:, :, :, :, :, ::1] dweight,
-    const int64_t[:, ::1] axes, int threads,
+    const int64_t[:, ::1] axes, int threads, /,
 ):
     """dweight[p, q, r, s, c, o] = sum_n x[n, p * stride + r - before, ..., c] * dy[n, p, q, o]."""
     cdef Product p = bare_product()

@@ -49,7 +49,7 @@ cdef void transpose_some(
         transpose_part(x + i * rows * cols, y + i * rows * cols, rows, cols, first, end)
 
 
-def transpose(x, y, Py_ssize_t batch, Py_ssize_t rows, Py_ssize_t cols, int threads):
+def transpose(x, y, Py_ssize_t batch, Py_ssize_t rows, Py_ssize_t cols, int threads, /):
     """y[n, j, i] = x[n, i, j] for matrices of `rows` x `cols`."""
     cdef const real *source = read_from(x)
     cdef real *to = write_to(y)
@@ -72,7 +72,7 @@ cdef void pick_rows(const real *x, const int64_t *index, real *y, Py_ssize_t row
         y += picked
 
 
-def pick_channels(x, index, y, Py_ssize_t channels, int threads):
+def pick_channels(x, index, y, Py_ssize_t channels, int threads, /):
     """y[m, c] = x[m, index[c]] for rows of so many channels; every index is one of them."""
     cdef Py_ssize_t task, items, picked
     cdef const real *source = read_from(x, &items)
@@ -91,7 +91,7 @@ cdef void copy_part(real *y, Py_ssize_t y_ld, const real *x, Py_ssize_t x_ld, Py
         copy(y + row * y_ld, x + row * x_ld, columns)
 
 
-def copy_columns(x, Py_ssize_t x_first, y, Py_ssize_t y_first, Py_ssize_t rows, Py_ssize_t columns, int threads):
+def copy_columns(x, Py_ssize_t x_first, y, Py_ssize_t y_first, Py_ssize_t rows, Py_ssize_t columns, int threads, /):
     """y[m, y_first + c] = x[m, x_first + c] for so many rows and columns."""
     cdef Py_ssize_t x_ld, y_ld, task, some = max(ceil_div(rows, threads), <Py_ssize_t> 1)
     cdef const real *source = read_from(x, &x_ld)
@@ -122,7 +122,7 @@ cdef void scale_part(
         y += channels
 
 
-def scale_columns(x, Py_ssize_t first, factor, shift, y, Py_ssize_t channels, bint relu, int threads):
+def scale_columns(x, Py_ssize_t first, factor, shift, y, Py_ssize_t channels, bint relu, int threads, /):
     """y[n, m, c] = f(x[n, m, first + c] * factor[n, c] + shift[c]) for all `channels` of y; f: ReLU or nothing.
 
     `factor` has one row for all, or one for each image n; `shift` may be None.

@@ -352,7 +352,7 @@ cdef int normalize(
 
 
 def norm_forward(
-    x, scale, bias, residual, y, mean, var, bint given, bint relu, Py_ssize_t sets, Py_ssize_t groups, double eps, int threads
+    x, scale, bias, residual, y, mean, var, bint given, bint relu, Py_ssize_t sets, Py_ssize_t groups, double eps, int threads, /,
 ):
     """y[s, p, c] = (x[s, p, c] - mean[s, g]) / sqrt(var[s, g] + eps) * scale[c] + bias[c], g the group of channel c.
 
@@ -381,7 +381,7 @@ def norm_forward(
 
 def norm_backward(
     dy, x, scale, relu_bias, mean, var, dx, dscale, dbias, bint through, Py_ssize_t sets, Py_ssize_t groups, double eps,
-    int threads,
+    int threads, /,
 ):
     """The gradients of `norm_forward`; `mean` and `var`, (C,), are None where they are to be computed again.
 

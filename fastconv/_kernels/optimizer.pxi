@@ -137,7 +137,7 @@ cdef void rmsprop_portion(
 
 def sgd_step(
     list params, list grads, list velocities, double factor, double limit, double decay, double rate, double momentum,
-    bint nesterov, int threads,
+    bint nesterov, int threads, /,
 ):
     """p -= rate * g; with a velocity v = momentum * v + g and p -= rate * v, or with nesterov rate * (g + momentum * v).
 
@@ -153,7 +153,7 @@ def sgd_step(
 
 def adam_step(
     list params, list grads, list means, list squares, double factor, double limit, double decay, double keep, double rate,
-    double b1, double b2, double eps, int threads,
+    double b1, double b2, double eps, int threads, /,
 ):
     """p *= keep; m = b1 * m + g; v = b2 * v + g * g; p -= rate * m / (sqrt(v) + eps)."""
     cdef Py_ssize_t i, count
@@ -166,7 +166,7 @@ def adam_step(
 
 def rmsprop_step(
     list params, list grads, list squares, list velocities, double factor, double limit, double decay, double rate, double stay,
-    double eps, double momentum, int threads,
+    double eps, double momentum, int threads, /,
 ):
     """v = stay * v + (1 - stay) * g * g; u = g / (sqrt(v) + eps); p -= rate * u, or b = momentum * b + u and p -= rate * b."""
     cdef Py_ssize_t i, count

@@ -4,7 +4,7 @@ cdef enum:
     CHAINS = 12  # independent sums: more than the latency of a multiply-add times how many start at once, fewer than registers
 
 
-def multiply_add_peak(real[:, ::1] y, Py_ssize_t rounds, int threads):
+def multiply_add_peak(real[:, ::1] y, Py_ssize_t rounds, int threads, /):
     """y[t] = y[t] * a + b, `rounds` times, for rows of CHAINS vectors (CHAINS * LANES): 2 * y.size * rounds operations.
 
     Registers alone; a row is one thread's work.

@@ -250,7 +250,7 @@ cdef run_pool(const bint maxima, x, Py_ssize_t x_first, y, Py_ssize_t y_first, P
         pool_forward(maxima, &p, source + x_first, end, to + y_first, batch, threads)
 
 
-def max_pool_forward(x, Py_ssize_t x_first, y, Py_ssize_t y_first, axes, Py_ssize_t batch, Py_ssize_t channels, int threads):
+def max_pool_forward(x, Py_ssize_t x_first, y, Py_ssize_t y_first, axes, Py_ssize_t batch, Py_ssize_t channels, int threads, /):
     """y[n, p, c] = the largest x[n, window p, c]; NaN where there is one; -inf where the window is empty.
 
     The channels are those of x from x_first on and those of y from y_first on; there is something to write.
@@ -258,6 +258,6 @@ def max_pool_forward(x, Py_ssize_t x_first, y, Py_ssize_t y_first, axes, Py_ssiz
     run_pool(True, x, x_first, y, y_first, new_pool(records_of(axes), channels), batch, threads)
 
 
-def avg_pool_forward(x, Py_ssize_t x_first, y, Py_ssize_t y_first, axes, Py_ssize_t batch, Py_ssize_t channels, int threads):
+def avg_pool_forward(x, Py_ssize_t x_first, y, Py_ssize_t y_first, axes, Py_ssize_t batch, Py_ssize_t channels, int threads, /):
     """y[n, p, c] = sum of x[n, window p, c] / count of p; channels as for the maximum."""
     run_pool(False, x, x_first, y, y_first, new_pool(records_of(axes), channels), batch, threads)

@@ -322,7 +322,7 @@ cdef void pool_backward(
             pool_image_backward(maxima, False, p, dy, dy_end, x, end, dx, far, blocks, task)
 
 
-def max_pool_backward(dy, x, dx, axes, Py_ssize_t batch, Py_ssize_t channels, int threads):
+def max_pool_backward(dy, x, dx, axes, Py_ssize_t batch, Py_ssize_t channels, int threads, /):
     """dx = the sum of dy[n, p, c] over the windows p whose first maximum (or NaN) it is. A window spans less than 2**31 pixels."""
     cdef Pool p = new_pool(records_of(axes), channels)
     cdef const real *gradient = read_from(dy)
@@ -332,7 +332,7 @@ def max_pool_backward(dy, x, dx, axes, Py_ssize_t batch, Py_ssize_t channels, in
         pool_backward(True, &p, gradient, source, to, batch, threads)
 
 
-def avg_pool_backward(dy, dx, axes, Py_ssize_t batch, Py_ssize_t channels, int threads):
+def avg_pool_backward(dy, dx, axes, Py_ssize_t batch, Py_ssize_t channels, int threads, /):
     """dx = the sum of dy[n, p, c] / count of p over the windows p that it is in."""
     cdef Pool p = new_pool(records_of(axes), channels)
     cdef const real *gradient = read_from(dy)

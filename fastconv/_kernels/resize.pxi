@@ -204,7 +204,7 @@ cdef Resize new_resize(const int64_t[:, ::1] axes, Py_ssize_t channels) noexcept
 
 
 def upsample_forward(
-    const real[:, :, :, :, ::1] x, real[:, :, :, :, ::1] y, const int64_t[:, ::1] axes, bint linear, int threads
+    const real[:, :, :, :, ::1] x, real[:, :, :, :, ::1] y, const int64_t[:, ::1] axes, bint linear, int threads, /,
 ):
     """y[n, p, c] = sum over i of weight[p, i] * x[n, i, c], where the weights repeat pixels or draw lines between them."""
     cdef Resize r = new_resize(axes, x.shape[4])
@@ -220,7 +220,7 @@ def upsample_forward(
 
 
 def upsample_backward(
-    const real[:, :, :, :, ::1] dy, real[:, :, :, :, ::1] dx, const int64_t[:, ::1] axes, bint linear, int threads
+    const real[:, :, :, :, ::1] dy, real[:, :, :, :, ::1] dx, const int64_t[:, ::1] axes, bint linear, int threads, /,
 ):
     """dx[n, i, c] = sum over p of weight[p, i] * dy[n, p, c]."""
     cdef Resize r = new_resize(axes, dx.shape[4])

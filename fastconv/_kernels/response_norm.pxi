@@ -24,7 +24,7 @@ cdef void response_rows(
         y += items
 
 
-def local_response_norm(x, y, Py_ssize_t items, Py_ssize_t size, double alpha, double beta, double bias, int threads):
+def local_response_norm(x, y, Py_ssize_t items, Py_ssize_t size, double alpha, double beta, double bias, int threads, /):
     """y[m, i] = x[m, i] / (bias + alpha / size * sum of x[m, d] ** 2 for the `size` channels d around i) ** beta; y is not x."""
     cdef Py_ssize_t task, rows, some = rows_of_task(items)
     cdef const real *source = read_from(x, &rows)

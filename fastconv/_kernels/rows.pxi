@@ -160,7 +160,7 @@ cdef void layer_norm_rows(
         layer_norm_row(x + row * items, scale, bias, y + row * items, items, eps, centred, floor)
 
 
-def layer_norm_forward(x, scale, bias, y, double eps, bint centred, double floor, int threads):
+def layer_norm_forward(x, scale, bias, y, double eps, bint centred, double floor, int threads, /):
     """y[m, c] = (x[m, c] - mean[m]) / sqrt(max(var[m] + eps, floor)) * scale[c] + bias[c]; not `centred`, as if mean were 0."""
     cdef Py_ssize_t task, rows, items, some
     cdef const real *source = read_from(x, &rows)
@@ -175,7 +175,7 @@ def layer_norm_forward(x, scale, bias, y, double eps, bint centred, double floor
         )
 
 
-def layer_norm_backward(dy, x, scale, dx, double[:, :, ::1] partial, double eps, int threads):
+def layer_norm_backward(dy, x, scale, dx, double[:, :, ::1] partial, double eps, int threads, /):
     """dx, and partial[i] = the gradients of scale and bias from part i of as many even parts of the rows as it has."""
     cdef Py_ssize_t task, rows, items, some
     cdef const real *source = read_from(x, &rows)

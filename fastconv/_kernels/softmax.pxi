@@ -100,7 +100,7 @@ cdef void softmax_backward_rows(
             softmax_backward_row(False, dy + row * items, y + row * items, dx + row * items, items)
 
 
-def softmax_forward(x, y, Py_ssize_t items, bint logarithm, int threads):
+def softmax_forward(x, y, Py_ssize_t items, bint logarithm, int threads, /):
     """y[m, i] = exp(x[m, i]) / sum_j exp(x[m, j]), or its logarithm; rows of so many items."""
     cdef Py_ssize_t task, rows, some = rows_of_task(items)
     cdef const real *source = read_from(x, &rows)
@@ -112,7 +112,7 @@ def softmax_forward(x, y, Py_ssize_t items, bint logarithm, int threads):
         )
 
 
-def softmax_backward(dy, y, dx, Py_ssize_t items, bint logarithm, int threads):
+def softmax_backward(dy, y, dx, Py_ssize_t items, bint logarithm, int threads, /):
     """dx = y * (dy - sum_j dy * y), or dy - exp(y) * sum_j dy where y is the logarithm."""
     cdef Py_ssize_t task, rows, some = rows_of_task(items)
     cdef const real *source = read_from(y, &rows)
@@ -171,7 +171,7 @@ cdef Py_ssize_t first_outside(const int64_t *labels, Py_ssize_t rows, Py_ssize_t
     return -1
 
 
-def cross_entropy_forward(x, labels, losses, Py_ssize_t items, double smoothing, int threads):
+def cross_entropy_forward(x, labels, losses, Py_ssize_t items, double smoothing, int threads, /):
     """losses[m] = -sum_i target[m, i] * log_softmax(x)[m, i], in float64; labels are int64, rows have so many items.
 
     Returns -1, or the first row whose label is none of the classes; then nothing is written.
@@ -191,7 +191,7 @@ def cross_entropy_forward(x, labels, losses, Py_ssize_t items, double smoothing,
     return -1
 
 
-def cross_entropy_backward(x, labels, dx, Py_ssize_t items, double smoothing, double share, int threads):
+def cross_entropy_backward(x, labels, dx, Py_ssize_t items, double smoothing, double share, int threads, /):
     """dx = (softmax(x) - target) * share; returns what `cross_entropy_forward` returns."""
     cdef Py_ssize_t task, rows, wrong, some = rows_of_task(items)
     cdef const int64_t *right = records_of(labels, &rows)

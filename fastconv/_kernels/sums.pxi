@@ -56,7 +56,7 @@ cdef void sum_rows(const real *x, Py_ssize_t row, Py_ssize_t end, Py_ssize_t col
         row += 1
 
 
-def column_sums(x, sums, int threads):
+def column_sums(x, sums, int threads, /):
     """sums[c] = the sum of x[m, c] over all rows m; there is one at least. Scratch: the sums of parts of `SUM_ROWS` rows."""
     cdef Py_ssize_t items, cols, rows, parts, part
     cdef const real *source = read_from(x, &items)
