@@ -32,8 +32,14 @@ cdef inline bint few_rows(Py_ssize_t rows, int threads) noexcept nogil:
     return rows < threads * ROWS // 3
 
 
+cdef inline Py_ssize_t even_blocks(Py_ssize_t panels, Py_ssize_t least, int threads) noexcept nogil:
+    """Blocks of whole panels that are as much for each thread as can be: two for each, or one where that is more even."""
+    cdef Py_ssize_t some = round_up(least, threads), more = round_up(max(least, <Py_ssize_t> 2 * threads), threads)
+    return more if ceil_div(panels, more) * (more // threads) <= ceil_div(panels, some) * (some // threads) else some
+
+
 cdef Grid product_grid(const Product *p, Py_ssize_t groups, int threads) noexcept nogil:
-    """Row blocks that fill the threads evenly; where there are too few rows, column blocks."""
+    """Row blocks that fill the threads evenly; where there are too few rows, column blocks do."""
     cdef Grid g
     cdef Py_ssize_t total = product_rows(p)
     g.row_blocks = ceil_div(total, ROWS * BLOCK)
@@ -42,8 +48,10 @@ cdef Grid product_grid(const Product *p, Py_ssize_t groups, int threads) noexcep
     g.rows = round_up(ceil_div(total, g.row_blocks), TILE_M)
     g.row_blocks = ceil_div(total, g.rows)
     g.col_blocks = ceil_div(p.cols, COLUMNS)
-    if groups * g.row_blocks * g.col_blocks < threads:
-        g.col_blocks = max(g.col_blocks, ceil_div(2 * threads, groups * g.row_blocks))
+    if groups * g.row_blocks == 1 and threads > 1:
+        g.col_blocks = even_blocks(ceil_div(p.cols, TILE_N), g.col_blocks, threads)
+    elif groups * g.row_blocks * g.col_blocks < threads:
+        g.col_blocks = ceil_div(2 * threads, groups * g.row_blocks)
     g.cols = round_up(ceil_div(p.cols, g.col_blocks), TILE_N)
     g.col_blocks = ceil_div(p.cols, g.cols)
     return g
