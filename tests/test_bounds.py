@@ -121,6 +121,9 @@ def every_kernel(arrays_of, dtype):
             assert frozen._plan([(2, *shape)]).blocks
             for _ in range(2):
                 frozen(new(2, *shape))
+        x, gate = fastconv.Input((7, 5, channels)), fastconv.Input((1, 1, channels))
+        y = L.Conv2d(outputs, 1)(L.Multiply()(x, gate))
+        fastconv.freeze(fastconv.Model([x, gate], y).astype(dtype))(new(2, 7, 5, channels), new(2, 1, 1, channels))
 """
 
 

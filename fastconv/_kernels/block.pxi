@@ -1,7 +1,7 @@
 # Blocks of a mobile network (Sandler et al. 2018, "MobileNetV2: inverted residuals and linear bottlenecks"): a convolution to many
 # channels, a depthwise one, a 1x1 one back to few. Nobody else reads what lies between them, which is far more than what goes in
 # and out; so a thread takes some lines of the depthwise output at a time and makes what they need in buffers that stay in the
-# cache of its core:
+# cache of its core. Instead of the depthwise convolution there may be factors for each channel, the gates of squeeze and excitation:
 #
 #   x  ->  lines of the expansion  ->  lines of the depthwise  ->  lines of y
 #          those that the next windows need too go to the front
@@ -17,6 +17,7 @@ cdef enum:
 cdef struct Block:
     Product expansion
     Depthwise depthwise   # its x and y are filled in for each band
+    const real *gate      # (N, C), instead of it; or NULL
     Product projection
     bint expands, projects
     Py_ssize_t band                      # lines of the depthwise output at a time
@@ -74,7 +75,7 @@ cdef void cut_block(Block *b, Py_ssize_t batch, int threads) noexcept nogil:
     if b.expands:
         b.band = (near - (seen(&h, 1) - h.stride) * line) // (h.stride * line + made)
     elif b.projects:
-        b.band = near // made
+        b.band = near // (4 * made)
     bands = ceil_div(lines, max(b.band, <Py_ssize_t> 1))
     b.band = ceil_div(lines, bands)
     b.expanded = own_lines(min(seen(&h, b.band), h.size) * line) if b.expands else 0
@@ -147,7 +148,13 @@ cdef void block_part(const Block *b, Py_ssize_t image, Py_ssize_t first, Py_ssiz
             p.x = expanded - low * line
         if b.projects:
             p.y = between - first * made
-        depthwise_lines(&p, first, then)
+        if b.gate:
+            scale_part(
+                p.x + first * line, p.channels, b.gate + image * p.channels, NULL, -INFINITY, between,
+                (then - first) * p.out_w, p.channels,
+            )
+        else:
+            depthwise_lines(&p, first, then)
         if b.projects:
             last.a, last.h.size, last.h.rows = between, then - first, then - first
             before = (image * p.out_h + first) * y_line
@@ -161,8 +168,13 @@ cdef void block_task(const Block *b, Py_ssize_t image, Py_ssize_t part, real *sc
     block_part(b, image, part * b.depthwise.out_h // b.parts, (part + 1) * b.depthwise.out_h // b.parts, scratch)
 
 
-def mobile_block(x, expansion, expanded, depthwise, between, projection, residual, activation, y, Py_ssize_t batch, int threads, /):
+def mobile_block(
+    x, expansion, expanded, depthwise, gate, between, projection, residual, activation, y, Py_ssize_t batch, int threads, /,
+):
     """y = f(projection(g(depthwise(h(expansion(x))))) + residual); the expansion or the projection may be None, and is left out.
+
+    Or y = f(projection(x * gate) + residual), where the depthwise convolution and what is before it is None: a row of `gate` for
+    each image.
 
     A convolution is (weight, packed, bias, axes, channels, outputs), `packed` as `conv_frozen` takes it, in one group and by the
     direct product; the projection multiplies each pixel by itself. `depthwise` is (weight, bias, axes, channels), of whole
@@ -173,11 +185,15 @@ def mobile_block(x, expansion, expanded, depthwise, between, projection, residua
     cdef Py_ssize_t task, tasks, each
     cdef Py_ssize_t taken[MOST_RANGES * RANGE_ITEMS]
     cdef real *scratch
-    weight, bias, axes, channels = depthwise
-    b.depthwise = one_phase(records_of(axes), channels)
-    b.depthwise.weight = read_from(weight)
-    if bias is not None:
-        b.depthwise.bias = read_from(bias)
+    if gate is None:
+        weight, bias, axes, channels = depthwise
+        b.depthwise = one_phase(records_of(axes), channels)
+        b.depthwise.weight, b.gate = read_from(weight), NULL
+        if bias is not None:
+            b.depthwise.bias = read_from(bias)
+    else:  # the pixels are those of the projection
+        b.depthwise = one_phase(records_of(projection[3]), projection[4])
+        b.gate = read_from(gate)
     b.expands, b.projects = expansion is not None, projection is not None
     b.depthwise.finish = finish_of(None, between) if b.projects else finish_of(residual, activation)
     b.depthwise.x = read_from(x)

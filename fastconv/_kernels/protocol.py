@@ -67,7 +67,7 @@ class Kernels(Protocol):
     ) -> None: ...
     def mobile_block(
         self, x: Real, expansion: tuple[Any, ...] | None, expanded: tuple[str, float, float, Real | None] | None,
-        depthwise: tuple[Any, ...], between: tuple[str, float, float, Real | None] | None,
+        depthwise: tuple[Any, ...] | None, gate: Real | None, between: tuple[str, float, float, Real | None] | None,
         projection: tuple[Any, ...] | None, residual: Real | None,
         activation: tuple[str, float, float, Real | None] | None, y: Real, batch: int, threads: int
     ) -> None: ...

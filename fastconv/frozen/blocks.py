@@ -4,7 +4,7 @@
 
     x (24)  ->  1x1  ->  144 channels  ->  depthwise 3x3  ->  144 channels  ->  1x1  ->  y (24)
 
-Where something else comes in between, as the gates of squeeze and excitation do, two of the three go together.
+Where the gates of squeeze and excitation come in between, they go together with the last of the three.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from fastconv.frozen.operation import constants
 from fastconv.frozen.portions import Portion
 from fastconv.frozen.program import Program, Step
+from fastconv.frozen.unweighted import Product
 from fastconv.frozen.weighted import Conv
 from fastconv.functional._conv_plan import ConvPlan
 from fastconv.functional.calls import Call, View
@@ -40,22 +41,29 @@ TWICE = 0.15
 
 
 class Block(NamedTuple):
-    """Steps ``first .. last`` of a program in one call: a product, a depthwise convolution, a product of each pixel."""
+    """Steps ``first .. last`` of a program in one call: a product, a depthwise convolution, a product of each pixel.
+
+    Instead of the first two there may be factors for each channel.
+    """
 
     first: int
     last: int
     expansion: Conv | None
-    depthwise: Conv
+    depthwise: Conv | None
     projection: Conv | None
 
-    def calls(self, kernels: Any, reads: Sequence[View], x: Sequence[Shape], y: View) -> list[Call]:
-        """Return the call; `reads` are what goes in, and after it a shortcut, `x` the shapes of what each step reads."""
-        shapes = iter(x)
-        expansion = None if self.expansion is None else self.expansion.part(next(shapes))
-        depthwise = self.depthwise.part(next(shapes))
-        projection = None if self.projection is None else self.projection.part(next(shapes))
-        residual = reads[1] if len(reads) > 1 else None
-        return block_calls(kernels, expansion, depthwise, projection, reads[0], residual, y)
+    def calls(self, kernels: Any, reads: Sequence[Sequence[View]], y: View) -> list[Call]:
+        """Return the call for what each of the steps reads."""
+        x, gate = reads[0][0], None
+        of_convs = iter(reads)
+        if self.depthwise is None:
+            x, gate = sorted(next(of_convs), key=lambda view: -view.size)
+        convs = (self.expansion, self.depthwise, self.projection)
+        expansion, depthwise, projection = (
+            None if conv is None else conv.part(next(of_convs)[0].shape) for conv in convs
+        )
+        residual = reads[-1][1] if len(reads[-1]) > 1 else None
+        return block_calls(kernels, expansion, depthwise, gate, projection, x, residual, y)
 
 
 def blocks(
@@ -80,17 +88,34 @@ def blocks(
 
     last = -1
     for at, step in enumerate(steps):
-        if not _is_depthwise(step, shapes, itemsize):
+        gated = _is_gated(step, shapes)
+        if not gated and not _is_depthwise(step, shapes, itemsize):
             continue
-        before = at - 1 > last and together(at - 1) and _expands(steps[at - 1], shapes) and _once(step, met[at], shapes)
-        after = together(at) and _projects(steps[at + 1], shapes) and len(step.reads) == 1
+        before = not gated and at - 1 > last and together(at - 1) and _expands(steps[at - 1], shapes)
+        before = before and _once(step, met[at], shapes)
+        after = together(at) and _projects(steps[at + 1], shapes) and (gated or len(step.reads) == 1)
         after = after and steps[at + 1].writes[0] not in apart
         if before or after:
             first, last = at - before, at + after
             expansion = steps[first].operation if before else None
+            depthwise = None if gated else step.operation
             projection = steps[last].operation if after else None
-            found[last] = Block(first, last, expansion, step.operation, projection)  # type: ignore[arg-type]
+            found[last] = Block(first, last, expansion, depthwise, projection)  # type: ignore[arg-type]
     return found
+
+
+def _is_gated(step: Step, shapes: Mapping[int, Shape]) -> bool:
+    """Whether a step multiplies an image by a factor for each channel.
+
+    One thread has the image in its cache, and to write it costs nothing there.
+    """
+    if not isinstance(step.operation, Product) or len(step.reads) != 2 or get_num_threads() == 1:
+        return False
+    batch, *size, channels = shapes[step.writes[0]]
+    factors = (batch, *(1 for _ in size), channels)
+    return len(size) == 2 and {shapes[value] for value in step.reads} == {(batch, *size, channels), factors} != {
+        factors
+    }
 
 
 def _is_depthwise(step: Step, shapes: Mapping[int, Shape], itemsize: int) -> bool:

@@ -106,10 +106,11 @@ class Plan:
     def _plan_block(self, block: Block, portion: Portion) -> None:
         """Let the last step of a block do all of it."""
         steps = [each.step for each in self.steps[block.first : block.last + 1]]
-        values = (steps[0].reads[0], *steps[-1].reads[1:], *steps[-1].writes)
-        *reads, y = (self.views[value]._replace(shape=portion.shape(self.shapes[value])) for value in values)
-        x = [portion.shape(self.shapes[step.reads[0]]) for step in steps]
-        calls = tuple(block.calls(_kernels.modules[self.dtype], reads, x, y))
+        *reads, (y,) = (
+            [self.views[value]._replace(shape=portion.shape(self.shapes[value])) for value in values]
+            for values in (*(step.reads for step in steps), steps[-1].writes)
+        )
+        calls = tuple(block.calls(_kernels.modules[self.dtype], reads, y))
         for at in range(block.first, block.last + 1):
             self.steps[at] = self.steps[at]._replace(calls=calls if at == block.last else ())
 

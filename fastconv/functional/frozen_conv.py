@@ -153,7 +153,8 @@ class Part(NamedTuple):
 def block_calls(
     kernels: Any,
     expansion: Part | None,
-    depthwise: Part,
+    depthwise: Part | None,
+    gate: View | None,
     projection: Part | None,
     x: View,
     residual: View | None,
@@ -161,25 +162,27 @@ def block_calls(
 ) -> list[Call]:
     """Return the call for convolutions one after the other, whose results between stay in the caches of the cores.
 
-    The first (None: there is none) and the last are products of one group, the last of each pixel by itself. There are at
-    least `WHOLE` channels between and as outputs, and nothing is empty.
+    The first and the last are products of one group, the last of each pixel by itself; None is left out. `gate` are factors for
+    each channel of each image, instead of the first two. There are at least `WHOLE` channels between and as outputs, and
+    nothing is empty.
     """
     parts = [part for part in (expansion, depthwise, projection) if part is not None]
     names = [_named(part.plan.forward, residual if part is parts[-1] else None, part.activation) for part in parts]
-    middle = depthwise.weight, depthwise.bias, depthwise.plan.axes, depthwise.plan.sizes[1]
     args = (
         x,
         expansion and expansion.multiplied(kernels),
         expansion and expansion.activation,
-        middle,
-        depthwise.activation,
+        depthwise and (depthwise.weight, depthwise.bias, depthwise.plan.axes, depthwise.plan.sizes[1]),
+        gate,
+        depthwise and depthwise.activation,
         projection and projection.multiplied(kernels),
         residual,
         parts[-1].activation,
         y,
         x.shape[0],
     )
-    return [Call(" > ".join(names), kernels.mobile_block, args, sum(part.plan.multiply_adds for part in parts))]
+    name = " > ".join(names if gate is None else ["scale", *names])
+    return [Call(name, kernels.mobile_block, args, sum(part.plan.multiply_adds for part in parts))]
 
 
 def _named(algorithm: Algorithm, residual: View | None = None, activation: Activation | None = None) -> str:

@@ -81,13 +81,23 @@ def test_its_shortcut_is_added(isa, threads, monkeypatch):
     assert_equal_bits(frozen, monkeypatch)
 
 
-def test_gates_come_in_between(monkeypatch):
-    x = Input((56, 56, 24))
+def test_gates_come_in_between(isa, threads, monkeypatch):
+    x = Input((57, 56, 24))
     y = L.SiLU()(L.DepthwiseConv2d(5, padding=2)(L.SiLU()(L.Conv2d(96, 1)(x))))
     gate = L.Sigmoid()(L.Conv2d(96, 1)(L.SiLU()(L.Conv2d(8, 1)(L.GlobalAvgPool(keepdims=True)(y)))))
-    frozen = fastconv.freeze(trained(Model(x, L.Conv2d(24, 1)(L.Multiply()(y, gate)))))
-    assert found(frozen) == [(2, True, False)]
-    assert_equal_bits(frozen, monkeypatch)
+    for z in (L.Multiply()(y, gate), L.Multiply()(gate, y)):
+        frozen = fastconv.freeze(trained(Model(x, L.Add()(x, L.Conv2d(24, 1)(z)))))
+        expanded, gated = [(2, True, False)] if threads < 4 else [], [(2, False, True)] if threads > 1 else []
+        assert found(frozen) == [*expanded, *gated]
+        assert_equal_bits(frozen, monkeypatch, (1, 3))
+    assert threads == 1 or "scale > product, add" in str(frozen.explain(repeats=1))
+
+
+def test_products_of_images_are_no_gates():
+    x = Input((56, 56, 24))
+    with fastconv.num_threads(2):
+        for other in (x, L.Conv2d(1, 1)(x), L.GlobalMaxPool(keepdims=True)(L.Conv2d(1, 1)(x))):
+            assert found(fastconv.freeze(trained(Model(x, L.Conv2d(24, 1)(L.Multiply()(x, other)))))) == []
 
 
 def test_a_separable_convolution_has_no_expansion(isa, threads, monkeypatch):
