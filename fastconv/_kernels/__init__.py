@@ -11,7 +11,9 @@ Where is what:
 ``vector.pxi``       vectors that are not whole; exp, log and erfc of vectors
 ``tile.pxi``         the register tile, where every multiply-add of a convolution or a linear layer happens
 ``window.pxi``       windows of an array packed as rows of a matrix, a block at a time
-``product.pxi``      blocks of an implicit matrix product, and of the gradient of its right operand
+``product.pxi``      blocks of an implicit matrix product
+``product_gradient.pxi``
+                     and of the gradient of its right operand
 ``winograd_points.pxi``
                      Winograd's minimal filtering along one axis: inputs and weights to their values at points, and back
 ``winograd_tiles.pxi``

@@ -1,11 +1,10 @@
-# The implicit matrix product and the gradient of its right operand, a block at a time (Goto and van de Geijn 2008: both
-# operands packed for the caches; Chetlur et al. 2014: the left one made from the image while it is packed).
+# The implicit matrix product, a block at a time (Goto and van de Geijn 2008: both operands packed for the caches; Chetlur et
+# al. 2014: the left one made from the image while it is packed).
 #
-#   product:  y[m, j]  = bias[j] + sum_k windows[m, k] * b[k, j]      convolution, its adjoint, linear layers
-#   gradient: db[k, j] = sum_m windows[m, k] * dy[m, j]               every weight gradient
+#   y[m, j] = bias[j] + sum_k windows[m, k] * b[k, j]      convolution, its adjoint, linear layers
 #
-# A block is a range of outputs that one thread computes alone, summing in the order of k (or m): results do not depend on how
-# many threads there are, nor on the blocks.
+# A block is a range of outputs that one thread computes alone, summing in the order of k: results do not depend on how many
+# threads there are, nor on the blocks.
 
 
 cdef enum:
@@ -15,11 +14,6 @@ cdef enum:
     FEW = TILE_M // 2               # rows of a block for which panels are not packed: they would be read once or twice
     FEW_DEPTH = 32                  # rows of a weight read side by side where it lies, in steps: so many streams run in step
     COLUMNS = 512                   # columns of a block: COLUMNS x DEPTH too
-    REUSE = 32                      # rows of a gradient that are worth a packed copy of dy where it lies badly
-    PART_ROWS = 384                 # rows of a part of a gradient, where there are more than four
-    WIDE = 704                      # columns of a gradient's block: ROWS x WIDE of dy stay in the second-level cache
-    NARROW = 128                    # the same where there would be too few blocks
-    PLENTY = 8                      # blocks of a gradient, its parts included, that are enough for wide ones
 
 
 cdef struct Grid:
@@ -304,129 +298,4 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
             m += rows
         k += depth
         if k >= total:
-            return
-
-
-cdef Grid gradient_grid(const Product *p) noexcept nogil:
-    """Blocks of the weight array: here `rows` counts k, and the products' rows are cut into chunks by the caller."""
-    cdef Grid g
-    g.rows = depth_step(product_depth(p))
-    g.row_blocks = ceil_div(product_depth(p), g.rows)
-    g.col_blocks = ceil_div(p.cols, WIDE)
-    while g.row_blocks * g.col_blocks * most_parts(p, 1) < PLENTY and g.col_blocks * NARROW < p.cols:
-        g.col_blocks = min(2 * g.col_blocks, ceil_div(p.cols, NARROW))
-    g.cols = round_up(ceil_div(p.cols, g.col_blocks), TILE_N)
-    g.col_blocks = ceil_div(p.cols, g.cols)
-    return g
-
-
-cdef inline Py_ssize_t most_parts(const Product *p, Py_ssize_t groups) noexcept nogil:
-    """Into how many parts the rows of a gradient may be cut: each writes sums of its own, which costs what PART_ROWS / 24 rows cost."""
-    cdef Py_ssize_t rows = product_rows(p)
-    return min(max(rows // PART_ROWS // 4 * 4, min(ceil_div(rows, ROWS), <Py_ssize_t> 4)), most_partial(p, groups))
-
-
-cdef inline Py_ssize_t gradient_panels(Grid g) noexcept nogil:
-    """Elements of the packed panels of dy."""
-    return g.cols // TILE_N * panel_items(ROWS)
-
-
-cdef inline Py_ssize_t gradient_scratch(const Product *p, Grid g) noexcept nogil:
-    return own_lines(DEPTH_LD + ROWS * DEPTH_LD + gradient_panels(g) + most_runs(p) * ROWS * sizeof(void *) // sizeof(real))
-
-
-cdef inline bint lies_badly(const Product *p, const real *dy) noexcept nogil:
-    """Whether a panel of dy fills more of the first-level cache than it has: its vectors cross lines, or its rows share sets."""
-    return <size_t> dy % 64 or p.y_ld % LINE_ITEMS or p.y_ld * sizeof(real) % 2048 == 0
-
-
-cdef void pace_gradient(
-    const Product *p, Left *run, const real *dy, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t cols, bint plain, Py_ssize_t steps
-) noexcept nogil:
-    """Have `rows` rows from `row` on fetched in so many steps, of x and dy where they lie without gaps: a line each at most."""
-    cdef Py_ssize_t of_x = rows * p.a_ld if plain else 0, of_dy = rows * p.y_ld if cols == p.y_ld else 0
-    run.ahead, run.then = p.a + row * p.a_ld, dy + row * p.y_ld
-    run.ahead_end, run.then_end = run.ahead + of_x, run.then + of_dy if of_dy else NULL
-    if not plain:
-        run.ahead, run.ahead_end, run.then_end = run.then, run.then_end, NULL
-    run.pace = min(ceil_div(of_x + of_dy, max(steps, <Py_ssize_t> 1)), <Py_ssize_t> LINE_ITEMS)
-
-
-cdef void gradient_block(
-    const Product *p, Grid g, Py_ssize_t block, Py_ssize_t row_first, Py_ssize_t row_end, const real *dy, real *db, real *scratch,
-) noexcept nogil:
-    """db (strides of p.b) of one block, summed over the products' rows row_first .. row_end - 1."""
-    cdef Py_ssize_t k_first = block % g.row_blocks * g.rows, col_first = block // g.row_blocks * g.cols
-    cdef Py_ssize_t depth = min(g.rows, product_depth(p) - k_first), cols = min(g.cols, p.cols - col_first)
-    cdef real *zeros = scratch
-    cdef real *packed_windows = zeros + DEPTH_LD
-    cdef real *packed = packed_windows + ROWS * DEPTH_LD
-    cdef const real **at = <const real **> (packed + gradient_panels(g))
-    cdef real nothing[TILE_N]
-    cdef Py_ssize_t length[DEPTH]
-    cdef Py_ssize_t offsets[DEPTH]
-    cdef Py_ssize_t out[ROWS]
-    cdef Left run = left_operand(NULL, NULL, ROWS, runs_between(p, k_first, k_first + depth), &length[0])
-    cdef Py_ssize_t panels = ceil_div(cols, TILE_N), m, rows, i, s, j, k, t, width, size, b_k, next_rows, share, more, low, high
-    # panels from this one on are packed: all where dy lies badly, or one that fills no vector
-    cdef Py_ssize_t copied = 0 if depth >= REUSE and lies_badly(p, dy) else panels - (cols % LANES > 0)
-    # packed windows are read tile by tile, each with all panels; those in place panel by panel
-    cdef Py_ssize_t units = panels * (run.runs if p.in_place else ceil_div(depth, TILE_M)), unit
-    cdef bint plain = is_plain(p) and depth == p.a_ld
-    cdef const real *b
-    cdef int finite = -1  # rows of a panel of dy; -1: not looked at
-    zero(zeros, DEPTH_LD)
-    zero(nothing, TILE_N)
-    weight_offsets(p, k_first, depth, offsets)
-    m = row_first
-    while True:
-        rows = min(<Py_ssize_t> ROWS, row_end - m)
-        next_rows = min(<Py_ssize_t> ROWS, row_end - m - rows) if reads_far(p) or writes_far(p) else 0
-        pace_gradient(p, &run, dy, m + rows, next_rows, cols, plain, ceil_div(depth, TILE_M) * panels * rows)
-        find_windows(p, m, rows, k_first, k_first + depth, zeros, packed_windows, at, ROWS, length)
-        row_outputs(p, m, rows, out)
-        if copied < panels and not p.in_place:
-            j = copied * TILE_N
-            pack_rows(dy + col_first + j, out, rows, cols - j, packed, panel_items(ROWS))
-        k = 0
-        for unit in range(units):
-            if p.in_place:
-                i, s = unit // run.runs, unit % run.runs
-                size = length[s]
-            else:
-                i, s, k = unit % panels, 0, unit // panels * TILE_M
-                size = min(depth - k, <Py_ssize_t> TILE_M)
-            if s == 0 and p.in_place:
-                k, finite = 0, -1
-            j = i * TILE_N
-            width = min(cols - j, <Py_ssize_t> TILE_N)
-            b, b_k = dy + out[0] + col_first + j, out[1] - out[0] if rows > 1 else 0  # rows of dy are evenly apart
-            if i >= copied:
-                b, b_k = packed + (0 if p.in_place else (i - copied) * panel_items(ROWS)), panel_width(width)
-                if p.in_place and s == 0:
-                    pack_rows(dy + col_first + j, out, rows, width, packed, 0)
-            if next_rows:
-                share = next_rows * unit // units
-                more = next_rows * (unit + 1) // units - share
-                if not plain:
-                    fetch_windows(p, m + rows + share, more, k_first, k_first + depth)
-                if cols < p.y_ld:
-                    for t in range(more):
-                        fetch_range(dy + (m + rows + share + t) * p.y_ld + col_first, cols)
-            low, high = 0, rows
-            if rows and (at[s * ROWS] == zeros or at[s * ROWS + rows - 1] == zeros):
-                if finite < 0:
-                    finite = width % LANES == 0 and are_finite(b, b_k, rows, width)
-                while finite and high and at[s * ROWS + high - 1] == zeros:
-                    high -= 1
-                while finite and low < high and at[s * ROWS + low] == zeros:
-                    low += 1
-            run.at = at + s * ROWS + low
-            pixels_by_panel(
-                size, width, &run, k if not p.in_place else 0, high - low, b + low * b_k, b_k, nothing if m == row_first else NULL,
-                db + col_first + j, offsets + k,
-            )
-            k += size
-        m += rows
-        if m >= row_end:
             return
