@@ -106,6 +106,10 @@ def every_kernel(arrays_of, dtype):
         x, weight = new(2, 4, 3, groups * channels), new(3, 2, channels, groups * outputs)
         y = arrays_of(functional.conv(x, weight, padding=1, groups=groups))
         functional.conv_backward(y, x, weight, padding=1, groups=groups)
+    for groups, channels, outputs in ((2, 16, 16), (3, 17, 33), (2, 5, 34), (4, 34, 68)):
+        x, weight = new(2, 4, 5, groups * channels), new(1, 1, channels, groups * outputs)
+        y = arrays_of(functional.conv(x, weight, groups=groups))
+        functional.conv_backward(y, x, weight, groups=groups)
     # shorter products at the border of an image are cut into larger parts than those inside
     x, weight = new(2, 5, 4, 4, 16), new(2, 3, 3, 4, 4, 4, 16, 13)
     y = functional.locally_connected(x, weight, stride=(3, 1, 1), padding=((2, 2), (1, 1), (1, 1)))

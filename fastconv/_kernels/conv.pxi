@@ -37,6 +37,8 @@ cdef int run_groups(
     cdef Product q
     cdef int status = 0
     cdef bint together = tile_h == 0
+    if tile_h == 0 and count == 1 and pixels_pay(parts, groups):
+        return run_pixels(parts, groups, b_group, 1, threads)
     for i in range(count):
         together &= grouped_pays(parts + i, groups)
     if tile_h == 0 and not together:
@@ -147,7 +149,7 @@ cdef Py_ssize_t packed_size(const Product *p, Py_ssize_t groups, int tile_h, int
     if tile_h:
         g = winograd_cut(p, tile_h, tile_w)
         return packed_weights(&g, ceil_div(p.cols, TILE_N), 0)
-    if groups == 1 and dots_pay(p) or is_one_row(p) or grouped_pays(p, groups):
+    if groups == 1 and dots_pay(p) or is_one_row(p) or (grouped_pays(p, groups) and not pixels_pay(p, groups)):
         return 0
     if groups == 1 and flat_pays(p):
         return flat_items(p) + 1  # panels are of an even size: who sees the size knows the layout
@@ -176,13 +178,14 @@ def pack_weight(
 
 
 def conv_frozen(
-    x, weight, packed, bias, residual, y, Py_ssize_t first, activation, axes, Py_ssize_t batch, Py_ssize_t channels,
-    Py_ssize_t outputs, Py_ssize_t groups, int tile_h, int tile_w, int threads, /,
+    x, weight, packed, bias, residual, y, Py_ssize_t first, activation, Py_ssize_t parts, axes, Py_ssize_t batch,
+    Py_ssize_t channels, Py_ssize_t outputs, Py_ssize_t groups, int tile_h, int tile_w, int threads, /,
 ):
     """y = f(conv_forward + residual); packed.use(): what `pack_weight` made of the weight for the same arguments, or None.
 
     y may have more channels than outputs, which are written from channel `first` on: so many outputs that no kernel writes
-    whole lines (flat.pxi), no residual.
+    whole lines (flat.pxi), no residual. Where `parts` is not 1, groups take the channels of as many parts of x in turn, and the
+    weight has them in the order of memory: one tap, stride 1, no padding (grouped_pixels.pxi).
     """
     cdef Product p = forward_product(records_of(axes), batch, channels, outputs, groups)
     cdef int status
@@ -197,7 +200,10 @@ def conv_frozen(
         p.packed = read_from(array)
         p.packed_group = packed_size(&p, groups, tile_h, tile_w)
     with nogil:
-        status = run_groups(&p, 1, groups, p.cols, tile_h, tile_w, threads)
+        if parts > 1:
+            status = run_pixels(&p, groups, p.cols, parts, threads)
+        else:
+            status = run_groups(&p, 1, groups, p.cols, tile_h, tile_w, threads)
     if status:
         raise MemoryError("no memory for the scratch of a convolution")
 

@@ -47,19 +47,27 @@ cdef inline bint is_clamp(const Finish *f) noexcept nogil:
     return f.residual == NULL and (f.kind == CLAMP or f.kind == NO_ACTIVATION)
 
 
+cdef inline vec clamped_sum(const bint add, const real *y, const real *residual, real low, real high) noexcept nogil:
+    return clamped((<const vec *> y)[0] + (<const vec *> residual)[0] if add else (<const vec *> y)[0], low, high)
+
+
 cdef inline void clamp_values(const bint add, real *y, const real *residual, Py_ssize_t items, real low, real high) noexcept nogil:
-    cdef Py_ssize_t i = 0
+    cdef Py_ssize_t i = 0, rest = items % LANES
+    cdef vec last = broadcast(0)
+    cdef real value
+    if rest and items > LANES:  # the last vector overlaps the one before
+        last = clamped_sum(add, y + items - LANES, residual + items - LANES, low, high)
     while i + LANES <= items:
-        if add:
-            (<vec *> (y + i))[0] = clamped((<const vec *> (y + i))[0] + (<const vec *> (residual + i))[0], low, high)
-        else:
-            (<vec *> (y + i))[0] = clamped((<const vec *> (y + i))[0], low, high)
+        (<vec *> (y + i))[0] = clamped_sum(add, y + i, residual + i, low, high)
         i += LANES
-    if i < items:
-        if add:
-            store(y + i, clamped(load(y + i, y + items) + load(residual + i, residual + items), low, high), items - i)
-        else:
-            store(y + i, clamped(load(y + i, y + items), low, high), items - i)
+    if rest and items > LANES:
+        (<vec *> (y + items - LANES))[0] = last
+        return
+    while i < items:
+        value = y[i] + residual[i] if add else y[i]
+        value = low if low > value else value
+        y[i] = high if high < value else value
+        i += 1
 
 
 cdef apart finish_values(const Finish *f, real *y, Py_ssize_t at, Py_ssize_t items, Py_ssize_t channel) noexcept nogil:
@@ -100,11 +108,11 @@ cdef void finish_rows(
     if neighbours and f.kind >= 0 and not f.residual:
         forward_portion(f.kind, y + out[0] + channel, y + out[0] + channel, rows, y_ld, cols, f.a, f.b)
         return
-    if cols % LANES == 0 and f.residual and (f.kind == CLAMP or f.kind == NO_ACTIVATION):
+    if f.residual and (f.kind == CLAMP or f.kind == NO_ACTIVATION):
         for i in range(rows):
             clamp_values(True, y + out[i] + channel, f.residual + out[i] + channel, cols, f.a, f.b)
         return
-    if cols % LANES == 0 and f.kind == CLAMP:
+    if f.kind == CLAMP:
         for i in range(rows):
             clamp_values(False, y + out[i] + channel, NULL, cols, f.a, f.b)
         return

@@ -39,8 +39,8 @@ class Kernels(Protocol):
     ) -> None: ...
     def conv_frozen(
         self, x: Real, weight: Real, packed: Any, bias: Real | None, residual: Real | None, y: Real, first: int,
-        activation: tuple[str, float, float, Real | None] | None, axes: Records, batch: int, channels: int, outputs: int,
-        groups: int, tile_h: int, tile_w: int, threads: int
+        activation: tuple[str, float, float, Real | None] | None, parts: int, axes: Records, batch: int, channels: int,
+        outputs: int, groups: int, tile_h: int, tile_w: int, threads: int
     ) -> None: ...
     def packed_items(
         self, axes: Records, batch: int, channels: int, outputs: int, groups: int, tile_h: int, tile_w: int

@@ -120,7 +120,9 @@ static inline vec less_taken(vec a, vec b) { return (vec)((mask)a ^ (mask)b); }
 /* x, but at least `low` and at most `high`; NaN where it is NaN, since the instructions for it return their second operand then. */
 static inline vec clamped(vec x, real low, real high) {
     vec y, z;
+    _Pragma("omp simd")
     for (int i = 0; i < LANES; i++) y[i] = low > x[i] ? low : x[i];
+    _Pragma("omp simd")
     for (int i = 0; i < LANES; i++) z[i] = high < y[i] ? high : y[i];
     return z;
 }

@@ -194,6 +194,24 @@ cdef inline Py_ssize_t accumulate_rows(
     return 1
 
 
+cdef inline void copy_narrow(real *to, const real *source, Py_ssize_t items) noexcept nogil:
+    """Up to TILE_N elements, in vectors or parts the last of which overlaps the one before."""
+    cdef Py_ssize_t i
+    if items > LANES:
+        (<vec *> to)[0] = (<const vec *> source)[0]
+        (<vec *> (to + items - LANES))[0] = (<const vec *> (source + items - LANES))[0]
+        return
+    if items < PART_LANES:
+        for i in range(items):
+            to[i] = source[i]
+        return
+    i = 0
+    while i + PART_LANES < items:
+        (<part *> (to + i))[0] = (<const part *> (source + i))[0]
+        i += PART_LANES
+    (<part *> (to + items - PART_LANES))[0] = (<const part *> (source + items - PART_LANES))[0]
+
+
 cdef inline void panel(
     const int form, const int vecs, Py_ssize_t rows, Py_ssize_t cols, Left *left, Py_ssize_t first, Py_ssize_t depth,
     const real *b, Py_ssize_t b_k, const real *start, bint add, real *y, const Py_ssize_t *out,
@@ -202,17 +220,17 @@ cdef inline void panel(
     cdef real edge[TILE_M * TILE_N]
     cdef Py_ssize_t edge_out[TILE_M]
     cdef const Py_ssize_t *at = edge_out
-    cdef Py_ssize_t i = 0, j, r, height
+    cdef Py_ssize_t i = 0, r, height
     cdef bint narrow = cols < vecs * LANES
     if narrow:
         for r in range(TILE_M):
             edge_out[r] = r * TILE_N
-        zero(edge, TILE_M * TILE_N)
+        if add or not start:
+            zero(edge, TILE_M * TILE_N)
     while i < rows:
         if narrow and (add or not start):
             for r in range(min(rows - i, <Py_ssize_t> TILE_M)):
-                for j in range(cols):
-                    edge[r * TILE_N + j] = y[out[i + r] + j]
+                copy_narrow(edge + r * TILE_N, y + out[i + r], cols)
         if not narrow:
             at = out + i
         height = accumulate_rows(
@@ -220,8 +238,61 @@ cdef inline void panel(
         )
         if narrow:
             for r in range(height):
-                for j in range(cols):
-                    y[out[i + r] + j] = edge[r * TILE_N + j]
+                copy_narrow(y + out[i + r], edge + r * TILE_N, cols)
+        i += height
+
+
+cdef inline void accumulate_part(
+    const int rows, const Left *left, Py_ssize_t first, const real *b, Py_ssize_t b_k, const real *start, real *sums
+) noexcept nogil:
+    """sums[i * PART_LANES + j] = start[j] + sum_k left[first + i, k] * b[k * b_k + j]: a vector would be empty but for a part."""
+    cdef part acc[TILE_M]
+    cdef part row[STEPS]
+    cdef const real *at[TILE_M]
+    cdef Py_ssize_t i, j, k, s
+    for i in range(rows):
+        acc[i] = (<const part *> start)[0]
+    for s in range(left.runs):
+        for i in range(rows):
+            at[i] = left.at[s * left.at_ld + first + i] + left.offset
+        k = 0
+        while k + STEPS <= left.length[s]:
+            for j in range(STEPS):
+                row[j] = (<const part *> (b + j * b_k))[0]
+            for i in range(rows):
+                for j in range(STEPS):
+                    acc[i] = acc[i] + row[j] * at[i][k + j]
+            k += STEPS
+            b += STEPS * b_k
+        while k < left.length[s]:
+            for i in range(rows):
+                acc[i] = acc[i] + (<const part *> b)[0] * at[i][k]
+            k += 1
+            b += b_k
+    for i in range(rows):
+        (<part *> (sums + i * PART_LANES))[0] = acc[i]
+
+
+cdef inline void narrow_panel(
+    Py_ssize_t rows, Py_ssize_t cols, const Left *left, Py_ssize_t first, const real *b, Py_ssize_t b_k, const real *start,
+    real *y, const Py_ssize_t *out,
+) noexcept nogil:
+    """Windows by their addresses @ b, for cols <= PART_LANES columns."""
+    cdef real sums[TILE_M * PART_LANES]
+    cdef Py_ssize_t i = 0, j, r, height
+    while i < rows:
+        if rows - i >= TILE_M:
+            height = TILE_M
+            accumulate_part(TILE_M, left, first + i, b, b_k, start, sums)
+        elif rows - i >= TILE_M // 2:
+            height = TILE_M // 2
+            accumulate_part(TILE_M // 2, left, first + i, b, b_k, start, sums)
+        else:
+            height = 1
+            accumulate_part(1, left, first + i, b, b_k, start, sums)
+        for r in range(height):
+            for j in range(cols):
+                y[out[i + r] + j] = sums[r * PART_LANES + j]
         i += height
 
 
@@ -264,6 +335,8 @@ cdef apart windows_by_panel(
     """y (rows x cols) += windows (by their addresses, from the first) @ b (rows of it b_k apart)."""
     if cols > LANES:
         panel(ROWS_AT, TILE_V, rows, cols, windows, first, 0, b, b_k, start, False, y, out)
+    elif start and cols <= PART_LANES < LANES:
+        narrow_panel(rows, cols, windows, first, b, b_k, start, y, out)
     else:
         panel(ROWS_AT, 1, rows, cols, windows, first, 0, b, b_k, start, False, y, out)
 

@@ -64,10 +64,15 @@ cdef inline bint is_plain(const Product *p) noexcept nogil:
     return whole_axis(&p.d) and whole_axis(&p.h) and whole_axis(&p.w)
 
 
+cdef inline bint is_line(const Product *p) noexcept nogil:
+    """Whether both arrays are nothing but lines of equal pixels."""
+    return is_plain(p) and p.w.out_step == 1 and product_rows(p) == p.batch * p.out_d * p.out_h * p.out_w
+
+
 cdef void join_lines(Product *p) noexcept nogil:
-    """Make one line of all pixels where both arrays are nothing but lines of equal pixels: that much less to ask of each."""
+    """Make one line of all pixels where that may be: that much less to ask of each."""
     cdef Py_ssize_t total = product_rows(p)
-    if is_plain(p) and p.w.out_step == 1 and total == p.batch * p.out_d * p.out_h * p.out_w:
+    if is_line(p):
         p.d.size = p.d.rows = p.h.size = p.h.rows = p.out_d = p.out_h = p.batch = 1
         p.w.size = p.w.rows = p.out_w = total
 

@@ -17,6 +17,7 @@ from fastconv.frozen.moves import Pick, Transpose
 from fastconv.frozen.normalization import LayerNorm
 from fastconv.frozen.operation import Operation, constants
 from fastconv.frozen.program import Program, Step
+from fastconv.frozen.shuffles import fold_shuffles
 from fastconv.frozen.unweighted import Activate, Identity, Pad, Product, Reshape, Scale, Sum
 from fastconv.frozen.weighted import Conv, Linear, Weighted
 from fastconv.functional.calls import Activation
@@ -252,6 +253,7 @@ PASSES: tuple[Callable[[Program], Program], ...] = (
     merge_products,
     fuse_sums,
     fuse_activations,
+    fold_shuffles,
 )
 
 

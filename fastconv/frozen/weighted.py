@@ -24,6 +24,7 @@ from fastconv.functional.frozen_conv import (
     conv_calls,
     conv_transpose_calls,
     local_calls,
+    takes_parts,
     transposed_writes_channels,
     writes_channels,
 )
@@ -99,7 +100,9 @@ class Weighted(Operation):
 class Conv(Weighted):
     """A convolution; the arguments are those of `fastconv.functional.conv`.
 
-    `extra` are pixels of zeros, pairs (before, after), around the image before `padding` is looked at.
+    `extra` are pixels of zeros, pairs (before, after), around the image before `padding` is looked at. The channels of an
+    image may be of several `parts`, which the groups take in turn, one of each, as after a shuffle; the rows of each group's
+    weight are then in the order in which its channels lie.
     """
 
     weight: Array
@@ -110,11 +113,19 @@ class Conv(Weighted):
     groups: int = 1
     extra: Any = ()
     activation: Activation | None = None
+    parts: int = 1
 
     kind = "conv"
 
     def product_shape(self, shape: Shape) -> Shape:
-        return self.plan(shape).y_shape
+        plan = self.plan(shape)
+        if self.parts != 1:
+            parts = geometry.positive(self.parts, "parts")
+            if shape[-1] % parts or not (plan.empty or takes_parts(plan)):
+                raise ValueError(
+                    f"parts must be 1 for a weight of shape {self.weight.shape} and x of shape {shape}, got {parts}"
+                )
+        return plan.y_shape
 
     def plan(self, shape: Shape) -> plans.ConvPlan:
         """Return the plan for an input of `shape`, with the algorithms that are allowed at this moment."""
@@ -159,7 +170,7 @@ class Conv(Weighted):
     def lines_together(self, shape: Shape) -> int | None:
         """Return how many lines of the output for an image of `shape` come together; None where they do not by themselves."""
         plan = self.plan(shape)
-        alone = len(shape) == 4 and not plan.empty and plan.forward.name != "depthwise"
+        alone = len(shape) == 4 and not plan.empty and plan.forward.name != "depthwise" and self.parts == 1
         return max(plan.forward.tile[0], 1) if alone else None
 
     def line_calls(self, kernels: Any, reads: Sequence[View], y: View, first: int, end: int) -> list[Call]:
@@ -172,7 +183,7 @@ class Conv(Weighted):
 
     def _calls(self, kernels: Any, plan: plans.ConvPlan, reads: Sequence[View], y: View) -> list[Call]:
         residual = reads[1] if len(reads) > 1 else None
-        end = {"residual": residual, "activation": self.activation}
+        end = {"residual": residual, "activation": self.activation, "parts": self.parts}
         return conv_calls(kernels, plan, self.weight, self.bias, reads[0], y, **end)  # type: ignore[arg-type]
 
     def multiply_adds(self, *shapes: Shape) -> int:

@@ -24,6 +24,9 @@ WHOLE = 16
 #: So many vectors that one more, which is not full, takes no time to speak of.
 FEW = 2
 
+#: Columns of the widest panel, and what the kernel for shuffled channels takes: channels of a group, elements of all panels.
+PANEL, MOST_DEPTH, MOST_SHUFFLED = 32, 256, 2**20
+
 #: Weights that plans hold, by what they are made of and for: they hold the weight too, so its id is taken.
 _PACKED: WeakValueDictionary[tuple[Any, ...], Packed] = WeakValueDictionary()
 
@@ -38,6 +41,7 @@ def conv_calls(
     *,
     residual: View | None = None,
     activation: Activation | None = None,
+    parts: int = 1,
 ) -> list[Call]:
     """Return the calls for ``y = f(conv(x, weight) + bias + residual)``.
 
@@ -50,6 +54,8 @@ def conv_calls(
     x, y, residual : View
         `residual` has the shape of y; y shares memory with neither. y may be channels of another array for what
         `writes_channels` says.
+    parts : int
+        Groups take the channels of as many parts of x in turn, where `takes_parts` says that they may.
     """
     if plan.empty:
         return _without_products(bias, y) + epilogue(kernels, activation, residual, y)
@@ -64,8 +70,17 @@ def conv_calls(
     else:
         kernel = kernels.conv_frozen
         shape = (plan.axes, *plan.sizes, *plan.forward.tile)
-        args = (x, weight, _packed(kernels, weight, shape), bias, residual, y, y.first, activation, *shape)
+        args = (x, weight, _packed(kernels, weight, shape), bias, residual, y, y.first, activation, parts, *shape)
     return [Call(name, kernel, args, plan.multiply_adds)]
+
+
+def takes_parts(plan: ConvPlan) -> bool:
+    """Return whether the groups of a convolution may take the channels of several parts of the image in turn."""
+    images = len(plan.x_shape) - 2
+    plain = plan.weight_shape[:images] == (1,) * images and plan.x_shape[:-1] == plan.y_shape[:-1]
+    depth, groups = plan.weight_shape[images], plan.sizes[3]
+    packed = plan.sizes[1] * -(-plan.sizes[2] // groups // PANEL) * PANEL
+    return plain and not plan.empty and groups > 1 and depth <= MOST_DEPTH and packed <= MOST_SHUFFLED
 
 
 def writes_channels(plan: ConvPlan) -> bool:

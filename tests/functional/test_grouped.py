@@ -45,6 +45,32 @@ def test_equals_the_reference(isa, threads, size, kernel, keywords, groups, dtyp
     assert_product_exact(x, weight, bias, seed, groups=count, **keywords)
 
 
+@settings(max_examples=40)
+@given(
+    size=st.sampled_from([(9, 7), (1, 1), (3, 31), (5, 4, 3), (70,), (29, 14)]),
+    groups=st.sampled_from(
+        [
+            (2, 16, 16),
+            (3, 17, 33),
+            (2, 5, 65),
+            (4, 34, 34),
+            (2, 68, 36),
+            (3, 2, 20),
+            (2, 9, 47),
+            (2, 288, 16),
+            (2, 289, 17),
+        ]
+    ),
+    dtype=DTYPES,
+    seed=SEEDS,
+)
+def test_pixels_by_themselves_equal_the_reference(isa, threads, size, groups, dtype, seed):
+    count, channels, outputs = groups
+    weight_shape = (*(1,) * len(size), channels, count * outputs)
+    x, weight, bias = several([(2, *size, count * channels), weight_shape, (count * outputs,)], dtype, seed)
+    assert_product_exact(x, weight, bias, seed, groups=count, stride=1, dilation=1, padding=0)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize(("count", "channels", "outputs"), [(9, 4, 4), (5, 3, 3), (20, 1, 2), (3, 16, 16)])
 def test_what_is_not_finite_stays_in_its_group(isa, value, count, channels, outputs):
@@ -73,3 +99,11 @@ def test_the_number_of_threads_cannot_be_seen(isa, count, channels, outputs):
     x = rng.standard_normal((3, 19, 17, count * channels), np.float32)
     weight = rng.standard_normal((3, 3, channels, count * outputs), np.float32)
     assert_same_on_any_threads(x, weight, padding=1, groups=count)
+
+
+@pytest.mark.parametrize(("count", "channels", "outputs"), [(4, 34, 34), (3, 68, 20), (2, 17, 19)])
+def test_the_number_of_threads_cannot_be_seen_in_pixels_by_themselves(isa, count, channels, outputs):
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((3, 19, 17, count * channels), np.float32)
+    weight = rng.standard_normal((1, 1, channels, count * outputs), np.float32)
+    assert_same_on_any_threads(x, weight, groups=count)
