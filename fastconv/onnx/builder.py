@@ -342,9 +342,10 @@ class Builder:
             kind = "float" if array.dtype.kind == "f" else array.dtype.name
             held.append([at, list(array.shape), kind, learned])
             (weights if learned else buffers)[f"input_{at}"] = array
-        if held:
-            layer = self.layer(L.Given(layer, held), weights, buffers)
-        return self.emit(layer, values, [order] * len(dtypes), dtypes)
+        layer = L.Given(layer, held) if held else layer
+        made = self.emit(layer, values, [order] * len(dtypes), dtypes)
+        self.layer(layer, weights, buffers)  # now that they fit: copies may be large
+        return made
 
     def aligned(self, *operands: Operand) -> tuple[list[Operand], tuple[int, ...], np.ndarray | None]:
         """Return operands of one rank with their axes in the same places, the order of these, and a shuffle that all share."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -286,3 +287,34 @@ def test_tensors_in_a_file_beside_the_model(tmp_path: Path) -> None:
     path.write_bytes(graph_of(nodes, tensors=[external("weights.bin", offset=16)]).SerializeToString())
     with pytest.raises(OnnxImportError, match="has 64 bytes, which are not in"):
         load(path)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "shape"),
+    [
+        (
+            [helper.make_node("ConstantOfShape", ["sizes"], ["c"]), helper.make_node("Add", ["x", "c"], ["y"])],
+            ("N", 2, 4),
+        ),
+        (
+            [
+                helper.make_node("MaxPool", ["x"], ["a"], kernel_shape=[1, 1]),
+                helper.make_node("Flatten", ["a"], ["b"]),
+                helper.make_node("Gemm", ["b", "w"], ["y"]),
+            ],
+            ("N", 2, 2**24, 2),
+        ),
+    ],
+)
+def test_what_does_not_fit_takes_no_memory(nodes, shape) -> None:
+    tensors = [
+        numpy_helper.from_array(np.array([3, 2**25], np.int64), "sizes"),
+        numpy_helper.from_array(np.zeros((16, 5), np.float32), "w"),
+    ]
+    tracemalloc.start()
+    try:
+        with pytest.raises(OnnxImportError, match="does not fit|must have one shape"):
+            load(graph_of(nodes, shape, tensors))
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()

@@ -15,6 +15,9 @@ from fastconv.onnx.files import Node
 from fastconv.onnx.table import register
 from fastconv.onnx.values import Constant, Value
 
+#: Numbers of an image whose matrix is shuffled instead; larger ones are turned.
+MOST_SHUFFLED = 2**20
+
 
 @register("Shape")
 def shape(b: Builder, node: Node, x: Operand) -> Any:
@@ -79,7 +82,7 @@ def _reshaped(b: Builder, x: Value, first: tuple[int, ...], second: tuple[int, .
     if first == x.shape and second == x.other_shape:
         return x
     flat = math.prod(x.shape)
-    if b.batched and x.shuffle is None and first == (flat,) and not x.is_plain:
+    if b.batched and x.shuffle is None and first == (flat,) and flat <= MOST_SHUFFLED and not x.is_plain:
         # flattened as it lies; whoever multiplies by a matrix shuffles the matrix instead
         places = np.arange(flat).reshape(x.shape).transpose(x.order).ravel()
         shuffle = None if (places == np.arange(flat)).all() else places
