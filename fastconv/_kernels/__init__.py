@@ -21,7 +21,8 @@ Where is what:
 ``winograd.pxi``     convolution and its adjoint as products of transformed tiles, with up to five times fewer multiplications
 ``winograd_gradient.pxi``
                      the gradient of the weight likewise
-``scatter.pxi``      the adjoint of a convolution with few input channels: products of single pixels, added where they belong
+``scatter.pxi``      the adjoint of a convolution with few input channels, and convolution to few: products of single pixels,
+                     added where they belong
 ``grouped.pxi``      convolution in groups of few channels, and its adjoint: groups share vectors, windows are found once
 ``grouped_gradient.pxi``
                      the gradient of its weight

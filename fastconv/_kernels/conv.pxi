@@ -57,6 +57,7 @@ cdef int run_products(const Product *parts, Py_ssize_t count, Py_ssize_t groups,
     """Products of one left operand in turn, a block each: those that follow find it in a cache."""
     cdef Py_ssize_t blocks = 0, each = 0, i, tasks, task
     cdef Part *plan
+    cdef Product unpacked
     cdef real *scratch = NULL
     cdef Py_ssize_t taken[MOST_RANGES * RANGE_ITEMS]
     if groups * count == 1 and dots_pay(parts):
@@ -68,6 +69,11 @@ cdef int run_products(const Product *parts, Py_ssize_t count, Py_ssize_t groups,
         return run_flat(parts, threads)
     if groups * count == 1 and over_lines(parts):
         return run_lines(parts, threads)
+    if groups * count == 1 and scatters_forward(parts):
+        if finite_weight(parts):
+            return run_scatter(scatter_of(parts), parts.batch, threads)
+        unpacked = parts[0]
+        unpacked.packed, parts = NULL, &unpacked
     plan = <Part *> malloc(count * sizeof(Part))
     if plan != NULL:
         for i in range(count):
@@ -146,6 +152,7 @@ def packed_items(
 cdef Py_ssize_t packed_size(const Product *p, Py_ssize_t groups, int tile_h, int tile_w) noexcept nogil:
     """Of one group."""
     cdef Winograd g
+    cdef Scatter scattered
     if tile_h:
         g = winograd_cut(p, tile_h, tile_w)
         return packed_weights(&g, ceil_div(p.cols, TILE_N), 0)
@@ -153,6 +160,9 @@ cdef Py_ssize_t packed_size(const Product *p, Py_ssize_t groups, int tile_h, int
         return 0
     if groups == 1 and flat_pays(p):
         return flat_items(p) + 1  # panels are of an even size: who sees the size knows the layout
+    if groups == 1 and scatters_forward(p):
+        scattered = scatter_of(p)
+        return scatter_items(&scattered) + 2
     return packed_panels(p, ceil_div(product_depth(p), depth_step(product_depth(p))))
 
 
@@ -163,6 +173,7 @@ def pack_weight(
     """Write what `conv_frozen` reads instead of the weight: `packed_items` elements."""
     cdef Product q, p = forward_product(records_of(axes), batch, channels, outputs, groups)
     cdef Winograd g
+    cdef Scatter scattered
     cdef real *to = write_to(packed)
     cdef Py_ssize_t group, each = packed_size(&p, groups, tile_h, tile_w)
     p.b = read_from(weight)
@@ -173,6 +184,9 @@ def pack_weight(
             transform_all_weights(&g, ceil_div(q.cols, TILE_N), to + group * each, threads)
         elif groups == 1 and flat_pays(&q):
             lay_weights(&q, to)
+        elif groups == 1 and scatters_forward(&q):
+            scattered = scatter_of(&q)
+            pack_scatter(&scattered, to)
         else:
             pack_panels(&q, to + group * each)
 
@@ -233,6 +247,9 @@ def conv_backward_input(
     if bias is not None:
         s.bias = read_from(bias)
     s.d, s.h, s.w = read_axis(record), read_axis(record + 10), read_axis(record + 20)
+    s.b, s.b_d, s.reversed = factors, s.h.taps * s.w.taps * channels * outputs, False
+    s.packed, s.finish = NULL, nothing_more()
+    lay_scatter(&s)
     p.a, p.batch, p.a_ld, p.depth = s.dy, batch, outputs, outputs // groups
     p.b_k, p.b_col = 1, outputs
     p.y, p.out_d, p.out_h, p.out_w, p.y_ld = s.dx, s.d.size, s.h.size, s.w.size, items // (batch * s.d.size * s.h.size * s.w.size)
@@ -242,7 +259,7 @@ def conv_backward_input(
     tap_d = tap_h * s.h.taps
     with nogil:
         if tile_h == 0 and scatter_pays(&s, groups):
-            status = run_scatter(s, factors, batch * s.d.size, threads)
+            status = run_scatter(s, batch, threads)
         else:
             many_d, many_h, many_w = many_d // 10, many_h // 10, many_w // 10
             count = many_d * many_h * many_w

@@ -6,6 +6,8 @@
 # only the finished line is added.
 #
 #   dx[n, p * stride + r - before, (q * stride + s - before, c)] += (dy[n, p, q, :] . weight[r, (s, c), :])
+#
+# A convolution with stride 1 and few outputs is the adjoint of one whose taps are in reverse.
 
 
 cdef enum:
@@ -18,9 +20,60 @@ cdef struct Scatter:
     const real *dy
     const real *bias
     real *dx
-    real *weights   # packed: panels of `columns` = R * S * C for each tap of d and each `step` of the depth
+    Finish finish
+    # the weight (T, R, S, inputs, outputs); `reversed`: from its last tap on, (T, R, S, outputs, inputs) at strides b_d, b_h, b_w, b_k
+    const real *b
+    Py_ssize_t b_d, b_h, b_w, b_k
+    bint reversed
+    const real *packed  # panels of `columns` = R * S * C for each tap of d and each `step` of the depth
     Py_ssize_t inputs, outputs, columns, panels, step, band, bands
     Py_ssize_t overlap  # windows of a line that a pixel is in, at most
+
+
+cdef inline Axis reversed_axis(const Axis *axis) noexcept nogil:
+    """The axis of the convolution whose adjoint is one of stride 1."""
+    cdef Axis other = axis[0]
+    other.size, other.rows, other.origin = axis.rows, axis.size, -axis.origin - (axis.taps - 1) * axis.dilation
+    return other
+
+
+cdef Scatter scatter_of(const Product *p) noexcept nogil:
+    """A forward convolution with stride 1 as an adjoint."""
+    cdef Scatter s
+    s.d, s.h, s.w = reversed_axis(&p.d), reversed_axis(&p.h), reversed_axis(&p.w)
+    s.dy, s.dx, s.bias, s.finish, s.packed = p.a, p.y, p.bias, p.finish, p.packed
+    s.inputs, s.outputs = p.cols, p.depth
+    s.b = p.b + (p.d.taps - 1) * p.b_d + (p.h.taps - 1) * p.b_h + (p.w.taps - 1) * p.b_w
+    s.b_d, s.b_h, s.b_w, s.b_k, s.reversed = -p.b_d, -p.b_h, -p.b_w, p.b_k, True
+    lay_scatter(&s)
+    return s
+
+
+cdef inline void lay_scatter(Scatter *s) noexcept nogil:
+    s.columns = s.h.taps * s.w.taps * s.inputs
+    s.panels, s.step = ceil_div(s.columns, TILE_N), depth_step(s.outputs)
+    s.overlap = ceil_div(s.w.taps, s.w.stride)
+
+
+cdef bint scatters_forward(const Product *p) noexcept nogil:
+    """Whether a product is a forward convolution that is done sooner so: less is multiplied than added, three times as dear."""
+    cdef Scatter s
+    if not (
+        p.b_col == 1 and p.cols == p.y_ld and p.depth == p.a_ld and p.depth >= LANES
+        and p.d.stride == p.h.stride == p.w.stride == 1 and p.h.dilation > 0
+    ):
+        return False
+    s = scatter_of(p)
+    return scatter_pays(&s, 1) and (
+        ceil_div(s.columns, LANES) * p.depth + 3 * p.h.taps * (p.w.taps + 2) < p.h.taps * p.w.taps * p.depth
+    )
+
+
+cdef bint finite_weight(const Product *p) noexcept nogil:
+    """Whether the weight of a forward convolution is finite: scattered, it would not meet the padding."""
+    cdef Py_ssize_t items = p.d.taps * p.b_d
+    cdef vec rest = load(p.b + items // LANES * LANES, p.b + items)
+    return are_finite(p.b, 0, 1, items) and are_finite(<const real *> &rest, 0, 1, LANES)
 
 
 cdef bint scatter_pays(const Scatter *s, Py_ssize_t groups) noexcept nogil:
@@ -34,7 +87,17 @@ cdef bint scatter_pays(const Scatter *s, Py_ssize_t groups) noexcept nogil:
     )
 
 
-cdef void pack_scatter(const Scatter *s, const real *weight) noexcept nogil:
+cdef inline Py_ssize_t scatter_items(const Scatter *s) noexcept nogil:
+    """Elements of the packed weight."""
+    return ceil_div(s.outputs, s.step) * s.d.taps * s.panels * panel_items(s.step)
+
+
+cdef inline Py_ssize_t scatter_panels(const Scatter *s, Py_ssize_t tap, Py_ssize_t k) noexcept nogil:
+    """Where in the packed weight the panels of a tap of d and of the outputs from k on begin."""
+    return (k // s.step * s.d.taps + tap) * s.panels * panel_items(s.step)
+
+
+cdef void pack_scatter(const Scatter *s, real *packed) noexcept nogil:
     cdef Py_ssize_t offsets[DEPTH]
     cdef Py_ssize_t t, k = 0, depth
     for t in range(DEPTH):
@@ -42,20 +105,33 @@ cdef void pack_scatter(const Scatter *s, const real *weight) noexcept nogil:
     while k < s.outputs:
         depth = min(s.step, s.outputs - k)
         for t in range(s.d.taps):
-            pack_columns(
-                weight + t * s.columns * s.outputs + k, s.outputs, offsets, depth, s.columns, scatter_panels(s, t, k),
-                panel_items(s.step),
-            )
+            if s.reversed:
+                pack_reversed(s, s.b + t * s.b_d + k * s.b_k, depth, packed + scatter_panels(s, t, k))
+            else:
+                pack_columns(
+                    s.b + t * s.b_d + k, s.outputs, offsets, depth, s.columns, packed + scatter_panels(s, t, k), panel_items(s.step)
+                )
         k += depth
+
+
+cdef void pack_reversed(const Scatter *s, const real *b, Py_ssize_t depth, real *panels) noexcept nogil:
+    """The panels of one tap of d, from a weight whose taps are in reverse and whose inputs are neighbours."""
+    cdef Py_ssize_t column = 0, r, w, c, k, width
+    cdef real *to
+    zero(panels, s.panels * panel_items(s.step))
+    for r in range(s.h.taps):
+        for w in range(s.w.taps):
+            for c in range(s.inputs):
+                width = panel_width(s.columns - column // TILE_N * TILE_N)
+                to = panels + column // TILE_N * panel_items(s.step) + column % TILE_N
+                for k in range(depth):
+                    to[k * width] = b[r * s.b_h + w * s.b_w + k * s.b_k + c]
+                column += 1
 
 
 cdef inline Py_ssize_t scatter_sums(const Scatter *s) noexcept nogil:
     """Elements of the products of SCATTER_PIXELS pixels, between zeros for those that would reach from beyond."""
     return own_lines((SCATTER_PIXELS + 2 * (s.overlap - 1)) * s.panels * TILE_N + LANES)
-
-
-cdef inline real *scatter_panels(const Scatter *s, Py_ssize_t tap, Py_ssize_t k) noexcept nogil:
-    return s.weights + (k // s.step * s.d.taps + tap) * s.panels * panel_items(s.step)
 
 
 cdef inline void add_run(real *to, const real *source, Py_ssize_t items) noexcept nogil:
@@ -126,7 +202,7 @@ cdef void scatter_line(
             for j in range(s.panels):
                 width = panel_width(s.columns - j * TILE_N)
                 windows_by_panel(
-                    rows, width, &left, 0, scatter_panels(s, tap, k) + j * panel_items(s.step), width,
+                    rows, width, &left, 0, s.packed + scatter_panels(s, tap, k) + j * panel_items(s.step), width,
                     zeros if k == 0 else NULL, sums + j * TILE_N, out,
                 )
             k += depth
@@ -162,28 +238,33 @@ cdef void scatter_band(const Scatter *s, Py_ssize_t task, real *sums) noexcept n
                     s, s.dy + (((n * s.d.rows + z // s.d.stride) * s.h.rows + p) * s.w.rows) * s.outputs, t, p, dx,
                     h_first, h_end, sums,
                 )
+    if s.finish.pending:
+        finish_pixels(
+            &s.finish, dx + h_first * s.w.size * s.inputs, dx + h_first * s.w.size * s.inputs - s.dx, (h_end - h_first) * s.w.size,
+            s.inputs,
+        )
 
 
-cdef int run_scatter(Scatter s, const real *weight, Py_ssize_t planes, int threads) noexcept nogil:
-    """Compute the adjoint of a convolution on `planes` planes of dx. -1: no memory."""
-    cdef Py_ssize_t task, each
+cdef int run_scatter(Scatter s, Py_ssize_t batch, int threads) noexcept nogil:
+    """Compute the adjoint of a convolution of so many images. -1: no memory."""
+    cdef Py_ssize_t planes = batch * s.d.size, each, task
     cdef real *scratch
-    s.columns = s.h.taps * s.w.taps * s.inputs
-    s.panels, s.step = ceil_div(s.columns, TILE_N), depth_step(s.outputs)
+    cdef real *packed = NULL
     # lines of dy at the border of a band are computed for both: bands are much higher than the kernel
-    s.bands = max(min(ceil_div(4 * threads, planes), s.h.size // (4 * s.h.taps * s.h.dilation)), <Py_ssize_t> 1)
+    s.bands = ceil_div(2 * threads, planes) if threads > 1 else 1
+    s.bands = max(min(s.bands, s.h.size // (4 * s.h.taps * s.h.dilation)), <Py_ssize_t> 1)
     s.band = ceil_div(s.h.size, s.bands)
     s.bands = ceil_div(s.h.size, s.band)
-    s.overlap = ceil_div(s.w.taps, s.w.stride)
     each = scatter_sums(&s) + own_lines((SCATTER_PIXELS + s.overlap) * s.w.stride * s.inputs + LANES)
     scratch = new_scratch(each, threads)
-    s.weights = new_scratch(
-        own_lines(ceil_div(s.outputs, s.step) * s.d.taps * s.panels * panel_items(s.step)), 1
-    )
-    if scratch != NULL and s.weights != NULL:
-        pack_scatter(&s, weight)
+    if s.packed == NULL:
+        packed = new_scratch(own_lines(scatter_items(&s)), 1)
+        if packed != NULL:
+            pack_scatter(&s, packed)
+        s.packed = packed
+    if scratch != NULL and s.packed != NULL:
         for task in prange(planes * s.bands, schedule="dynamic", num_threads=threads):
             scatter_band(&s, task, scratch + threadid() * each)
-    free(s.weights)
+    free(packed)
     free(scratch)
-    return 0 if scratch != NULL and s.weights != NULL else -1
+    return 0 if scratch != NULL and s.packed != NULL else -1

@@ -48,8 +48,12 @@ WORTH_IT_IN_GROUPS = 0.6
 #: Channels of a vector of the widest instruction set. What a group computes takes whole vectors, whatever the algorithm.
 VECTOR = 16
 
-#: Multiply-adds in the time that each column of a pixel takes to be added where an adjoint scatters (scatter.pxi).
-SCATTERED_COLUMN = 25
+#: Multiply-adds in the time in which a run of a pixel is added to what others have, where products are scattered (scatter.pxi).
+ADDED = 48
+
+#: The share of the peak that a gradient of the weight reaches where x and dy change roles, multiply-adds in the time that each
+#: pixel takes besides, and in that in which the result is turned and looked at.
+EXCHANGED_SHARE, EXCHANGED_PIXEL, EXCHANGED_CALL = 0.85, 600, 250_000
 
 #: The channels that Winograd's kernels take: a vector of the input's at least, and (with the taps along the first of three
 #: axes) so many at most that the transformed weights of a panel fit in 8 MB.
@@ -112,22 +116,48 @@ def winograd_obstacle(problem: Problem) -> str | None:
     return None
 
 
-def whole_vectors(cols: int) -> int:
+def whole_vectors(cols: int, lanes: int = VECTOR) -> int:
     """Return the channels that are computed where `cols` are asked for."""
-    return -(-cols // VECTOR) * VECTOR
+    return -(-cols // lanes) * lanes
 
 
-def product_cost(problem: Problem, *, adjoint: bool) -> float:
+def product_cost(problem: Problem, *, weight_gradient: bool) -> float:
     """Return the work of the product in multiply-adds at the machine's peak.
 
-    Groups of few channels share vectors; an adjoint with few channels scatters, and a column is a weight of the kernel.
+    Groups of few channels share vectors. Few columns are scattered where that is less: each weight of the kernel is one then.
     """
     if problem.groups > 1:
         return problem.multiply_adds / TILE_SHARE
-    if adjoint and 2 * problem.cols <= VECTOR:
-        columns = problem.taps[0] * whole_vectors(problem.cols * math.prod(problem.taps[1:]))
-        return problem.batch * math.prod(problem.outputs) * columns * (problem.depth / TILE_SHARE + SCATTERED_COLUMN)
-    return problem.multiply_adds * whole_vectors(problem.cols) / (problem.cols * TILE_SHARE)
+    direct = problem.multiply_adds * whole_vectors(problem.cols) / (problem.cols * TILE_SHARE)
+    if weight_gradient:
+        return min(direct, exchanged_cost(problem))
+    if 2 * problem.cols > VECTOR:
+        return direct
+    rows, cols = problem.taps[1:]
+    columns = whole_vectors(rows * cols * problem.cols)
+    pixels = problem.batch * math.prod(problem.outputs) * problem.taps[0]
+    return min(direct, pixels * (columns * problem.depth / TILE_SHARE + ADDED * rows * (cols + 2)))
+
+
+def exchanged_cost(problem: Problem) -> float:
+    """Return the work of a gradient of the weight in which x and dy change roles, infinity where that is out of the question.
+
+    With stride 1 it is that of the convolution of dy whose outputs are x, taps in reverse: full vectors of the channels of x.
+    """
+    few = problem.groups == 1 and problem.cols < VECTOR <= problem.depth
+    if not few or max(problem.stride) > 1 or problem.dilation[2] > 1:
+        return math.inf
+    each = math.prod(problem.taps) * problem.cols * whole_vectors(problem.depth) / EXCHANGED_SHARE + EXCHANGED_PIXEL
+    return problem.batch * math.prod(problem.outputs) * each + EXCHANGED_CALL
+
+
+def exchanges_from(problem: Problem) -> int | None:
+    """Return the lanes of a vector from which on x and dy change roles where a gradient of the weight is a product."""
+    for lanes in (2, 4, 8, VECTOR):
+        direct = problem.multiply_adds * whole_vectors(problem.cols, lanes) / (max(problem.cols, 1) * TILE_SHARE)
+        if exchanged_cost(problem) <= direct:
+            return lanes
+    return None
 
 
 def winograd_cost(problem: Problem, tile: tuple[int, int], *, weight_gradient: bool, kept: bool) -> float:
@@ -174,7 +204,6 @@ def choose(
     problem: Problem,
     algorithm: str | None,
     *,
-    adjoint: bool = False,
     weight_gradient: bool = False,
     strict: bool = True,
 ) -> Algorithm:
@@ -202,7 +231,7 @@ def choose(
         return product._replace(why=f"Winograd's algorithm does not apply: {obstacle or 'nothing to compute'}")
     kept = algorithm == "kept"
     work, tile = cheapest_tile(problem, weight_gradient=weight_gradient, kept=kept)
-    direct = product_cost(problem, adjoint=adjoint)
+    direct = product_cost(problem, weight_gradient=weight_gradient)
     share = problem.multiply_adds / work
     if algorithm == "winograd":
         return Algorithm("winograd", tile, share, "asked for")

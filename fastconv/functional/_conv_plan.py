@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fastconv import geometry
 from fastconv._kernels._memory import empty
-from fastconv.functional._conv_algorithm import Algorithm, Problem, choose
+from fastconv.functional._conv_algorithm import Algorithm, Problem, choose, exchanges_from
 from fastconv.functional._validate import kernels_for
 from fastconv.threads import threads_for
 
@@ -45,6 +45,7 @@ class ConvPlan(NamedTuple):
     axes: NDArray[np.int64]  # (3, 10): geometry.Axis of the forward product
     phases: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]  # per axis (phases, 10), of the adjoint
     reached: bool  # whether the phases write every pixel of x
+    exchanged: int | None  # lanes of a vector from which on x and dy change roles in the gradient of the weight
 
 
 @lru_cache(maxsize=1024, typed=True)
@@ -162,6 +163,7 @@ def _plan(
         x_shape[0], outs, taps, strides, dilations, weight_shape[-2], weight_shape[-1] // groups, groups, multiply_adds
     )
     backward = forward._replace(outputs=sizes, depth=forward.cols, cols=forward.depth)
+    gradient = choose(forward, algorithm, weight_gradient=True, strict=False)
     return ConvPlan(
         x_shape,
         weight_shape,
@@ -170,11 +172,12 @@ def _plan(
         0 in x_shape or 0 in y_shape,
         multiply_adds,
         choose(forward, algorithm, strict=not transposed),
-        choose(backward, algorithm, adjoint=True, strict=transposed),
-        choose(forward, algorithm, weight_gradient=True, strict=False),
+        choose(backward, algorithm, strict=transposed),
+        gradient,
         axes,
         (geometry.records(d), geometry.records(h), geometry.records(w)),
         reached,
+        exchanges_from(forward) if gradient.name == "product" else None,
     )
 
 
@@ -250,10 +253,29 @@ def weight_gradient(plan: ConvPlan, x: NDArray[Any], dy: NDArray[Any]) -> NDArra
         parts = max(ENOUGH_BLOCKS, math.prod(plan.y_shape[:-1]) // MOST_TERMS)
         parts = max(1, min(lines, fitting, parts))
         kernels.depthwise_backward_weight(x, dy, dweight, plan.axes, *plan.sizes[:2], parts, threads)
-    else:
+    elif plan.exchanged is None or not _exchanged_gradient(plan, x, dy, dweight, kernels, threads):
         tile = plan.backward_weight.tile
         kernels.conv_backward_weight(x, dy, dweight, plan.axes, *plan.sizes, ENOUGH_BLOCKS, *tile, threads)
     return dweight
+
+
+def _exchanged_gradient(
+    plan: ConvPlan, x: NDArray[Any], dy: NDArray[Any], dweight: NDArray[Any], kernels: Any, threads: int
+) -> bool:
+    """Write the gradient of the weight of the convolution of dy that makes x, turned; or return False.
+
+    Padding is on the other side then: what is not finite in x or dy would meet other zeros.
+    """
+    lanes = kernels.describe()["vector_bytes"] // x.itemsize
+    if plan.exchanged is None or lanes < plan.exchanged or not np.isfinite(bias_gradient(dy)).all():
+        return False
+    batch, channels, outputs, groups = plan.sizes
+    *kernel, _, _ = plan.weight_shape
+    turned = empty((*kernel, outputs, channels), x.dtype)
+    sizes = batch, outputs, channels, groups
+    kernels.conv_backward_weight(dy, x, turned, np.concatenate(plan.phases), *sizes, ENOUGH_BLOCKS, 0, 0, threads)
+    dweight[...] = np.flip(turned, tuple(range(len(kernel)))).swapaxes(-1, -2)
+    return bool(np.isfinite(dweight).all())
 
 
 def bias_gradient(dy: NDArray[Any]) -> NDArray[Any]:
