@@ -14,6 +14,7 @@ cdef enum:
     FEW = TILE_M // 2               # rows of a block for which panels are not packed: they would be read once or twice
     FEW_DEPTH = 32                  # rows of a weight read side by side where it lies, in steps: so many streams run in step
     COLUMNS = 512                   # columns of a block: COLUMNS x DEPTH too
+    TOGETHER = 160 << 10            # elements of the panels of all parts of the depth that the second-level cache keeps together
 
 
 cdef struct Grid:
@@ -59,7 +60,14 @@ cdef inline Py_ssize_t depth_step(Py_ssize_t depth) noexcept nogil:
 cdef inline Py_ssize_t product_scratch(const Product *p, Grid g) noexcept nogil:
     """Enough for `p` and for every product of less depth, whose even cut may have larger parts."""
     cdef Py_ssize_t panels = g.cols // TILE_N * panel_items(min(round_up(max(product_depth(p), 1), 8), <Py_ssize_t> DEPTH))
+    if product_depth(p) > DEPTH and reads_far(p):
+        panels = max(panels, <Py_ssize_t> TOGETHER)
     return own_lines(DEPTH_LD + min(g.rows, <Py_ssize_t> ROWS) * DEPTH_LD + g.cols + (0 if p.packed else panels))
+
+
+cdef inline bint parts_together(const Product *p, Py_ssize_t parts, Py_ssize_t panels_items) noexcept nogil:
+    """Whether a strip meets the panels of all parts of the depth before the next strip: then pixels from afar are read as they lie."""
+    return parts > 1 and is_plain(p) and p.depth == p.a_ld and reads_far(p) and parts * panels_items <= TOGETHER
 
 
 cdef inline Py_ssize_t packed_panels(const Product *p, Py_ssize_t part) noexcept nogil:
@@ -203,17 +211,19 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
     cdef real *packed = zeros + DEPTH_LD
     cdef real *start = packed + min(g.rows, <Py_ssize_t> ROWS) * DEPTH_LD
     cdef real *own_panels = start + g.cols
-    cdef const real *panels = own_panels
+    cdef real *own
+    cdef const real *panels
     cdef const real *following = NULL  # packed panels that come next: the same columns further down, or the next ones
     cdef const real *at[DEPTH * STRIP]  # strip_rows(depth) * depth and less
     cdef Py_ssize_t length[DEPTH]
     cdef Py_ssize_t offsets[DEPTH]
     cdef Py_ssize_t out[ROWS]
     cdef Left windows = left_operand(packed, &at[0], 0, 0, &length[0])
-    cdef Py_ssize_t k, depth, m, rows, i, j, width, vectors, whole, b_k, in_place = 0, next_rows, share
+    cdef Py_ssize_t k, depth, m, rows, i, j, width, vectors, whole, b_k, in_place = 0, next_rows, share, part, first = 0, end
     cdef const real *b
-    cdef int finite  # the panels; -1: not looked at
-    cdef bint skipped
+    cdef int finite = -1  # the panels; -1: not looked at
+    cdef Py_ssize_t parts = max(ceil_div(total, step), <Py_ssize_t> 1)
+    cdef bint skipped, together = not few and parts_together(p, parts, panels_items)
     cdef bint alone = (
         step >= total and g.col_blocks == 1 and p.cols == p.y_ld
         and product_rows(p) == p.batch * p.out_d * p.out_h * p.out_w
@@ -222,80 +232,82 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
     zero(zeros, DEPTH_LD)
     for j in range(g.cols):
         start[j] = p.bias[col_first + j] if p.bias and j < cols else 0
-    k = 0
-    while True:
-        depth = min(step, total - k)
-        windows.at_ld = strip_rows(depth)
-        finite = -1
-        if depth:  # a window may have no tap at all: what is left is the bias
-            weight_offsets(p, k, depth, offsets)
-        if p.packed:
-            panels = p.packed + packed_panels(p, k // step) + col_first // TILE_N * panel
-            following = NULL
-            if k + depth < total:
-                following = panels + packed_panels(p, 1)
-            elif col_first + g.cols < p.cols:
-                following = p.packed + (col_first + g.cols) // TILE_N * panel
-        elif p.b_col == 1:
-            in_place = cols // LANES * LANES if few and offsets[depth - 1] - offsets[0] == (depth - 1) * p.b_k else 0
-            in_place = in_place // TILE_N * TILE_N if cols - in_place else in_place
-            j = in_place // TILE_N * panel
-            pack_rows(p.b + col_first + in_place, offsets, depth, cols - in_place, own_panels + j, panel)
-        else:
-            in_place = 0
-            pack_columns(p.b + col_first * p.b_col, p.b_col, offsets, depth, cols, own_panels, panel)
+    while first < parts:
+        end = parts if together else first + 1
+        windows.at_ld = strip_rows(step if together else min(step, total - first * step))
         m = row_first
         while m < row_end:
             rows = min(windows.at_ld, row_end - m)
-            skipped = depth > 0 and in_place == 0 and not windows_reach(p, m, rows, k, k + depth)
-            if skipped and finite < 0:
-                finite = panels_finite(panels, panel, depth, cols)
-            skipped &= finite
             row_outputs(p, m, rows, out)
-            if skipped and k:
-                if p.finish.pending and k + depth >= total:
-                    finish_rows(&p.finish, p.y, out, rows, p.y_ld, col_first, cols)
-                m += rows
-                continue
-            windows.runs = runs_between(p, k, k + depth) if depth and not skipped else 0
-            if depth and not skipped:
-                find_windows(p, m, rows, k, k + depth, zeros, packed, at, windows.at_ld, length)
-            next_rows = min(windows.at_ld, row_end - m - rows) if depth and reads_far(p) else 0
-            windows.pace = 0
-            if next_rows and is_plain(p) and depth == p.a_ld:
-                windows.ahead = p.a + (m + rows) * p.a_ld
-                windows.ahead_end = windows.ahead + next_rows * p.a_ld
-                windows.then_end = NULL
-                windows.pace = ceil_div(next_rows * p.a_ld, ceil_div(rows, TILE_M) * ceil_div(cols, TILE_N) * depth)
-                next_rows = 0
-            if following != NULL and windows.pace == 0:
-                share = (m - row_first) * panels_items // (row_end - row_first)
-                ask_for_panels(
-                    &windows, following + share, (m + rows - row_first) * panels_items // (row_end - row_first) - share,
-                    ceil_div(rows, TILE_M) * ceil_div(cols, TILE_N) * depth,
-                )
-            for i in range(ceil_div(cols, TILE_N) - 1, -1, -1):
-                j = i * TILE_N
-                if next_rows:
-                    share = next_rows * i // ceil_div(cols, TILE_N)
-                    fetch_windows(p, m + rows + share, next_rows * (i + 1) // ceil_div(cols, TILE_N) - share, k, k + depth)
-                width = min(cols - j, <Py_ssize_t> TILE_N)
-                vectors = round_up(width, LANES)
-                b, b_k = panels + i * panel, panel_width(width)
-                if j < in_place:
-                    b, b_k = p.b + col_first + j + offsets[0], p.b_k
-                # a narrow row is written in whole vectors where rows and columns that come later put its excess right
-                whole = rows if width == vectors else min(rows, row_end - m - ceil_div(vectors - width, p.y_ld)) if alone else 0
-                if whole > 0:
-                    strip_by_panel(p, whole, vectors, &windows, 0, b, b_k, 0 if skipped else depth,
-                                   start + j if k == 0 else NULL, p.y + col_first + j, out)
-                whole = max(whole, <Py_ssize_t> 0)
-                if whole < rows:
-                    strip_by_panel(p, rows - whole, width, &windows, whole, b, b_k, 0 if skipped else depth,
-                                   start + j if k == 0 else NULL, p.y + col_first + j, out + whole)
-                if p.finish.pending and k + depth >= total:
-                    finish_rows(&p.finish, p.y, out, rows, p.y_ld, col_first + j, width)
+            for part in range(first, end):
+                k = part * step
+                depth = min(step, total - k)
+                panels = own = own_panels + (part - first) * panels_items
+                if m == row_first:
+                    finite = -1
+                    if depth:  # a window may have no tap at all: what is left is the bias
+                        weight_offsets(p, k, depth, offsets)
+                if p.packed:
+                    panels = p.packed + packed_panels(p, part) + col_first // TILE_N * panel
+                    following = NULL
+                    if part + 1 < parts and not together:
+                        following = panels + packed_panels(p, 1)
+                    elif part + 1 == parts and col_first + g.cols < p.cols:
+                        following = p.packed + (col_first + g.cols) // TILE_N * panel
+                elif m == row_first and p.b_col == 1:
+                    in_place = cols // LANES * LANES if few and offsets[depth - 1] - offsets[0] == (depth - 1) * p.b_k else 0
+                    in_place = in_place // TILE_N * TILE_N if cols - in_place else in_place
+                    j = in_place // TILE_N * panel
+                    pack_rows(p.b + col_first + in_place, offsets, depth, cols - in_place, own + j, panel)
+                elif m == row_first:
+                    pack_columns(p.b + col_first * p.b_col, p.b_col, offsets, depth, cols, own, panel)
+                skipped = depth > 0 and in_place == 0 and not windows_reach(p, m, rows, k, k + depth)
+                if skipped and finite < 0:
+                    finite = panels_finite(panels, panel, depth, cols)
+                skipped &= finite
+                if skipped and k:
+                    if p.finish.pending and k + depth >= total:
+                        finish_rows(&p.finish, p.y, out, rows, p.y_ld, col_first, cols)
+                    continue
+                windows.runs = runs_between(p, k, k + depth) if depth and not skipped else 0
+                if depth and not skipped:
+                    find_windows(p, m, rows, k, k + depth, zeros, packed, at, windows.at_ld, length)
+                next_rows = min(windows.at_ld, row_end - m - rows) if depth and reads_far(p) else 0
+                windows.pace = 0
+                if next_rows and is_plain(p) and (together or depth == p.a_ld):
+                    windows.ahead = p.a + (m + rows) * p.a_ld + next_rows * k
+                    windows.ahead_end = windows.ahead + next_rows * depth
+                    windows.then_end = NULL
+                    windows.pace = ceil_div(next_rows * depth, ceil_div(rows, TILE_M) * ceil_div(cols, TILE_N) * depth)
+                    next_rows = 0
+                if following != NULL and windows.pace == 0:
+                    share = (m - row_first) * panels_items // (row_end - row_first)
+                    ask_for_panels(
+                        &windows, following + share, (m + rows - row_first) * panels_items // (row_end - row_first) - share,
+                        ceil_div(rows, TILE_M) * ceil_div(cols, TILE_N) * depth,
+                    )
+                for i in range(ceil_div(cols, TILE_N) - 1, -1, -1):
+                    j = i * TILE_N
+                    if next_rows:
+                        share = next_rows * i // ceil_div(cols, TILE_N)
+                        fetch_windows(p, m + rows + share, next_rows * (i + 1) // ceil_div(cols, TILE_N) - share, k, k + depth)
+                    width = min(cols - j, <Py_ssize_t> TILE_N)
+                    vectors = round_up(width, LANES)
+                    b, b_k = panels + i * panel, panel_width(width)
+                    if j < in_place:
+                        b, b_k = p.b + col_first + j + offsets[0], p.b_k
+                    # a narrow row is written in whole vectors where rows and columns that come later put its excess right
+                    whole = rows if width == vectors else 0
+                    if width < vectors and alone:
+                        whole = min(rows, row_end - m - ceil_div(vectors - width, p.y_ld))
+                    if whole > 0:
+                        strip_by_panel(p, whole, vectors, &windows, 0, b, b_k, 0 if skipped else depth,
+                                       start + j if k == 0 else NULL, p.y + col_first + j, out)
+                    whole = max(whole, <Py_ssize_t> 0)
+                    if whole < rows:
+                        strip_by_panel(p, rows - whole, width, &windows, whole, b, b_k, 0 if skipped else depth,
+                                       start + j if k == 0 else NULL, p.y + col_first + j, out + whole)
+                    if p.finish.pending and k + depth >= total:
+                        finish_rows(&p.finish, p.y, out, rows, p.y_ld, col_first + j, width)
             m += rows
-        k += depth
-        if k >= total:
-            return
+        first = end
