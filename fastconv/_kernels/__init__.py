@@ -46,7 +46,8 @@ Where is what:
 ``elementwise.pxi``  activations
 ``epilogue.pxi``     how a frozen model's outputs are finished while a cache has them: the sum with a shortcut, the activation
 ``norm_sums.pxi``    sums for each channel
-``norm.pxi``         and the normalization that they decide
+``norm_map.pxi``     the map that they decide, over lines of channels
+``norm.pxi``         normalization: both, over sets of pixels and by threads
 ``rows.pxi``         each row of a matrix by itself: layer normalization
 ``softmax.pxi``      softmax and cross entropy of the rows
 ``response_norm.pxi``
