@@ -224,9 +224,11 @@ cdef void scatter_band(const Scatter *s, Py_ssize_t task, real *sums) noexcept n
     cdef Py_ssize_t h_end = min(h_first + s.band, s.h.size), t, z, p, p_first, p_end, i, c
     cdef Py_ssize_t reach = (s.h.taps - 1) * s.h.dilation
     cdef real *dx = s.dx + plane * s.h.size * s.w.size * s.inputs
-    for i in range(h_first * s.w.size, h_end * s.w.size):
+    if s.bias == NULL:
+        memset(dx + h_first * s.w.size * s.inputs, 0, (h_end - h_first) * s.w.size * s.inputs * sizeof(real))
+    for i in range(h_first * s.w.size, h_end * s.w.size if s.bias else 0):
         for c in range(s.inputs):
-            dx[i * s.inputs + c] = s.bias[c] if s.bias else 0
+            dx[i * s.inputs + c] = s.bias[c]
     zero(sums, (s.overlap - 1) * s.panels * TILE_N)
     p_first = ceil_div(max(h_first - s.h.origin - reach, <Py_ssize_t> 0), s.h.stride)
     p_end = min((h_end - 1 - s.h.origin) // s.h.stride + 1, s.h.rows) if h_end > s.h.origin else 0
