@@ -231,9 +231,12 @@ cdef inline void share_line(
 
 
 cdef inline bint slide_line(
-    const Pool *p, const real *dy, const real *x, real *dx, const Window *h, Py_ssize_t channels, Seen *seen
+    const Pool *p, const real *dy, const real *x, real *dx, const Window *h, Py_ssize_t channels, bint far, Seen *seen
 ) noexcept nogil:
-    """Whether a line of windows could be gone over with one that slides, and was."""
+    """Whether a line of windows could be gone over with one that slides, and was.
+
+    What is `far` is brought near before: x and dy by asking for the next lines meanwhile, dx by clearing it.
+    """
     cdef Py_ssize_t end, line, right = min((p.w.out - 1) * p.w.stride + p.w.end, p.w.size)   # from there no window sees a pixel
     while seen.looked < h.first + h.taps:
         if may_have_nan(x + seen.looked * p.w.size * p.channels, p.w.size, p.channels, channels):
@@ -242,9 +245,9 @@ cdef inline bint slide_line(
     if seen.last_nan >= h.first:
         return False
     end = seen.looked * p.w.size
-    line = max(round_up(seen.cleared, p.w.size), end if channels % LANES else 0)   # vectors that overlap add to each other
+    line = max(round_up(seen.cleared, p.w.size), end if far or channels % LANES else 0)   # vectors that overlap add to each other
     clear(dx + seen.cleared * p.channels, line - seen.cleared, p.channels, channels)
-    slide_along(p, dy, x, dx, h, line // p.w.size, channels)
+    slide_along(p, dy, x, dx, h, line // p.w.size, channels, far)
     while line < end:
         clear(dx + (line + right) * p.channels, p.w.size - right, p.channels, channels)
         line += p.w.size
@@ -263,7 +266,8 @@ cdef void pool_image_backward(
     cdef Window along[POOL_OUTPUTS]  # of a line, the same in each: computed once where they are few
     cdef const Window *w
     cdef Window d, h
-    cdef bint sliding = maxima and not tiled and not far and channels >= LANES and slides(p)
+    cdef bint aliasing = p.channels * sizeof(real) % 2048 == 0  # pixels share sets of the cache, from which a line falls out meanwhile
+    cdef bint sliding = maxima and not tiled and not (far and aliasing) and channels >= LANES and slides(p)
     cdef Seen seen
     x += image * image_items(p) + c
     dx += image * image_items(p) + c
@@ -278,7 +282,7 @@ cdef void pool_image_backward(
                 share_line(p, dy, dy_end, dx, &d, &h, along)
                 dy += p.w.out * p.channels
                 continue
-            if sliding and d.taps == 1 and slide_line(p, dy, x, dx, &h, channels, &seen):
+            if sliding and d.taps == 1 and slide_line(p, dy, x, dx, &h, channels, far, &seen):
                 dy += p.w.out * p.channels
                 continue
             line = ((d.first + (d.taps - 1) * d.step) * p.h.size + h.first + (h.taps - 1) * h.step) * p.w.size

@@ -1,8 +1,9 @@
 # The way back of maxima of 3x3 pixels, one or two apart, as a window that slides along a line. Its nine pixels and what they get are
 # in registers: a pixel is read when the window reaches it, and written when it leaves.
 #
-# A line is gone over once for each vector of channels. Pixels outside the image are NaN, which no maximum is and nothing equals;
-# so lines of x with a NaN are not gone over like this. Nor are arrays beyond the caches, from which a vector of each pixel comes slowly.
+# A line is gone over once for each vector of channels; from arrays beyond the caches, where a vector of each pixel would come slowly,
+# the lines that come next are asked for meanwhile. Pixels outside the image are NaN, which no maximum is and nothing equals; so lines
+# of x with a NaN are not gone over like this.
 
 cdef extern from "<math.h>" nogil:
     const float NAN
@@ -84,9 +85,13 @@ cdef inline void leave(
 
 
 cdef inline void slide_three(
-    const int stride, const Line *lines, real *outside, const PoolAxis *axis, const real *dy, Py_ssize_t dy_step, mask wanted
+    const int stride, const Line *lines, real *outside, const PoolAxis *axis, const real *dy, Py_ssize_t dy_step, mask wanted,
+    const real *ahead,
 ) noexcept nogil:
-    """One vector of channels of a line of windows; lanes that are not wanted get nothing."""
+    """One vector of channels of a line of windows; lanes that are not wanted get nothing.
+
+    ahead: the line of x that comes next, which is asked for (and those after it, and dy), or NULL.
+    """
     cdef vec x[SIDE * SIDE]
     cdef vec dx[SIDE * SIDE]
     cdef vec most[SIDE]
@@ -103,6 +108,10 @@ cdef inline void slide_three(
             rest = less_taken(rest, taken)
         for k in range(stride):
             leave(lines, outside, k, pixel + k, size, dx)
+        if ahead != NULL:
+            fetch(dy + (axis.out + i) * dy_step)
+            for k in range(stride * stride):
+                fetch(ahead + (k // stride * size + pixel + k % stride) * dy_step)
         for k in range(SIDE - stride):
             most[k] = most[k + stride]
             for r in range(SIDE):
@@ -115,13 +124,14 @@ cdef inline void slide_three(
 
 
 cdef apart slide_along(
-    const Pool *p, const real *dy, const real *x, real *dx, const Window *h, Py_ssize_t written, Py_ssize_t channels
+    const Pool *p, const real *dy, const real *x, real *dx, const Window *h, Py_ssize_t written, Py_ssize_t channels, bint far
 ) noexcept nogil:
     """Add to dx what a line of windows hands to their first largest pixels, of which none is NaN; from line `written` on, dx is 0."""
     cdef Line lines[SIDE]
     cdef real outside[3 * LANES]   # NaN for x, 0 for dx, and room for what becomes of it
     cdef lane indices[LANES]
     cdef mask wanted
+    cdef const real *ahead
     cdef Py_ssize_t c = 0, r, i, at, step = p.channels * sizeof(real)
     for i in range(LANES):
         outside[i], outside[LANES + i] = NAN, 0
@@ -137,8 +147,9 @@ cdef apart slide_along(
             lines[r].dx = <Py_ssize_t> (dx + i) - <Py_ssize_t> (outside + 2 * LANES)
             if h.first + r < written:
                 lines[r].old, lines[r].old_step = <Py_ssize_t> (dx + i) - <Py_ssize_t> (outside + LANES), step
+        ahead = x + (h.first + h.taps) * p.w.size * p.channels + at if far else NULL
         if p.w.stride == 1:
-            slide_three(1, lines, outside, p.w, dy + at, p.channels, wanted)
+            slide_three(1, lines, outside, p.w, dy + at, p.channels, wanted, ahead)
         else:
-            slide_three(2, lines, outside, p.w, dy + at, p.channels, wanted)
+            slide_three(2, lines, outside, p.w, dy + at, p.channels, wanted, ahead)
         c += LANES

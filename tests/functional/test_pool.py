@@ -182,6 +182,20 @@ def test_the_way_back_of_windows_that_slide(isa, threads, channels, stride, padd
         assert_exact(got, reference.max_pool_backward(dy, x, 3, **keywords))
 
 
+@pytest.mark.parametrize(("images", "channels", "stride"), [(15, 176, 1), (15, 172, 2), (5, 512, 1)])
+def test_windows_that_slide_over_more_than_caches_hold(isa, threads, images, channels, stride):
+    x = np.random.default_rng(0).integers(-9, 9, (images, 30, 29, channels)).astype(np.float32)
+    x[3, 7, 5, 9] = np.nan
+    y = functional.max_pool(x, 3, stride=stride, padding=1)
+    dy = np.random.default_rng(1).integers(-9, 9, y.shape).astype(np.float32)
+    dx = functional.max_pool_backward(dy, x, 3, stride=stride, padding=1)
+    assert x.nbytes > 2**23
+    for i in range(0, len(x), 3):  # which caches hold
+        image = slice(i, i + 1)
+        want = functional.max_pool_backward(dy[image], x[image], 3, stride=stride, padding=1)
+        np.testing.assert_array_equal(dx[image], want)
+
+
 @pytest.mark.parametrize("channels", [1, 17, 64])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_nan_is_the_maximum_and_the_first_takes_the_gradient(isa, channels, dtype):
