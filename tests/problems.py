@@ -14,12 +14,14 @@ SEEDS = st.integers(0, 1000)
 
 
 def _edges() -> list[int]:
-    """Return the sizes at, just below and just above each tile's rows, vector and columns; primes, and 1."""
+    """Return the sizes at, just below and just above each tile's rows and quarters of its columns; primes, and 1."""
     sizes = {1, 2, 3, 5, 7}
     for isa in _kernels.built_isas():
         for module in _kernels.load(isa).values():
             rows, columns = module.describe()["tile"]
-            sizes |= {size + near for size in (rows, columns // 2, columns) for near in (-1, 0, 1)}
+            sizes |= {
+                size + near for size in (rows, *range(columns // 4, columns + 1, columns // 4)) for near in (-1, 0, 1)
+            }
     return sorted(sizes - {0})
 
 

@@ -247,7 +247,7 @@ cdef void grouped_block(const Grouped *g, Grid grid, Py_ssize_t block, real *scr
                 for j in range(cols):
                     start[j] = g.p.bias[first + j]
             # a narrow row is written in whole vectors where the panels that follow put its excess right
-            width = round_up(cols, LANES)
+            width = round_up(cols, LANES if g.share > 1 else TILE_STEP)
             if first + width > end:
                 width = cols
             if g.share > 1:

@@ -96,8 +96,8 @@ cdef void pixels_task(const Pixels *g, Py_ssize_t task, real *scratch) noexcept 
             if block == 0 and not far:  # the panel that comes next, from memory
                 ask_for_panels(&windows, b + g.of_panel, g.of_panel, steps)
             # a narrow row is written in whole vectors where the panels that follow put its excess right
-            whole = round_up(width, LANES)
-            if column + whole > end or width <= PART_LANES:
+            whole = round_up(width, TILE_STEP)
+            if column + whole > end:
                 whole = width
             windows_by_panel(rows, whole, &windows, 0, b, panel_width(width), start, g.p.y + column, out)
             b += g.of_panel

@@ -109,10 +109,6 @@ cdef void weight_offsets(const Product *p, Py_ssize_t k_first, Py_ssize_t count,
                     td += 1
 
 
-cdef inline Py_ssize_t panel_width(Py_ssize_t cols) noexcept nogil:
-    return TILE_N if cols > LANES else LANES
-
-
 cdef inline Py_ssize_t panel_items(Py_ssize_t depth) noexcept nogil:
     """Elements from one packed panel to the next: a row more than it has, for panels whose rows share no set of the cache."""
     return (depth + 1) * TILE_N
@@ -255,7 +251,7 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
                     elif part + 1 == parts and col_first + g.cols < p.cols:
                         following = p.packed + (col_first + g.cols) // TILE_N * panel
                 elif m == row_first and p.b_col == 1:
-                    in_place = cols // LANES * LANES if few and offsets[depth - 1] - offsets[0] == (depth - 1) * p.b_k else 0
+                    in_place = cols // TILE_STEP * TILE_STEP if few and offsets[depth - 1] - offsets[0] == (depth - 1) * p.b_k else 0
                     in_place = in_place // TILE_N * TILE_N if cols - in_place else in_place
                     j = in_place // TILE_N * panel
                     pack_rows(p.b + col_first + in_place, offsets, depth, cols - in_place, own + j, panel)
@@ -292,7 +288,7 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
                         share = next_rows * i // ceil_div(cols, TILE_N)
                         fetch_windows(p, m + rows + share, next_rows * (i + 1) // ceil_div(cols, TILE_N) - share, k, k + depth)
                     width = min(cols - j, <Py_ssize_t> TILE_N)
-                    vectors = round_up(width, LANES)
+                    vectors = round_up(width, TILE_STEP)
                     b, b_k = panels + i * panel, panel_width(width)
                     if j < in_place:
                         b, b_k = p.b + col_first + j + offsets[0], p.b_k

@@ -26,6 +26,9 @@ enum { TILE_M = 4 }; /* 8 of 16: without FMA each product needs a register of it
 
 typedef real vec __attribute__((vector_size(VEC_BYTES), aligned(sizeof(real)), may_alias));
 
+/* The end of a tile whose columns fill no whole vectors: see TILE_STEP. */
+typedef real half_vec __attribute__((vector_size(VEC_BYTES / 2), aligned(sizeof(real)), may_alias));
+
 /* Of 16 bytes, whatever the instruction set: what is shorter than a vec is copied by these, which seldom cross a cache line. */
 typedef real part __attribute__((vector_size(16), aligned(sizeof(real)), may_alias));
 
@@ -34,6 +37,8 @@ enum {
     LANES = VEC_BYTES / sizeof(real),
     TILE_V = 2,
     TILE_N = TILE_V * LANES, /* columns of a tile */
+    /* Narrower ones have a multiple of this many. Many processors multiply 64 bytes in two turns, and 32 in one; fewer never in less. */
+    TILE_STEP = VEC_BYTES == 64 ? LANES / 2 : LANES,
 };
 
 /* One vector with every lane x. The product of a scalar and a vector broadcasts by itself; a sum needs this. */

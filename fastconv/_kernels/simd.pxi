@@ -9,6 +9,7 @@ cdef extern from "<stdlib.h>" nogil:
 cdef extern from "simd.h":
     ctypedef float real
     ctypedef float vec
+    ctypedef float half_vec
     ctypedef float part
     ctypedef void whole "WHOLE"
     ctypedef void apart "APART"
@@ -17,6 +18,7 @@ cdef extern from "simd.h":
     const int TILE_M
     const int TILE_V
     const int TILE_N
+    const int TILE_STEP
     const int HAS_OPENMP
     vec broadcast(real x) nogil
     vec in_register(vec x) nogil

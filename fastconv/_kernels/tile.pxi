@@ -1,8 +1,9 @@
 # The register tile: every multiplication of convolutions, linear layers and their gradients happens in `accumulate`.
 #
-# The right operand is a panel of vectors. The left one is read in one of five forms: from packed rows of DEPTH_LD elements, a
-# constant, so that all rows of a tile are at constant offsets from ONE pointer; or where it lies, by the addresses of windows.
-# Groups of channels that share a vector multiply each its own element, which a permutation brings to its lanes.
+# The right operand is a panel of vectors, the last of which may be half a one. The left operand is read in one of five forms:
+# from packed rows of DEPTH_LD elements, a constant, so that all rows of a tile are at constant offsets from ONE pointer; or where
+# it lies, by the addresses of windows. Groups of channels that share a vector multiply each its own element, which a permutation
+# brings to its lanes.
 
 
 cdef enum:
@@ -43,37 +44,53 @@ cdef inline Left left_operand(
 
 
 cdef inline void multiply(
-    const int rows, const int vecs, vec *acc, const real *b, const real *a, const real **at, const Py_ssize_t a_row, Py_ssize_t k,
+    const int rows, const int width, vec *acc, half_vec *rest, const real *b, const real *a, const real **at, const Py_ssize_t a_row,
+    Py_ssize_t k,
 ) noexcept nogil:
-    """One step of the sum: acc[i, j] += (at[i][k], or where `at` is NULL a[i * a_row]) * b[j]."""
+    """One step of the sum: acc[i, j] and rest[i] += (at[i][k], or where `at` is NULL a[i * a_row]) * b[j]."""
     cdef vec row[TILE_V]
+    cdef half_vec row_rest
     cdef vec left
+    cdef real x
     cdef Py_ssize_t i, j
-    for j in range(vecs):
+    for j in range(width // LANES):
         row[j] = (<const vec *> (b + j * LANES))[0]
+    if width % LANES:
+        row_rest = (<const half_vec *> (b + width // LANES * LANES))[0]
     for i in range(rows):
-        left = broadcast(at[i][k] if at != NULL else a[i * a_row])
-        if vecs > 1:
+        x = at[i][k] if at != NULL else a[i * a_row]
+        left = broadcast(x)
+        if width == TILE_N:
             left = in_register(left)
-        for j in range(vecs):
+        for j in range(width // LANES):
             acc[i * TILE_V + j] = acc[i * TILE_V + j] + row[j] * left
+        if width % LANES:
+            rest[i] = rest[i] + row_rest * x
 
 
 cdef inline void multiply_steps(
-    const int rows, vec *acc, const real *b, Py_ssize_t b_k, const real **at, Py_ssize_t k, Py_ssize_t step
+    const int rows, const int width, vec *acc, half_vec *rest, const real *b, Py_ssize_t b_k, const real **at, Py_ssize_t k,
+    Py_ssize_t step,
 ) noexcept nogil:
-    """STEPS steps of one vector, row by row: there are more addresses than registers, and each is fetched for all the steps."""
+    """STEPS steps of one vector or half a one, row by row: there are more addresses than registers, and each serves all steps."""
     cdef vec row[STEPS]
+    cdef half_vec row_rest[STEPS]
     cdef Py_ssize_t i, j
     for j in range(STEPS):
-        row[j] = (<const vec *> (b + j * b_k))[0]
+        if width == LANES:
+            row[j] = (<const vec *> (b + j * b_k))[0]
+        else:
+            row_rest[j] = (<const half_vec *> (b + j * b_k))[0]
     for i in range(rows):
         for j in range(STEPS):
-            acc[i * TILE_V] = acc[i * TILE_V] + row[j] * at[i][k + j * step]
+            if width == LANES:
+                acc[i * TILE_V] = acc[i * TILE_V] + row[j] * at[i][k + j * step]
+            else:
+                rest[i] = rest[i] + row_rest[j] * at[i][k + j * step]
 
 
 cdef inline const real *look_ahead(
-    const int vecs, const real *ahead, Py_ssize_t pace, Py_ssize_t step, Py_ssize_t asked, const real *y, const Py_ssize_t *out
+    const int width, const real *ahead, Py_ssize_t pace, Py_ssize_t step, Py_ssize_t asked, const real *y, const Py_ssize_t *out
 ) noexcept nogil:
     """Between two steps of the sum: the line at `ahead`, and row `step` of y while there are such. What is next after `ahead`.
 
@@ -82,21 +99,23 @@ cdef inline const real *look_ahead(
     cdef Py_ssize_t j
     fetch(ahead)
     if step < asked:
-        for j in range(vecs):
+        for j in range(ceil_div(width, LANES)):
             prefetch(y + out[step] + j * LANES)
     return ahead + pace
 
 
 cdef inline void accumulate(
-    const int form, const int rows, const int vecs, Left *left, Py_ssize_t first, Py_ssize_t depth,
+    const int form, const int rows, const int width, Left *left, Py_ssize_t first, Py_ssize_t depth,
     const real *b, Py_ssize_t b_k, const real *start, bint add, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
     """y[out[i] + j] = (start[j] or y[out[i] + j]) + sum_k left[first + i, k] * b[k * b_k + j]; `add` y to that afterwards.
 
-    `form`, `rows` and `vecs` (at most TILE_M and TILE_V) are constants where it is called, so that the compiler
-    unrolls the tile and keeps it in registers. The order of the sum is that of k, whatever the tile.
+    `form`, `rows` (at most TILE_M) and `width` (columns: halves of LANES up to TILE_N) are constants where it is called, so that
+    the compiler unrolls the tile and keeps it in registers. The order of the sum is that of k, whatever the tile.
     """
     cdef vec acc[TILE_M * TILE_V]
+    cdef half_vec rest[TILE_M]
+    cdef int vecs = width // LANES, whole = width // LANES * LANES
     cdef const real *at[TILE_M]
     cdef const real *a = left.a
     cdef const real *ahead = left.ahead if left.pace else b
@@ -108,17 +127,19 @@ cdef inline void accumulate(
     for i in range(rows):
         for j in range(vecs):
             acc[i * TILE_V + j] = (<const vec *> (start + j * LANES if start else y + out[i] + j * LANES))[0]
+        if whole < width:
+            rest[i] = (<const half_vec *> (start + whole if start else y + out[i] + whole))[0]
     if form == ROWS_PACKED:
         a += first * DEPTH_LD
         for k in range(depth):
-            multiply(rows, vecs, acc, b, a, NULL, DEPTH_LD, 0)
-            ahead = look_ahead(vecs, ahead, left.pace, k, asked, y, out)
+            multiply(rows, width, acc, rest, b, a, NULL, DEPTH_LD, 0)
+            ahead = look_ahead(width, ahead, left.pace, k, asked, y, out)
             a += 1
             b += b_k
     elif form == COLUMNS_PACKED:
         a += first
         for k in range(depth):
-            multiply(rows, vecs, acc, b, a, NULL, 1, 0)
+            multiply(rows, width, acc, rest, b, a, NULL, 1, 0)
             a += DEPTH_LD
             b += b_k
     elif form == ROWS_AT:
@@ -126,16 +147,16 @@ cdef inline void accumulate(
             for i in range(rows):
                 at[i] = left.at[s * left.at_ld + first + i] + left.offset
             k, end = 0, left.length[s] * left.step
-            while vecs == 1 and k + (STEPS - 1) * left.step < end:
-                multiply_steps(rows, acc, b, b_k, at, k, left.step)
+            while width <= LANES and k + (STEPS - 1) * left.step < end:
+                multiply_steps(rows, width, acc, rest, b, b_k, at, k, left.step)
                 for i in range(STEPS):
-                    ahead = look_ahead(vecs, ahead, left.pace, step, asked, y, out)
+                    ahead = look_ahead(width, ahead, left.pace, step, asked, y, out)
                     step += 1
                 k += STEPS * left.step
                 b += STEPS * b_k
             while k < end:
-                multiply(rows, vecs, acc, b, NULL, at, 0, k)
-                ahead = look_ahead(vecs, ahead, left.pace, step, asked, y, out)
+                multiply(rows, width, acc, rest, b, NULL, at, 0, k)
+                ahead = look_ahead(width, ahead, left.pace, step, asked, y, out)
                 step += 1
                 k += left.step
                 b += b_k
@@ -152,8 +173,8 @@ cdef inline void accumulate(
                 b += b_k
     else:
         for k in range(depth):
-            multiply(rows, vecs, acc, b, left.at[k] + first, NULL, 1, 0)
-            ahead = look_ahead(vecs, ahead, left.pace, 0, 0, y, out)
+            multiply(rows, width, acc, rest, b, left.at[k] + first, NULL, 1, 0)
+            ahead = look_ahead(width, ahead, left.pace, 0, 0, y, out)
             b += b_k
     if left.pace:
         left.ahead = ahead
@@ -165,13 +186,17 @@ cdef inline void accumulate(
         for i in range(rows):
             for j in range(vecs):
                 acc[i * TILE_V + j] = acc[i * TILE_V + j] + (<vec *> (y + out[i] + j * LANES))[0]
+            if whole < width:
+                rest[i] = rest[i] + (<half_vec *> (y + out[i] + whole))[0]
     for i in range(rows):
         for j in range(vecs):
             (<vec *> (y + out[i] + j * LANES))[0] = acc[i * TILE_V + j]
+        if whole < width:
+            (<half_vec *> (y + out[i] + whole))[0] = rest[i]
 
 
 cdef inline Py_ssize_t accumulate_rows(
-    const int form, const int vecs, Py_ssize_t rows, Left *left, Py_ssize_t first, Py_ssize_t depth,
+    const int form, const int width, Py_ssize_t rows, Left *left, Py_ssize_t first, Py_ssize_t depth,
     const real *b, Py_ssize_t b_k, const real *start, bint add, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
     """Run the highest tile that `rows` fills (heights TILE_M, a half, a quarter, 2, 1) and return its height.
@@ -179,18 +204,18 @@ cdef inline Py_ssize_t accumulate_rows(
     A tile of one row waits for its own sums as long as one of two rows: a quarter and one are twice two.
     """
     if rows >= TILE_M:
-        accumulate(form, TILE_M, vecs, left, first, depth, b, b_k, start, add, y, out)
+        accumulate(form, TILE_M, width, left, first, depth, b, b_k, start, add, y, out)
         return TILE_M
     if rows >= TILE_M // 2:
-        accumulate(form, TILE_M // 2, vecs, left, first, depth, b, b_k, start, add, y, out)
+        accumulate(form, TILE_M // 2, width, left, first, depth, b, b_k, start, add, y, out)
         return TILE_M // 2
     if rows >= TILE_M // 4 and TILE_M // 4 > 2 and rows != TILE_M // 4 + 1:
-        accumulate(form, TILE_M // 4, vecs, left, first, depth, b, b_k, start, add, y, out)
+        accumulate(form, TILE_M // 4, width, left, first, depth, b, b_k, start, add, y, out)
         return TILE_M // 4
     if rows >= 2 and TILE_M // 2 > 2:
-        accumulate(form, 2, vecs, left, first, depth, b, b_k, start, add, y, out)
+        accumulate(form, 2, width, left, first, depth, b, b_k, start, add, y, out)
         return 2
-    accumulate(form, 1, vecs, left, first, depth, b, b_k, start, add, y, out)
+    accumulate(form, 1, width, left, first, depth, b, b_k, start, add, y, out)
     return 1
 
 
@@ -213,15 +238,15 @@ cdef inline void copy_narrow(real *to, const real *source, Py_ssize_t items) noe
 
 
 cdef inline void panel(
-    const int form, const int vecs, Py_ssize_t rows, Py_ssize_t cols, Left *left, Py_ssize_t first, Py_ssize_t depth,
+    const int form, const int width, Py_ssize_t rows, Py_ssize_t cols, Left *left, Py_ssize_t first, Py_ssize_t depth,
     const real *b, Py_ssize_t b_k, const real *start, bint add, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
-    """`accumulate` for any number of rows and for `cols` <= vecs * LANES columns: a narrow tile goes through a buffer."""
+    """`accumulate` for any number of rows and for `cols` <= width columns: a narrow tile goes through a buffer."""
     cdef real edge[TILE_M * TILE_N]
     cdef Py_ssize_t edge_out[TILE_M]
     cdef const Py_ssize_t *at = edge_out
     cdef Py_ssize_t i = 0, r, height
-    cdef bint narrow = cols < vecs * LANES
+    cdef bint narrow = cols < width
     if narrow:
         for r in range(TILE_M):
             edge_out[r] = r * TILE_N
@@ -234,7 +259,7 @@ cdef inline void panel(
         if not narrow:
             at = out + i
         height = accumulate_rows(
-            form, vecs, rows - i, left, first + i, depth, b, b_k, start, add, &edge[0] if narrow else y, at
+            form, width, rows - i, left, first + i, depth, b, b_k, start, add, &edge[0] if narrow else y, at
         )
         if narrow:
             for r in range(height):
@@ -242,58 +267,24 @@ cdef inline void panel(
         i += height
 
 
-cdef inline void accumulate_part(
-    const int rows, const Left *left, Py_ssize_t first, const real *b, Py_ssize_t b_k, const real *start, real *sums
-) noexcept nogil:
-    """sums[i * PART_LANES + j] = start[j] + sum_k left[first + i, k] * b[k * b_k + j]: a vector would be empty but for a part."""
-    cdef part acc[TILE_M]
-    cdef part row[STEPS]
-    cdef const real *at[TILE_M]
-    cdef Py_ssize_t i, j, k, s
-    for i in range(rows):
-        acc[i] = (<const part *> start)[0]
-    for s in range(left.runs):
-        for i in range(rows):
-            at[i] = left.at[s * left.at_ld + first + i] + left.offset
-        k = 0
-        while k + STEPS <= left.length[s]:
-            for j in range(STEPS):
-                row[j] = (<const part *> (b + j * b_k))[0]
-            for i in range(rows):
-                for j in range(STEPS):
-                    acc[i] = acc[i] + row[j] * at[i][k + j]
-            k += STEPS
-            b += STEPS * b_k
-        while k < left.length[s]:
-            for i in range(rows):
-                acc[i] = acc[i] + (<const part *> b)[0] * at[i][k]
-            k += 1
-            b += b_k
-    for i in range(rows):
-        (<part *> (sums + i * PART_LANES))[0] = acc[i]
+cdef inline Py_ssize_t panel_width(Py_ssize_t cols) noexcept nogil:
+    """Columns of a packed panel: whole vectors, of which a tile may leave out half a one."""
+    return TILE_N if cols > LANES else LANES
 
 
-cdef inline void narrow_panel(
-    Py_ssize_t rows, Py_ssize_t cols, const Left *left, Py_ssize_t first, const real *b, Py_ssize_t b_k, const real *start,
-    real *y, const Py_ssize_t *out,
+cdef inline void narrowest_panel(
+    const int form, const int step, Py_ssize_t rows, Py_ssize_t cols, Left *left, Py_ssize_t first, Py_ssize_t depth,
+    const real *b, Py_ssize_t b_k, const real *start, bint add, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
-    """Windows by their addresses @ b, for cols <= PART_LANES columns."""
-    cdef real sums[TILE_M * PART_LANES]
-    cdef Py_ssize_t i = 0, j, r, height
-    while i < rows:
-        if rows - i >= TILE_M:
-            height = TILE_M
-            accumulate_part(TILE_M, left, first + i, b, b_k, start, sums)
-        elif rows - i >= TILE_M // 2:
-            height = TILE_M // 2
-            accumulate_part(TILE_M // 2, left, first + i, b, b_k, start, sums)
-        else:
-            height = 1
-            accumulate_part(1, left, first + i, b, b_k, start, sums)
-        for r in range(height):
-            for j in range(cols):
-                y[out[i + r] + j] = sums[r * PART_LANES + j]
-        i += height
+    """`panel` with the narrowest tile of a multiple of `step` columns, LANES or half as many."""
+    if cols > TILE_N - step:
+        panel(form, TILE_N, rows, cols, left, first, depth, b, b_k, start, add, y, out)
+    elif cols > LANES and step < LANES:
+        panel(form, LANES + step, rows, cols, left, first, depth, b, b_k, start, add, y, out)
+    elif cols > step or step == LANES:
+        panel(form, LANES, rows, cols, left, first, depth, b, b_k, start, add, y, out)
+    else:
+        panel(form, step, rows, cols, left, first, depth, b, b_k, start, add, y, out)
 
 
 cdef apart packed_by_panel(
@@ -301,10 +292,7 @@ cdef apart packed_by_panel(
     const real *start, bint add, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
     """y (rows x cols) += packed rows from the first on @ b (depth x cols, a packed panel); `add` as `accumulate`."""
-    if cols > LANES:
-        panel(ROWS_PACKED, TILE_V, rows, cols, left, first, depth, b, TILE_N, start, add, y, out)
-    else:
-        panel(ROWS_PACKED, 1, rows, cols, left, first, depth, b, LANES, start, add, y, out)
+    narrowest_panel(ROWS_PACKED, TILE_STEP, rows, cols, left, first, depth, b, panel_width(cols), start, add, y, out)
 
 
 cdef inline void rows_by_panel(
@@ -322,10 +310,7 @@ cdef apart columns_by_panel(
 ) noexcept nogil:
     """y (rows x cols) += a.T @ b: `a` is (depth x rows, packed)."""
     cdef Left left = left_operand(a, NULL, 0, 0, NULL)
-    if cols > LANES:
-        panel(COLUMNS_PACKED, TILE_V, rows, cols, &left, 0, depth, b, TILE_N, start, False, y, out)
-    else:
-        panel(COLUMNS_PACKED, 1, rows, cols, &left, 0, depth, b, LANES, start, False, y, out)
+    narrowest_panel(COLUMNS_PACKED, LANES, rows, cols, &left, 0, depth, b, panel_width(cols), start, False, y, out)
 
 
 cdef apart windows_by_panel(
@@ -333,19 +318,14 @@ cdef apart windows_by_panel(
     const real *start, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
     """y (rows x cols) += windows (by their addresses, from the first) @ b (rows of it b_k apart)."""
-    if cols > LANES:
-        panel(ROWS_AT, TILE_V, rows, cols, windows, first, 0, b, b_k, start, False, y, out)
-    elif start and cols <= PART_LANES < LANES:
-        narrow_panel(rows, cols, windows, first, b, b_k, start, y, out)
-    else:
-        panel(ROWS_AT, 1, rows, cols, windows, first, 0, b, b_k, start, False, y, out)
+    narrowest_panel(ROWS_AT, TILE_STEP, rows, cols, windows, first, 0, b, b_k, start, False, y, out)
 
 
 cdef apart spread_by_panel(
     Py_ssize_t rows, Py_ssize_t cols, Left *windows, const real *b, const real *start, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
     """y (rows x cols <= LANES) += windows @ b, where each lane has its own of the elements of a run."""
-    panel(ROWS_SPREAD, 1, rows, cols, windows, 0, 0, b, LANES, start, False, y, out)
+    panel(ROWS_SPREAD, LANES, rows, cols, windows, 0, 0, b, LANES, start, False, y, out)
 
 
 cdef apart pixels_by_panel(
@@ -353,7 +333,4 @@ cdef apart pixels_by_panel(
     const real *start, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
     """y (rows x cols) += a.T @ b: row k of `a` (depth x rows) is at windows.at[k], from the first on."""
-    if cols > LANES:
-        panel(COLUMNS_AT, TILE_V, rows, cols, windows, first, depth, b, b_k, start, False, y, out)
-    else:
-        panel(COLUMNS_AT, 1, rows, cols, windows, first, depth, b, b_k, start, False, y, out)
+    narrowest_panel(COLUMNS_AT, LANES, rows, cols, windows, first, depth, b, b_k, start, False, y, out)

@@ -45,7 +45,7 @@ cdef inline void multiply_part(
         while i < rows:
             left.a = v + packed_inputs(g, part, k) + i * DEPTH_LD
             packed_by_panel(
-                min(rows - i, <Py_ssize_t> STRIP), panel_width(cols), &left, 0, u + k * panel_items(g.step), depth, zeros,
+                min(rows - i, <Py_ssize_t> STRIP), round_up(cols, TILE_STEP), &left, 0, u + k * panel_items(g.step), depth, zeros,
                 part > 0, m + k * position + i * TILE_N, out,
             )
             i += STRIP

@@ -262,6 +262,23 @@ def test_sizes_around_the_packed_blocks(isa, threads, rows, terms, columns):
     assert_exact(dbias, dy.sum(axis=(0, 1)))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("rows", "terms"),
+    [
+        (3, 40),  # too few rows for packed panels
+        (45, 37),  # tiles of every height, windows where they lie
+        (45, 5),  # packed windows
+        (300, 600),  # more blocks than one, in both directions
+    ],
+)
+def test_columns_that_end_in_half_a_vector(isa, threads, rows, terms, dtype):
+    x = whole((1, rows, terms), dtype)
+    for columns in (1, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 20, 23, 24, 25, 31, 33, 40, 41, 47, 55, 56, 57):
+        weight = whole((1, terms, columns), dtype, columns)
+        assert_exact(functional.conv(x, weight), x @ weight[0])
+
+
 def test_taps_and_channels_that_a_packed_block_cuts(isa):
     # 3 * 3 * 90 = 810 terms: blocks of 203 end inside a row of taps and inside a pixel's channels
     problem = Problem((2, 9, 11, 90), (3, 3, 90, 17), {"padding": ((2, 0), (1, 1)), "stride": (1, 2)})
