@@ -146,6 +146,7 @@ setup(
             "cdivision": True,
             "initializedcheck": False,
             "freethreading_compatible": False,
+            "binding": False,
         },
     ),
     cmdclass={"build_ext": BuildKernels},
