@@ -5,6 +5,7 @@ This is the one place that decides which kernels such a step calls, and in what 
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -26,6 +27,9 @@ FEW = 2
 
 #: Columns of the widest panel, and what the kernel for shuffled channels takes: channels of a group, elements of all panels.
 PANEL, MOST_DEPTH, MOST_SHUFFLED = 32, 256, 2**20
+
+#: So many times as long takes a multiply-add with a weight that no other pixel meets: it comes from far.
+READ_ONCE = 2
 
 #: Weights that plans hold, by what they are made of and for: they hold the weight too, so its id is taken.
 _PACKED: WeakValueDictionary[tuple[Any, ...], Packed] = WeakValueDictionary()
@@ -71,7 +75,8 @@ def conv_calls(
         kernel = kernels.conv_frozen
         shape = (plan.axes, *plan.sizes, *plan.forward.tile)
         args = (x, weight, _packed(kernels, weight, shape), bias, residual, y, y.first, activation, parts, *shape)
-    return [Call(name, kernel, args, plan.multiply_adds)]
+    one_row = math.prod(plan.y_shape[:-1]) == 1
+    return [Call(name, kernel, args, plan.multiply_adds * (READ_ONCE if one_row else 1))]
 
 
 def takes_parts(plan: ConvPlan) -> bool:
