@@ -14,7 +14,7 @@ cdef enum:
     FEW = TILE_M // 2               # rows of a block for which panels are not packed: they would be read once or twice
     FEW_DEPTH = 32                  # rows of a weight read side by side where it lies, in steps: so many streams run in step
     COLUMNS = 512                   # columns of a block: COLUMNS x DEPTH too
-    TOGETHER = 160 << 10            # elements of the panels of all parts of the depth that the second-level cache keeps together
+    TOGETHER = (640 << 10) // sizeof(real)  # of the panels of all parts of the depth that the second-level cache keeps together
 
 
 cdef struct Grid:

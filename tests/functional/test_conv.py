@@ -76,7 +76,9 @@ def test_one_tap_equals_the_reference(isa, threads, dtype, x, outputs, keywords)
     want = reference.conv(x, weight, bias, **keywords)
     assert_exact(functional.conv(x, weight, bias, **keywords), want, dtype)
     dy = whole(want.shape, dtype, 8)
-    assert_all_exact(functional.conv_backward(dy, x, weight, **keywords), reference.conv_backward(dy, x, weight, **keywords), dtype)
+    assert_all_exact(
+        functional.conv_backward(dy, x, weight, **keywords), reference.conv_backward(dy, x, weight, **keywords), dtype
+    )
 
 
 @pytest.mark.parametrize("outputs", [1, 3, 4, 5])
@@ -93,7 +95,9 @@ def test_gradients_of_images_of_one_pixel_are_not_a_stride_apart():
     dy = whole((3, 1, 1, 6), np.float64, 10)
     keywords = {"stride": 2, "padding": 1}
     assert_all_exact(
-        functional.conv_backward(dy, x, weight, **keywords), reference.conv_backward(dy, x, weight, **keywords), np.float64
+        functional.conv_backward(dy, x, weight, **keywords),
+        reference.conv_backward(dy, x, weight, **keywords),
+        np.float64,
     )
 
 
