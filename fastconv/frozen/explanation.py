@@ -177,7 +177,9 @@ def _explained(planned: list[StepPlan], seconds: float, total: float, peak: floa
 
 def _algorithm(planned: StepPlan, banded: Banded | None) -> str:
     """Return how a step is done; `banded`, of a convolution that goes over bands with the pooling after it."""
-    names = [call.algorithm for call in (*planned.calls, *itertools.chain(*planned.bands[-1:]))]
+    calls = (*planned.calls, *itertools.chain(*planned.bands[-1:]))
+    runs = [(name, len(list(run))) for name, run in itertools.groupby(call.algorithm for call in calls)]
+    names = [name if count == 1 else f"{name} x {count}" for name, count in runs]
     if banded is not None:
         names.append(f"pooled {banded.said}")
     return ", ".join(names) or ("in place" if isinstance(planned.step.operation, Concat) else "")

@@ -13,6 +13,7 @@ from fastconv.frozen import moves, normalization
 from fastconv.frozen import unweighted as ops
 from fastconv.frozen.activations import ACTIVATIONS
 from fastconv.frozen.foreign import Foreign, snapshot
+from fastconv.frozen.matrix import MatMul
 from fastconv.frozen.operation import Array, Operation
 from fastconv.frozen.pooling import AdaptivePool, Pool
 from fastconv.frozen.program import Program, Step
@@ -306,6 +307,7 @@ RULES: dict[type[Layer], Rule] = {
     L.Clip: _clip,
     L.ScaleShift: _scale_shift,
     L.Given: _given,
+    L.MatMul: lambda layer, shape, constant: [MatMul()],
     L.LocalResponseNorm: _local_response_norm,
     L.Slice: _slice,
     L.Squeeze: lambda layer, shape, constant: [ops.Squeeze(inner_axes(layer.axes, 1 + len(shape)))],

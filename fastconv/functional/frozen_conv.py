@@ -16,6 +16,7 @@ from fastconv._kernels._memory import empty
 from fastconv.functional._conv_algorithm import MOST_PACKED, Algorithm
 from fastconv.functional._conv_plan import ConvPlan, weight3
 from fastconv.functional.calls import Activation, Call, View, epilogue
+from fastconv.functional.linear import linear_plan
 from fastconv.functional.local import LocalPlan
 from fastconv.threads import get_num_threads
 
@@ -86,6 +87,14 @@ def takes_parts(plan: ConvPlan) -> bool:
     depth, groups = plan.weight_shape[images], plan.sizes[3]
     packed = plan.sizes[1] * -(-plan.sizes[2] // groups // PANEL) * PANEL
     return plain and not plan.empty and groups > 1 and depth <= MOST_DEPTH and packed <= MOST_SHUFFLED
+
+
+def product_calls(kernels: Any, x: View, matrix: View, y: View) -> list[Call]:
+    """Return the call for ``y = x @ matrix``, all of two axes, where both come at each call."""
+    plan = linear_plan(x.shape, matrix.shape)
+    shape = (plan.axes, *plan.sizes, *plan.forward.tile)
+    arguments = (x, matrix, None, None, None, y, 0, None, *shape)
+    return [Call("product", kernels.conv_frozen, arguments, plan.multiply_adds)]
 
 
 def writes_channels(plan: ConvPlan) -> bool:

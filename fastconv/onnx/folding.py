@@ -36,7 +36,7 @@ _BROADCAST = {
     "Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul",
     "Or", "Pow", "Sub", "Sum", "Where", "Xor",
 }  # fmt: skip
-_SIZED = {"Constant", "ConstantOfShape", "Concat", "Gather", "Expand", "Tile", "Range", "MatMul", "Pad"}
+_SIZED = {"Constant", "ConstantOfShape", "Concat", "Gather", "Expand", "Tile", "Range", "MatMul", "Pad", "Einsum"}
 
 #: Whose outputs are as large as the inference of shapes says.
 _INFERRED = {"AveragePool", "Conv", "ConvTranspose", "Gemm", "LpPool", "MaxPool", "Resize", "Upsample"}
@@ -162,6 +162,8 @@ def result_size(node: Node, inputs: Sequence[np.ndarray | None]) -> int:
         return math.prod(n + 2 * max(map(abs, pads)) for n in arrays[0].shape)
     if node.op == "MatMul":
         return _product_size(*(x.shape for x in arrays))
+    if node.op == "Einsum":
+        return _einsum_size(node.get("equation", ""), [x.shape for x in arrays])
     if node.op in _INFERRED:
         return _inferred_size(node, inputs)
     return given
@@ -172,6 +174,16 @@ def _product_size(a: tuple[int, ...], b: tuple[int, ...]) -> int:
     rows, inner, cols = a[-2:-1], a[-1:], b[-1:] if len(b) > 1 else ()
     size = math.prod((*np.broadcast_shapes(a[:-2], b[:-2]), *rows, *cols))
     return max(size, size * math.prod(inner) // PRODUCTS)
+
+
+def _einsum_size(equation: str, shapes: Sequence[tuple[int, ...]]) -> int:
+    """Return the same for sums of products, by the sizes of the letters; with dots there are no more of them than that."""
+    left, arrow, right = equation.replace(" ", "").partition("->")
+    if "." in equation or not arrow:
+        return math.prod(map(math.prod, shapes))
+    pairs = zip(left.split(","), shapes, strict=True)
+    sizes = {letter: n for term, shape in pairs for letter, n in zip(term, shape, strict=True)}
+    return max(math.prod(sizes[letter] for letter in right), math.prod(sizes.values()) // PRODUCTS)
 
 
 def _inferred_size(node: Node, inputs: Sequence[np.ndarray | None]) -> int:

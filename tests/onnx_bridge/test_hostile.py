@@ -184,6 +184,17 @@ def test_a_product_of_constants_is_as_large_as_its_result() -> None:
     assert load(graph_of(nodes, ("N", 9), [a, b]))(np.ones((2, 9), np.float32)).tolist() == [[36000] * 4] * 2
 
 
+@pytest.mark.parametrize("equation", ["ab,cd->abcd", "ab,cd", "a...,b...->ab...", "ab,ac->bc"])
+def test_sums_of_products_of_constants_have_a_limit(equation) -> None:
+    wide = numpy_helper.from_array(np.zeros((2**8, 2**12), np.float32), "c")
+    nodes = [
+        helper.make_node("Einsum", ["c", "c"], ["w"], equation=equation),
+        helper.make_node("Add", ["x", "w"], ["y"]),
+    ]
+    with pytest.raises(OnnxImportError, match=r"node|too many|more than|cannot be computed"):
+        load(graph_of(nodes, tensors=[wide]))
+
+
 def test_constants_that_are_too_many() -> None:
     """A hundred bytes for each node could ask for seconds of work and gigabytes each."""
     large = numpy_helper.from_array(np.array([2**13, 2**12], np.int64), "large")

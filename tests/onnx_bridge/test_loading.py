@@ -142,6 +142,22 @@ def test_weights_that_are_computed_from_constants() -> None:
     assert [type(layer).__name__ for layer in model.layers] == ["Transpose", "Conv2d", "Given", "Transpose"]
 
 
+def test_sums_of_products_of_constants() -> None:
+    """A table of relative positions, as MaxViT makes it of two smaller ones."""
+    nodes = [
+        helper.make_node("Einsum", ["t", "a"], ["1"], equation="nhw,ixh->nixw"),
+        helper.make_node("Einsum", ["1", "b"], ["2"], equation="nixw,jyw->nijxy"),
+        helper.make_node("Reshape", ["2", "flat"], ["3"]),
+        helper.make_node("Add", ["x", "3"], ["y"]),
+    ]
+    tensors = [tensor("t", 2, 3, 5), tensor("a", 2, 2, 3), tensor("b", 3, 3, 5), row("flat", 1, 2, 6, 6)]
+    proto = model_of(nodes, {"x": ("N", 2, 6, 6)}, {"y": ("N", 2, 6, 6)}, tensors)
+    x = RNG.standard_normal((3, 2, 6, 6)).astype(np.float32)
+    model = load(proto)
+    np.testing.assert_allclose(model(x), expected(proto, x)[0], rtol=1e-4, atol=1e-5)
+    assert [type(layer).__name__ for layer in model.layers] == ["Given"]
+
+
 def test_what_mixes_the_first_axis_has_no_batch() -> None:
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["1"]),
