@@ -333,4 +333,4 @@ cdef apart pixels_by_panel(
     const real *start, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
     """y (rows x cols) += a.T @ b: row k of `a` (depth x rows) is at windows.at[k], from the first on."""
-    narrowest_panel(COLUMNS_AT, LANES, rows, cols, windows, first, depth, b, b_k, start, False, y, out)
+    narrowest_panel(COLUMNS_AT, TILE_STEP, rows, cols, windows, first, depth, b, b_k, start, False, y, out)

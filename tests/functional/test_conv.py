@@ -281,6 +281,8 @@ def test_columns_that_end_in_half_a_vector(isa, threads, rows, terms, dtype):
     for columns in (1, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 20, 23, 24, 25, 31, 33, 40, 41, 47, 55, 56, 57):
         weight = whole((1, terms, columns), dtype, columns)
         assert_exact(functional.conv(x, weight), x @ weight[0])
+        dy = whole((1, rows, columns), dtype, 1)
+        assert_exact(functional.conv_backward(dy, x, weight, wrt="weight")[1], x[0].T @ dy[0][None])
 
 
 def test_taps_and_channels_that_a_packed_block_cuts(isa):
