@@ -21,7 +21,7 @@ enum { TILE_M = 6 }; /* 12 of 16 */
 enum { TILE_M = 12 }; /* 24 of 32 */
 #else
 #define VEC_BYTES 16
-enum { TILE_M = 4 }; /* 8 of 16: without FMA each product needs a register of its own */
+enum { TILE_M = 6 }; /* 12 of 16: without FMA each product needs a register of its own */
 #endif
 
 typedef real vec __attribute__((vector_size(VEC_BYTES), aligned(sizeof(real)), may_alias));
