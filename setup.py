@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy
 from Cython.Build import cythonize
+from Cython.Compiler import Options
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
@@ -59,6 +60,8 @@ GCC_ONLY = [
     # what -O3 copies beyond that makes a fortieth more code, and none of it faster
     *("-fno-ipa-cp-clone", "-fno-tree-partial-pre", "--param=max-inline-insns-auto=15"),
 ]
+
+Options.docstrings = False  # of kernels: they are read in the source
 
 KERNELS = Path("fastconv/_kernels")
 

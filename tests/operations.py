@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv import _kernels, functional
+from fastconv._kernels.protocol import Kernels
 from fastconv.functional.interpolate import Line, Rule
 
 Arrays = tuple[np.ndarray, ...]
@@ -168,7 +169,7 @@ class _Recorder:
 
     def __getattr__(self, name: str) -> Any:
         kernel = getattr(self.module, name)
-        threaded = "threads" in signature(kernel).parameters
+        threaded = "threads" in signature(getattr(Kernels, name)).parameters
 
         def call(*arguments: Any) -> Any:
             self.calls.append((name, arguments[-1] if threaded else None))
