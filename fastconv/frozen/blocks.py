@@ -111,11 +111,11 @@ def _is_gated(step: Step, shapes: Mapping[int, Shape]) -> bool:
     """
     if not isinstance(step.operation, Product) or len(step.reads) != 2 or get_num_threads() == 1:
         return False
-    batch, *size, channels = shapes[step.writes[0]]
-    factors = (batch, *(1 for _ in size), channels)
-    return len(size) == 2 and {shapes[value] for value in step.reads} == {(batch, *size, channels), factors} != {
-        factors
-    }
+    image = shapes[step.writes[0]]
+    if len(image) != 4:
+        return False
+    factors = (image[0], 1, 1, image[-1])
+    return image != factors and {shapes[value] for value in step.reads} == {image, factors}
 
 
 def _is_depthwise(step: Step, shapes: Mapping[int, Shape], itemsize: int) -> bool:

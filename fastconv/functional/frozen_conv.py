@@ -93,7 +93,7 @@ def product_calls(kernels: Any, x: View, matrix: View, y: View) -> list[Call]:
     """Return the call for ``y = x @ matrix``, all of two axes, where both come at each call."""
     plan = linear_plan(x.shape, matrix.shape)
     shape = (plan.axes, *plan.sizes, *plan.forward.tile)
-    arguments = (x, matrix, None, None, None, y, 0, None, *shape)
+    arguments = (x, matrix, None, None, None, y, 0, None, 1, *shape)
     return [Call("product", kernels.conv_frozen, arguments, plan.multiply_adds)]
 
 

@@ -124,8 +124,10 @@ def _json_value(value: Any, what: str, is_layer: Callable[[Any], bool]) -> Any:
 def layers_in(value: Any, path: str, is_layer: Callable[[Any], bool]) -> list[tuple[str, Any]]:
     """Return the layers in a config and where they are: ``inner``, or ``branches/0`` in a list.
 
-    >>> layers_in({"inner": "A", "rates": [1, "B"]}, "", lambda value: isinstance(value, str))
-    [('inner', 'A'), ('rates/1', 'B')]
+    >>> from fastconv.layers import Layer, ReLU
+    >>> found = layers_in({"inner": ReLU(), "rates": [1, ReLU()]}, "", lambda value: isinstance(value, Layer))
+    >>> [path for path, _ in found]
+    ['inner', 'rates/1']
     """
     if isinstance(value, dict):
         items: Iterable[tuple[Any, Any]] = value.items()
