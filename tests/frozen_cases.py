@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.frozen import FrozenModel
+from fastconv.frozen import FrozenModel, plan
 from fastconv.model import Model
 
 #: The built-in networks for small images, and some of each other family: those of VGG are hundreds of MB of the same layers.
@@ -68,3 +68,22 @@ def assert_equal_outputs(got: Any, want: Any) -> None:
         assert y.flags.writeable
         if z.size:
             np.testing.assert_allclose(y, z, rtol=0, atol=TOLERANCE.get(str(z.dtype), 0) * max(abs(z).max(), 1e-3))
+
+
+def without(choice, frozen, monkeypatch, batches):
+    """Return the same model, planned without what the planner's function `choice` finds: each step stores what it makes."""
+    with monkeypatch.context() as patch:
+        patch.setattr(plan, choice, lambda *arguments: {})
+        model = FrozenModel(frozen.program)
+        for batch in batches:
+            model._plan([(batch, *shape) for shape in model.input_shapes])
+    return model
+
+
+def assert_same_bits(frozen, other, batches):
+    """Both give the same bits, at the first call and, with packed weights, at the second."""
+    for batch in batches:
+        xs = inputs(frozen, batch)
+        for _ in range(2):
+            for y, z in zip(listed(frozen(*xs)), listed(other(*xs)), strict=True):
+                assert y.tobytes() == z.tobytes()

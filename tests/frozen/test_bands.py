@@ -6,14 +6,13 @@ import math
 
 import numpy as np
 import pytest
-from frozen_cases import inputs, listed, trained
+from frozen_cases import assert_same_bits, inputs, trained, without
 from hypothesis import given
 from hypothesis import strategies as st
 
 import fastconv
 from fastconv import layers as L
-from fastconv.frozen import FrozenModel, bands
-from fastconv.frozen import plan as plan_module
+from fastconv.frozen import bands
 from fastconv.frozen.bands import Band, cut
 from fastconv.functional import adaptive_max_pool, max_pool
 from fastconv.functional._pool_plan import adaptive_plan, pool_plan
@@ -42,21 +41,11 @@ def every_line(monkeypatch):
 
 def whole(frozen, monkeypatch):
     """Return the same model, which stores what its convolutions make."""
-    with monkeypatch.context() as patch:
-        patch.setattr(plan_module, "banded", lambda *arguments: {})
-        model = FrozenModel(frozen.program)
-        for batch in (1, 2, 3):
-            model._plan([(batch, *shape) for shape in model.input_shapes])
-    return model
+    return without("banded", frozen, monkeypatch, (1, 2, 3))
 
 
 def assert_equal_bits(frozen, monkeypatch, batches=(1, 2)):
-    other = whole(frozen, monkeypatch)
-    for batch in batches:
-        xs = inputs(frozen, batch)
-        for _ in range(2):  # the second time with packed weights
-            for y, z in zip(listed(frozen(*xs)), listed(other(*xs)), strict=True):
-                assert y.tobytes() == z.tobytes()
+    assert_same_bits(frozen, whole(frozen, monkeypatch), batches)
 
 
 def test_the_beginning_of_a_residual_network(isa, threads, monkeypatch):

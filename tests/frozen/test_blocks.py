@@ -6,14 +6,13 @@ import math
 
 import numpy as np
 import pytest
-from frozen_cases import inputs, listed, trained
+from frozen_cases import assert_same_bits, inputs, trained, without
 from hypothesis import given
 from hypothesis import strategies as st
 
 import fastconv
 from fastconv import layers as L
-from fastconv.frozen import FrozenModel, blocks, portions
-from fastconv.frozen import plan as plan_module
+from fastconv.frozen import blocks, portions
 from fastconv.model import Input, Model, Sequential
 
 
@@ -44,21 +43,11 @@ def every_block(monkeypatch):
 
 def apart(frozen, monkeypatch):
     """Return the same model, which stores what each step makes."""
-    with monkeypatch.context() as patch:
-        patch.setattr(plan_module, "blocks", lambda *arguments: {})
-        model = FrozenModel(frozen.program)
-        for batch in (1, 2, 3, 8):
-            model._plan([(batch, *shape) for shape in model.input_shapes])
-    return model
+    return without("blocks", frozen, monkeypatch, (1, 2, 3, 8))
 
 
 def assert_equal_bits(frozen, monkeypatch, batches=(1, 2, 8)):
-    other = apart(frozen, monkeypatch)
-    for batch in batches:
-        xs = inputs(frozen, batch)
-        for _ in range(2):  # the second time with packed weights
-            for y, z in zip(listed(frozen(*xs)), listed(other(*xs)), strict=True):
-                assert y.tobytes() == z.tobytes()
+    assert_same_bits(frozen, apart(frozen, monkeypatch), batches)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
