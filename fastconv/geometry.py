@@ -1,4 +1,4 @@
-"""All shape arithmetic, for any spatial rank: arguments to tuples, padding, output sizes, windows, receptive fields.
+"""All shape arithmetic, for any spatial rank: padding, output sizes, windows, receptive fields.
 
 A convolution along one spatial axis is fixed by five numbers: the input's ``size``, the ``kernel`` (how many taps),
 ``stride``, ``dilation`` and the pair ``(before, after)`` of padding. Output ``p`` reads the inputs
@@ -9,75 +9,14 @@ Axes are independent of each other, so everything here is written for one axis a
 from __future__ import annotations
 
 import math
-import operator
-import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastconv.arguments import ntuple
+
 Pairs = tuple[tuple[int, int], ...]
-
-#: Largest number of elements an array may have: its bytes in float64 must stay an address.
-MAX_ELEMENTS = sys.maxsize // 16
-
-
-def integer(value: Any, name: str, expected: str = "an integer or a tuple of integers") -> int:
-    """Return `value` as an int; raise `TypeError` for what is no integer, floats and booleans included."""
-    if isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be {expected}, got {value!r}") from None
-
-
-def positive(value: Any, name: str) -> int:
-    """Return `value` as an int; raise `TypeError` for what is no integer and `ValueError` for one below 1.
-
-    >>> positive(3, "groups")
-    3
-    """
-    number = integer(value, name, "an integer")
-    if number < 1:
-        raise ValueError(f"{name} must be at least 1, got {value!r}")
-    return number
-
-
-def boolean(value: Any, name: str) -> bool:
-    """Return `value` as a bool; raise `TypeError` for what is neither True nor False (0 and 1 stand for them)."""
-    if isinstance(value, (bool, np.bool_)) or (isinstance(value, (int, np.integer)) and value in (0, 1)):
-        return bool(value)
-    raise TypeError(f"{name} must be True or False, got {value!r}")
-
-
-def ntuple(value: Any, rank: int, name: str, *, minimum: int = 1) -> tuple[int, ...]:
-    """Return `value` as a tuple of `rank` integers, each at least `minimum`; one integer stands for all axes.
-
-    Raises `TypeError` for what is no integer and `ValueError` for a wrong length or a value below the minimum.
-
-    >>> ntuple(3, 2, "stride")
-    (3, 3)
-    >>> ntuple((1, 2), 2, "stride")
-    (1, 2)
-    """
-    if (
-        type(value) is tuple
-        and len(value) == rank
-        and all(type(n) is int and minimum <= n <= MAX_ELEMENTS for n in value)
-    ):
-        return value
-    if isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.ndim):
-        result = tuple(integer(item, name) for item in value)
-        if len(result) != rank:
-            raise ValueError(f"{name} must be one integer or {rank} of them (one for each spatial axis), got {value!r}")
-    else:
-        result = (integer(value, name),) * rank
-    if any(item < minimum for item in result):
-        raise ValueError(f"{name} must be at least {minimum}, got {value!r}")
-    if any(item > MAX_ELEMENTS for item in result):
-        raise ValueError(f"{name} is too large: got {value!r}, the largest size is {MAX_ELEMENTS}")
-    return result
 
 
 def effective_kernel(kernel: int, dilation: int) -> int:
@@ -374,20 +313,6 @@ def adjoint_axes(size: int, out: int, kernel: int, stride: int, before: int, dil
         rows = len(range(first, size, stride))
         axes.append(Axis(out, rows, many, 1, origin, dilation // common, last, -step, first, stride))
     return tuple(axes)
-
-
-def check_elements(shape: Sequence[int], name: str) -> int:
-    """Return the number of elements of `shape`; raise `ValueError` where it is more than an array can have.
-
-    NumPy makes no array of no elements either if its other axes have too many.
-
-    >>> check_elements((2, 3, 4), "x")
-    24
-    """
-    most = math.prod(n for n in shape if n)
-    if most > MAX_ELEMENTS:
-        raise ValueError(f"{name} would have shape {tuple(shape)}: {most} elements are more than {MAX_ELEMENTS}")
-    return 0 if 0 in shape else most
 
 
 class ReceptiveField(NamedTuple):

@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from fastconv import _kernels
-from fastconv.geometry import positive
+from fastconv.arguments import positive
 
 #: Multiply-adds (or elements moved, times some) below which starting threads costs more than it saves.
 WORTH_A_THREAD = 50_000

@@ -15,6 +15,7 @@ FLOORS = {
     "_kernels": 0,
     "version": 0,
     "accuracy": 1,
+    "arguments": 1,
     "arrays": 1,
     "collector": 1,
     "config": 1,

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.arguments import ntuple
 from fastconv.data.draws import Draws
-from fastconv.geometry import ntuple
 
 Augmentation = Callable[[np.ndarray, Any, Draws], tuple[np.ndarray, Any]]
 

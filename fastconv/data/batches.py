@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.arguments import boolean
 from fastconv.arrays import as_array
 from fastconv.data.augment import Augmentation, Compose
 from fastconv.data.check import check_finite, check_lengths, whole
 from fastconv.data.draws import Draws
 from fastconv.data.prefetch import Prefetch
-from fastconv.geometry import boolean
 
 Batch = tuple[Any, Any]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.geometry import integer
+from fastconv.arguments import integer
 
 #: Bytes that the check for NaN looks at together: small enough for the cache, large enough for NumPy.
 _BLOCK = 1 << 20

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.arguments import ntuple
 from fastconv.data.check import DataError
 from fastconv.data.dataset import Dataset, held_out
-from fastconv.geometry import ntuple
 from fastconv.threads import get_num_threads
 
 #: File names with these endings are images; everything else in the folders is passed over.

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastconv import _kernels
+from fastconv.arguments import positive
 from fastconv.frozen.bands import Banded
 from fastconv.frozen.plan import Plan, StepPlan
 from fastconv.frozen.unweighted import Concat
-from fastconv.geometry import positive
 from fastconv.layers.checks import with_batch
 from fastconv.threads import get_num_threads
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import layers as L
+from fastconv.arguments import ntuple
 from fastconv.arrays import contiguous
 from fastconv.frozen import moves, normalization
 from fastconv.frozen import unweighted as ops
@@ -21,7 +22,7 @@ from fastconv.frozen.weighted import Conv, ConvTranspose, Linear, Local
 from fastconv.functional._validate import flat_arguments
 from fastconv.functional.calls import Activation
 from fastconv.functional.pad import pad_pairs
-from fastconv.geometry import ntuple, padding_pairs
+from fastconv.geometry import padding_pairs
 from fastconv.graph import Graph
 from fastconv.layers.base import Layer
 from fastconv.layers.checks import inner_axes, inner_axis

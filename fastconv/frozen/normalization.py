@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import geometry
+from fastconv.arguments import positive
 from fastconv.frozen.operation import Array, Operation, register, require_channels
 from fastconv.functional.calls import Call, View
 from fastconv.functional.loss import EXP_COST
@@ -73,7 +73,7 @@ class GroupNorm(Operation):
         shape = shapes[0]
         require_channels(self.scale, shape[-1], "scale")
         require_channels(self.bias, shape[-1], "bias")
-        if shape[-1] % geometry.positive(self.groups, "groups"):
+        if shape[-1] % positive(self.groups, "groups"):
             raise ValueError(f"groups must divide the channels of x, {shape[-1]}, got {self.groups}")
         if 0 in shape[1:]:
             raise ValueError(f"x must have at least one pixel, got shape {shape}")
@@ -100,7 +100,7 @@ class LocalResponseNorm(Operation):
     kind = "local_response_norm"
 
     def output_shape(self, *shapes: Shape) -> Shape:
-        geometry.positive(self.size, "size")
+        positive(self.size, "size")
         return shapes[0]
 
     def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:

@@ -14,7 +14,7 @@ from collections import Counter
 
 import numpy as np
 
-from fastconv import geometry
+from fastconv.arguments import ntuple
 from fastconv.frozen.moves import Pick, shuffled_groups
 from fastconv.frozen.operation import Array, Operation
 from fastconv.frozen.program import Program, Step
@@ -70,7 +70,7 @@ def _is_of_pixels(operation: Operation) -> bool:
     ):
         return False
     rank = operation.weight.ndim - 2
-    ones = geometry.ntuple(operation.stride, rank, "stride") == (1,) * rank
+    ones = ntuple(operation.stride, rank, "stride") == (1,) * rank
     return ones and math.prod(operation.weight.shape[:rank]) == 1 and operation.never_padded()
 
 

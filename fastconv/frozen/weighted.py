@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from fastconv import geometry
+from fastconv.arguments import ntuple, positive
 from fastconv.arrays import owned
 from fastconv.frozen.operation import Array, Operation, register, require_image, require_slope
 from fastconv.functional import _conv_plan as plans
@@ -120,7 +121,7 @@ class Conv(Weighted):
     def product_shape(self, shape: Shape) -> Shape:
         plan = self.plan(shape)
         if self.parts != 1:
-            parts = geometry.positive(self.parts, "parts")
+            parts = positive(self.parts, "parts")
             if shape[-1] % parts or not (plan.empty or takes_parts(plan)):
                 raise ValueError(
                     f"parts must be 1 for a weight of shape {self.weight.shape} and x of shape {shape}, got {parts}"
@@ -130,7 +131,7 @@ class Conv(Weighted):
     def plan(self, shape: Shape) -> plans.ConvPlan:
         """Return the plan for an input of `shape`, with the algorithms that are allowed at this moment."""
         require_image(shape)
-        groups = geometry.positive(self.groups, "groups")
+        groups = positive(self.groups, "groups")
         padding = self.padding
         if self.extra:
             padding = self.pairs(shape)
@@ -145,8 +146,8 @@ class Conv(Weighted):
         size = tuple(n + before + after for n, (before, after) in zip(shape[1:-1], extra, strict=True))
         kernel = self.weight.shape[:rank]
         stride, dilation = (
-            geometry.ntuple(self.stride, rank, "stride"),
-            geometry.ntuple(self.dilation, rank, "dilation"),
+            ntuple(self.stride, rank, "stride"),
+            ntuple(self.dilation, rank, "dilation"),
         )
         inner = geometry.padding_pairs(self.padding, size, kernel, stride, dilation)
         return tuple((a + c, b + d) for (a, b), (c, d) in zip(inner, extra, strict=True))
@@ -192,7 +193,7 @@ class Conv(Weighted):
     def matrix(self) -> Array | None:
         """Return the matrix (in, out) that it multiplies each pixel with, None where it is more or less than that."""
         rank = self.weight.ndim - 2
-        ones = self.weight.shape[:rank] == (1,) * rank == geometry.ntuple(self.stride, rank, "stride")
+        ones = self.weight.shape[:rank] == (1,) * rank == ntuple(self.stride, rank, "stride")
         return self.weight[(0,) * rank] if ones and self.groups == 1 and self.never_padded() else None
 
     def times(self, matrix: Array, bias: Array | None) -> Conv | None:
@@ -239,7 +240,7 @@ class ConvTranspose(Weighted):
     def plan(self, shape: Shape) -> plans.ConvPlan:
         """Return the plan of the convolution whose adjoint takes an array of `shape`."""
         require_image(shape)
-        groups = geometry.positive(self.groups, "groups")
+        groups = positive(self.groups, "groups")
         arguments = self.stride, self.padding, self.output_padding, self.dilation, groups, wish(None)
         return plans.conv_transpose_plan(shape, self.weight.shape, *arguments)
 

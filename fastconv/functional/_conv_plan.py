@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fastconv import geometry
 from fastconv._kernels._memory import empty
+from fastconv.arguments import check_elements, ntuple
 from fastconv.functional._conv_algorithm import Algorithm, Problem, choose, exchanges_from
 from fastconv.functional._validate import kernels_for
 from fastconv.threads import threads_for
@@ -88,16 +89,16 @@ def conv_transpose_plan(
     if x_shape[-1] % groups:
         raise ValueError(f"groups must divide the channels of x, {x_shape[-1]}, got {groups}")
     kernel = weight_shape[:rank]
-    stride = geometry.ntuple(stride, rank, "stride")
-    dilation = geometry.ntuple(dilation, rank, "dilation")
-    output_padding = geometry.ntuple(output_padding, rank, "output_padding", minimum=0)
+    stride = ntuple(stride, rank, "stride")
+    dilation = ntuple(dilation, rank, "dilation")
+    output_padding = ntuple(output_padding, rank, "output_padding", minimum=0)
     pairs = geometry.conv_transpose_padding(padding, kernel, stride, dilation, output_padding)
     size = x_shape[1:-1]
     if min(size) < 1:
         raise ValueError(f"x must have at least one pixel along each spatial axis, got shape {x_shape}")
     out = geometry.conv_transpose_output(size, kernel, stride, pairs, dilation, output_padding)
     y_shape = (x_shape[0], *out, weight_shape[-2] * groups)
-    geometry.check_elements(y_shape, "the output")
+    check_elements(y_shape, "the output")
     return _plan(y_shape, weight_shape, x_shape, stride, pairs, dilation, groups, algorithm, transposed=True)
 
 
@@ -116,8 +117,8 @@ def _check(
 ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     rank, channels = len(x_shape) - 2, x_shape[-1]
     _check_weight_rank(weight_shape, rank)
-    stride = geometry.ntuple(stride, rank, "stride")
-    dilation = geometry.ntuple(dilation, rank, "dilation")
+    stride = ntuple(stride, rank, "stride")
+    dilation = ntuple(dilation, rank, "dilation")
     if channels % groups or weight_shape[-1] % groups:
         raise ValueError(
             f"groups must divide the channels of x, {channels}, and of weight's last axis, {weight_shape[-1]}, got {groups}"
@@ -144,9 +145,9 @@ def _plan(
 ) -> ConvPlan:
     """Make the plan of a call, or of the way back of one, that computes the convolution, or its adjoint if `transposed`."""
     for shape, name in ((x_shape, "the input"), (y_shape, "the output"), (weight_shape, "weight")):
-        geometry.check_elements(shape, name)
+        check_elements(shape, name)
     for n, (before, after) in zip(x_shape[1:-1], pairs, strict=True):  # kernels count along a padded line in elements
-        geometry.check_elements((before + n + after, max(x_shape[-1], y_shape[-1])), "a line of the padded image")
+        check_elements((before + n + after, max(x_shape[-1], y_shape[-1])), "a line of the padded image")
     rank = len(x_shape) - 2
     arguments = [(1, 1, 1, 1, 0, 1)] * (3 - rank) + [
         (n, p, k, s, before, d)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv import geometry
+from fastconv.arguments import boolean, check_elements, ntuple
 from fastconv.functional._validate import flat_arguments
 
 
@@ -51,10 +52,10 @@ def image_shape(value: Any) -> tuple[int, ...]:
     shape = flat_arguments(value, "input_shape")
     if not isinstance(shape, tuple) or not 3 <= len(shape) <= 5:
         raise ValueError(f"input_shape must be (N, *spatial, C) with 1, 2 or 3 spatial axes, got {value!r}")
-    shape = geometry.ntuple(shape, len(shape), "input_shape", minimum=0)
+    shape = ntuple(shape, len(shape), "input_shape", minimum=0)
     if shape[-1] == 0:
         raise ValueError(f"input_shape must have at least one channel (its last axis), got {value!r}")
-    geometry.check_elements(shape, "input_shape")
+    check_elements(shape, "input_shape")
     return shape
 
 
@@ -74,8 +75,8 @@ def pool_plan(
         flat_arguments(stride, "stride"),
         flat_arguments(padding, "padding"),
         flat_arguments(dilation, "dilation"),
-        geometry.boolean(ceil_mode, "ceil_mode"),
-        geometry.boolean(count_include_pad, "count_include_pad"),
+        boolean(ceil_mode, "ceil_mode"),
+        boolean(count_include_pad, "count_include_pad"),
     )
 
 
@@ -85,27 +86,27 @@ def _window_plan(
 ) -> PoolPlan:
     size = _pixels(shape)
     rank = len(size)
-    kernel = geometry.ntuple(kernel, rank, "kernel_size")
-    stride = kernel if stride is None else geometry.ntuple(stride, rank, "stride")
-    dilation = geometry.ntuple(dilation, rank, "dilation")
-    geometry.check_elements(kernel, "the window of kernel_size")  # an average divides by its pixels
+    kernel = ntuple(kernel, rank, "kernel_size")
+    stride = kernel if stride is None else ntuple(stride, rank, "stride")
+    dilation = ntuple(dilation, rank, "dilation")
+    check_elements(kernel, "the window of kernel_size")  # an average divides by its pixels
     pairs = geometry.padding_pairs(padding, size, kernel, stride, dilation)
     out = geometry.pool_output(size, kernel, stride, pairs, dilation, ceil_mode)
-    geometry.check_elements((shape[0], *out, shape[-1]), "the output")
+    check_elements((shape[0], *out, shape[-1]), "the output")
     arguments = zip(size, kernel, stride, pairs, dilation, strict=True)
     return _new_plan(shape, [geometry.pool_axis(*axis, ceil_mode, count_pad) for axis in arguments])
 
 
 def adaptive_plan(shape: tuple[int, ...], output_size: Any) -> PoolPlan:
     """Return the plan of `output_size` windows that cover the image."""
-    out = geometry.ntuple(output_size, len(shape) - 2, "output_size")
+    out = ntuple(output_size, len(shape) - 2, "output_size")
     return _adaptive_plan(shape, out)
 
 
 @lru_cache(maxsize=256)
 def _adaptive_plan(shape: tuple[int, ...], out: tuple[int, ...]) -> PoolPlan:
     size = _pixels(shape)
-    geometry.check_elements((shape[0], *out, shape[-1]), "the output")
+    check_elements((shape[0], *out, shape[-1]), "the output")
     return _new_plan(shape, [geometry.adaptive_axis(n, many) for n, many in zip(size, out, strict=True)])
 
 

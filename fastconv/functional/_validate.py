@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv import _kernels
+from fastconv.arguments import integer
 from fastconv.arrays import as_array
-from fastconv.geometry import integer
 
 if TYPE_CHECKING:
     from fastconv._kernels.protocol import Kernels

@@ -7,10 +7,10 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
+from fastconv.arguments import positive
 from fastconv.functional import _conv_plan as plans
 from fastconv.functional._conv_algorithm import wish
 from fastconv.functional._validate import flat_arguments, float_array, images, require_shape, require_wrt
-from fastconv.geometry import positive
 
 Gradients = tuple[NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from fastconv.arguments import positive
 from fastconv.functional._conv_algorithm import Algorithm, wish
 from fastconv.functional._conv_plan import conv_plan
 from fastconv.functional._validate import flat_arguments
-from fastconv.geometry import positive
 
 
 class ConvExplanation(NamedTuple):

@@ -6,9 +6,9 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
+from fastconv.arguments import boolean
 from fastconv.functional import norm
 from fastconv.functional._validate import float_array, require_shape
-from fastconv.geometry import boolean
 
 
 def batch_norm_relu(

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastconv.arguments import check_elements
 from fastconv.functional._validate import float_array, require_shape
-from fastconv.geometry import check_elements
 
 MODES = ("nearest", "linear", "cubic")
 COORDINATES = (

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastconv import geometry
+from fastconv.arguments import check_elements, ntuple
 from fastconv.functional._conv_plan import spatial3
 from fastconv.functional._validate import (
     flat_arguments,
@@ -45,21 +46,21 @@ def local_plan(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: 
         raise ValueError(
             f"weight must have shape (*output, *kernel, C, O) with C = {x_shape[-1]}, the channels of x, got {weight_shape}"
         )
-    stride, ones = geometry.ntuple(stride, rank, "stride"), (1,) * rank
+    stride, ones = ntuple(stride, rank, "stride"), (1,) * rank
     pairs = geometry.padding_pairs(padding, x_shape[1:-1], kernel, stride, ones)
     expected = geometry.conv_output(x_shape[1:-1], kernel, stride, pairs, ones)
     if out != expected:
         raise ValueError(
             f"weight must have a kernel for each output position: shape (*{expected}, *{kernel}, C, O), got {weight_shape}"
         )
-    geometry.check_elements(weight_shape, "weight")
+    check_elements(weight_shape, "weight")
     arguments = [(1, 1, 1, 1, 0, 1)] * (3 - rank) + [
         (n, p, k, s, before, 1)
         for n, p, k, s, (before, _) in zip(x_shape[1:-1], out, kernel, stride, pairs, strict=True)
     ]
     d, h, w = (geometry.records(geometry.adjoint_axes(*a)) for a in arguments)
     y_shape = (x_shape[0], *out, outputs)
-    geometry.check_elements(y_shape, "the output")
+    check_elements(y_shape, "the output")
     return LocalPlan(
         y_shape,
         (math.prod(out), *(1,) * (3 - rank), *kernel, channels, outputs),

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastconv.arguments import check_elements, integer
 from fastconv.functional._validate import float_array, require_shape
-from fastconv.geometry import check_elements, integer
 
 MODES = ("constant", "reflect", "edge", "wrap")
 

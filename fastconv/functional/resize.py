@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastconv import geometry
 from fastconv._kernels._memory import empty
+from fastconv.arguments import check_elements, ntuple
 from fastconv.functional._conv_plan import spatial3
 from fastconv.functional._pool_plan import image_shape
 from fastconv.functional._validate import float_array, images, kernels_for, require_shape
@@ -107,9 +107,9 @@ def output_shape(shape: tuple[int, ...], scale: Any, mode: str) -> tuple[tuple[i
     """Check the arguments; return the factor of each axis and the shape of the output."""
     if not isinstance(mode, str) or mode not in MODES:
         raise ValueError(f'mode must be "nearest" or "bilinear", got {mode!r}')
-    factors = geometry.ntuple(scale, len(shape) - 2, "scale")
+    factors = ntuple(scale, len(shape) - 2, "scale")
     out = (shape[0], *(n * factor for n, factor in zip(shape[1:-1], factors, strict=True)), shape[-1])
-    geometry.check_elements(out, "the output")
+    check_elements(out, "the output")
     return factors, out
 
 

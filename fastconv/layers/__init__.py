@@ -27,11 +27,9 @@ from fastconv.layers.activation import (
 )
 from fastconv.layers.arithmetic import Compare, Divide, Maximum, Minimum, Power, Subtract, Where
 from fastconv.layers.arrange import (
-    DepthToSpace,
     Expand,
     Gather,
     Slice,
-    SpaceToDepth,
     Split,
     Squeeze,
     Tile,
@@ -44,6 +42,7 @@ from fastconv.layers.boxes import NonMaxSuppression, RoiAlign
 from fastconv.layers.config import from_spec, to_spec
 from fastconv.layers.context import Context
 from fastconv.layers.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from fastconv.layers.depth_space import DepthToSpace, SpaceToDepth
 from fastconv.layers.dropout import AlphaDropout, Dropout, FixedDropout, SpatialDropout, StochasticDepth
 from fastconv.layers.linear import Linear
 from fastconv.layers.local import LocallyConnected1d, LocallyConnected2d

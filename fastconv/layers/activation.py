@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastconv import functional as F
-from fastconv.geometry import boolean
+from fastconv.arguments import boolean
 from fastconv.layers.base import Backward, Layer
 from fastconv.layers.checks import number, require_channels, require_floats
 from fastconv.layers.context import Context

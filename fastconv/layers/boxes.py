@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.geometry import ntuple, positive
+from fastconv.arguments import ntuple, positive
 from fastconv.layers.base import Backward, Layer
 from fastconv.layers.checks import number, require_floats, with_batch
 from fastconv.layers.context import Context

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.geometry import integer, ntuple
+from fastconv.arguments import integer, ntuple
 
 _AXES = {1: "(N, L, C)", 2: "(N, H, W, C)", 3: "(N, D, H, W, C)"}
 

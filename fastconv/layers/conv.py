@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from fastconv import functional as F
-from fastconv.geometry import conv_transpose_output, conv_transpose_padding, effective_kernel, ntuple
+from fastconv.arguments import ntuple
+from fastconv.geometry import conv_transpose_output, conv_transpose_padding, effective_kernel
 from fastconv.layers.base import Backward
 from fastconv.layers.checks import positive, spatial_shape
 from fastconv.layers.context import Context

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
+from fastconv.arguments import integer
 from fastconv.functional._dropout import dropped
-from fastconv.geometry import integer
 from fastconv.layers.base import Backward, Layer
 from fastconv.layers.checks import number, require_floats
 from fastconv.layers.context import Context

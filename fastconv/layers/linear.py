@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import functional as F
-from fastconv.geometry import boolean
+from fastconv.arguments import boolean
 from fastconv.layers.base import Backward, Layer
 from fastconv.layers.checks import positive
 from fastconv.layers.context import Context

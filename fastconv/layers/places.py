@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from fastconv import functional as F
-from fastconv.geometry import ntuple, padding_pairs, pool_axis, pool_output
+from fastconv.arguments import ntuple
+from fastconv.geometry import padding_pairs, pool_axis, pool_output
 from fastconv.layers.base import Backward, Layer
 from fastconv.layers.checks import spatial_shape, with_batch
 from fastconv.layers.context import Context

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastconv import functional as F
-from fastconv.geometry import boolean, effective_kernel, ntuple, padding_pairs, pool_output
+from fastconv.arguments import boolean, ntuple
+from fastconv.geometry import effective_kernel, padding_pairs, pool_output
 from fastconv.layers.base import Backward, Layer
 from fastconv.layers.checks import spatial_shape
 from fastconv.layers.context import Context

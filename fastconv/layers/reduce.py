@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.geometry import positive
+from fastconv.arguments import positive
 from fastconv.layers.base import Backward, Layer
 from fastconv.layers.checks import axes_of, inner_axes, inner_axis, with_batch
 from fastconv.layers.context import Context

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from fastconv import functional as F
-from fastconv.geometry import boolean, ntuple, padding_pairs
+from fastconv.arguments import boolean, ntuple
+from fastconv.geometry import padding_pairs
 from fastconv.layers.base import Backward, Layer
 from fastconv.layers.checks import axes_of, inner_axis, require_floats, spatial_shape
 from fastconv.layers.context import Context

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from fastconv.geometry import ntuple
+from fastconv.arguments import ntuple
 
 if TYPE_CHECKING:
     from fastconv.layers.base import Layer

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.geometry import boolean, conv_output, effective_kernel, ntuple, padding_pairs
+from fastconv.arguments import boolean, ntuple
+from fastconv.geometry import conv_output, effective_kernel, padding_pairs
 from fastconv.layers.base import Layer
 from fastconv.layers.initializers import checked_initializer, initialise
 from fastconv.layers.symbol import Shape

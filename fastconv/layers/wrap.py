@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.geometry import integer
+from fastconv.arguments import integer
 from fastconv.layers.activation import Softmax
 from fastconv.layers.base import Backward, Layer, is_layer
 from fastconv.layers.calls import ensure_built, shape_of

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import geometry
+from fastconv.arguments import ntuple
 from fastconv.reference.sliding import Ints, Sliding
 
 Gradients = tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]
@@ -178,9 +179,9 @@ def _transposed(
     """Return the windows of the convolution whose adjoint this is (one for each input), and the output's size."""
     size, kernel = x.shape[1:-1], weight.shape[:-2]
     rank = len(size)
-    stride = geometry.ntuple(stride, rank, "stride")
-    dilation = geometry.ntuple(dilation, rank, "dilation")
-    extra = geometry.ntuple(output_padding, rank, "output_padding", minimum=0)
+    stride = ntuple(stride, rank, "stride")
+    dilation = ntuple(dilation, rank, "dilation")
+    extra = ntuple(output_padding, rank, "output_padding", minimum=0)
     pairs = geometry.conv_transpose_padding(padding, kernel, stride, dilation, extra)
     output = geometry.conv_transpose_output(size, kernel, stride, pairs, dilation, extra)
     return Sliding(kernel, stride, pairs, dilation, size), output

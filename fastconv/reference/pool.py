@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import geometry
+from fastconv.arguments import ntuple
 from fastconv.reference.sliding import Index, Ints
 
 Axes = list[geometry.Windows]
@@ -181,16 +182,16 @@ def _windows(
     size: Sequence[int], kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool, include_pad: bool = False
 ) -> Axes:
     rank = len(size)
-    kernel = geometry.ntuple(kernel, rank, "kernel_size")
-    stride = kernel if stride is None else geometry.ntuple(stride, rank, "stride")
-    dilation = geometry.ntuple(dilation, rank, "dilation")
+    kernel = ntuple(kernel, rank, "kernel_size")
+    stride = kernel if stride is None else ntuple(stride, rank, "stride")
+    dilation = ntuple(dilation, rank, "dilation")
     pairs = geometry.padding_pairs(padding, size, kernel, stride, dilation)
     arguments = zip(size, kernel, stride, pairs, dilation, strict=True)
     return [geometry.pool_axis(*axis, ceil, include_pad).windows() for axis in arguments]
 
 
 def _adaptive(size: Sequence[int], output_size: Any) -> Axes:
-    output = geometry.ntuple(output_size, len(size), "output_size")
+    output = ntuple(output_size, len(size), "output_size")
     return [geometry.adaptive_axis(n, out).windows() for n, out in zip(size, output, strict=True)]
 
 

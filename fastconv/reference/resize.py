@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fastconv import geometry
+from fastconv.arguments import ntuple
 from fastconv.reference.sliding import Ints
 
 
@@ -59,7 +59,7 @@ def _matrices(input_shape: Sequence[int], scale: Ints, mode: str, dtype: np.dtyp
     """Return for each spatial axis its number and its interpolation weights, shape ``(output, input)``."""
     rank = len(input_shape) - 2
     matrices = []
-    for axis, factor in enumerate(geometry.ntuple(scale, rank, "scale"), start=1):
+    for axis, factor in enumerate(ntuple(scale, rank, "scale"), start=1):
         size = input_shape[axis]
         matrix = np.zeros((size * factor, size), dtype)
         for p in range(size * factor):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv import geometry
+from fastconv.arguments import ntuple
 
 Index = tuple[Any, ...]
 Ints = int | tuple[int, ...]
@@ -31,8 +32,8 @@ class Sliding(NamedTuple):
         """
         rank = len(size)
         kernel = tuple(kernel)
-        stride = geometry.ntuple(stride, rank, "stride")
-        dilation = geometry.ntuple(dilation, rank, "dilation")
+        stride = ntuple(stride, rank, "stride")
+        dilation = ntuple(dilation, rank, "dilation")
         pairs = geometry.padding_pairs(padding, size, kernel, stride, dilation)
         return cls(kernel, stride, pairs, dilation, geometry.conv_output(size, kernel, stride, pairs, dilation))
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from fastconv.geometry import positive
+from fastconv.arguments import positive
 from fastconv.layers import Layer
 from fastconv.loading import describe
 from fastconv.testing.cases import Case, Entry

@@ -16,7 +16,8 @@ from fastconv.frozen import bands
 from fastconv.frozen.bands import Band, cut
 from fastconv.functional import adaptive_max_pool, max_pool
 from fastconv.functional._pool_plan import adaptive_plan, pool_plan
-from fastconv.model import Input, Model, Sequential
+from fastconv.model import Input, Model
+from fastconv.sequential import Sequential
 from fastconv.testing import strategies
 
 

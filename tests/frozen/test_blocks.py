@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 import fastconv
 from fastconv import layers as L
 from fastconv.frozen import blocks, portions
-from fastconv.model import Input, Model, Sequential
+from fastconv.model import Input, Model
+from fastconv.sequential import Sequential
 
 
 def frozen_of(*body, shape=(56, 56, 24), dtype=np.float32):

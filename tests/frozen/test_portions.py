@@ -15,7 +15,7 @@ from fastconv.frozen.plan import Plan
 from fastconv.frozen.portions import Portion, portions
 from fastconv.frozen.program import Program
 from fastconv.frozen.unweighted import Concat
-from fastconv.model import Sequential
+from fastconv.sequential import Sequential
 from fastconv.testing import strategies
 
 
