@@ -157,7 +157,7 @@ setup(
                 "fastconv._kernels._memory",
                 [str(KERNELS / "_memory.pyx")],
                 include_dirs=[str(KERNELS), numpy.get_include()],
-                depends=[str(KERNELS / "memory.h")],
+                depends=[str(KERNELS / "memory.h"), str(KERNELS / "signature.h")],
                 extra_compile_args=PLAIN,
             ),
             Extension(

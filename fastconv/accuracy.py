@@ -46,6 +46,10 @@ def precision(mode: str) -> Iterator[None]:
         _mode.reset(token)
 
 
+#: What `precision` says at this moment, as fast as it can be asked.
+current_mode = _mode.get
+
+
 def is_exact() -> bool:
     """Whether the calls of this moment are within ``precision("exact")``."""
     return _mode.get() == "exact"

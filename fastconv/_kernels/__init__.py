@@ -4,6 +4,7 @@ Where is what:
 
 ===================  =================================================================================================
 ``memory.h``         where outputs lie: from the start of a cache line, in large blocks that are used again; ``_memory.pyx``
+``signature.h``      what the arguments of a call are, as one key; ``_memory.pyx`` too
 ``simd.h``           what C must say: the SIMD type of the instruction set being compiled, the size of its register tile
 ``simd.pxi``         the same for Cython; scratch memory
 ``tasks.pxi``        which thread does which task of a loop: what lies together, and then what others have left

@@ -1,9 +1,14 @@
-"""Memory for outputs: new arrays that begin at a cache line, in large blocks that have been used before.
+"""What every call needs, sooner than Python has it: memory for its output, and whether its arguments are known.
+
+Memory for outputs: new arrays that begin at a cache line, in large blocks that have been used before.
 
 A large array from the C library is fresh memory: the operating system clears it, page by page, when it is first written,
 which takes longer than many a kernel takes to fill it. So the large blocks of arrays made here are kept when the last
 reference to them goes, and given out again. NumPy owns and frees such an array like any other, through a handler of its own
 (NEP 49).
+
+A signature tells arguments apart by all that decides what is to be checked and computed: of an array its dtype and shape, of
+numbers, texts and tuples of them the value and the type.
 """
 
 cdef extern from "memory.h":
@@ -13,8 +18,14 @@ cdef extern from "memory.h":
     size_t bytes
     void release_kept()
 
+cdef extern from "signature.h":
+    object signature_function()
+
 start()
 cdef object HANDLER = handler_capsule()
+
+# signature(*values): bytes, or None where one of them is neither a C contiguous array of floats nor None, bool, int, str, tuple
+signature = signature_function()
 
 
 def empty(tuple shape not None, dtype not None):

@@ -1,8 +1,6 @@
 """Everything about a convolution that follows from shapes and arguments, computed once.
 
-Convolution, transposed convolution and their gradients are three operations on one plan: `apply` (windows of x times the
-weight), `adjoint` (the same weight the other way) and `weight_gradient`. All of them run on arrays with three spatial axes;
-a lower rank has axes of size 1 in front.
+All operations run on arrays with three spatial axes; a lower rank has axes of size 1 in front.
 """
 
 from __future__ import annotations
@@ -15,20 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv import geometry
-from fastconv._kernels._memory import empty
 from fastconv.arguments import check_elements, ntuple
 from fastconv.functional._conv_algorithm import Algorithm, Problem, choose, exchanges_from
-from fastconv.functional._validate import kernels_for
-from fastconv.threads import threads_for
-
-#: A weight gradient is cut into so many blocks at least, whatever the number of threads: partial sums are added in order.
-ENOUGH_BLOCKS = 16
-
-#: Bytes that all the partial sums of a depthwise weight gradient may take; a larger kernel is cut into fewer.
-MOST_PARTIAL = 4 * 2**20
-
-#: Pixels of one partial sum of a depthwise weight gradient: the rounding error grows with their number.
-MOST_TERMS = 2**14
 
 
 class ConvPlan(NamedTuple):
@@ -202,87 +188,3 @@ def spatial3(array: NDArray[Any]) -> NDArray[Any]:
 def weight3(weight: NDArray[Any]) -> NDArray[Any]:
     """Return a view (T, R, S, C // groups, O) of a weight (*kernel, C // groups, O)."""
     return weight.reshape((1,) * (5 - weight.ndim) + weight.shape)
-
-
-def _without_products(shape: tuple[int, ...], bias: NDArray[Any] | None, dtype: Any) -> NDArray[Any]:
-    y = np.zeros(shape, dtype)
-    if bias is not None:
-        y += bias
-    return y
-
-
-def apply(plan: ConvPlan, x: NDArray[Any], weight: NDArray[Any], bias: NDArray[Any] | None) -> NDArray[Any]:
-    """Return the convolution of x (plan.x_shape): an array of plan.y_shape."""
-    if plan.empty:
-        return _without_products(plan.y_shape, bias, x.dtype)
-    y = empty(plan.y_shape, x.dtype)
-    kernels, threads = kernels_for(x), threads_for(plan.multiply_adds)
-    if plan.forward.name == "depthwise":
-        d, h, w = np.split(plan.axes, 3)  # a convolution has one phase
-        kernels.depthwise(spatial3(x), weight3(weight), bias, spatial3(y), d, h, w, False, None, None, threads)
-    else:
-        kernels.conv_forward(x, weight, bias, y, plan.axes, *plan.sizes, *plan.forward.tile, threads)
-    return y
-
-
-def adjoint(plan: ConvPlan, dy: NDArray[Any], weight: NDArray[Any], bias: NDArray[Any] | None) -> NDArray[Any]:
-    """Return the adjoint of the convolution at dy (plan.y_shape): an array of plan.x_shape."""
-    if plan.empty:
-        return _without_products(plan.x_shape, bias, dy.dtype)
-    dx = empty(plan.x_shape, dy.dtype) if plan.reached else _without_products(plan.x_shape, bias, dy.dtype)
-    kernels, threads = kernels_for(dy), threads_for(plan.multiply_adds)
-    if plan.backward_input.name == "depthwise":
-        kernels.depthwise(spatial3(dy), weight3(weight), bias, spatial3(dx), *plan.phases, True, None, None, threads)
-    else:
-        tile = plan.backward_input.tile
-        kernels.conv_backward_input(dy, weight, bias, dx, 0, plan.axes, *plan.phases, *plan.sizes, *tile, threads)
-    return dx
-
-
-def weight_gradient(plan: ConvPlan, x: NDArray[Any], dy: NDArray[Any]) -> NDArray[Any]:
-    """Return the gradient of the weight: an array of plan.weight_shape.
-
-    Sums over pixels are cut into a number of parts that the shapes alone fix and added in order.
-    """
-    if plan.empty:
-        return np.zeros(plan.weight_shape, x.dtype)
-    dweight = empty(plan.weight_shape, x.dtype)
-    kernels, threads = kernels_for(x), threads_for(plan.multiply_adds)
-    if plan.backward_weight.name == "depthwise":
-        lines = math.prod(plan.y_shape[:-2])  # (N, *spatial but the last)
-        fitting = MOST_PARTIAL // dweight.nbytes
-        parts = max(ENOUGH_BLOCKS, math.prod(plan.y_shape[:-1]) // MOST_TERMS)
-        parts = max(1, min(lines, fitting, parts))
-        kernels.depthwise_backward_weight(x, dy, dweight, plan.axes, *plan.sizes[:2], parts, threads)
-    elif plan.exchanged is None or not _exchanged_gradient(plan, x, dy, dweight, kernels, threads):
-        tile = plan.backward_weight.tile
-        kernels.conv_backward_weight(x, dy, dweight, plan.axes, *plan.sizes, ENOUGH_BLOCKS, *tile, threads)
-    return dweight
-
-
-def _exchanged_gradient(
-    plan: ConvPlan, x: NDArray[Any], dy: NDArray[Any], dweight: NDArray[Any], kernels: Any, threads: int
-) -> bool:
-    """Write the gradient of the weight of the convolution of dy that makes x, turned; or return False.
-
-    Padding is on the other side then: what is not finite in x or dy would meet other zeros.
-    """
-    lanes = kernels.describe()["vector_bytes"] // x.itemsize
-    if plan.exchanged is None or lanes < plan.exchanged or not np.isfinite(bias_gradient(dy)).all():
-        return False
-    batch, channels, outputs, groups = plan.sizes
-    *kernel, _, _ = plan.weight_shape
-    turned = empty((*kernel, outputs, channels), x.dtype)
-    sizes = batch, outputs, channels, groups
-    kernels.conv_backward_weight(dy, x, turned, np.concatenate(plan.phases), *sizes, ENOUGH_BLOCKS, 0, 0, threads)
-    dweight[...] = np.flip(turned, tuple(range(len(kernel)))).swapaxes(-1, -2)
-    return bool(np.isfinite(dweight).all())
-
-
-def bias_gradient(dy: NDArray[Any]) -> NDArray[Any]:
-    """Return the sum of dy (..., O) over all axes but the last: shape (O,)."""
-    if not dy.size:
-        return np.zeros(dy.shape[-1], dy.dtype)
-    sums = empty(dy.shape[-1:], dy.dtype)
-    kernels_for(dy).column_sums(dy, sums, threads_for(dy.size))
-    return sums

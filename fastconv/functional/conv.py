@@ -7,12 +7,20 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
+from fastconv._kernels._memory import signature
+from fastconv.accuracy import current_mode
 from fastconv.arguments import positive
-from fastconv.functional import _conv_plan as plans
 from fastconv.functional._conv_algorithm import wish
+from fastconv.functional._conv_calls import Multiply, WaysBack, adjoint, forward, ways_back
+from fastconv.functional._conv_plan import ConvPlan, conv_plan, conv_transpose_plan
+from fastconv.functional._known import Known
 from fastconv.functional._validate import flat_arguments, float_array, images, require_shape, require_wrt
 
 Gradients = tuple[NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None]
+
+#: What computes the calls that came before, of each function.
+_convs, _conv_gradients = Known[Multiply](), Known[WaysBack]()
+_transposes, _transpose_gradients = Known[Multiply](), Known[WaysBack]()
 
 
 def _bias(bias: ArrayLike | None, channels: int, x: NDArray[Any]) -> NDArray[Any] | None:
@@ -81,18 +89,13 @@ def conv(
            [6., 9., 9., 6.],
            [4., 6., 6., 4.]], dtype=float32)
     """
-    x = images(x, "x")
-    weight = float_array(weight, "weight", like=x)
-    plan = plans.conv_plan(
-        x.shape,
-        weight.shape,
-        flat_arguments(stride, "stride"),
-        flat_arguments(padding, "padding"),
-        flat_arguments(dilation, "dilation"),
-        positive(groups, "groups"),
-        wish(algorithm),
-    )
-    return plans.apply(plan, x, weight, _bias(bias, weight.shape[-1], x))
+    call = signature(x, weight, bias, stride, padding, dilation, groups, algorithm, current_mode())
+    multiply = _convs.get(call)
+    if multiply is None:
+        x, weight, plan = _checked(x, weight, stride, padding, dilation, groups, algorithm)
+        bias = _bias(bias, weight.shape[-1], x)
+        multiply = _convs.remember(call, forward(plan, x.dtype))
+    return multiply(x, weight, bias)
 
 
 def conv_backward(
@@ -138,23 +141,18 @@ def conv_backward(
     >>> dx[0, :, 0], dbias
     (array([4., 8., 4.]), array([2., 2., 2., 2.]))
     """
-    x = images(x, "x")
-    weight, dy = float_array(weight, "weight", like=x), float_array(dy, "dy", like=x)
-    wrt = require_wrt(wrt)
-    plan = plans.conv_plan(
-        x.shape,
-        weight.shape,
-        flat_arguments(stride, "stride"),
-        flat_arguments(padding, "padding"),
-        flat_arguments(dilation, "dilation"),
-        positive(groups, "groups"),
-        wish(algorithm),
-    )
-    require_shape(dy, plan.y_shape, "dy", "the shape of the output")
+    call = signature(dy, x, weight, stride, padding, dilation, groups, algorithm, wrt, current_mode())
+    ways = _conv_gradients.get(call)
+    if ways is None:
+        x, weight, plan = _checked(x, weight, stride, padding, dilation, groups, algorithm)
+        dy = float_array(dy, "dy", like=x)
+        require_shape(dy, plan.y_shape, "dy", "the shape of the output")
+        ways = _conv_gradients.remember(call, ways_back(plan, x.dtype, require_wrt(wrt)))
+    of_x, of_weight, of_bias = ways
     return (
-        plans.adjoint(plan, dy, weight, None) if "x" in wrt else None,
-        plans.weight_gradient(plan, x, dy) if "weight" in wrt else None,
-        plans.bias_gradient(dy) if "bias" in wrt else None,
+        of_x(dy, weight, None) if of_x else None,
+        of_weight(x, dy) if of_weight else None,
+        of_bias(dy) if of_bias else None,
     )
 
 
@@ -204,10 +202,14 @@ def conv_transpose(
     >>> conv_transpose(np.array([[[1.0], [2.0]]]), np.ones((3, 1, 1)), stride=2)[0, :, 0]
     array([1., 1., 3., 2., 2.])
     """
-    x = images(x, "x")
-    weight = float_array(weight, "weight", like=x)
-    plan = _transpose_plan(x, weight, stride, padding, output_padding, dilation, groups, algorithm)
-    return plans.adjoint(plan, x, weight, _bias(bias, plan.x_shape[-1], x))
+    arguments = stride, padding, output_padding, dilation, groups, algorithm
+    call = signature(x, weight, bias, *arguments, current_mode())
+    multiply = _transposes.get(call)
+    if multiply is None:
+        x, weight, plan = _checked_transpose(x, weight, *arguments)
+        bias = _bias(bias, plan.x_shape[-1], x)
+        multiply = _transposes.remember(call, adjoint(plan, x.dtype))
+    return multiply(x, weight, bias)
 
 
 def conv_transpose_backward(
@@ -251,29 +253,54 @@ def conv_transpose_backward(
     >>> dx[0, :, 0], dweight[:, 0, 0], dbias
     (array([3., 3.]), array([2., 2., 2.]), array([5.]))
     """
-    x = images(x, "x")
-    weight, dy = float_array(weight, "weight", like=x), float_array(dy, "dy", like=x)
-    wrt = require_wrt(wrt)
-    plan = _transpose_plan(x, weight, stride, padding, output_padding, dilation, groups, algorithm)
-    require_shape(dy, plan.x_shape, "dy", "the shape of the output")
+    arguments = stride, padding, output_padding, dilation, groups, algorithm
+    call = signature(dy, x, weight, *arguments, wrt, current_mode())
+    ways = _transpose_gradients.get(call)
+    if ways is None:
+        x, weight, plan = _checked_transpose(x, weight, *arguments)
+        dy = float_array(dy, "dy", like=x)
+        require_shape(dy, plan.x_shape, "dy", "the shape of the output")
+        ways = _transpose_gradients.remember(call, ways_back(plan, x.dtype, require_wrt(wrt), transposed=True))
+    of_x, of_weight, of_bias = ways
     return (
-        plans.apply(plan, dy, weight, None) if "x" in wrt else None,
-        plans.weight_gradient(plan, dy, x) if "weight" in wrt else None,
-        plans.bias_gradient(dy) if "bias" in wrt else None,
+        of_x(dy, weight, None) if of_x else None,
+        of_weight(dy, x) if of_weight else None,
+        of_bias(dy) if of_bias else None,
     )
 
 
-def _transpose_plan(
-    x: NDArray[Any],
-    weight: NDArray[Any],
+def _checked(
+    x: ArrayLike, weight: ArrayLike, stride: Any, padding: Any, dilation: Any, groups: int, algorithm: str | None
+) -> tuple[NDArray[Any], NDArray[Any], ConvPlan]:
+    """Check what `conv` and its way back are given, and return the arrays and the plan."""
+    x = images(x, "x")
+    weight = float_array(weight, "weight", like=x)
+    plan = conv_plan(
+        x.shape,
+        weight.shape,
+        flat_arguments(stride, "stride"),
+        flat_arguments(padding, "padding"),
+        flat_arguments(dilation, "dilation"),
+        positive(groups, "groups"),
+        wish(algorithm),
+    )
+    return x, weight, plan
+
+
+def _checked_transpose(
+    x: ArrayLike,
+    weight: ArrayLike,
     stride: Any,
     padding: Any,
     output_padding: Any,
     dilation: Any,
     groups: int,
     algorithm: str | None,
-) -> plans.ConvPlan:
-    return plans.conv_transpose_plan(
+) -> tuple[NDArray[Any], NDArray[Any], ConvPlan]:
+    """The same for `conv_transpose`."""
+    x = images(x, "x")
+    weight = float_array(weight, "weight", like=x)
+    plan = conv_transpose_plan(
         x.shape,
         weight.shape,
         flat_arguments(stride, "stride"),
@@ -283,3 +310,4 @@ def _transpose_plan(
         positive(groups, "groups"),
         wish(algorithm),
     )
+    return x, weight, plan

@@ -9,20 +9,26 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
-from fastconv.functional import _conv_plan as plans
+from fastconv._kernels._memory import signature
+from fastconv.functional._conv_calls import Multiply, WaysBack, forward, ways_back
+from fastconv.functional._conv_plan import ConvPlan, conv_plan
+from fastconv.functional._known import Known
 from fastconv.functional._validate import float_array, require_shape, require_wrt
 from fastconv.functional.conv import Gradients
 
+#: What computes the calls that came before.
+_forwards, _gradients = Known[Multiply](), Known[WaysBack]()
+
 
 @lru_cache(maxsize=256)
-def linear_plan(x_shape: tuple[int, ...], weight_shape: tuple[int, ...]) -> plans.ConvPlan:
+def linear_plan(x_shape: tuple[int, ...], weight_shape: tuple[int, ...]) -> ConvPlan:
     """Return the plan of a 1x1 convolution of a line of pixels, for arrays of these shapes: they lie in memory alike."""
     if len(weight_shape) != 2 or 0 in weight_shape:
         raise ValueError(f"weight must have shape (in, out), at least 1 each, got {weight_shape}")
     if not x_shape or x_shape[-1] != weight_shape[0]:
         raise ValueError(f"x must have shape (..., {weight_shape[0]}), the rows of weight, got {x_shape}")
     pixels = (prod(x_shape[:-1]), 1, x_shape[-1])
-    plan = plans.conv_plan(pixels, (1, *weight_shape), 1, 0, 1, 1, None)
+    plan = conv_plan(pixels, (1, *weight_shape), 1, 0, 1, 1, None)
     return plan._replace(x_shape=x_shape, weight_shape=weight_shape, y_shape=(*x_shape[:-1], weight_shape[1]))
 
 
@@ -56,13 +62,17 @@ def linear(x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -> ND
     >>> linear(np.array([[1.0, 2.0]]), np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]), np.ones(3))
     array([[2., 3., 4.]])
     """
-    x = float_array(x, "x")
-    weight = float_array(weight, "weight", like=x)
-    plan = linear_plan(x.shape, weight.shape)
-    if bias is not None:
-        bias = float_array(bias, "bias", like=x)
-        require_shape(bias, weight.shape[1:], "bias", "one value for each output")
-    return plans.apply(plan, x, weight, bias)
+    call = signature(x, weight, bias)
+    multiply = _forwards.get(call)
+    if multiply is None:
+        x = float_array(x, "x")
+        weight = float_array(weight, "weight", like=x)
+        plan = linear_plan(x.shape, weight.shape)
+        if bias is not None:
+            bias = float_array(bias, "bias", like=x)
+            require_shape(bias, weight.shape[1:], "bias", "one value for each output")
+        multiply = _forwards.remember(call, forward(plan, x.dtype))
+    return multiply(x, weight, bias)
 
 
 def linear_backward(
@@ -94,13 +104,17 @@ def linear_backward(
     >>> dx, dbias
     (array([[3., 3.]]), array([1., 1., 1.]))
     """
-    x = float_array(x, "x")
-    weight, dy = float_array(weight, "weight", like=x), float_array(dy, "dy", like=x)
-    wrt = require_wrt(wrt)
-    plan = linear_plan(x.shape, weight.shape)
-    require_shape(dy, plan.y_shape, "dy", "the shape of the output")
+    call = signature(dy, x, weight, wrt)
+    ways = _gradients.get(call)
+    if ways is None:
+        x = float_array(x, "x")
+        weight, dy = float_array(weight, "weight", like=x), float_array(dy, "dy", like=x)
+        plan = linear_plan(x.shape, weight.shape)
+        require_shape(dy, plan.y_shape, "dy", "the shape of the output")
+        ways = _gradients.remember(call, ways_back(plan, x.dtype, require_wrt(wrt)))
+    of_x, of_weight, of_bias = ways
     return (
-        plans.adjoint(plan, dy, weight, None) if "x" in wrt else None,
-        plans.weight_gradient(plan, x, dy) if "weight" in wrt else None,
-        plans.bias_gradient(dy) if "bias" in wrt else None,
+        of_x(dy, weight, None) if of_x else None,
+        of_weight(x, dy) if of_weight else None,
+        of_bias(dy) if of_bias else None,
     )

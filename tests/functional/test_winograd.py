@@ -20,6 +20,7 @@ from fastconv.functional import (
     conv_transpose,
     conv_transpose_backward,
 )
+from fastconv.functional._known import forget_calls
 
 #: Of the largest output, with six points along an axis and with nine. The points keep it far below the 1e-4 that the usual
 #: 0, +-1, +-2 need.
@@ -34,14 +35,17 @@ def close(got: np.ndarray, want: np.ndarray, *, nine: bool = False) -> None:
 @contextmanager
 def tiles_of(outputs: int) -> Iterator[None]:
     """Compute 3 x 3 taps by tiles of so many outputs along each axis, forward and to the input, whatever costs less."""
-    plans = (_conv_plan.conv_plan, _conv_plan.conv_transpose_plan)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(_conv_algorithm.TILES, (3, 3), ((outputs, outputs),))
-        for plan in plans:
-            plan.cache_clear()
+        _choose_again()
         yield
-    for plan in plans:
-        plan.cache_clear()
+    _choose_again()
+
+
+def _choose_again() -> None:
+    _conv_plan.conv_plan.cache_clear()
+    _conv_plan.conv_transpose_plan.cache_clear()
+    forget_calls()
 
 
 def problem(seed: int, x_shape: tuple[int, ...], weight_shape: tuple[int, ...], dtype: Any) -> list[np.ndarray]:
