@@ -80,15 +80,8 @@ def open_runnable(path: str) -> Runnable:
     return _model(model)._replace(classes=classes, white=white)
 
 
-def frozen_where_possible(model: Model) -> Function:
-    """Return a model compiled, or itself where its arrays have no batch, which frozen models need."""
-    import fastconv
-    from fastconv.unbatched import Unbatched
-
-    return model if isinstance(model, Unbatched) else fastconv.freeze(model, keep=False)
-
-
 def _onnx(path: str) -> Runnable:
+    import fastconv
     from fastconv.onnx import load
     from fastconv.onnx.files import read
 
@@ -98,12 +91,13 @@ def _onnx(path: str) -> Runnable:
     def compiled(shapes: Sequence[tuple[int, ...]]) -> Function:
         is_open = [port.shape is None or None in port.shape[1:] for port in inputs]
         given = {port.name: shape for port, shape, said in zip(inputs, shapes, is_open, strict=True) if said}
-        return frozen_where_possible(load(file, input_shapes=given or None))
+        return fastconv.freeze(load(file, input_shapes=given or None), keep=False)
 
     return Runnable(inputs, [tensor.name for tensor in file.outputs], compiled, channels_first=True)
 
 
 def _model(model: Model) -> Runnable:
+    import fastconv
     from fastconv.unbatched import Unbatched
 
     whole: list[tuple[int | None, ...]]
@@ -114,15 +108,19 @@ def _model(model: Model) -> Runnable:
     inputs = [
         Port(name, shape, model.dtype) for name, shape in zip(_named(model.input_names, "input"), whole, strict=True)
     ]
-    function = frozen_where_possible(model)
+    function = fastconv.freeze(model, keep=False)
     return Runnable(inputs, _named(model.output_names, "output"), lambda shapes: function, first)
 
 
 def _frozen(file: Path) -> Runnable:
     import fastconv
+    from fastconv.frozen.unbatched import FrozenUnbatched
 
     frozen = fastconv.load_frozen(file)
     program = frozen.program
+    if isinstance(frozen, FrozenUnbatched):
+        inputs = [Port(item["name"], tuple(item["shape"]), frozen.dtype) for item in frozen.named_inputs]
+        return Runnable(inputs, [item["name"] for item in frozen.named_outputs], lambda shapes: frozen, True)
     names = _named(program.input_names, "input")
     inputs = [Port(name, (None, *shape), frozen.dtype) for name, shape in zip(names, program.input_shapes, strict=True)]
     outputs = _named([None] * len(program.outputs), "output")

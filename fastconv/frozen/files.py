@@ -14,6 +14,7 @@ from fastconv.frozen.foreign import Foreign
 from fastconv.frozen.model import FrozenModel
 from fastconv.frozen.operation import OPERATIONS, Array, Operation, decode, encode, fields
 from fastconv.frozen.program import Program, Step
+from fastconv.frozen.unbatched import FrozenUnbatched
 from fastconv.layers.base import Layer
 from fastconv.layers.calls import FLOATS, ensure_built
 from fastconv.layers.config import from_spec, to_spec
@@ -45,7 +46,7 @@ def save_frozen(model: FrozenModel, path: str | os.PathLike[str]) -> None:
         return names[id(array)]
 
     steps = [_encoded(step, f"{at}", name_of) for at, step in enumerate(program.steps)]
-    description = {
+    description: dict[str, Any] = {
         "input_shapes": [list(shape) for shape in program.input_shapes],
         "input_names": list(program.input_names),
         "dtype": str(program.dtype),
@@ -53,6 +54,9 @@ def save_frozen(model: FrozenModel, path: str | os.PathLike[str]) -> None:
         "outputs": list(program.outputs),
         "label": program.label,
     }
+    if isinstance(model, FrozenUnbatched):
+        fixed = {str(at): name_of(array, f"output/{at}") for at, array in model.fixed.items()}
+        description["arrays"] = {"inputs": model.named_inputs, "outputs": model.named_outputs, "fixed": fixed}
     origins = provenance({"layers": [step["layer"] for step in steps if "layer" in step]})
     save(path, tensors, {"frozen": description, **({"plugins": origins} if origins else {})})
 
@@ -93,8 +97,9 @@ def load_frozen(path: str | os.PathLike[str], *, allow_plugins: bool = True) -> 
         )
         raise ModelFileError(f"{os.fspath(path)}: load_frozen reads frozen models, and it holds {kind}")
     try:
-        frozen = FrozenModel(_decoded(metadata["frozen"], tensors, allow_plugins))
-        frozen.prepare()  # checks every shape and every constant
+        frozen = _decoded(metadata["frozen"], tensors, allow_plugins)
+        if frozen.program.outputs:
+            frozen.prepare()  # checks every shape and every constant
     except (
         Exception,
         SystemExit,
@@ -125,7 +130,18 @@ def _encoded(step: Step, path: str, name_of: Any) -> dict[str, Any]:
     return {**written, "reads": list(step.reads), "writes": list(step.writes), "layers": list(step.layers)}
 
 
-def _decoded(description: Any, tensors: dict[str, Array], allow_plugins: bool) -> Program:
+def _decoded(description: Any, tensors: dict[str, Array], allow_plugins: bool) -> FrozenModel:
+    program = _program(description, tensors, allow_plugins)
+    if "arrays" not in description:
+        return FrozenModel(program)
+    ends = description["arrays"]
+    fixed = {int(at): tensors[name] for at, name in ends["fixed"].items()}
+    if any(item.keys() != {"name", "shape", "used"} for item in ends["inputs"]):
+        raise ValueError("it does not say which arrays it takes")
+    return FrozenUnbatched(program, ends["inputs"], ends["outputs"], fixed)
+
+
+def _program(description: Any, tensors: dict[str, Array], allow_plugins: bool) -> Program:
     needed = {"input_shapes", "input_names", "dtype", "steps", "outputs", "label"}
     if not isinstance(description, dict) or needed - set(description):
         raise ValueError("its description is not that of a frozen model")
@@ -142,7 +158,7 @@ def _decoded(description: Any, tensors: dict[str, Array], allow_plugins: bool) -
         steps.append(_step(spec, known, tensors, dtype, allow_plugins))
         known.update(steps[-1].writes)
     outputs = _values(description["outputs"])
-    if not outputs or not known.issuperset(outputs):
+    if not (outputs or "arrays" in description) or not known.issuperset(outputs):
         raise ValueError(f"its outputs {outputs} are not all computed")
     return Program(shapes, names, dtype, tuple(steps), outputs, str(description["label"]))
 

@@ -18,6 +18,7 @@ from fastconv.frozen.matrix import MatMul
 from fastconv.frozen.operation import Array, Operation
 from fastconv.frozen.pooling import AdaptivePool, Pool
 from fastconv.frozen.program import Program, Step
+from fastconv.frozen.together import Apart, Together
 from fastconv.frozen.weighted import Conv, ConvTranspose, Linear, Local
 from fastconv.functional._validate import flat_arguments
 from fastconv.functional.calls import Activation
@@ -53,6 +54,7 @@ class _Lowering:
         self._values = inputs
         self._copies: dict[int, tuple[Any, Any]] = {}  # the original too: its id is taken as long as it lives
         self._floats: set[int] = set()  # values that are of the model's dtype for sure
+        self._batched = True  # not where entries are a batch
 
     def graph(self, graph: Graph, inputs: Sequence[int], shapes: Sequence[Shape], path: str) -> list[int]:
         """Add the steps of a graph, and return the values of its outputs."""
@@ -74,7 +76,10 @@ class _Lowering:
         operations = None
         if type(layer) is L.Split:
             return self._parts(layer, reads, shapes[0], name)
-        if rule is not None and (not layer.traits.integers or self._floats.issuperset(reads)):
+        floats = not layer.traits.integers or self._floats.issuperset(reads)
+        if type(layer) is L.Each and self._batched and floats:
+            return self._each(layer, reads, shapes, name, outputs)
+        if rule is not None and floats:
             operations = rule(layer, shapes[0], self._constant)
         if operations is None:
             return self._add(Foreign(self._copied(layer, snapshot), shapes), reads, name, outputs)
@@ -92,6 +97,18 @@ class _Lowering:
             end += size
         self._floats.update(made)
         return tuple(made)
+
+    def _each(
+        self, layer: L.Each, reads: Sequence[int], shapes: Sequence[Shape], name: str, outputs: int
+    ) -> tuple[int, ...]:
+        together = [value for each in reads for value in self._add(Together(), (each,), name)]
+        self._floats.update(new for new, old in zip(together, reads, strict=True) if old in self._floats)
+        self._batched = False
+        made = self._layer(layer.inner, together, layer.inner_shapes(shapes), name, outputs)
+        self._batched = True
+        apart = tuple(value for each in made for value in self._add(Apart(shapes[0][0]), (each,), name))
+        self._floats.update(new for new, old in zip(apart, made, strict=True) if old in self._floats)
+        return apart
 
     def _add(self, operation: Operation, reads: Sequence[int], name: str, outputs: int = 1) -> tuple[int, ...]:
         writes = tuple(range(self._values, self._values + outputs))

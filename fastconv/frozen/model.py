@@ -72,16 +72,38 @@ def freeze(model: Model, *, copy: bool = True, keep: bool = True) -> FrozenModel
     >>> bool(abs(frozen(x) - model(x)).max() < 1e-5), len(frozen.program.steps)
     (True, 1)
     """
+    if isinstance(model, Unbatched) and type(model).forward is Unbatched.forward:
+        return _unbatched(model, copy=copy, keep=keep)
     if not isinstance(model, Model):
         raise TypeError(f"only a model can be frozen, got {model!r:.200}: put a layer into a Sequential")
     if type(model).forward is not Model.forward:
-        hint = ": freeze its body" if isinstance(model, Unbatched) else ""
-        raise TypeError(f"a {type(model).__name__} does more than run its layers, so it cannot be frozen{hint}")
+        raise TypeError(f"a {type(model).__name__} does more than run its layers, so it cannot be frozen")
     _ = model.params  # builds a model that knows its input
     if not model.built:
         raise ValueError("the model is not built yet, so there is nothing to freeze: call it, or build((28, 28, 1))")
-    frozen = FrozenModel(optimized(lower(model, copy=copy and keep), own=copy or not keep))
+    frozen = FrozenModel(_program(model, copy=copy, keep=keep))
     frozen.prepare()
+    return frozen
+
+
+def _program(model: Model, *, copy: bool, keep: bool) -> Program:
+    return optimized(lower(model, copy=copy and keep), own=copy or not keep)
+
+
+def _unbatched(model: Unbatched, *, copy: bool, keep: bool) -> FrozenModel:
+    from fastconv.frozen.unbatched import FrozenUnbatched
+
+    _ = model.params  # builds it
+    nothing = Program((), (), np.dtype(np.float32), (), (), model.label)
+    program = nothing if model.body is None else _program(model.body, copy=copy, keep=keep)
+    fixed = {
+        at: model.own("buffers")[f"output_{at}"].copy()
+        for at, item in enumerate(model.named_outputs)
+        if "from" not in item
+    }
+    frozen = FrozenUnbatched(program, model.named_inputs, model.named_outputs, fixed)
+    if program.outputs:
+        frozen.prepare()
     return frozen
 
 

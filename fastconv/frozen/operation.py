@@ -33,6 +33,9 @@ class Operation:
     #: Whether the output may be written over an input of its shape that nobody reads any more.
     in_place: ClassVar[bool] = False
 
+    #: Whether `output_shape` takes the batch of the model as ``batch=``: what it reads has another one.
+    knows_batch: ClassVar[bool] = False
+
     def output_shape(self, *shapes: Shape) -> Any:
         """Return the shape of the output for inputs of `shapes`, or a list of shapes for several outputs; check everything."""
         raise NotImplementedError

@@ -18,6 +18,7 @@ from fastconv.frozen.normalization import LayerNorm
 from fastconv.frozen.operation import Operation, constants
 from fastconv.frozen.program import Program, Step
 from fastconv.frozen.shuffles import fold_shuffles
+from fastconv.frozen.together import keep_together
 from fastconv.frozen.unweighted import Activate, Identity, Pad, Product, Reshape, Scale, Sum
 from fastconv.frozen.weighted import Conv, Linear, Weighted
 from fastconv.functional.calls import Activation
@@ -241,6 +242,7 @@ def fuse_activations(program: Program) -> Program:
 #: In this order.
 PASSES: tuple[Callable[[Program], Program], ...] = (
     remove_identities,
+    keep_together,
     drop_dead,
     pick_channels,
     merge_views,

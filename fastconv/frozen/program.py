@@ -75,9 +75,9 @@ class Program(NamedTuple):
 
     def shapes(self, *input_shapes: Shape) -> dict[int, Shape]:
         """Return the shape of every value for inputs of these shapes, with the batch; errors name the layer."""
-        shapes = dict(enumerate(input_shapes))
+        shapes, batch = dict(enumerate(input_shapes)), input_shapes[0][0] if input_shapes else 1
         for step in self.steps:
-            made = output_shapes(step, [shapes[value] for value in step.reads])
+            made = output_shapes(step, [shapes[value] for value in step.reads], batch)
             shapes.update(zip(step.writes, made, strict=True))
         return shapes
 
@@ -86,10 +86,11 @@ class Program(NamedTuple):
         return self.known or self.shapes(*((1, *shape) for shape in self.input_shapes))
 
 
-def output_shapes(step: Step, shapes: Sequence[Shape]) -> list[Shape]:
-    """Return the shapes that a step writes for those that it reads; errors name its layers."""
+def output_shapes(step: Step, shapes: Sequence[Shape], batch: int) -> list[Shape]:
+    """Return the shapes that a step writes for those that it reads, in a batch of so many; errors name its layers."""
+    known = {"batch": batch} if step.operation.knows_batch else {}
     try:
-        made = step.operation.output_shape(*shapes)
+        made = step.operation.output_shape(*shapes, **known)
     except (TypeError, ValueError) as error:
         if len(error.args) == 1 and step.layers and not str(error).startswith("in "):
             raise type(error)(f"in {step.label}: {error}") from error

@@ -22,12 +22,15 @@ if TYPE_CHECKING:
 
 
 class Taker(NamedTuple):
-    """Where an array outside of the arena goes: a place among arguments, the shape there, which images, from which element."""
+    """Where an array outside of the arena goes: a place among arguments, the shape there, which of how many images, from which
+    element.
+    """
 
     args: list[Any]
     place: int
     shape: Shape
     images: slice | None
+    batch: int
     start: int
 
 
@@ -52,7 +55,7 @@ class Workspace:
             for images in portion.parts(plan.batch):
                 for at in range(portion.first, portion.end):
                     if plan.steps[at].bands:
-                        self._bind_bands(at, images or slice(0, plan.batch))
+                        self._bind_bands(at, images or slice(0, plan.shapes[plan.steps[at].step.writes[0]][0]))
                     else:
                         self._bind_step(at, images)
         both = (self._takers, self._foreign_takers)
@@ -94,11 +97,13 @@ class Workspace:
                 offset = plan.places[root] + argument.start * plan.dtype.itemsize
                 if images is not None and root not in plan.buffers:
                     before = images.start - (part if root in plan.images_within else 0)
-                    offset += before * plan.bytes_of_an_image(root)
+                    offset += before * plan.bytes_of_an_image(argument.value)
                 args.append(np.ndarray(argument.whole_shape, plan.dtype, self.arena, offset))
             else:
                 args.append(None)
-                takers.setdefault(root, []).append(Taker(args, place, argument.whole_shape, images, argument.start))
+                batch = plan.shapes[argument.value][0]
+                taker = Taker(args, place, argument.whole_shape, images, batch, argument.start)
+                takers.setdefault(root, []).append(taker)
         if call.work is not None:
             args.append(1)
             self._works.append((args, call.work))
@@ -169,8 +174,10 @@ class Workspace:
 
 def _give(takers: Sequence[Taker], array: np.ndarray) -> None:
     """Fill in an array where it goes."""
-    for args, place, shape, images, start in takers:
-        part = array if images is None else array[images]
+    for args, place, shape, images, batch, start in takers:
+        part = array
+        if images is not None:
+            part = (array if len(array) == batch else array.reshape(batch, -1))[images]
         if part.shape != shape:
             part = part.reshape(-1)[start : start + math.prod(shape)].reshape(shape)
         args[place] = part

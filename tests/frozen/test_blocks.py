@@ -182,7 +182,7 @@ def drawn(draw):
     if draw(st.booleans()):
         body += [L.Conv2d(draw(st.sampled_from([16, 20, 32, 33])), 1), *draw(activations)]
     inputs_ = draw(st.sampled_from([1, 3, 16, 20])) if isinstance(body[0], L.Conv2d) else channels
-    return body, (draw(st.integers(11, 70)), draw(st.integers(11, 70)), inputs_)
+    return body, (draw(st.integers(19, 70)), draw(st.integers(19, 70)), inputs_)  # the widest kernels fit
 
 
 @pytest.mark.usefixtures("every_block")

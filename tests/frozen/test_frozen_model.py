@@ -14,7 +14,6 @@ from fastconv import layers as L
 from fastconv import networks
 from fastconv.model import Input, Model
 from fastconv.sequential import Sequential
-from fastconv.unbatched import Unbatched
 
 
 class Doubled(L.Layer):
@@ -394,16 +393,6 @@ def test_images_that_come_channels_first_may_have_any_size():
         np.testing.assert_allclose(frozen(x), model(x), atol=1e-5)
     with pytest.raises(ValueError, match="other axes or channels do not"):
         frozen(np.zeros((1, 4, 8, 9), np.float32))
-
-
-def test_a_model_that_does_more_than_run_its_layers_is_refused():
-    x = Input((3, 2))
-    body = Model(x, L.ReduceSum((1, 2))(x))
-    model = Unbatched(body, [{"name": "x", "shape": [3, 2], "used": True}], [{"name": "y", "from": 0}])
-    with pytest.raises(
-        TypeError, match="Unbatched does more than run its layers, so it cannot be frozen: freeze its body"
-    ):
-        fastconv.freeze(model)
 
 
 @pytest.mark.parametrize("copy", [False, True])

@@ -11,16 +11,10 @@ from onnx_bridge.standard_cases import CASES, folder_for_models  # noqa: F401 - 
 
 import fastconv
 from fastconv.onnx.backend import Prepared
-from fastconv.unbatched import Unbatched
 
 
 def assert_frozen_alike(model: Any, xs: list[np.ndarray]) -> None:
     """Assert that a model computes the same frozen, at the first call and later, on one thread and on two."""
-    if isinstance(model, Unbatched):
-        used = [x[None] for item, x in zip(model.named_inputs, xs, strict=True) if item["used"]]
-        if model.body is None:  # every output is a constant
-            return
-        model, xs = model.body, used
     want = listed(model(*xs))
     frozen = fastconv.freeze(model)
     for threads in (1, 1, 2):
