@@ -1,8 +1,8 @@
 """The kernels' signatures, for type checkers: one protocol that every variant fulfils (a test compares them).
 
 Formulas and axes stand with the kernels, in the ``.pxi`` files. All arrays are C contiguous and of the module's dtype; ``axes``
-and ``phases`` are int64 records of `fastconv.geometry.Axis`, for a pooling of `fastconv.geometry.PoolAxis`, for upsampling
-pairs of the small image's size and the scale.
+and ``phases`` are int64 records of `fastconv.geometry.Axis`, for a pooling of `fastconv.geometry.PoolAxis`, ``spans`` those of
+`fastconv.functional._spans.Side`.
 """
 
 from __future__ import annotations
@@ -147,8 +147,7 @@ class Kernels(Protocol):
         factor: float, limit: float, decay: float, rate: float, stay: float, eps: float, momentum: float, threads: int
     ) -> None: ...
 
-    def upsample_forward(self, x: Real, y: Real, axes: Records, linear: bool, threads: int) -> None: ...
-    def upsample_backward(self, dy: Real, dx: Real, axes: Records, linear: bool, threads: int) -> None: ...
+    def resize(self, x: Real, y: Real, spans: Records, weights: Real, threads: int) -> None: ...
 
     def transpose(self, x: Real, y: Real, batch: int, rows: int, cols: int, threads: int) -> None: ...
     def copy_columns(

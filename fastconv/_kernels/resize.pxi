@@ -1,235 +1,138 @@
-# Upsampling, and its way back. Along one axis it is a matrix with a row for each pixel p of the large image and a column for each
-# pixel i of the small one; the way back is its transpose. A row or a column has few numbers that are not zero, all neighbours, and
-# they are computed where they are used.
+# An image in another size, and the way back: along each axis an output is a sum of neighbouring inputs, each times its weight, so
+# the axis is a matrix whose rows have few numbers that are not zero; the way back is its transpose.
 #
-# x (N, D, H, W, C) is the small image, y (N, P, Q, R, C) the large one, axes (3, 2): pixels of x, and how many times as many y has.
+# x (N, D, H, W, C) -> y (N, P, Q, R, C). spans (P + Q + R, 3) says of every output of the three axes, one after the other, which
+# input is its first, how many there are (none: the output is 0) and where their weights begin.
 
 
 cdef enum:
     RESIZE_PIXELS = 256   # of a line, in one task
 
 
-cdef struct ResizeAxis:
-    int64_t size, scale
-
-
-cdef struct Resize:
-    const ResizeAxis *d
-    const ResizeAxis *h
-    const ResizeAxis *w
-    Py_ssize_t channels
-
-
 cdef struct Span:
-    Py_ssize_t first, end
+    int64_t first, count, weights
 
 
-cdef inline Py_ssize_t floor_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
-    return a // b - (a % b < 0)
-
-
-cdef inline Py_ssize_t centre_of(const ResizeAxis *axis, Py_ssize_t i) noexcept nogil:
-    """Where the centre of pixel i is in y, in halves of a pixel; that of pixel p is at 2 * p + 1."""
-    return (2 * i + 1) * axis.scale
-
-
-cdef inline real weight_of(const bint linear, const ResizeAxis *axis, Py_ssize_t i, Py_ssize_t p) noexcept nogil:
-    """What pixel i counts in pixel p: one minus the distance of their centres. Beyond the first and the last the edge is alone."""
-    cdef Py_ssize_t distance = 2 * p + 1 - centre_of(axis, i)
-    if not linear or (distance < 0 and i == 0) or (distance > 0 and i == axis.size - 1):
-        return 1
-    return <real> (2 * axis.scale - (distance if distance > 0 else -distance)) / <real> (2 * axis.scale)
-
-
-cdef inline Py_ssize_t reach(const bint linear, const ResizeAxis *axis, Py_ssize_t i) noexcept nogil:
-    """The first pixel of y that pixel i is the left one for; -1 stands for what is left of the first centre."""
-    if not linear:
-        return i * axis.scale
-    return 0 if i < 0 else min(centre_of(axis, i) // 2, <Py_ssize_t> (axis.size * axis.scale))
-
-
-cdef inline Span small_pixels(const bint linear, const ResizeAxis *axis, Py_ssize_t p) noexcept nogil:
-    """The one or two pixels whose weight in pixel p is not zero."""
-    cdef Span s
-    if linear:
-        s.first = max(floor_div(2 * p + 1 - 3 * axis.scale, 2 * axis.scale) + 1, <Py_ssize_t> 0)
-        s.end = min(floor_div(2 * p + 3 * axis.scale, 2 * axis.scale), <Py_ssize_t> axis.size)
-    else:
-        s.first = p // axis.scale
-        s.end = s.first + 1
-    return s
-
-
-cdef inline Span large_pixels(const bint linear, const ResizeAxis *axis, Py_ssize_t i) noexcept nogil:
-    """The pixels in which the weight of pixel i is not zero."""
-    cdef Span s
-    if linear:
-        s.first = max(floor_div((2 * i - 1) * axis.scale + 1, 2), <Py_ssize_t> 0)
-        s.end = min(floor_div((2 * i + 3) * axis.scale, 2), <Py_ssize_t> (axis.size * axis.scale))
-    else:
-        s.first, s.end = i * axis.scale, (i + 1) * axis.scale
-    return s
-
-
-cdef inline void stretch(
-    const int vecs, const bint linear, const bint whole, const Resize *r, const real *x, const real *end, real *y,
-    Py_ssize_t d, Py_ssize_t h, Py_ssize_t i, const Span *ds, const Span *hs, const Span *ws,
+cdef inline void weighed(
+    const int vecs, const bint whole, const real *x, Py_ssize_t ld, const real *end, const real *weights, Py_ssize_t taps,
+    vec factor, bint more, real *y,
 ) noexcept nogil:
-    """The pixels `ws` of the line (d, h) of y, which lie between the pixels i and i + 1 of the lines (ds, hs) of x."""
-    cdef Py_ssize_t j, k, p, v, next_ = r.channels if 0 <= i < r.w.size - 1 else 0
-    cdef vec left[POOL_VECS]
-    cdef vec right[POOL_VECS]
-    cdef const real *at
-    cdef real factor
-    for v in range(vecs):
-        left[v] = right[v] = broadcast(0)
-    for j in range(ds.first, ds.end):
-        for k in range(hs.first, hs.end):
-            at = x + ((j * r.h.size + k) * r.w.size + max(i, <Py_ssize_t> 0)) * r.channels
-            factor = weight_of(linear, r.d, j, d) * weight_of(linear, r.h, k, h)
-            for v in range(vecs):
-                left[v] = left[v] + pool_load(whole, at + v * LANES, end) * factor
-                if linear:
-                    right[v] = right[v] + pool_load(whole, at + next_ + v * LANES, end) * factor
-    for p in range(ws.first, ws.end):
-        factor = weight_of(True, r.w, i, p) if linear and next_ else 1
-        for v in range(vecs):
-            # of a pixel that does not count not even NaN does
-            if linear and factor < 1:
-                pool_store(whole, y + v * LANES, left[v] * factor + right[v] * (<real> 1 - factor), r.channels)
-            else:
-                pool_store(whole, y + v * LANES, left[v], r.channels)
-        y += r.channels
-
-
-cdef inline void stretch_line(
-    const bint linear, const Resize *r, const real *x, const real *end, real *y, Py_ssize_t task
-) noexcept nogil:
-    """What RESIZE_PIXELS pixels of a line of x are the left ones for, in a line (n, d, h) of y."""
-    cdef Py_ssize_t parts = ceil_div(r.w.size + linear, RESIZE_PIXELS), line = task // parts, c, i
-    cdef Py_ssize_t first = task % parts * RESIZE_PIXELS - linear
-    cdef Py_ssize_t last = min(first + RESIZE_PIXELS, <Py_ssize_t> r.w.size)
-    cdef Py_ssize_t height = r.h.size * r.h.scale, depth = r.d.size * r.d.scale, width = r.w.size * r.w.scale
-    cdef Py_ssize_t d = line // height % depth, h = line % height, y_end = reach(linear, r.w, last)
-    cdef Span ds = small_pixels(linear, r.d, d), hs = small_pixels(linear, r.h, h), ws
-    cdef bint inside
-    x += line // height // depth * r.d.size * r.h.size * r.w.size * r.channels
-    y += line * width * r.channels
-    inside = end - x >= ((ds.end - 1) * r.h.size + hs.end) * r.w.size * r.channels + LANES
-    ws.end = reach(linear, r.w, first)
-    for i in range(first, last):
-        ws.first, ws.end = ws.end, reach(linear, r.w, i + 1)
-        c = 0
-        while c + 4 * LANES <= r.channels:
-            stretch(4, linear, True, r, x + c, end, y + ws.first * r.channels + c, d, h, i, &ds, &hs, &ws)
-            c += 4 * LANES
-        while c + LANES <= r.channels:
-            stretch(1, linear, True, r, x + c, end, y + ws.first * r.channels + c, d, h, i, &ds, &hs, &ws)
-            c += LANES
-        if c < r.channels and r.channels > LANES:
-            c = r.channels - LANES
-            stretch(1, linear, True, r, x + c, end, y + ws.first * r.channels + c, d, h, i, &ds, &hs, &ws)
-        elif c < r.channels and inside and (y_end - ws.end + 1) * r.channels >= LANES:
-            stretch(1, linear, True, r, x, end, y + ws.first * r.channels, d, h, i, &ds, &hs, &ws)
-        elif c < r.channels:
-            stretch(1, linear, False, r, x, end, y + ws.first * r.channels, d, h, i, &ds, &hs, &ws)
-
-
-cdef inline void gather(
-    const int vecs, const bint linear, const bint whole, const Resize *r, const real *dy, const real *end, real *dx,
-    Py_ssize_t d, Py_ssize_t h, Py_ssize_t w, const Span *ds, const Span *hs, const Span *ws,
-) noexcept nogil:
-    """Channels of the pixel (d, h, w) of dx. Lines are summed apart."""
-    cdef Py_ssize_t i, j, k, v
+    """y (+)= factor * sum over t of weights[t] * x[t * ld], of vectors; where they are not `whole` nothing is read from `end` on."""
+    cdef Py_ssize_t t, v
     cdef vec total[POOL_VECS]
-    cdef vec line[POOL_VECS]
-    cdef real factor
-    cdef const real *at
     for v in range(vecs):
         total[v] = broadcast(0)
-    for i in range(ds.first, ds.end):
-        for j in range(hs.first, hs.end):
-            at = dy + ((i * r.h.size * r.h.scale + j) * r.w.size * r.w.scale + ws.first) * r.channels
-            for v in range(vecs):
-                line[v] = broadcast(0)
-            for k in range(ws.first, ws.end):
-                factor = weight_of(linear, r.w, w, k)
-                for v in range(vecs):
-                    line[v] = line[v] + pool_load(whole, at + v * LANES, end) * factor
-                at += r.channels
-            factor = weight_of(linear, r.d, d, i) * weight_of(linear, r.h, h, j)
-            for v in range(vecs):
-                total[v] = total[v] + line[v] * factor
+    for t in range(taps):
+        for v in range(vecs):
+            total[v] = total[v] + pool_load(whole, x + t * ld + v * LANES, end) * weights[t]
     for v in range(vecs):
-        pool_store(whole, dx + v * LANES, total[v], r.channels)
+        total[v] = total[v] * factor
+        (<vec *> y)[v] = (<vec *> y)[v] + total[v] if more else total[v]
 
 
-cdef inline void gather_line(
-    const bint linear, const Resize *r, const real *dy, const real *end, real *dx, Py_ssize_t task
+cdef apart resize_line(
+    const real *x, const real *end, Py_ssize_t plane, Py_ssize_t line, const Span *d, const Span *h, const real *weights,
+    Py_ssize_t items, real *y,
 ) noexcept nogil:
-    """RESIZE_PIXELS pixels of a line (n, d, h) of dx."""
-    cdef Py_ssize_t parts = ceil_div(r.w.size, RESIZE_PIXELS), line = task // parts, w, c
-    cdef Py_ssize_t first = task % parts * RESIZE_PIXELS, last = min(first + RESIZE_PIXELS, <Py_ssize_t> r.w.size)
-    cdef Py_ssize_t width = r.w.size * r.w.scale, image = r.d.size * r.d.scale * r.h.size * r.h.scale * width * r.channels
-    cdef Py_ssize_t d = line // r.h.size % r.d.size, h = line % r.h.size
-    cdef Span ds = large_pixels(linear, r.d, d), hs = large_pixels(linear, r.h, h), ws
-    cdef bint inside
-    dy += line // r.h.size // r.d.size * image
-    dx += (line * r.w.size + first) * r.channels
-    inside = end - dy >= ((ds.end - 1) * r.h.size * r.h.scale + hs.end) * width * r.channels + LANES
-    for w in range(first, last):
-        ws = large_pixels(linear, r.w, w)
+    """The sum of lines of x, `items` of each; y has room for whole vectors."""
+    cdef Py_ssize_t i, c
+    cdef vec factor
+    if d.count == 0 or h.count == 0:
+        memset(y, 0, items * sizeof(real))
+    for i in range(d.count if h.count else 0):
+        factor = broadcast(weights[d.weights + i])
         c = 0
-        while c + 4 * LANES <= r.channels:
-            gather(4, linear, True, r, dy + c, end, dx + c, d, h, w, &ds, &hs, &ws)
+        while c + 4 * LANES <= items:
+            weighed(4, True, x + c, line, end, weights + h.weights, h.count, factor, i > 0, y + c)
             c += 4 * LANES
-        while c + LANES <= r.channels:
-            gather(1, linear, True, r, dy + c, end, dx + c, d, h, w, &ds, &hs, &ws)
+        while c < items:
+            weighed(1, False, x + c, line, end, weights + h.weights, h.count, factor, i > 0, y + c)
             c += LANES
-        if c < r.channels and r.channels > LANES:
-            c = r.channels - LANES
-            gather(1, linear, True, r, dy + c, end, dx + c, d, h, w, &ds, &hs, &ws)
-        elif c < r.channels and inside and (last - w) * r.channels >= LANES:
-            gather(1, linear, True, r, dy, end, dx, d, h, w, &ds, &hs, &ws)
-        elif c < r.channels:
-            gather(1, linear, False, r, dy, end, dx, d, h, w, &ds, &hs, &ws)
-        dx += r.channels
+        x += plane
 
 
-cdef Resize new_resize(const int64_t[:, ::1] axes, Py_ssize_t channels) noexcept nogil:
-    cdef Resize r
-    r.d, r.h, r.w = <const ResizeAxis *> &axes[0, 0], <const ResizeAxis *> &axes[1, 0], <const ResizeAxis *> &axes[2, 0]
-    r.channels = channels
-    return r
+cdef apart resize_pixels(
+    const real *x, const real *weights, const Span *spans, Py_ssize_t first, Py_ssize_t last, Py_ssize_t start,
+    Py_ssize_t channels, real *y,
+) noexcept nogil:
+    """Pixels ``first .. last - 1`` of a line of y, of which x is the sum of lines from pixel `start` on, with room for a vector."""
+    cdef Py_ssize_t p, c, items = (last - first) * channels
+    cdef const real *at
+    cdef const real *w
+    cdef real part[LANES]
+    cdef vec one = broadcast(1)
+    for p in range(first, last):
+        at = x + (spans[p].first - start) * channels
+        w = weights + spans[p].weights
+        c = 0
+        while c + 4 * LANES <= channels:
+            weighed(4, True, at + c, channels, x, w, spans[p].count, one, False, y + c)
+            c += 4 * LANES
+        while c < channels:
+            if c + LANES > channels and c > 0:
+                c = channels - LANES
+            if items >= LANES:   # what is written too much is of the pixels that come next
+                weighed(1, True, at + c, channels, x, w, spans[p].count, one, False, y + c)
+            else:
+                weighed(1, True, at + c, channels, x, w, spans[p].count, one, False, part)
+                memcpy(y, part, items * sizeof(real))
+            c += LANES
+        y += channels
+        items -= channels
 
 
-def upsample_forward(
-    const real[:, :, :, :, ::1] x, real[:, :, :, :, ::1] y, const int64_t[:, ::1] axes, bint linear, int threads, /,
+cdef Py_ssize_t inputs_of(const Span *spans, Py_ssize_t first, Py_ssize_t last, Py_ssize_t *start) noexcept nogil:
+    """How many inputs there are from the first to the last one of some outputs, and which is the first."""
+    cdef Py_ssize_t p, stop = 0
+    start[0] = -1
+    for p in range(first, last):
+        if spans[p].count:
+            start[0] = spans[p].first if start[0] < 0 else min(start[0], spans[p].first)
+            stop = max(stop, spans[p].first + spans[p].count)
+    return stop - start[0] if stop else 0
+
+
+cdef void resize_task(
+    const real *x, const real *end, const real *weights, const Span *d, const Span *h, const Span *w, Py_ssize_t plane,
+    Py_ssize_t line, Py_ssize_t first, Py_ssize_t last, Py_ssize_t channels, real *y, real *scratch,
+) noexcept nogil:
+    """Pixels ``first .. last - 1`` of a line of y."""
+    cdef Py_ssize_t start, pixels = inputs_of(w, first, last, &start)
+    if pixels == 0:
+        memset(y, 0, (last - first) * channels * sizeof(real))
+        return
+    x += d.first * plane + h.first * line + start * channels
+    resize_line(x, end, plane, line, d, h, weights, pixels * channels, scratch)
+    resize_pixels(scratch, weights, w, first, last, start, channels, y)
+
+
+def resize(
+    const real[:, :, :, :, ::1] x, real[:, :, :, :, ::1] y, const int64_t[:, ::1] spans, const real[::1] weights, int threads,
+    /,
 ):
-    """y[n, p, c] = sum over i of weight[p, i] * x[n, i, c], where the weights repeat pixels or draw lines between them."""
-    cdef Resize r = new_resize(axes, x.shape[4])
-    cdef Py_ssize_t task, tasks = y.shape[0] * y.shape[1] * y.shape[2] * ceil_div(x.shape[3] + linear, RESIZE_PIXELS)
-    cdef const real *source = &x[0, 0, 0, 0, 0]
-    cdef const real *end = source + x.shape[0] * x.shape[1] * x.shape[2] * x.shape[3] * x.shape[4]
-    cdef real *to = &y[0, 0, 0, 0, 0]
-    for task in prange(tasks, nogil=True, num_threads=threads):
-        if linear:
-            stretch_line(True, &r, source, end, to, task)
-        else:
-            stretch_line(False, &r, source, end, to, task)
-
-
-def upsample_backward(
-    const real[:, :, :, :, ::1] dy, real[:, :, :, :, ::1] dx, const int64_t[:, ::1] axes, bint linear, int threads, /,
-):
-    """dx[n, i, c] = sum over p of weight[p, i] * dy[n, p, c]."""
-    cdef Resize r = new_resize(axes, dx.shape[4])
-    cdef Py_ssize_t task, tasks = dx.shape[0] * dx.shape[1] * dx.shape[2] * ceil_div(dx.shape[3], RESIZE_PIXELS)
-    cdef const real *source = &dy[0, 0, 0, 0, 0]
-    cdef const real *end = source + dy.shape[0] * dy.shape[1] * dy.shape[2] * dy.shape[3] * dy.shape[4]
-    cdef real *to = &dx[0, 0, 0, 0, 0]
-    for task in prange(tasks, nogil=True, num_threads=threads):
-        if linear:
-            gather_line(True, &r, source, end, to, task)
-        else:
-            gather_line(False, &r, source, end, to, task)
+    """y[n, p, q, r, c] = sum over i, j, k of weight[p, i] * weight[q, j] * weight[r, k] * x[n, i, j, k, c]."""
+    cdef const Span *d = <const Span *> &spans[0, 0]
+    cdef const Span *h = d + y.shape[1]
+    cdef const Span *w = h + y.shape[2]
+    cdef Py_ssize_t channels = x.shape[4], line = x.shape[3] * channels, plane = x.shape[2] * line
+    cdef Py_ssize_t parts = ceil_div(y.shape[3], RESIZE_PIXELS), lines = y.shape[1] * y.shape[2], task, at, first
+    cdef Py_ssize_t each = 0, start
+    cdef const real *end = &x[0, 0, 0, 0, 0] + x.shape[0] * x.shape[1] * plane
+    cdef real *scratch
+    for task in range(parts):
+        first = task * RESIZE_PIXELS
+        each = max(each, inputs_of(w, first, min(first + RESIZE_PIXELS, y.shape[3]), &start))
+    each = own_lines(round_up(each * channels, LANES) + 2 * LANES)
+    threads = min(threads, y.shape[0] * lines * parts)
+    scratch = new_scratch(each, threads)
+    if scratch == NULL:
+        raise MemoryError()
+    for task in prange(y.shape[0] * lines * parts, nogil=True, num_threads=threads):
+        at = task // parts
+        first = task % parts * RESIZE_PIXELS
+        resize_task(
+            &x[0, 0, 0, 0, 0] + at // lines * x.shape[1] * plane, end, &weights[0], d + at % lines // y.shape[2],
+            h + at % y.shape[2], w, plane, line, first, min(first + RESIZE_PIXELS, y.shape[3]), channels,
+            &y[0, 0, 0, 0, 0] + (at * y.shape[3] + first) * channels, scratch + threadid() * each,
+        )
+    free(scratch)

@@ -18,11 +18,13 @@ from fastconv.frozen.matrix import MatMul
 from fastconv.frozen.operation import Array, Operation
 from fastconv.frozen.pooling import AdaptivePool, Pool
 from fastconv.frozen.program import Program, Step
+from fastconv.frozen.resizing import Resize
 from fastconv.frozen.together import Apart, Together
 from fastconv.frozen.weighted import Conv, ConvTranspose, Linear, Local
 from fastconv.functional._validate import flat_arguments
 from fastconv.functional.calls import Activation
 from fastconv.functional.pad import pad_pairs
+from fastconv.functional.resize import RULES as UPSAMPLING
 from fastconv.geometry import padding_pairs
 from fastconv.graph import Graph
 from fastconv.layers.base import Layer
@@ -240,7 +242,17 @@ def _pad(layer: Any, shape: Shape, constant: Constant) -> list[Operation]:
 
 
 def _upsample(layer: Any, shape: Shape, constant: Constant) -> list[Operation]:
-    return [ops.Upsample(ntuple(layer.scale, len(shape) - 1, "scale"), layer.mode)]
+    scale = ntuple(layer.scale, len(shape) - 1, "scale")
+    return [Resize(tuple(UPSAMPLING[layer.mode]), tuple(map(float, scale)))]
+
+
+def _resize(layer: Any, shape: Shape, constant: Constant) -> list[Operation]:
+    scale, size, region = (None if each is None else tuple(each) for each in (layer.scale, layer.size, layer.region))
+    return [Resize(tuple(layer.rule), scale, size, region)]
+
+
+def _resize_like(layer: Any, shape: Shape, constant: Constant) -> list[Operation]:
+    return [Resize(tuple(L.Resize(size=[1], **layer.arguments).rule))]
 
 
 def _clip(layer: Any, shape: Shape, constant: Constant) -> list[Operation]:
@@ -338,6 +350,8 @@ RULES: dict[type[Layer], Rule] = {
     L.Reshape: lambda layer, shape, constant: [ops.Reshape(layer.shape)],
     L.ZeroPad: _pad,
     L.Upsample: _upsample,
+    L.Resize: _resize,
+    L.ResizeLike: _resize_like,
     L.Add: lambda layer, shape, constant: [ops.Sum()],
     L.Multiply: lambda layer, shape, constant: [ops.Product()],
     L.Concat: lambda layer, shape, constant: [ops.Concat(layer.axis)],

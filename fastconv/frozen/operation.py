@@ -75,7 +75,7 @@ def constants(operation: Operation) -> list[Array]:
     """Return the arrays that an operation computes with."""
     if not dataclasses.is_dataclass(operation):
         return []
-    values = list(fields(operation).values())
+    values = [item for value in fields(operation).values() for item in (value if type(value) is tuple else (value,))]
     slopes = [value.slope for value in values if isinstance(value, Activation)]
     return [value for value in (*values, *slopes) if isinstance(value, np.ndarray)]
 

@@ -17,6 +17,7 @@ from fastconv.frozen.moves import Pick, Transpose
 from fastconv.frozen.normalization import LayerNorm
 from fastconv.frozen.operation import Operation, constants
 from fastconv.frozen.program import Program, Step
+from fastconv.frozen.remaining import compile_remaining
 from fastconv.frozen.shuffles import fold_shuffles
 from fastconv.frozen.together import keep_together
 from fastconv.frozen.unweighted import Activate, Identity, Pad, Product, Reshape, Scale, Sum
@@ -256,6 +257,7 @@ PASSES: tuple[Callable[[Program], Program], ...] = (
     fuse_sums,
     fuse_activations,
     fold_shuffles,
+    compile_remaining,
 )
 
 

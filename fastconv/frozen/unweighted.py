@@ -11,13 +11,21 @@ from typing import Any
 import numpy as np
 
 from fastconv.frozen.moves import MOVE
-from fastconv.frozen.operation import Array, Operation, register, require_channels, require_image, require_slope
-from fastconv.functional import resize
+from fastconv.frozen.operation import Array, Operation, register, require_channels, require_slope
 from fastconv.functional.calls import Activation, Call, View, activate, activated_sum
 from fastconv.functional.norm import COST
 from fastconv.layers.symbol import Shape
 
-_PAIRS = {"difference": np.subtract, "quotient": np.divide}
+#: Functions of two numbers.
+PAIRS: dict[str, np.ufunc] = {
+    "sum": np.add,
+    "difference": np.subtract,
+    "product": np.multiply,
+    "quotient": np.divide,
+    "power": np.power,
+    "larger": np.maximum,
+    "smaller": np.minimum,
+}
 
 
 @register
@@ -195,7 +203,7 @@ class Product(Operation):
 @register
 @dataclass(frozen=True, eq=False)
 class Pair(Operation):
-    """The "difference" or the "quotient" of two inputs; an axis of size 1 stretches."""
+    """One of `PAIRS` of two inputs; an axis of size 1 stretches."""
 
     how: str
 
@@ -203,14 +211,13 @@ class Pair(Operation):
     in_place = True
 
     def output_shape(self, *shapes: Shape) -> Shape:
-        if self.how not in _PAIRS:
-            raise ValueError(f"a pair has a {' or a '.join(_PAIRS)}, got {self.how!r:.80}")
+        require_pair(self.how)
         if len(shapes) != 2:
             raise ValueError(f"a pair takes two inputs, got {len(shapes)}")
         return stretched(*shapes)
 
     def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
-        return [Call(self.how, _combine, (_PAIRS[self.how], *reads, writes[0]))] if writes[0].size else []
+        return [Call(self.how, combine, (PAIRS[self.how], *reads, writes[0]))] if writes[0].size else []
 
 
 @register
@@ -242,7 +249,7 @@ class Concat(Operation):
         if not y.size:
             return []
         if not self.joins_channels(y.shape):
-            return [Call("concat", _concatenate, (self.axis, y, *reads))]
+            return [Call("concat", concatenate, (self.axis, y, *reads))]
         firsts = itertools.accumulate((x.shape[-1] for x in reads), initial=y.first)
         rows = y.size // y.shape[-1]
         # what has a width is there already: whoever made it wrote it to its place
@@ -275,25 +282,10 @@ class Pad(Operation):
         return [Call("pad", _pad, (x, y, inside))]
 
 
-@register
-@dataclass(frozen=True, eq=False)
-class Upsample(Operation):
-    """Each spatial axis `scale` times as long; `mode` is "nearest" or "bilinear"."""
-
-    scale: Any
-    mode: str
-
-    kind = "upsample"
-
-    def output_shape(self, *shapes: Shape) -> Shape:
-        require_image(shapes[0])
-        return resize.output_shape(shapes[0], self.scale, self.mode)[1]
-
-    def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
-        x, y = reads[0], writes[0]
-        axes = resize.upsample_axes(x.shape, resize.output_shape(x.shape, self.scale, self.mode)[0])
-        arguments = (x.spatial3(), y.spatial3(), axes, self.mode == "bilinear")
-        return [Call(self.mode, kernels.upsample_forward, arguments, y.size)] if y.size else []
+def require_pair(how: str) -> None:
+    """Raise `ValueError` for what is no function of two numbers."""
+    if how not in PAIRS:
+        raise ValueError(f"a function of two numbers is one of {', '.join(PAIRS)}, got {how!r:.80}")
 
 
 def stretched(*shapes: Shape) -> Shape:
@@ -313,12 +305,14 @@ def _multiplied(kernels: Any, a: View, b: View, y: View) -> Call:
     return Call("multiply", np.multiply, (a, b, y))
 
 
-def _combine(function: np.ufunc, a: Array, b: Array, y: Array) -> None:
+def combine(function: np.ufunc, a: Array, b: Array, y: Array) -> None:
+    """Write a function of two arrays to y."""
     with np.errstate(all="ignore"):
         function(a, b, out=y)
 
 
-def _concatenate(axis: int, y: Array, *parts: Array) -> None:
+def concatenate(axis: int, y: Array, *parts: Array) -> None:
+    """Write arrays side by side along an axis to y."""
     np.concatenate(parts, axis=axis, out=y)
 
 

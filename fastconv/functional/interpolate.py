@@ -1,19 +1,21 @@
 """Interpolation: an image of any other size, by the nearest pixel, straight lines or cubic curves.
 
 Along each axis an output is a sum of a few inputs, its taps; how they are found is the geometry of the mode, and what is done
-with them is the same for all.
+with them is the same for all (`_spans`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastconv.arguments import check_elements
+from fastconv.functional._spans import Side, SideOf, resized, side
 from fastconv.functional._validate import float_array, require_shape
 
 MODES = ("nearest", "linear", "cubic")
@@ -21,6 +23,9 @@ COORDINATES = (
     "half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel", "half_pixel_symmetric",
     "tf_half_pixel_for_nn", "tf_crop_and_resize",
 )  # fmt: skip
+#: Pixels of the longest axis whose matrix is kept for the next time.
+MOST_REMEMBERED = 4096
+
 ROUNDING = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 
 
@@ -99,12 +104,14 @@ def interpolate(x: ArrayLike, lines: Sequence[Line | None], rule: Rule) -> NDArr
     >>> interpolate(np.array([[0.0, 4.0]]), [None, Line(4)], Rule("linear"))
     array([[0., 1., 3., 4.]])
     """
-    y = float_array(x, "x")
-    check_lines(y.shape, lines, rule)
+    x = float_array(x, "x")
+    check_lines(x.shape, lines, rule)
+    y = resized(x, [None if line is None else line.size for line in lines], side_of(x.shape, lines, rule))
     for axis, line in enumerate(lines):
-        if line is not None:
-            y = _along(y, axis, taps(y.shape[axis], line, rule), rule.outside)
-    return np.ascontiguousarray(y)
+        outside = taps(x.shape[axis], line, rule).outside if line is not None and may_be_outside(rule) else None
+        if outside is not None and outside.any():
+            np.moveaxis(y, axis, 0)[outside] = rule.outside
+    return y
 
 
 def interpolate_backward(
@@ -123,10 +130,38 @@ def interpolate_backward(
     dx = float_array(dy, "dy")
     out = tuple(n if line is None else line.size for n, line in zip(shape, lines, strict=True))
     require_shape(dx, out, "dy", "the shape of the output")
-    for axis, line in reversed(list(enumerate(lines))):
-        if line is not None:
-            dx = _back_along(dx, axis, shape[axis], taps(shape[axis], line, rule))
-    return np.ascontiguousarray(dx)
+    sizes = [None if line is None else n for n, line in zip(shape, lines, strict=True)]
+    return resized(dx, sizes, side_of(shape, lines, rule, adjoint=True))
+
+
+def image_lines(
+    shape: Sequence[int],
+    scale: Sequence[float] | None,
+    size: Sequence[int] | None,
+    region: Sequence[tuple[float, float]] | None,
+    rule: Rule,
+) -> list[Line | None]:
+    """Return the line of every axis of an image ``(N, *spatial, C)``, by `scale` or to `size`, one for each spatial axis.
+
+    `region` is that of "tf_crop_and_resize". Raises `ValueError` for what cannot be.
+    """
+    spatial = shape[1:-1]
+    asked: Sequence[Any] = size if scale is None else scale  # type: ignore[assignment]
+    regions = region or [(0.0, 1.0)] * len(spatial)
+    if len(asked) != len(spatial) or len(regions) != len(spatial):
+        raise ValueError(f"scale, size and region must be one for each spatial axis of {tuple(shape[1:])}, got {asked}")
+    lines: list[Line | None] = [None]
+    for n, item, ends in zip(spatial, asked, regions, strict=True):
+        line = Line(item, None, ends)
+        if scale is not None:
+            # "crop" scales the region
+            span = ends[1] - ends[0] if may_be_outside(rule) else 1.0
+            line = Line(int(np.floor(n * span * item)), item, ends)
+        same = line.size == n and item in (n, 1.0) and not may_be_outside(rule)
+        lines.append(None if same else line)
+    lines.append(None)
+    check_lines((1, *shape[1:]), lines, rule)
+    return lines
 
 
 def check_lines(shape: Sequence[int], lines: Sequence[Line | None], rule: Rule) -> None:
@@ -143,14 +178,57 @@ def check_lines(shape: Sequence[int], lines: Sequence[Line | None], rule: Rule) 
     check_elements([n if line is None else line.size for n, line in zip(shape, lines, strict=True)], "the output")
 
 
-def taps(size: int, line: Line, rule: Rule) -> Taps:
-    """Return the taps of every output along an axis of `size` pixels."""
-    x, scale = _places(size, line, rule), line.scale or line.size / size
-    outside = np.zeros(line.size, bool)
+def side_of(shape: Sequence[int], lines: Sequence[Line | None], rule: Rule, *, adjoint: bool = False) -> SideOf:
+    """Return what gives the matrix of an axis that has a line, of an array of `shape`; `adjoint`: transposed."""
+
+    def give(axis: int, first: int, end: int) -> Side:
+        size, line = shape[axis], lines[axis]
+        assert line is not None
+        small = max(size, line.size) <= MOST_REMEMBERED
+        return (_side if small else _side.__wrapped__)(size, line, rule, adjoint, first, end)
+
+    return give
+
+
+@lru_cache(maxsize=256)
+def _side(size: int, line: Line, rule: Rule, adjoint: bool, first: int, end: int) -> Side:
+    """Return rows ``first .. end - 1`` of the matrix of an axis of `size` pixels, or of its transpose."""
+    start, stop = _reached(size, line, rule, first, end) if adjoint else (first, end)
+    found = taps(size, line, rule, start, stop)
+    weights = np.where(found.outside[:, None], 0, found.weights)
+    outputs, place = np.nonzero(weights)
+    inputs, weights = found.places[outputs, place], weights[outputs, place]
+    if not adjoint:
+        return side(outputs, inputs, weights, end - first)
+    here = (inputs >= first) & (inputs < end)
+    return side(inputs[here] - first, outputs[here] + start, weights[here], end - first)
+
+
+def _reached(size: int, line: Line, rule: Rule, first: int, end: int) -> tuple[int, int]:
+    """Return outputs among which are all that see pixels ``first .. end - 1``."""
+    if may_be_outside(rule):
+        return 0, line.size
+    scale = line.scale or line.size / size
+    margin = 4 * (scale + 1) + 4  # a curve sees two pixels, or where the image shrinks two outputs
+    start = 0 if first == 0 else max(math.floor(first * scale - margin), 0)
+    stop = line.size if end == size else min(math.ceil(end * scale + margin), line.size)
+    return start, max(stop, start)
+
+
+def may_be_outside(rule: Rule) -> bool:
+    """Whether outputs may lie outside of the image."""
+    return rule.coordinates == "tf_crop_and_resize"
+
+
+def taps(size: int, line: Line, rule: Rule, start: int = 0, stop: int | None = None) -> Taps:
+    """Return the taps of every output along an axis of `size` pixels, or of those from `start` on, to `stop`."""
+    i = np.arange(start, line.size if stop is None else stop, dtype=np.float64)
+    x, scale = _places(size, line, rule, i), line.scale or line.size / size
+    outside = np.zeros(len(i), bool)
     if rule.coordinates == "tf_crop_and_resize":
         outside = (x < 0) | (x > size - 1)
     if rule.mode == "nearest":
-        places, weights = _rounded(x, rule.rounding)[:, None], np.ones((line.size, 1))
+        places, weights = _rounded(x, rule.rounding)[:, None], np.ones((len(i), 1))
     else:
         places, weights = _curve(x, min(scale, 1.0) if rule.antialias else 1.0, rule)
     inside = (places >= 0) & (places < size)
@@ -161,13 +239,13 @@ def taps(size: int, line: Line, rule: Rule) -> Taps:
     return Taps(np.clip(places, 0, size - 1), weights, outside)
 
 
-def _places(size: int, line: Line, rule: Rule) -> np.ndarray:
-    out, i = line.size, np.arange(line.size, dtype=np.float64)
+def _places(size: int, line: Line, rule: Rule, i: np.ndarray) -> np.ndarray:
+    out = line.size
     scale = line.scale or out / size
     wide = scale * size  # what `out` would be if pixels came in parts
     kind = rule.coordinates
     if kind == "align_corners":
-        return i * (size - 1) / (wide - 1) if wide != 1 else np.zeros(out)
+        return i * (size - 1) / (wide - 1) if wide != 1 else np.zeros(len(i))
     if kind == "asymmetric":
         return i / scale
     if kind == "tf_half_pixel_for_nn":
@@ -175,10 +253,10 @@ def _places(size: int, line: Line, rule: Rule) -> np.ndarray:
     if kind == "tf_crop_and_resize":
         start, end = line.region
         if out == 1:
-            return np.array([0.5 * (start + end) * (size - 1)])
+            return np.full(len(i), 0.5 * (start + end) * (size - 1))
         return start * (size - 1) + i * (end - start) * (size - 1) / (out - 1)
     if kind == "pytorch_half_pixel" and out == 1:
-        return np.zeros(1)
+        return np.zeros(len(i))
     shift = 0.0
     if kind == "half_pixel_symmetric":
         shift = size / 2 * (1 - out / wide)
@@ -209,27 +287,3 @@ def _curve(x: np.ndarray, shrink: float, rule: Rule) -> tuple[np.ndarray, np.nda
         far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
         weights = np.where(d <= 1, near, np.where(d < 2, far, 0))
     return places, weights / weights.sum(axis=1, keepdims=True)
-
-
-def _along(x: np.ndarray, axis: int, found: Taps, outside: float) -> np.ndarray:
-    shape = [1] * x.ndim
-    shape[axis] = -1
-    if found.places.shape[1] == 1:
-        y = x.take(found.places[:, 0], axis=axis)
-    else:
-        weights = found.weights.astype(x.dtype)
-        y = sum(
-            x.take(found.places[:, t], axis=axis) * weights[:, t].reshape(shape) for t in range(found.places.shape[1])
-        )
-    if found.outside.any():
-        y = np.where(found.outside.reshape(shape), np.asarray(outside, x.dtype), y)
-    return y
-
-
-def _back_along(dy: np.ndarray, axis: int, size: int, found: Taps) -> np.ndarray:
-    weights = np.where(found.outside[:, None], 0, found.weights).astype(dy.dtype)
-    lines = np.moveaxis(dy, axis, 0)
-    dx = np.zeros((size, *lines.shape[1:]), dy.dtype)
-    for t in range(found.places.shape[1]):
-        np.add.at(dx, found.places[:, t], lines * weights[:, t].reshape(-1, *[1] * (dy.ndim - 1)))
-    return np.moveaxis(dx, 0, axis)

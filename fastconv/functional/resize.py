@@ -1,6 +1,6 @@
 """Upsampling: a larger image, by repeating pixels or by drawing straight lines between them.
 
-Along one axis it is a sparse matrix of weights, and the way back is its transpose; the kernel computes the weights.
+It is `fastconv.functional.interpolate` by whole factors, of images.
 """
 
 from __future__ import annotations
@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastconv._kernels._memory import empty
 from fastconv.arguments import check_elements, ntuple
-from fastconv.functional._conv_plan import spatial3
 from fastconv.functional._pool_plan import image_shape
-from fastconv.functional._validate import float_array, images, kernels_for, require_shape
-from fastconv.threads import threads_for
+from fastconv.functional._spans import resized
+from fastconv.functional._validate import float_array, images, require_shape
+from fastconv.functional.interpolate import Line, Rule, side_of
 
 MODES = ("nearest", "bilinear")
+
+RULES = {"nearest": Rule("nearest", "asymmetric", "floor"), "bilinear": Rule("linear")}
 
 
 def upsample(x: ArrayLike, scale: Any, *, mode: str = "nearest") -> NDArray[Any]:
@@ -59,12 +59,8 @@ def upsample(x: ArrayLike, scale: Any, *, mode: str = "nearest") -> NDArray[Any]
     (array([0., 0., 4., 4.]), array([0., 1., 3., 4.]))
     """
     x = images(x, "x")
-    factors, shape = output_shape(x.shape, scale, mode)
-    y = empty(shape, x.dtype)
-    if y.size:
-        axes, linear = upsample_axes(x.shape, factors), mode == "bilinear"
-        kernels_for(x).upsample_forward(spatial3(x), spatial3(y), axes, linear, threads_for(y.size))
-    return y
+    factors, _ = output_shape(x.shape, scale, mode)
+    return _upsampled(x, x.shape, factors, mode, False)
 
 
 def upsample_backward(dy: ArrayLike, input_shape: Sequence[int], scale: Any, *, mode: str = "nearest") -> NDArray[Any]:
@@ -96,11 +92,7 @@ def upsample_backward(dy: ArrayLike, input_shape: Sequence[int], scale: Any, *, 
     factors, output = output_shape(shape, scale, mode)
     dy = float_array(dy, "dy")
     require_shape(dy, output, "dy", "the shape of the output")
-    dx = empty(shape, dy.dtype)
-    if dx.size:
-        axes, linear = upsample_axes(shape, factors), mode == "bilinear"
-        kernels_for(dy).upsample_backward(spatial3(dy), spatial3(dx), axes, linear, threads_for(dy.size))
-    return dx
+    return _upsampled(dy, shape, factors, mode, True)
 
 
 def output_shape(shape: tuple[int, ...], scale: Any, mode: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -113,8 +105,10 @@ def output_shape(shape: tuple[int, ...], scale: Any, mode: str) -> tuple[tuple[i
     return factors, out
 
 
-def upsample_axes(shape: tuple[int, ...], factors: tuple[int, ...]) -> NDArray[np.int64]:
-    """Return pixels and factor of each of three axes, as the kernels take them."""
-    axes = np.ones((3, 2), np.int64)
-    axes[3 - len(factors) :] = list(zip(shape[1:-1], factors, strict=True))
-    return axes
+def _upsampled(
+    x: NDArray[Any], shape: tuple[int, ...], factors: tuple[int, ...], mode: str, adjoint: bool
+) -> NDArray[Any]:
+    spatial = shape[1:-1]
+    lines = [None, *(Line(n * factor, float(factor)) for n, factor in zip(spatial, factors, strict=True)), None]
+    sizes = [line and (n if adjoint else line.size) for n, line in zip(shape, lines, strict=True)]
+    return resized(x, sizes, side_of(shape, lines, RULES[mode], adjoint=adjoint))

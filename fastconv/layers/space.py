@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import functional as F
-from fastconv.functional.interpolate import COORDINATES, MODES, ROUNDING, Line, Rule, check_lines
+from fastconv.functional.interpolate import COORDINATES, MODES, ROUNDING, Line, Rule, image_lines
 from fastconv.functional.pad import MODES as PAD_MODES
 from fastconv.functional.pad import pad_pairs, pad_shape, padded
 from fastconv.layers.base import Backward, Layer
@@ -130,34 +130,15 @@ class Resize(Layer):
 
     def _lines(self, shape: Shape) -> list[Line | None]:
         """Return the line of every axis of the array."""
-        size = spatial_shape(shape)
-        asked: Sequence[Any] = self.size if self.scale is None else self.scale  # type: ignore[assignment]
-        regions = self.region or [(0.0, 1.0)] * len(size)
-        if len(asked) != len(size) or len(regions) != len(size):
-            raise ValueError(f"scale, size and region must be one for each spatial axis of {shape}, got {asked}")
-        lines: list[Line | None] = [None]
-        for n, item, region in zip(size, asked, regions, strict=True):
-            if self.scale is None:
-                line = Line(item, None, region)
-            else:
-                # "crop" scales the region
-                span = region[1] - region[0] if self.rule.coordinates == "tf_crop_and_resize" else 1.0
-                line = Line(int(np.floor(n * span * item)), item, region)
-            same = line.size == n and item in (n, 1.0) and self.rule.coordinates != "tf_crop_and_resize"
-            lines.append(None if same else line)
-        lines.append(None)
-        check_lines((1, *shape), lines, self.rule)
-        return lines
+        spatial_shape(shape)
+        return image_lines((1, *shape), self.scale, self.size, self.region, self.rule)
 
     def output_shape(self, shape: Shape) -> Shape:
         return tuple(n if line is None else line.size for n, line in zip(shape, self._lines(shape)[1:], strict=True))
 
     def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
         lines, shape = self._lines(x.shape[1:]), x.shape
-        y = F.interpolate(x, lines, self.rule)
-        if y is x:
-            y = x.copy()
-        return y, lambda dy: (F.interpolate_backward(dy, shape, lines, self.rule), {})
+        return F.interpolate(x, lines, self.rule), lambda dy: (F.interpolate_backward(dy, shape, lines, self.rule), {})
 
 
 @layers.register("ResizeLike")

@@ -1,0 +1,106 @@
+"""Layers that no pass has made part of something else become operations of NumPy: they write to the arena and allocate nothing.
+
+It is the last pass, so that those before see layers, which say more: an activation in many steps, a normalization.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fastconv import layers as L
+from fastconv.arrays import contiguous
+from fastconv.frozen.foreign import Foreign
+from fastconv.frozen.numerics import ConcatWith, Function, Reduce, Stretch, With
+from fastconv.frozen.operation import Operation
+from fastconv.frozen.program import Program, Step
+from fastconv.frozen.unweighted import Pair
+from fastconv.layers.base import Layer
+from fastconv.layers.checks import inner_axes
+from fastconv.layers.symbol import Shape
+
+#: What two numbers become.
+_PAIRS: dict[type[Layer], str] = {
+    L.Add: "sum",
+    L.Subtract: "difference",
+    L.Multiply: "product",
+    L.Divide: "quotient",
+    L.Power: "power",
+    L.Maximum: "larger",
+    L.Minimum: "smaller",
+}
+
+#: A layer, the shape of its first input without the batch, how many inputs it has: an operation, or None.
+_Rule = Callable[[Any, Shape, int], Operation | None]
+
+
+def compile_remaining(program: Program) -> Program:
+    """Make operations of the layers that write what NumPy can write in its place."""
+    floats = {value for step in program.steps if not isinstance(step.operation, Foreign) for value in step.writes}
+    steps = []
+    for step in program.steps:
+        made = _operation(step, floats)
+        if made is not None:
+            step = step._replace(operation=made)
+            floats.update(step.writes)
+        steps.append(step)
+    return program.with_steps(steps)
+
+
+def _operation(step: Step, floats: set[int]) -> Operation | None:
+    if not isinstance(step.operation, Foreign):
+        return None
+    layer = step.operation.layer
+    rule = _RULES.get(type(layer))
+    # an input of the model, or what another layer makes, may be integers where the layer takes them
+    known = all(value in floats or not layer.traits.takes_integers(at) for at, value in enumerate(step.reads))
+    if rule is None or not known or not step.reads or () in step.operation.shapes:
+        return None
+    return rule(layer, step.operation.shapes[0], len(step.reads))
+
+
+def _given(layer: Any, shape: Shape, inputs: int) -> Operation | None:
+    held = {**layer.params, **layer.buffers}
+    arrays = {at: contiguous(held[f"input_{at}"]) for at in layer.held}
+    if any(array.dtype != layer.dtype for array in arrays.values()):
+        return None
+    kind = type(layer.inner)
+    if kind is L.Concat:
+        axis = layer.inner.axis % (1 + len(shape))
+        return ConcatWith(axis, tuple(arrays.get(at) for at in range(inputs + len(arrays))))
+    if kind not in _PAIRS or inputs + len(arrays) != 2:
+        return None
+    ((at, array),) = arrays.items()
+    return With(_PAIRS[kind], array, at == 0) if array.ndim == len(shape) else None
+
+
+def _pair(layer: Any, shape: Shape, inputs: int) -> Operation | None:
+    return Pair(_PAIRS[type(layer)]) if inputs == 2 else None
+
+
+def _reduce(how: str) -> _Rule:
+    return lambda layer, shape, inputs: Reduce(how, tuple(inner_axes(layer.axes, 1 + len(shape))), layer.keepdims)
+
+
+def _function(name: str) -> _Rule:
+    return lambda layer, shape, inputs: Function(name)
+
+
+_RULES: dict[type[Layer], _Rule] = {
+    L.Given: _given,
+    **dict.fromkeys((L.Power, L.Maximum, L.Minimum), _pair),
+    L.ReduceMean: _reduce("mean"),
+    L.ReduceSum: _reduce("sum"),
+    L.ReduceMax: _reduce("max"),
+    L.ReduceMin: _reduce("min"),
+    L.ReduceL2: _reduce("l2"),
+    L.Expand: lambda layer, shape, inputs: Stretch(layer.shape),
+    L.Abs: _function("abs"),
+    L.Exp: _function("exp"),
+    L.Log: _function("log"),
+    L.Sqrt: _function("sqrt"),
+    L.Square: _function("square"),
+    L.Reciprocal: _function("reciprocal"),
+    L.Sin: _function("sin"),
+    L.Cos: _function("cos"),
+}

@@ -1,0 +1,118 @@
+"""Images in another size, as the kernel takes them: along each axis a matrix with a few neighbours in each row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastconv._kernels._memory import empty
+from fastconv.functional._validate import kernels_for
+from fastconv.threads import threads_for
+
+#: Axes that the kernel resizes at once.
+MOST_AXES = 3
+
+#: Outputs of an axis whose weights are found at a time.
+LONG = 1 << 14
+
+
+class Side(NamedTuple):
+    """A matrix (outputs, inputs): for each output its first input, how many there are, where in `weights` theirs begin."""
+
+    spans: NDArray[np.int64]
+    weights: NDArray[np.float64]
+
+
+class Resizing(NamedTuple):
+    """What the kernel takes: both arrays as (N, D, H, W, C), the spans of three axes, all weights."""
+
+    x_shape: tuple[int, ...]
+    y_shape: tuple[int, ...]
+    spans: NDArray[np.int64]
+    weights: NDArray[Any]
+
+    @property
+    def work(self) -> int:
+        """Multiply-adds."""
+        return math.prod(self.y_shape) * int(self.spans[:, 1].max(initial=1))
+
+
+#: Returns the rows of the matrix of an axis from an output on, to another.
+SideOf = Callable[[int, int, int], Side]
+
+
+def side(outputs: NDArray[Any], inputs: NDArray[Any], weights: NDArray[Any], size: int) -> Side:
+    """Return the matrix of `size` rows that has these entries; those at one place are added.
+
+    >>> side(np.array([0, 1, 1]), np.array([0, 0, 1]), np.array([1.0, 0.25, 0.75]), 2).spans.tolist()
+    [[0, 1, 0], [0, 2, 2]]
+    """
+    far = int(inputs.max(initial=0)) + 1
+    first, last = np.full(size, far), np.full(size, -1)
+    np.minimum.at(first, outputs, inputs)
+    np.maximum.at(last, outputs, inputs)
+    count = np.maximum(last - first + 1, 0)
+    width = max(int(count.max(initial=1)), 1)
+    table = np.zeros((size, width))
+    np.add.at(table, (outputs, inputs - first[outputs]), weights)
+    spans = np.stack([np.where(count, first, 0), count, np.arange(size) * width], axis=1)
+    return Side(np.ascontiguousarray(spans, np.int64), table.ravel())
+
+
+def resizing(shape: Sequence[int], sides: Sequence[Side | None], dtype: Any) -> Resizing:
+    """Return how an array of `shape` is resized along the axes that have a side, from first to last at most `MOST_AXES`."""
+    axes = [axis for axis, each in enumerate(sides) if each is not None]
+    first, end = axes[0], axes[-1] + 1
+    sizes = (*(1,) * (MOST_AXES - (end - first)), *shape[first:end])
+    given: list[Side | None] = [*[None] * (MOST_AXES - (end - first)), *sides[first:end]]
+    spans, weights, begin = [], [], 0
+    for n, each in zip(sizes, given, strict=True):
+        same = each or Side(np.stack([np.arange(n), np.ones(n, int), np.zeros(n, int)], axis=1), np.ones(1))
+        spans.append(same.spans + np.array([0, 0, begin]))
+        weights.append(same.weights)
+        begin += same.weights.size
+    outer, inner = math.prod(shape[:first]), math.prod(shape[end:])
+    out = (n if each is None else len(each.spans) for n, each in zip(sizes, given, strict=True))
+    return Resizing(
+        (outer, *sizes, inner),
+        (outer, *out, inner),
+        np.ascontiguousarray(np.concatenate(spans), np.int64),
+        np.concatenate(weights).astype(dtype),
+    )
+
+
+def resized(x: NDArray[Any], sizes: Sequence[int | None], side_of: SideOf) -> NDArray[Any]:
+    """Return a new array, resized along the axes that have a size."""
+    axes = [axis for axis, size in enumerate(sizes) if size is not None]
+    if not axes:
+        return np.array(x, order="C")
+    y = empty(tuple(n if size is None else size for n, size in zip(x.shape, sizes, strict=True)), x.dtype)
+    if not y.size:
+        return y
+    x = np.ascontiguousarray(x)
+    if len(axes) > 1 and (axes[-1] - axes[0] >= MOST_AXES or max(x.shape) > LONG or max(y.shape) > LONG):
+        for axis in axes:
+            x = resized(x, [size if at == axis else None for at, size in enumerate(sizes)], side_of)
+        return x
+    if max(x.shape[axes[0]], y.shape[axes[0]]) <= LONG:
+        sides = [None if size is None else side_of(axis, 0, size) for axis, size in enumerate(sizes)]
+        _resize(x, y, resizing(x.shape, sides, x.dtype))
+        return y
+    (axis,) = axes
+    outer, inner = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
+    x, to = x.reshape(outer, x.shape[axis], inner), y.reshape(outer, y.shape[axis], inner)
+    for first in range(0, to.shape[1], LONG):
+        end = min(first + LONG, to.shape[1])
+        found = resizing(x[:1].shape, [None, side_of(axis, first, end), None], x.dtype)
+        for at in range(outer):
+            _resize(x[at], to[at, first:end], found)
+    return y
+
+
+def _resize(x: NDArray[Any], y: NDArray[Any], found: Resizing) -> None:
+    arguments = x.reshape(found.x_shape), y.reshape(found.y_shape), found.spans, found.weights
+    kernels_for(x).resize(*arguments, threads_for(found.work))
