@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastconv.graph import Graph
+from fastconv.layers.arrange import Squeeze, Unsqueeze
 from fastconv.layers.base import Backward, Layer
+from fastconv.layers.calls import shape_of
 from fastconv.layers.context import Context
-from fastconv.layers.symbol import Shape
+from fastconv.layers.symbol import Shape, several
 from fastconv.layers.traits import Traits
-from fastconv.model import Model
+from fastconv.model import Input, Model
 from fastconv.registry import layers as registry
 
 if TYPE_CHECKING:
@@ -104,6 +106,43 @@ class Unbatched(Model):
     def _build_if_known(self) -> None:
         if not self._built:
             self.build()
+
+    def batched(self) -> Model:
+        """Return a model of the same layers that takes any number of samples, and computes each as this one does by itself.
+
+        That is for arrays whose first axis is a batch of one: files that were written for one image, in which axes are merged
+        into the batch and out of it, as the windows of a Swin transformer.
+
+        Raises `ValueError` where the first axis of an input or output is not 1, an input is not used, or an output is constant.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastconv.layers import Reshape
+        >>> from fastconv.model import Input
+        >>> x = Input((1, 4, 3))
+        >>> body = Model(x, Reshape((1, 12))(Reshape((2, 2, 3))(x)))
+        >>> model = Unbatched(body, [{"name": "x", "shape": [1, 4, 3], "used": True}], [{"name": "y", "from": 0}])
+        >>> model.batched()(np.ones((5, 4, 3), np.float32)).shape
+        (5, 12)
+        """
+        self._build_if_known()
+        whole = [tuple(item["shape"]) for item in self.named_inputs]
+        if self.body is None or not all(item["used"] for item in self.named_inputs):
+            raise ValueError(f"{self.label} has inputs that it does not use, so there is nothing to batch")
+        made = shape_of(self.body, whole)
+        shapes = list(made) if several(made) else [made]
+        sources = [item.get("from") for item in self.named_outputs]
+        if None in sources or any(shape[:1] != (1,) for shape in (*whole, *shapes)):
+            raise ValueError(
+                f"the first axis of all inputs and outputs must be a batch of one, got inputs {whole} and outputs {shapes}"
+            )
+        xs = [Input(shape[1:], name=item["name"]) for shape, item in zip(whole, self.named_inputs, strict=True)]
+        ys = self.body(*(Unsqueeze(1)(x) for x in xs))
+        ys = ys if isinstance(ys, tuple) else (ys,)
+        outputs = [Squeeze(1)(ys[source]) for source in sources if source is not None]
+        model = Model(xs, outputs, output_names=[str(item["name"]) for item in self.named_outputs])
+        return model.astype(self.dtype).build()
 
     def output_shape(self, *shapes: Shape) -> Any:
         """Return the shapes of the outputs without their first axis, for inputs whose first axes have their typical sizes."""
