@@ -56,7 +56,7 @@ class Resize(Operation):
         lines = self.lines(*(view.shape for view in reads))
         (dtype,) = (dtype for dtype, module in _kernels.modules.items() if module is kernels)
         of = side_of(x.shape, lines, rule)
-        sides = [None if line is None else of(axis, 0, line.size) for axis, line in enumerate(lines)]
+        sides = tuple(None if line is None else of(axis, 0, line.size) for axis, line in enumerate(lines))
         found = resizing(x.shape, sides, dtype)
         arguments = x.reshape(*found.x_shape), y.reshape(*found.y_shape), found.spans, found.weights
         calls = [Call(rule.mode, kernels.resize, arguments, found.work)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,11 +18,15 @@ from fastconv.threads import threads_for
 #: Axes that the kernel resizes at once.
 MOST_AXES = 3
 
+#: Pixels of the longest axis whose matrix is kept for the next time.
+MOST_REMEMBERED = 1 << 14
+
 #: Outputs of an axis whose weights are found at a time.
 LONG = 1 << 14
 
 
-class Side(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Side:
     """A matrix (outputs, inputs): for each output its first input, how many there are, where in `weights` theirs begin."""
 
     spans: NDArray[np.int64]
@@ -51,19 +57,22 @@ def side(outputs: NDArray[Any], inputs: NDArray[Any], weights: NDArray[Any], siz
     >>> side(np.array([0, 1, 1]), np.array([0, 0, 1]), np.array([1.0, 0.25, 0.75]), 2).spans.tolist()
     [[0, 1, 0], [0, 2, 2]]
     """
-    far = int(inputs.max(initial=0)) + 1
-    first, last = np.full(size, far), np.full(size, -1)
-    np.minimum.at(first, outputs, inputs)
-    np.maximum.at(last, outputs, inputs)
-    count = np.maximum(last - first + 1, 0)
-    width = max(int(count.max(initial=1)), 1)
-    table = np.zeros((size, width))
-    np.add.at(table, (outputs, inputs - first[outputs]), weights)
-    spans = np.stack([np.where(count, first, 0), count, np.arange(size) * width], axis=1)
-    return Side(np.ascontiguousarray(spans, np.int64), table.ravel())
+    order = np.argsort(outputs, kind="stable")
+    outputs, inputs, weights = outputs[order], inputs[order], weights[order]
+    starts = np.flatnonzero(np.diff(outputs, prepend=-1))
+    spans = np.zeros((size, 3), np.int64)
+    if len(starts):
+        seen, first = outputs[starts], np.minimum.reduceat(inputs, starts)
+        spans[seen, 0], spans[seen, 1] = first, np.maximum.reduceat(inputs, starts) - first + 1
+    width = int(spans[:, 1].max(initial=1))
+    spans[:, 2] = np.arange(size) * width
+    table = np.zeros(size * width)
+    table += np.bincount(spans[outputs, 2] + inputs - spans[outputs, 0], weights, size * width)
+    return Side(spans, table)
 
 
-def resizing(shape: Sequence[int], sides: Sequence[Side | None], dtype: Any) -> Resizing:
+@lru_cache(maxsize=16)
+def resizing(shape: tuple[int, ...], sides: tuple[Side | None, ...], dtype: np.dtype[Any]) -> Resizing:
     """Return how an array of `shape` is resized along the axes that have a side, from first to last at most `MOST_AXES`."""
     axes = [axis for axis, each in enumerate(sides) if each is not None]
     first, end = axes[0], axes[-1] + 1
@@ -99,15 +108,16 @@ def resized(x: NDArray[Any], sizes: Sequence[int | None], side_of: SideOf) -> ND
             x = resized(x, [size if at == axis else None for at, size in enumerate(sizes)], side_of)
         return x
     if max(x.shape[axes[0]], y.shape[axes[0]]) <= LONG:
-        sides = [None if size is None else side_of(axis, 0, size) for axis, size in enumerate(sizes)]
-        _resize(x, y, resizing(x.shape, sides, x.dtype))
+        sides = tuple(None if size is None else side_of(axis, 0, size) for axis, size in enumerate(sizes))
+        small = max(*x.shape[axes[0] : axes[-1] + 1], *y.shape[axes[0] : axes[-1] + 1]) <= MOST_REMEMBERED
+        _resize(x, y, (resizing if small else resizing.__wrapped__)(x.shape, sides, x.dtype))
         return y
     (axis,) = axes
     outer, inner = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
     x, to = x.reshape(outer, x.shape[axis], inner), y.reshape(outer, y.shape[axis], inner)
     for first in range(0, to.shape[1], LONG):
         end = min(first + LONG, to.shape[1])
-        found = resizing(x[:1].shape, [None, side_of(axis, first, end), None], x.dtype)
+        found = resizing.__wrapped__(x[:1].shape, (None, side_of(axis, first, end), None), x.dtype)
         for at in range(outer):
             _resize(x[at], to[at, first:end], found)
     return y

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastconv.arguments import check_elements
-from fastconv.functional._spans import Side, SideOf, resized, side
+from fastconv.functional._spans import MOST_REMEMBERED, Side, SideOf, resized, side
 from fastconv.functional._validate import float_array, require_shape
 
 MODES = ("nearest", "linear", "cubic")
@@ -23,9 +23,6 @@ COORDINATES = (
     "half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel", "half_pixel_symmetric",
     "tf_half_pixel_for_nn", "tf_crop_and_resize",
 )  # fmt: skip
-#: Pixels of the longest axis whose matrix is kept for the next time.
-MOST_REMEMBERED = 4096
-
 ROUNDING = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 
 
@@ -190,7 +187,7 @@ def side_of(shape: Sequence[int], lines: Sequence[Line | None], rule: Rule, *, a
     return give
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 def _side(size: int, line: Line, rule: Rule, adjoint: bool, first: int, end: int) -> Side:
     """Return rows ``first .. end - 1`` of the matrix of an axis of `size` pixels, or of its transpose."""
     start, stop = _reached(size, line, rule, first, end) if adjoint else (first, end)
