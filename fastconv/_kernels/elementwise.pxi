@@ -31,11 +31,11 @@ ACTIVATIONS = {
 
 
 cdef inline vec at_least(vec x, real low) noexcept nogil:
-    return choose(above(broadcast(low), x), broadcast(low), x)
+    return larger_number(broadcast(low), x)
 
 
 cdef inline vec at_most(vec x, real high) noexcept nogil:
-    return choose(above(x, broadcast(high)), broadcast(high), x)
+    return smaller_number(broadcast(high), x)
 
 
 cdef inline vec unless_below(real low, vec x, vec y) noexcept nogil:

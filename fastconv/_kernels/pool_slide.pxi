@@ -12,7 +12,6 @@ cdef extern from "simd.h":
     mask equal(vec a, vec b) nogil
     mask unlike(vec a, vec b) nogil
     bint any_lane(mask a) nogil
-    vec larger_number(vec a, vec b) nogil
     vec less_taken(vec a, vec b) nogil
 
 

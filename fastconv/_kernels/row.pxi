@@ -5,7 +5,7 @@
 
 cdef enum:
     ROW_STEP = 8        # rows of the matrix at a time: so many streams a core reads at once, and fewer stores of the sums
-    ROW_AHEAD = 8       # rows ahead that are asked for: a stream ends with its page, before a processor has learnt to follow it
+    ROW_AHEAD = 16384   # bytes ahead that are asked for: a stream ends with its page, before a processor has learnt to follow it
     ROW_WIDTH = 4096    # columns of a task: their sums stay in the first-level cache
     ROW_ITEMS = 16384   # elements of the matrix in a task of its own
     DOT_ROWS = 256      # pixels of a task, where columns are few
@@ -57,11 +57,11 @@ cdef inline void add_rows(const int rows, const Product *p, Py_ssize_t k, Py_ssi
     cdef const real *b = p.b + k * p.b_k
     cdef const real *b_end = p.b + (p.depth - 1) * p.b_k + p.cols
     cdef vec total
-    cdef Py_ssize_t r, ahead = ROW_AHEAD * p.b_k
+    cdef Py_ssize_t r, ahead = round_up(ceil_div(ROW_AHEAD // <Py_ssize_t> sizeof(real), p.b_k), ROW_STEP) * p.b_k
     while j + LANES <= end:
         total = (<vec *> (p.y + j))[0]
         for r in range(rows):
-            prefetch(b + ahead + r * p.b_k + j)
+            fetch(b + ahead + r * p.b_k + j)
             total = total + (<const vec *> (b + r * p.b_k + j))[0] * p.a[k + r]
         (<vec *> (p.y + j))[0] = total
         j += LANES

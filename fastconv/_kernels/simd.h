@@ -120,6 +120,14 @@ static inline vec larger_number(vec a, vec b) {
     return most;
 }
 
+/* The smaller one, likewise. */
+static inline vec smaller_number(vec a, vec b) {
+    vec least;
+    _Pragma("omp simd")
+    for (int i = 0; i < LANES; i++) least[i] = a[i] < b[i] ? a[i] : b[i];
+    return least;
+}
+
 /* a where b, which is a or 0 in every lane, is 0; else 0. */
 static inline vec less_taken(vec a, vec b) { return (vec)((mask)a ^ (mask)b); }
 

@@ -13,6 +13,8 @@ cdef extern from "simd.h":
     vec where(mask m, vec a) nogil
     vec power_of_two(vec rounded) nogil
     vec magnitude(vec x) nogil
+    vec larger_number(vec a, vec b) nogil
+    vec smaller_number(vec a, vec b) nogil
 
 cdef extern from *:
     """

@@ -12,9 +12,9 @@ from weakref import WeakValueDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv._kernels._memory import empty
 from fastconv.functional._conv_algorithm import MOST_PACKED, Algorithm
 from fastconv.functional._conv_plan import ConvPlan, weight3
+from fastconv.functional._lasting import lasting
 from fastconv.functional.calls import Activation, Call, View, epilogue
 from fastconv.functional.linear import linear_plan
 from fastconv.functional.local import LocalPlan
@@ -233,7 +233,7 @@ class Packed:
         """Return the packed weight, or None for the first time. Two threads that come at once may both pack it."""
         if self._array is None and self._used:
             weight, shape, items = self._arguments
-            array = empty((items,), weight.dtype)
+            array = lasting(items, weight.dtype)
             self._pack(weight, array, *shape, get_num_threads())
             self._array = array
         self._used = True
