@@ -42,6 +42,7 @@ class Graph:
         _require_used(inputs, nodes, outputs)
         self.input_shapes = [symbol.shape for symbol in inputs]
         self.input_names = [symbol.name for symbol in inputs]
+        self.free = [symbol.free for symbol in inputs]
         self.output_names = list(output_names) if output_names else [None] * len(outputs)
         if len(self.output_names) != len(outputs):
             raise ValueError(f"output_names must be one for each of {len(outputs)} outputs, got {self.output_names}")
@@ -79,7 +80,8 @@ class Graph:
     def symbols(self) -> tuple[tuple[Symbol, ...], tuple[Symbol, ...]]:
         """The symbols of the inputs and of the outputs, to build further models on."""
         if self._symbols is None:
-            inputs = [Symbol(shape, name=name) for shape, name in zip(self.input_shapes, self.input_names, strict=True)]
+            kinds = zip(self.input_shapes, self.input_names, self.free, strict=True)
+            inputs = [Symbol(shape, name=name, free=free) for shape, name, free in kinds]
             values: list[Any] = [*inputs, *[None] * (self.slots - len(inputs))]
             for step in self.steps:
                 made = connect(step.layer, [values[slot] for slot in step.reads])
@@ -93,6 +95,7 @@ class Graph:
         return {
             "inputs": [list(shape) for shape in self.input_shapes],
             "input_names": self.input_names,
+            **({"free": [list(axes) for axes in self.free]} if any(self.free) else {}),
             "layers": self.layers,
             "steps": [[number[id(step.layer)], list(step.reads)] for step in self.steps],
             "outputs": list(self.outputs),
@@ -107,8 +110,9 @@ class Graph:
             raise ValueError(f"a model is described by inputs, layers, steps and outputs; missing {sorted(missing)}")
         try:
             names = config.get("input_names") or [None] * len(config["inputs"])
-            pairs = zip(config["inputs"], names, strict=True)
-            inputs = [Symbol(tuple(shape), name=name) for shape, name in pairs]
+            free = config.get("free") or [()] * len(config["inputs"])
+            kinds = zip(config["inputs"], names, free, strict=True)
+            inputs = [Symbol(tuple(shape), name=name, free=axes) for shape, name, axes in kinds]
             symbols = list(inputs)
             for layer, reads in config["steps"]:
                 made = connect(_entry(config["layers"], layer), [_entry(symbols, slot) for slot in reads])

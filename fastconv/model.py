@@ -246,8 +246,9 @@ class Model(Layer):
         if len(shapes) != len(graph.input_shapes):
             raise ValueError(f"{self.label} takes {len(graph.input_shapes)} inputs, got {len(shapes)}")
         for at, (shape, wanted) in enumerate(zip(shapes, graph.input_shapes, strict=True)):
-            axis = graph.channel_axes[at]
-            if len(shape) != len(wanted) or (shape and shape[axis] != wanted[axis]):
+            axis = graph.channel_axes[at] % max(len(shape), 1)
+            fixed = shape and axis not in graph.free[at]
+            if len(shape) != len(wanted) or (fixed and shape[axis] != wanted[axis]):
                 which = f"input {graph.input_names[at]!r}" if graph.input_names[at] else f"input {at + 1}"
                 raise ValueError(
                     f"{self.label} takes {which} with shape {with_batch(wanted)} (another size of the image may do, "

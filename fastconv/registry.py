@@ -299,7 +299,12 @@ def _is_target(offer: Offer, member: Any) -> bool:
     return found is not None and found is member
 
 
-_LATE = {"Model": "fastconv.model", "Sequential": "fastconv.sequential", "Unbatched": "fastconv.unbatched"}
+_LATE = {
+    "Branch": "fastconv.branch",
+    "Model": "fastconv.model",
+    "Sequential": "fastconv.sequential",
+    "Unbatched": "fastconv.unbatched",
+}
 
 #: The layers: built in, registered with ``@fastconv.layers.register(name)``, or offered as ``fastconv.layers`` entry points.
 layers = Registry("fastconv.layers", late=_LATE)

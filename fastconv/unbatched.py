@@ -33,10 +33,11 @@ class Unbatched(Model):
     body : Model or None
         None where every output is a constant.
     inputs : list of dict
-        For each input its ``"name"``, its typical ``"shape"`` and whether it is ``"used"``.
+        For each input its ``"name"``, its typical ``"shape"`` and whether it is ``"used"``; ``"free"`` are axes of any size,
+        and ``"dtype"`` is what it was in the file that the model comes from.
     outputs : list of dict
-        For each output its ``"name"`` and ``"from"``, the number of the output of `body`, or for a constant its ``"shape"`` and
-        ``"dtype"``; it is then a buffer, ``"output_0"`` for the first.
+        For each output its ``"name"`` and ``"from"``, the number of the output of `body`, and ``"free"`` as for inputs; for a
+        constant its ``"shape"`` and ``"dtype"``; it is then a buffer, ``"output_0"`` for the first.
 
     Examples
     --------

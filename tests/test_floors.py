@@ -27,6 +27,7 @@ FLOORS = {
     "threads": 1,
     "functional": 2,
     "layers": 3,
+    "branch": 4,
     "fusion": 4,
     "graph": 4,
     "model": 4,

@@ -25,7 +25,7 @@ from fastconv.layers.activation import (
     Softplus,
     Tanh,
 )
-from fastconv.layers.arithmetic import Compare, Divide, Maximum, Minimum, Power, Subtract, Where
+from fastconv.layers.arithmetic import Compare, Divide, Maximum, Minimum, Modulo, Power, Subtract, Where
 from fastconv.layers.arrange import (
     Expand,
     Gather,
@@ -85,12 +85,24 @@ from fastconv.layers.pool import (
     MaxPool2d,
     MaxPool3d,
 )
-from fastconv.layers.reduce import ArgMax, CumSum, ReduceL2, ReduceMax, ReduceMean, ReduceMin, ReduceSum, TopK
+from fastconv.layers.reduce import (
+    ArgMax,
+    CumSum,
+    ReduceL2,
+    ReduceMax,
+    ReduceMean,
+    ReduceMin,
+    ReduceProd,
+    ReduceSum,
+    TopK,
+)
 from fastconv.layers.sampling import GridSample
+from fastconv.layers.scatter import GatherElements, GatherND, NonZero, ScatterElements, ScatterND
 from fastconv.layers.separable import DepthwiseConv2d, SeparableConv2d
 from fastconv.layers.shape import AddCoords, Flatten, Reshape, ReshapeLike, Upsample, ZeroPad
 from fastconv.layers.space import LocalResponseNorm, LpPool1d, LpPool2d, LpPool3d, Pad, Resize, ResizeLike
 from fastconv.layers.steps import Ceil, Floor, Round, Sign
+from fastconv.layers.told import ShapeOf, Told
 from fastconv.layers.traits import Traits
 from fastconv.layers.wrap import Cast, Discrete, Each, Given
 from fastconv.registry import Entry, PluginLoadError
@@ -150,6 +162,8 @@ __all__ = [
     "Flatten",
     "Floor",
     "Gather",
+    "GatherElements",
+    "GatherND",
     "Given",
     "GlobalAvgPool",
     "GlobalMaxPool",
@@ -179,8 +193,10 @@ __all__ = [
     "Maximum",
     "Minimum",
     "Mish",
+    "Modulo",
     "Multiply",
     "NonMaxSuppression",
+    "NonZero",
     "Not",
     "PReLU",
     "Pad",
@@ -194,6 +210,7 @@ __all__ = [
     "ReduceMax",
     "ReduceMean",
     "ReduceMin",
+    "ReduceProd",
     "ReduceSum",
     "Reshape",
     "ReshapeLike",
@@ -202,7 +219,10 @@ __all__ = [
     "RoiAlign",
     "Round",
     "ScaleShift",
+    "ScatterElements",
+    "ScatterND",
     "SeparableConv2d",
+    "ShapeOf",
     "SiLU",
     "Sigmoid",
     "Sign",
@@ -222,6 +242,7 @@ __all__ = [
     "Tanh",
     "ThresholdedReLU",
     "Tile",
+    "Told",
     "TopK",
     "TorchLayer",
     "Traits",

@@ -68,6 +68,35 @@ class Divide(_Pair):
         return y, backward
 
 
+@layers.register("Modulo")
+class Modulo(_Pair):
+    """What is left of ``a`` after whole multiples of ``b``; an axis of size 1 (not the batch) stretches to the other's size.
+
+    It has the sign of ``b``, or where it is `truncated`, that of ``a``.
+
+    >>> import numpy as np
+    >>> Modulo()(np.array([[5.0, -5.0]]), np.array([[3.0, 3.0]]))
+    array([[2., 1.]])
+    """
+
+    traits = Traits(domain=(0.3, 2.0), kinks=lambda a, b: float(np.abs(a / b - np.rint(a / b)).min(initial=1.0)))
+
+    def __init__(self, *, truncated: bool = False) -> None:
+        self.truncated = bool(truncated)
+
+    def forward(self, ctx: Context, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, Backward]:
+        self.check((a, b))
+        with np.errstate(all="ignore"):
+            y = np.fmod(a, b) if self.truncated else np.mod(a, b)
+
+        def backward(dy: np.ndarray) -> Gradients:
+            with np.errstate(all="ignore"):
+                times = np.rint((a - y) / b)
+            return (unstretched(dy, a.shape), unstretched(-dy * times, b.shape)), {}
+
+        return y, backward
+
+
 @layers.register("Power")
 class Power(_Pair):
     """``a ** b`` for inputs ``(N, ..., C)``; an axis of size 1 (not the batch) stretches to the other's size.

@@ -120,6 +120,8 @@ class Slice(Layer):
     axes : int or tuple of int
     start, stop, step : int or None, or a tuple with one for each axis
         As in ``x[start:stop:step]``; a negative step goes backwards.
+    empty : bool
+        Whether nothing may be left; else that is a `ValueError`.
 
     Examples
     --------
@@ -134,8 +136,10 @@ class Slice(Layer):
     def examples(cls) -> Sequence[Any]:
         return [(cls(1, 1), [(5, 4)])]
 
-    def __init__(self, axes: Any, start: Any = None, stop: Any = None, step: Any = None) -> None:
-        self.axes = axes_of(axes)
+    def __init__(
+        self, axes: Any, start: Any = None, stop: Any = None, step: Any = None, *, empty: bool = False
+    ) -> None:
+        self.axes, self.empty = axes_of(axes), bool(empty)
         ends = [
             value if isinstance(value, (tuple, list)) else (value,) * len(self.axes) for value in (start, stop, step)
         ]
@@ -156,7 +160,7 @@ class Slice(Layer):
     def output_shape(self, shape: Shape) -> Shape:
         index = self._index(1 + len(shape))[1:]
         out = tuple(len(range(*part.indices(n))) for part, n in zip(index, shape, strict=True))
-        if 0 in out and 0 not in shape:
+        if 0 in out and 0 not in shape and not self.empty:
             raise ValueError(f"nothing is left of {with_batch(shape)}: {self!r}")
         return out
 
@@ -235,7 +239,7 @@ class Expand(Layer):
     def __init__(self, shape: Sequence[int]) -> None:
         if not isinstance(shape, (tuple, list)):
             raise TypeError(f"shape must be a tuple of integers, without the batch, got {shape!r}")
-        self.shape = ntuple(tuple(shape), len(shape), "shape")
+        self.shape = ntuple(tuple(shape), len(shape), "shape", minimum=0)
 
     def output_shape(self, shape: Shape) -> Shape:
         if len(shape) != len(self.shape) or any(1 != n != m != 1 for n, m in zip(shape, self.shape, strict=True)):
@@ -268,7 +272,7 @@ class Tile(Layer):
     def __init__(self, repeats: Sequence[int]) -> None:
         if not isinstance(repeats, (tuple, list)):
             raise TypeError(f"repeats must be a tuple of integers, without the batch, got {repeats!r}")
-        self.repeats = ntuple(tuple(repeats), len(repeats), "repeats")
+        self.repeats = ntuple(tuple(repeats), len(repeats), "repeats", minimum=0)
 
     def output_shape(self, shape: Shape) -> Shape:
         if len(shape) != len(self.repeats):

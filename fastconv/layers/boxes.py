@@ -235,6 +235,8 @@ class NonMaxSuppression(Layer):
         Whether a box is its middle and size, ``x, y, width, height``, instead of two corners ``y1, x1, y2, x2``.
     trimmed : bool
         Whether there are only as many rows as the fullest sample has, so that the shape depends on the numbers.
+    expected : int or None
+        How many rows models are planned with where it is `trimmed`; None: as many as there can be.
 
     Examples
     --------
@@ -255,7 +257,9 @@ class NonMaxSuppression(Layer):
         threshold: float | None = None,
         centred: bool = False,
         trimmed: bool = False,
+        expected: int | None = None,
     ) -> None:
+        self.expected = None if expected is None else positive(expected, "expected")
         self.most = positive(most, "most")
         self.overlap = number(overlap, "overlap", low=0.0, high=1.0)
         self.threshold = None if threshold is None else number(threshold, "threshold")
@@ -272,7 +276,8 @@ class NonMaxSuppression(Layer):
             raise ValueError(
                 f"NonMaxSuppression takes (N, T, B, 4) and (N, T, K, B), got {' and '.join(map(with_batch, shapes))}"
             )
-        return (shapes[1][0] * shapes[1][1] * min(self.most, shapes[1][2]), 3)
+        rows = shapes[1][0] * shapes[1][1] * min(self.most, shapes[1][2])
+        return (self.expected or rows if self.trimmed else rows, 3)
 
     def forward(self, ctx: Context, boxes: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, Backward]:
         most, _ = self.output_shape(boxes.shape[1:], scores.shape[1:])
@@ -289,14 +294,24 @@ class NonMaxSuppression(Layer):
         return y, lambda dy: ((np.zeros_like(boxes), np.zeros_like(scores)), {})
 
     def _kept(self, t: int, k: int, boxes: np.ndarray, scores: np.ndarray) -> list[tuple[int, int, int]]:
-        corners = self._corners(boxes)
+        order = np.argsort(-scores, kind="stable")
+        if self.threshold is not None:
+            order = order[scores[order] > self.threshold]
+        corners = self._corners(boxes[order])
+        kept = np.concatenate([apart[self._best(corners[apart])] for apart in _apart(corners)])
+        return [(t, k, int(order[at])) for at in np.sort(kept)[: self.most]]
+
+    def _best(self, corners: np.ndarray) -> np.ndarray:
+        """Return which boxes stay of some that come from the best on."""
+        free, at = np.ones(len(corners), bool), 0
         kept: list[int] = []
-        for at in np.argsort(-scores, kind="stable"):
-            if len(kept) == self.most or (self.threshold is not None and scores[at] <= self.threshold):
-                break
-            if all(_overlap(corners[at], corners[other]) <= self.overlap for other in kept):
-                kept.append(int(at))
-        return [(t, k, at) for at in kept]
+        while at < len(corners) and len(kept) < self.most:
+            kept.append(at)
+            rest = at + 1 + np.flatnonzero(free[at + 1 :])
+            free[rest[_overlaps(corners[at], corners[rest]) > self.overlap]] = False
+            left = np.flatnonzero(free[at + 1 :])
+            at = at + 1 + int(left[0]) if len(left) else len(corners)
+        return np.array(kept, np.int64)
 
     def _corners(self, boxes: np.ndarray) -> np.ndarray:
         """Return the boxes as their least and their greatest corner."""
@@ -309,9 +324,19 @@ class NonMaxSuppression(Layer):
         return None
 
 
-def _overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the intersection of two boxes as a part of their union."""
-    sides = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0)
-    shared = float(sides.prod())
-    union = float((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod()) - shared
-    return shared / union if union > 0 else 0.0
+def _apart(corners: np.ndarray) -> list[np.ndarray]:
+    """Return groups of boxes, each in order, that touch none of another, as those of several classes often."""
+    if not len(corners):
+        return [np.arange(0)]
+    order = np.argsort(corners[:, 0], kind="stable")
+    reach = np.maximum.accumulate(corners[order, 2])
+    borders = 1 + np.flatnonzero(corners[order[1:], 0] > reach[:-1])
+    return [np.sort(group) for group in np.split(order, borders)]
+
+
+def _overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the intersections of a box with others ``(n, 4)`` as parts of their unions."""
+    sides = np.maximum(np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]), 0)
+    shared = sides.prod(axis=1)
+    union = (box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(axis=1) - shared
+    return np.asarray(np.where(union > 0, shared / np.where(union > 0, union, 1), 0))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.arguments import positive
+from fastconv.arguments import ntuple
 from fastconv.layers.base import Backward, Layer
 from fastconv.layers.checks import axes_of, inner_axes, inner_axis, with_batch
 from fastconv.layers.context import Context
@@ -107,6 +107,27 @@ class ReduceL2(_Reduce):
 
     def spread(self, dy: np.ndarray, x: np.ndarray, y: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
         return dy * x / np.where(y == 0, 1, y)
+
+
+@layers.register("ReduceProd")
+class ReduceProd(_Reduce):
+    """The product along `axes` (one or several, not the batch), which disappear, or with `keepdims` stay with size 1.
+
+    >>> import numpy as np
+    >>> ReduceProd()(np.array([[3.0, 4.0]]))
+    array([12.])
+    """
+
+    def reduce(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+        product: np.ndarray = x.prod(axis=axes, keepdims=True, dtype=x.dtype)
+        return product
+
+    def spread(self, dy: np.ndarray, x: np.ndarray, y: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+        # the product of the others, without dividing by 0
+        none = x == 0
+        zeros, rest = none.sum(axis=axes, keepdims=True), np.where(none, 1, x)
+        others = rest.prod(axis=axes, keepdims=True) / rest
+        return np.asarray(np.where(zeros == none, dy * others, 0), x.dtype)
 
 
 class _ReduceExtreme(_Reduce):
@@ -241,7 +262,7 @@ class TopK(Layer):
     traits = Traits(discrete=True, kinks="ties")
 
     def __init__(self, k: int, axis: int = -1, *, largest: bool = True) -> None:
-        self.k = positive(k, "k")
+        self.k = ntuple(k, 1, "k", minimum=0)[0]
         (self.axis,) = axes_of(axis, "axis")
         self.largest = bool(largest)
 

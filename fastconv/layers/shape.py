@@ -68,8 +68,8 @@ class Reshape(Layer):
         if len(self.open) != len(self.copy):
             raise ValueError(f"copy must name one axis for each None in shape, got {copy!r} for {shape!r}")
         self.shape = ntuple(tuple(1 if n is None else n for n in shape), len(shape), "shape", minimum=-1)
-        if 0 in self.shape or self.shape.count(-1) > 1:
-            raise ValueError(f"shape must have entries of at least 1, and at most one -1, got {shape!r}")
+        if self.shape.count(-1) > 1:
+            raise ValueError(f"shape must have at most one -1, got {shape!r}")
 
     def output_shape(self, shape: Shape) -> Shape:
         wanted = list(self.shape)

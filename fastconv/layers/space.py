@@ -32,7 +32,7 @@ class Pad(Layer):
         (before, after) for each axis but the batch, the channels too; negative ones cut off.
     mode : "constant", "reflect", "edge" or "wrap"
         See `fastconv.functional.pad`.
-    value : float
+    value : float, "inf", "-inf" or "nan"
         What "constant" puts there.
 
     Examples
@@ -48,12 +48,12 @@ class Pad(Layer):
     def examples(cls) -> Sequence[Any]:
         return [(cls([(1, 2), (0, 1)]), [(3, 4)]), (cls([(1, 2), (0, 0)], mode="reflect"), [(3, 4)])]
 
-    def __init__(self, padding: Sequence[Any], *, mode: str = "constant", value: float = 0.0) -> None:
+    def __init__(self, padding: Sequence[Any], *, mode: str = "constant", value: Any = 0.0) -> None:
         if mode not in PAD_MODES:
             raise ValueError(f"mode must be one of {', '.join(PAD_MODES)}, got {mode!r}")
         self.padding = [tuple(pair) for pair in padding]
         self.mode = mode
-        self.value = number(value, "value")
+        self.value = float(value) if value in ("inf", "-inf", "nan") else number(value, "value")
 
     def output_shape(self, shape: Shape) -> Shape:
         return pad_shape(shape, pad_pairs(shape, self.padding, self.mode))

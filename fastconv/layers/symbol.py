@@ -48,15 +48,21 @@ class Node:
 
 
 class Symbol:
-    """An array to be: its `shape` without the batch axis, and the `node` that makes it (None for a model's input)."""
+    """An array to be: its `shape` without the batch axis, and the `node` that makes it (None for a model's input).
 
-    __slots__ = ("__weakref__", "name", "node", "shape")
+    The axes of an input that are `free` may be of any size, channels too.
+    """
+
+    __slots__ = ("__weakref__", "free", "name", "node", "shape")
 
     #: NumPy's operators must refuse a symbol, not wrap it in an array of objects
     __array_ufunc__ = None
 
-    def __init__(self, shape: Shape, *, node: Node | None = None, name: str | None = None) -> None:
+    def __init__(
+        self, shape: Shape, *, node: Node | None = None, name: str | None = None, free: Sequence[int] = ()
+    ) -> None:
         self.shape = shape
+        self.free = tuple(free)
         self.node = node
         self.name = name
 

@@ -7,7 +7,7 @@ in the file's numbering; the builder knows where they lie.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from fastconv.arrays import contiguous, owned
 from fastconv.layers.calls import shape_of
 from fastconv.layers.symbol import Shape, Symbol, several
 from fastconv.onnx.errors import NeedsValueError, NotBatchedError, OnnxImportError
-from fastconv.onnx.files import DTYPES, Node
+from fastconv.onnx.files import DTYPES, Block, Node
 from fastconv.onnx.values import Constant, Value, last_first, with_rank
 
 Operand = Value | Constant
@@ -37,6 +37,8 @@ class Builder:
         How long the batch axis of the file is, for two sizes of the inputs.
     release : callable
         Is told how many bytes of the file have been read.
+    block : callable
+        Converts the graph in an argument of a node, and returns its outputs.
     """
 
     def __init__(
@@ -47,9 +49,11 @@ class Builder:
         self.node = Node("", "", "", (), (), {}, 1)
         self.made: list[Value] = []
         self.readers: dict[str, set[str]] = {}
+        self.block: Callable[[Block, Mapping[str, Operand]], list[Operand]]
         self.operands: Sequence[Operand | None] = ()
         self._names: dict[str, int] = {}
         self._turned: dict[Any, Value] = {}
+        self.computed: dict[int, tuple[Value, np.ndarray]] = {}
         self._bytes = most_bytes
         self.release = release
 
@@ -87,7 +91,8 @@ class Builder:
     def array(self, x: Operand | None, what: str) -> np.ndarray:
         """Return the array of an operand that must be known, and the same for all sizes of the inputs."""
         if isinstance(x, Value):
-            raise NeedsValueError(f"{self.node.label}: {what} must be known when the model is made", x.origins)
+            names = () if x.counted else x.origins
+            raise NeedsValueError(f"{self.node.label}: {what} must be known when the model is made", names)
         if x is None:
             raise OnnxImportError(f"{self.node.label} lacks its {what}")
         if x.other is not None and not np.array_equal(x.array, x.other):
@@ -138,7 +143,7 @@ class Builder:
                     raise OnnxImportError(
                         f"{self.node.label}: the weights take more memory than max_bytes allows, {array.shape} among them"
                     )
-                kept = contiguous(array, self.release)
+                kept = contiguous(array, self.release).reshape(array.shape)
                 # in place later: what a file has mapped must not change
                 if not owned(kept):
                     kept = kept.copy()
@@ -149,9 +154,17 @@ class Builder:
         return layer
 
     def emit(
-        self, layer: L.Layer, values: Sequence[Value], orders: Sequence[tuple[int, ...]], dtypes: Sequence[Any]
+        self,
+        layer: L.Layer,
+        values: Sequence[Value],
+        orders: Sequence[tuple[int, ...]],
+        dtypes: Sequence[Any],
+        others: Sequence[Shape] | None = None,
     ) -> list[Value]:
-        """Call a layer on values as they lie, and return its outputs, said to be in `orders`."""
+        """Call a layer on values as they lie, and return its outputs, said to be in `orders`.
+
+        Where the shapes of the outputs depend on numbers, `others` are those that are planned with for inputs of other sizes.
+        """
         if layer.name is None and not isinstance(
             layer, L.Transpose
         ):  # no node asks for those: they are named by number
@@ -159,12 +172,13 @@ class Builder:
         try:
             made = layer(*(value.symbol for value in values))
             symbols = made if isinstance(made, tuple) else (made,)
-            others = self._others(layer, values, symbols)
+            counted = others is not None or any(value.counted for value in values)
+            others = self._others(layer, values, symbols) if others is None else others
         except (TypeError, ValueError) as error:
             raise OnnxImportError(f"{self.node.label}: {error}") from error
         origins = frozenset().union(*(value.origins for value in values))
         made_values = [
-            Value(symbol, order, np.dtype(dtype), tuple(shape), origins)
+            Value(symbol, order, np.dtype(dtype), tuple(shape), origins, None, counted)
             for symbol, order, dtype, shape in zip(symbols, orders, dtypes, others, strict=False)
         ]
         self.made.extend(made_values)
@@ -326,6 +340,7 @@ class Builder:
         operands: Sequence[Operand | np.ndarray],
         order: tuple[int, ...],
         dtypes: Sequence[Any],
+        others: Sequence[Shape] | None = None,
     ) -> list[Value]:
         """Call a layer on values as they lie and on arrays (without batch) that it holds from now on."""
         values = [x for x in operands if isinstance(x, Value)]
@@ -343,7 +358,7 @@ class Builder:
             held.append([at, list(array.shape), kind, learned])
             (weights if learned else buffers)[f"input_{at}"] = array
         layer = L.Given(layer, held) if held else layer
-        made = self.emit(layer, values, [order] * len(dtypes), dtypes)
+        made = self.emit(layer, values, [order] * len(dtypes), dtypes, others)
         self.layer(layer, weights, buffers)  # now that they fit: copies may be large
         return made
 

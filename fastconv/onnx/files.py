@@ -61,6 +61,16 @@ class Node(NamedTuple):
         return self.attributes.get(name, default)
 
 
+class Block(NamedTuple):
+    """A graph in an argument of a node: what it is given, what it reads of the graph around it, and what it returns."""
+
+    nodes: list[Node]
+    inputs: list[str]
+    reads: list[str]
+    outputs: list[str]
+    constants: dict[str, np.ndarray]
+
+
 class Tensor(NamedTuple):
     """What a file says about an input or output: its shape (None for what may vary, or altogether unknown) and dtype."""
 
@@ -299,12 +309,29 @@ def _node(onnx: Any, node: Any, opsets: dict[str, int], folder: Path | None) -> 
             attributes[name] = item.s.decode("utf-8", "replace")
         elif kind == onnx.AttributeProto.STRINGS:
             attributes[name] = [text.decode("utf-8", "replace") for text in item.strings]
+        elif kind == onnx.AttributeProto.GRAPH:
+            attributes[name] = _block(onnx, item.g, opsets, folder)
         else:
-            attributes[name] = None  # a graph or the like: who has one is no operator that is known
+            attributes[name] = None  # a type or the like: who has one is no operator that is known
     domain = node.domain if node.domain != "ai.onnx" else ""
     version = opsets.get(domain or "ai.onnx", 1)
     reads, writes = tuple(map(_text, node.input)), tuple(map(_text, node.output))
+    inner = [name for value in attributes.values() if isinstance(value, Block) for name in value.reads]
+    reads += tuple(name for name in dict.fromkeys(inner) if name not in reads)
     return Node(_text(node.op_type), _text(domain), _text(label), reads, writes, attributes, version)
+
+
+def _block(onnx: Any, graph: Any, opsets: dict[str, int], folder: Path | None) -> Block:
+    if len(graph.sparse_initializer):
+        raise OnnxImportError("the file has sparse tensors, which are not supported")
+    constants = {_text(tensor.name): array_of(onnx, tensor, folder) for tensor in graph.initializer}
+    inputs = [_text(value.name) for value in graph.input if value.name not in constants]
+    outputs = [_text(value.name) for value in graph.output]
+    nodes = [_node(onnx, node, opsets, folder) for node in graph.node]
+    own = {"", *inputs, *constants, *(name for node in nodes for name in node.outputs)}
+    read = dict.fromkeys(name for names in (*(node.inputs for node in nodes), outputs) for name in names)
+    reads = [name for name in read if name not in own]
+    return Block(in_order(nodes, [*inputs, *reads], constants, outputs), inputs, reads, outputs, constants)
 
 
 def in_order(nodes: list[Node], inputs: list[str], constants: dict[str, np.ndarray], outputs: list[str]) -> list[Node]:

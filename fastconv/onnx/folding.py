@@ -24,19 +24,23 @@ PRODUCTS = 32
 
 #: Whose outputs are together no larger than their inputs, and those whose output is what their inputs stretch to.
 _SAME = {
-    "Abs", "ArgMax", "ArgMin", "BatchNormalization", "Cast", "CastLike", "Ceil", "Celu", "Clip", "Cos", "CumSum",
-    "DepthToSpace", "Elu", "Erf", "Exp", "Flatten", "Floor", "Gelu", "GlobalAveragePool", "GlobalMaxPool",
-    "GroupNormalization", "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization", "IsInf", "IsNaN",
-    "LayerNormalization", "LeakyRelu", "Log", "LogSoftmax", "LRN", "Mish", "Neg", "Not", "PRelu", "Reciprocal", "ReduceL1",
-    "ReduceL2", "ReduceLogSum", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu",
-    "Reshape", "Round", "Selu", "Shape", "Sigmoid", "Sign", "Sin", "Size", "Slice", "Softmax", "Softplus", "Softsign",
-    "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Swish", "Tanh", "ThresholdedRelu", "TopK", "Transpose", "Trilu", "Unsqueeze",
+    "Abs", "ArgMax", "ArgMin", "BatchNormalization", "Cast", "CastLike", "Ceil", "Celu", "Clip", "Compress", "Cos",
+    "CumSum", "DepthToSpace", "Elu", "Erf", "Exp", "Flatten", "Floor", "GatherElements", "Gelu", "GlobalAveragePool",
+    "GlobalMaxPool", "GroupNormalization", "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization", "IsInf",
+    "IsNaN", "LRN", "LayerNormalization", "LeakyRelu", "Log", "LogSoftmax", "Mish", "Neg", "Not", "PRelu",
+    "Reciprocal", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd",
+    "ReduceSum", "ReduceSumSquare", "Relu", "Reshape", "Round", "ScatterElements", "ScatterND", "Selu", "Shape",
+    "Sigmoid", "Sign", "Sin", "Size", "Slice", "Softmax", "Softplus", "Softsign", "SpaceToDepth", "Split", "Sqrt",
+    "Squeeze", "Swish", "Tanh", "ThresholdedRelu", "TopK", "Transpose", "Trilu", "Unsqueeze",
 }  # fmt: skip
-_BROADCAST = {
+BROADCAST = {
     "Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul",
     "Or", "Pow", "Sub", "Sum", "Where", "Xor",
 }  # fmt: skip
-_SIZED = {"Constant", "ConstantOfShape", "Concat", "Gather", "Expand", "Tile", "Range", "MatMul", "Pad", "Einsum"}
+_SIZED = {
+    "Concat", "Constant", "ConstantOfShape", "Einsum", "Expand", "Gather", "GatherND", "MatMul", "NonZero", "Pad", "Range",
+    "Tile",
+}  # fmt: skip
 
 #: Whose outputs are as large as the inference of shapes says.
 _INFERRED = {"AveragePool", "Conv", "ConvTranspose", "Gemm", "LpPool", "MaxPool", "Resize", "Upsample"}
@@ -44,7 +48,7 @@ _INFERRED = {"AveragePool", "Conv", "ConvTranspose", "Gemm", "LpPool", "MaxPool"
 #: Which need no memory.
 _VIEWS = {"Identity", "Squeeze", "Transpose", "Unsqueeze"}
 
-_FOLDED = _SAME | _BROADCAST | _SIZED | _INFERRED
+_FOLDED = _SAME | BROADCAST | _SIZED | _INFERRED
 
 #: Operators that have no input that could be unknown, or whose inputs must be known.
 ALWAYS = frozenset({"Constant"})
@@ -145,7 +149,7 @@ def result_size(node: Node, inputs: Sequence[np.ndarray | None]) -> int:
     """Return how many numbers come out, at most."""
     arrays = [x for x in inputs if x is not None]
     given = sum(math.prod(max(n, 1) for n in x.shape) for x in arrays)  # a sum over nothing is something
-    if node.op in _BROADCAST:
+    if node.op in BROADCAST:
         return math.prod(np.broadcast_shapes(*(x.shape for x in arrays)))
     if node.op in ("ConstantOfShape", "Expand"):
         wanted = tuple(sizes(inputs[-1]))
@@ -157,6 +161,11 @@ def result_size(node: Node, inputs: Sequence[np.ndarray | None]) -> int:
         return arrays[0].size * math.prod(sizes(inputs[-1]))
     if node.op == "Gather":
         return arrays[0].size // max(1, arrays[0].shape[node.get("axis", 0)]) * arrays[1].size
+    if node.op == "NonZero":
+        return arrays[0].size * arrays[0].ndim
+    if node.op == "GatherND":
+        count = node.get("batch_dims", 0) + arrays[1].shape[-1]
+        return arrays[1].size * math.prod(arrays[0].shape[count:])
     if node.op == "Pad":
         pads = node.get("pads") or node.get("paddings") or sizes(inputs[1])
         return math.prod(n + 2 * max(map(abs, pads)) for n in arrays[0].shape)

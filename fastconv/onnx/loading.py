@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ import fastconv.onnx.operators  # noqa: F401 - which fills the table
 from fastconv.collector import collector_waits
 from fastconv.layers.symbol import Symbol
 from fastconv.model import Model
-from fastconv.onnx.builder import Builder
+from fastconv.onnx.builder import Builder, Operand
+from fastconv.onnx.counting import folded_open, running
 from fastconv.onnx.errors import NeedsValueError, NotBatchedError, OnnxImportError
-from fastconv.onnx.files import DTYPES, File, Node, Tensor, read
+from fastconv.onnx.files import DTYPES, Block, File, Node, Tensor, read
 from fastconv.onnx.folding import Room, fold, foldable
 from fastconv.onnx.patterns import joined
 from fastconv.onnx.table import lookup
@@ -119,14 +121,21 @@ def convert(
 
 def missing_operators(file: File, fixed: Mapping[str, Any]) -> list[tuple[Node, str | None]]:
     """Return the nodes whose operators nobody knows, and what else there is to say about each."""
-    known, missing = {"", *file.constants, *fixed}, []
-    for node in file.nodes:
+    return _missing(file.nodes, {"", *file.constants, *fixed})
+
+
+def _missing(nodes: Sequence[Node], known: set[str]) -> list[tuple[Node, str | None]]:
+    missing: list[tuple[Node, str | None]] = []
+    for node in nodes:
         if (node.op in ("Shape", "Size") and not node.domain) or (foldable(node) and known.issuperset(node.inputs)):
             known.update(node.outputs)
-        else:
-            function, why = lookup(node)
-            if function is None:
-                missing.append((node, why))
+            continue
+        function, why = lookup(node)
+        if function is None:
+            missing.append((node, why))
+        for block in node.attributes.values():
+            if isinstance(block, Block):
+                missing.extend(_missing(block.nodes, known | set(block.constants)))
     return missing
 
 
@@ -204,7 +213,8 @@ class _Conversion:
                 self.builder.readers.setdefault(name, set()).add(node.op)
         for each in file.outputs:
             self.builder.readers.setdefault(each.name, set()).add("")
-        self.values: dict[str, Value | Constant] = {
+        self.builder.block = self._block
+        self.values: MutableMapping[str, Value | Constant] = {
             **{name: Constant(array, None, True) for name, array in file.constants.items()},
             **{name: Constant(array) for name, array in fixed.items()},
         }
@@ -216,7 +226,9 @@ class _Conversion:
             self.values[tensor.name] = Constant(np.zeros(self.shapes[tensor.name][0], tensor.dtype))
         skip = int(self.batched)
         a, b = (tuple(max(n, 1) for n in shape[skip:]) for shape in self.shapes[tensor.name])
-        symbol = Symbol(a, name=tensor.name)
+        symbol = Symbol(
+            a, name=tensor.name, free=[axis for axis, (n, m) in enumerate(zip(a, b, strict=True)) if n != m]
+        )
         value = Value(symbol, tuple(range(len(a))), tensor.dtype, b, frozenset({tensor.name}))
         self.values.setdefault(tensor.name, value)
         return symbol
@@ -241,7 +253,7 @@ class _Conversion:
                 function, _ = lookup(node)
                 if function is None:
                     raise OnnxImportError(f"{node.label}: the operator is not supported")
-                made = function(self.builder, node, *operands)
+                made = function(self.builder, node, *(running(self.builder, x) for x in operands))
         except (OnnxImportError, NotBatchedError, NeedsValueError):
             raise
         except Exception as error:  # an operator's function may meet anything in a file that somebody has made up
@@ -258,6 +270,8 @@ class _Conversion:
         constants = [x for x in operands if not isinstance(x, Value)]
         if len(constants) < len(operands):
             return None
+        if any(x is not None and x.open is not None for x in constants):
+            return folded_open(node, constants, self.room)
         both = [None if x is None else x.both for x in constants]
         first = fold(node, [None if x is None else x[0] for x in both], self.room)
         if all(x is None or x.other is None for x in constants):
@@ -270,8 +284,21 @@ class _Conversion:
             for a, b in zip(first, second, strict=True)
         ]
 
+    def _block(self, block: Block, given: Mapping[str, Operand]) -> list[Operand]:
+        """Return the outputs of the graph in a node, which may read what is around it."""
+        before, node, operands = self.values, self.builder.node, self.builder.operands
+        own = {name: Constant(array, None, True) for name, array in block.constants.items()}
+        self.values = ChainMap({**own, **given}, before)
+        try:
+            for each in block.nodes:
+                self._convert(each)
+            return [self.values[name] for name in block.outputs]
+        finally:
+            self.values = before
+            self.builder.node, self.builder.operands = node, operands
+
     def _output(self, tensor: Tensor) -> Value | Constant:
-        value = self.values[tensor.name]
+        value: Any = running(self.builder, self.values[tensor.name])
         if isinstance(value, Constant):
             self.builder.array(value, f"output {tensor.name!r}")
             return value
@@ -294,14 +321,20 @@ class _Conversion:
         used = frozenset().union(*(value.origins for value in made))
         body = Model([self.symbols[n] for n in self.symbols if n in used], [v.symbol for v in made]) if made else None
         inputs = [
-            {"name": each.name, "shape": [max(n, 1) for n in self.shapes[each.name][0]], "used": each.name in used}
+            {
+                "name": each.name,
+                "shape": [max(n, 1) for n in self.shapes[each.name][0]],
+                "used": each.name in used,
+                "dtype": each.dtype.name,
+                **_free(self.symbols[each.name].free),
+            }
             for each in self.inputs
         ]
         named: list[dict[str, Any]] = []
         numbers = iter(range(len(made)))
         for each, value in zip(self.file.outputs, outputs, strict=True):
             if isinstance(value, Value):
-                named.append({"name": each.name, "from": next(numbers)})
+                named.append({"name": each.name, "from": next(numbers), **_free(value.free)})
             else:
                 array = value.array
                 named.append({"name": each.name, "shape": list(array.shape), "dtype": array.dtype.name})
@@ -310,3 +343,8 @@ class _Conversion:
             if isinstance(value, Constant):
                 model.own("buffers")[f"output_{at}"][...] = value.array
         return model
+
+
+def _free(axes: Sequence[int]) -> dict[str, list[int]]:
+    """Return how a model without a batch says which axes are of any size."""
+    return {"free": list(axes)} if axes else {}

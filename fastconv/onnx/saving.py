@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,7 @@ def _whole(w: Writer, model: Any) -> tuple[list[Any], list[Any]]:
     """Write a model without a batch: a batch of one is put on before and taken off after what is inside."""
     used = [item for item in model.named_inputs if item["used"]]
     inner = _inputs(w, model.body, [item["shape"] for item in used]) if model.body is not None else []
+    inner = [_as_said(x, item.get("dtype"), w) for x, item in zip(inner, used, strict=True)]
     by_name: dict[str, Any] = {}
     given = []
     for item in model.named_inputs:
@@ -126,7 +128,7 @@ def _whole(w: Writer, model: Any) -> tuple[list[Any], list[Any]]:
         shape = tuple(item["shape"])
         found = inner[used.index(item)] if item["used"] else Tensor("", shape, plain_order(len(shape)), w.dtype)
         by_name[str(item["name"])] = name, found
-        given.append((name, found, list(shape)))
+        given.append((name, found, _dims(name, shape, item)))
     xs = []
     for item in used:
         name, found = by_name[str(item["name"])]
@@ -140,10 +142,20 @@ def _whole(w: Writer, model: Any) -> tuple[list[Any], list[Any]]:
             w.nodes.append(
                 w.onnx.helper.make_node("Squeeze", [y.name, w.integers(0)], [called], name=w.unique("output"))
             )
-            outputs.append((called, y.dtype, list(y.shape)))
+            outputs.append((called, y.dtype, _dims(called, y.shape, item)))
         else:
             array = model.own("buffers")[f"output_{at}"]
             held = w.constant(array, "constant", array.dtype)
             w.nodes.append(w.onnx.helper.make_node("Identity", [held], [called], name=w.unique("output")))
             outputs.append((called, array.dtype, list(array.shape)))
     return given, outputs
+
+
+def _dims(name: str, shape: Sequence[int], item: dict[str, Any]) -> list[Any]:
+    """Return a shape as the file says it: sizes that may be others have names."""
+    return [f"{name}_{axis}" if axis in item.get("free", ()) else n for axis, n in enumerate(shape)]
+
+
+def _as_said(x: Tensor, dtype: str | None, w: Writer) -> Tensor:
+    """Return an input with the dtype that the model says it has, where it does."""
+    return x if dtype is None else x._replace(dtype=w.dtype if dtype.startswith("float") else np.dtype(dtype))

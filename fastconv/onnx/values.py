@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,12 +13,15 @@ from fastconv.layers.symbol import Shape, Symbol
 class Constant(NamedTuple):
     """An array that is known. `other` is what it would be for inputs of other sizes, where that differs.
 
-    `learned` says that it lies in the file by itself, as weights do.
+    `learned` says that it lies in the file by itself, as weights do. Where numbers of it depend on how much is counted while
+    the model runs, `open` says which, and `source` who computes it then: a node, its operands, which of its outputs it is.
     """
 
     array: np.ndarray
     other: np.ndarray | None = None
     learned: bool = False
+    open: np.ndarray | None = None
+    source: tuple[Any, Sequence[Any], int] | None = None
 
     @property
     def rank(self) -> int:
@@ -44,7 +48,8 @@ class Value(NamedTuple):
     file's.
 
     `other` is the shape that the array would have, without the batch, for inputs of other sizes; `origins` are the inputs of
-    the file that it depends on.
+    the file that it depends on. Where it is `counted`, its shape may depend on numbers of the inputs too. `guess` is what its
+    numbers would be, for two sizes of the inputs, where it is made of sizes.
     """
 
     symbol: Symbol
@@ -53,6 +58,8 @@ class Value(NamedTuple):
     other: Shape
     origins: frozenset[str]
     shuffle: np.ndarray | None = None
+    counted: bool = False
+    guess: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def shape(self) -> Shape:
@@ -63,6 +70,11 @@ class Value(NamedTuple):
     def other_shape(self) -> Shape:
         """The same for inputs of other sizes."""
         return in_file_order(self.other, self.order)
+
+    @property
+    def free(self) -> list[int]:
+        """Which axes of the array, without the batch, are of other sizes for other inputs."""
+        return [axis for axis, (n, m) in enumerate(zip(self.symbol.shape, self.other, strict=True)) if n != m]
 
     @property
     def is_plain(self) -> bool:

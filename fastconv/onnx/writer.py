@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -136,6 +136,27 @@ class Writer:
         dtype = None if array.dtype.kind == "f" else array.dtype
         return self.constant(wide.transpose(x.order)[None], name, dtype)
 
+    def for_each_sample(self, x: Tensor, like: Tensor) -> Tensor:
+        """Return a tensor with as many samples as another; a constant is one for all."""
+        if x.name not in self.constants:
+            return x
+        count = self.call("Slice", self.call("Shape", like.name), self.integers(0), self.integers(1))
+        sizes = self.call("Concat", count, self.integers(*(x.shape[axis] for axis in x.order)), axis=0)
+        return x._replace(name=self.call("Expand", x.name, sizes))
+
+    def merged(self, x: Tensor) -> str:
+        """Return what lies along the first axis of all samples, one after the other: ``(N, T, ...)`` as ``(N * T, ...)``."""
+        x = self.plain(x)
+        if self.single:  # T may be any
+            return self.call("Squeeze", x.name, self.integers(0))
+        return self.call("Reshape", x.name, self.integers(-1, *x.shape[1:]))
+
+    def apart(self, name: str, *sizes: int) -> str:
+        """Return ``(N * T, ...)`` as ``(N, T, ...)`` again; `sizes` are those of a sample."""
+        if self.single:
+            return self.call("Unsqueeze", name, self.integers(0))
+        return self.call("Reshape", name, self.integers(-1, *sizes))
+
     def reshaped(self, x: Tensor, shape: Shape) -> Tensor:
         """Return a tensor in another shape, the batch left as it is."""
         x = self.plain(x)
@@ -151,6 +172,22 @@ class Writer:
         """Return the shape, or the shapes, of what a layer makes of tensors."""
         shape = layer.output_shape(*(x.shape for x in inputs))
         return tuple(map(tuple, shape)) if several(shape) else tuple(shape)
+
+    def block(self, name: str, write: Callable[[], Sequence[Tensor]]) -> Any:
+        """Return a graph for an argument of a node, of the nodes that `write` adds, with the outputs that it returns."""
+        before, self.nodes = self.nodes, []
+        turned = dict(self._turned)
+        try:
+            made = [self.plain(x) for x in write()]
+            outputs = []
+            for x in made:
+                called = self.unique(f"{self.path}/{name}".lstrip("/"))
+                self.nodes.append(self.onnx.helper.make_node("Identity", [x.name], [called], name=called))
+                kind = self.onnx.helper.np_dtype_to_tensor_dtype(x.dtype)
+                outputs.append(self.onnx.helper.make_tensor_value_info(called, kind, None))
+            return self.onnx.helper.make_graph(self.nodes, name, [], outputs)
+        finally:
+            self.nodes, self._turned = before, turned
 
     def write(self, layer: Layer, inputs: Sequence[Tensor], path: str) -> list[Tensor]:
         """Write a layer, whatever it is, and return its outputs."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv import layers as L
+from fastconv.branch import Branch
 from fastconv.layers import Context, Layer
 from fastconv.model import Input, Model
 from fastconv.sequential import Sequential
@@ -20,6 +21,7 @@ class Case(NamedTuple):
     takes_any_rank: bool = False
     positive: bool = False
     integers: tuple[int, ...] = ()
+    ones: tuple[int, ...] = ()
 
 
 def case(
@@ -27,9 +29,10 @@ def case(
     *shapes: tuple[int, ...],
     any_rank: bool = False,
     integers: tuple[int, ...] = (),
+    ones: tuple[int, ...] = (),
 ) -> Case:
-    """Return a case; `integers` are the inputs that are."""
-    return Case(make, shapes, any_rank, integers=integers)
+    """Return a case; `integers` are the inputs that are, those of `ones` are all 1."""
+    return Case(make, shapes, any_rank, integers=integers or ones, ones=ones)
 
 
 def positive_case(make: Callable[[], Layer], *shapes: tuple[int, ...], any_rank: bool = False) -> Case:
@@ -54,6 +57,15 @@ def _unbatched() -> Unbatched:
     x = Input((2, 4, 3))
     body = Model(x, L.Linear(2)(L.Tanh()(x)))
     return Unbatched(body, [{"name": "x", "shape": [2, 4, 3], "used": True}], [{"name": "y", "from": 0}])
+
+
+def _branch(other: Layer) -> Branch:
+    def model(layer: Layer) -> Unbatched:
+        x, y = Input((2, 3)), Input((2, 1))
+        named = [{"name": "x", "shape": [2, 3], "used": True}, {"name": "y", "shape": [2, 1], "used": True}]
+        return Unbatched(Model([x, y], layer(L.Add()(x, y))), named, [{"name": "z", "from": 0}])
+
+    return Branch(model(L.Linear(3)), model(other))
 
 
 IMAGE = (4, 5, 2)
@@ -174,6 +186,10 @@ CASES: dict[str, list[Case]] = {
     "LogSoftmax": [case(lambda: L.LogSoftmax(), (3, 4), any_rank=True)],
     "Subtract": [case(lambda: L.Subtract(), IMAGE, (1, 1, 2))],
     "Divide": [positive_case(lambda: L.Divide(), IMAGE, (1, 1, 2))],
+    "Modulo": [
+        positive_case(lambda: L.Modulo(), (3, 2), (3, 1)),
+        positive_case(lambda: L.Modulo(truncated=True), (3, 2), (3, 1)),
+    ],
     "Power": [positive_case(lambda: L.Power(), (3, 2), (3, 1))],
     "Maximum": [case(lambda: L.Maximum(), IMAGE, (1, 5, 2), (4, 1, 1))],
     "Minimum": [case(lambda: L.Minimum(), (3, 2), (3, 1))],
@@ -212,6 +228,7 @@ CASES: dict[str, list[Case]] = {
     "MatMul": [case(lambda: L.MatMul(), (2, 3), (3, 4)), case(lambda: L.MatMul(), (1, 2, 3), (2, 3, 1))],
     "ReduceSum": [case(lambda: L.ReduceSum((1, 2)), IMAGE, any_rank=True)],
     "ReduceMean": [case(lambda: L.ReduceMean((-1,), keepdims=True), IMAGE, any_rank=True)],
+    "ReduceProd": [case(lambda: L.ReduceProd((1, -1)), (2, 2, 2), any_rank=True)],
     "ReduceMin": [case(lambda: L.ReduceMin((1, -1), keepdims=True), IMAGE, any_rank=True)],
     "ReduceMax": [case(lambda: L.ReduceMax((1, -1)), IMAGE, any_rank=True)],
     "ReduceL2": [positive_case(lambda: L.ReduceL2(), (3, 4), any_rank=True)],
@@ -271,6 +288,37 @@ CASES: dict[str, list[Case]] = {
         case(lambda: L.NonMaxSuppression(2, overlap=0.3), (1, 5, 4), (1, 2, 5)),
         case(lambda: L.NonMaxSuppression(3, overlap=0.1, threshold=0.2), (2, 5, 4), (2, 3, 5)),
     ],
+    "NonZero": [
+        case(lambda: L.NonZero(), (3, 2), ones=(0,), any_rank=True),
+        case(lambda: L.NonZero(), (4,), ones=(0,), any_rank=True),
+    ],
+    "GatherElements": [
+        case(lambda: L.GatherElements(), (3, 4), (2, 3), integers=(1,), any_rank=True),
+        case(lambda: L.GatherElements(1), (3, 2), (5, 1), integers=(1,), any_rank=True),
+    ],
+    "GatherND": [
+        case(lambda: L.GatherND(), (3, 4, 2), (5, 2), integers=(1,), any_rank=True),
+        case(lambda: L.GatherND(shared=1), (3, 4, 2), (3, 2, 1), integers=(1,), any_rank=True),
+    ],
+    "ScatterElements": [
+        case(lambda how=how: L.ScatterElements(1, reduce=how), (3, 4), (2, 3), (2, 3), integers=(1,))
+        for how in ("none", "add", "mul")
+    ],
+    "ScatterND": [
+        case(lambda how=how: L.ScatterND(reduce=how), (3, 4, 2), (5, 2), (5, 2), integers=(1,))
+        for how in ("none", "add", "mul")
+    ],
+    "ShapeOf": [case(lambda: L.ShapeOf((1, -1)), IMAGE, integers=(0,), any_rank=True)],
+    "Told": [
+        case(lambda: L.Told(L.Slice((1, 2), (1, 1)), ["start"]), (4, 3), (2,), ones=(1,), any_rank=True),
+        case(lambda: L.Told(L.TopK(1, 1), ["k"]), (4, 3), (), ones=(1,), any_rank=True),
+        case(lambda: L.Told(L.Expand((1, 1)), ["shape"]), (4, 3), (2,), ones=(1,), any_rank=True),
+        case(lambda: L.Told(L.Reshape((1, 1)), ["shape"]), (1,), (2,), ones=(1,), any_rank=True),
+    ],
+    "Branch": [
+        case(lambda: _branch(L.Tanh()), (), (2, 3), (2, 1), integers=(0,), any_rank=True),
+        case(lambda: _branch(L.Linear(3)), (), (2, 3), (2, 1), ones=(0,), any_rank=True),
+    ],
     "Given": [
         case(lambda: L.Given(L.Subtract(), [[1, [1, 2], "float", True]]), (3, 2)),
         case(lambda: L.Given(L.Gather(), [[1, [2], "int64", False]]), (3, 2), any_rank=True),
@@ -294,6 +342,9 @@ def inputs(case: Case, batch: int = 2, dtype: Any = np.float64, seed: int = 0) -
     xs = []
     for at, shape in enumerate(case.shapes):
         size = int(np.prod((batch, *shape)))
+        if at in case.ones:
+            xs.append(np.ones((batch, *shape), np.int64))
+            continue
         if at in case.integers:
             xs.append(rng.integers(-1, 1, (batch, *shape)))
             continue

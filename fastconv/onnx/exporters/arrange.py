@@ -33,9 +33,10 @@ def flatten(w: Writer, layer: Any, x: Tensor) -> Tensor:
 
 @exports(L.Reshape)
 def reshape(w: Writer, layer: Any, x: Tensor) -> Tensor:
-    if not layer.copy:
-        return w.reshaped(x, w.output_shape(layer, x))
     x = w.plain(x)
+    if not layer.copy:
+        target = w.integers(0, *(layer.shape if -1 in layer.shape else w.output_shape(layer, x)))
+        return w.array(w.call("Reshape", x.name, target), w.output_shape(layer, x), x.dtype)
     sizes, parts = w.call("Shape", x.name), [w.integers(0)]
     for at, n in enumerate(layer.shape):
         if at in layer.open:
@@ -94,6 +95,9 @@ def gather(w: Writer, layer: Any, x: Tensor, indices: Tensor) -> Tensor:
     if indices.name in w.constants:  # the same for every sample
         array = w.constants.pop(indices.name)[0]
         return w.array(w.call("Gather", x.name, w.constant(array, "indices", np.int64), axis=axis), shape, x.dtype)
+    if w.single:
+        name = w.call("Gather", x.name, w.call("Squeeze", indices.name, w.integers(0)), axis=axis)
+        return w.array(name, shape, x.dtype)
     last = w.call("Unsqueeze", w.call("Cast", indices.name, to=7), w.integers(indices.rank))
     size = w.integers(x.shape[axis - 1])
     positive = w.call("Mod", w.call("Add", last, size), size)
@@ -108,7 +112,7 @@ def gather(w: Writer, layer: Any, x: Tensor, indices: Tensor) -> Tensor:
 @exports(L.Expand)
 def expand(w: Writer, layer: Any, x: Tensor) -> Tensor:
     shape = w.output_shape(layer, x)
-    sizes = w.integers(1, *(shape[axis] for axis in x.order))
+    sizes = w.integers(1, *(layer.shape[axis] for axis in x.order))
     return w.like(x, w.call("Expand", x.name, sizes), shape)
 
 
@@ -129,12 +133,7 @@ def concat(w: Writer, layer: Any, *xs: Tensor) -> Tensor:
     lead = next((x for x in xs if x.name not in w.constants), xs[0])
     names = []
     for x in (w.arranged(x, lead.order) for x in xs):
-        name = x.name
-        if name in w.constants:  # one for all samples: as many as there are
-            count = w.call("Slice", w.call("Shape", lead.name), w.integers(0), w.integers(1))
-            sizes = w.call("Concat", count, w.integers(*(x.shape[axis] for axis in x.order)), axis=0)
-            name = w.call("Expand", name, sizes)
-        names.append(name)
+        names.append(w.for_each_sample(x, lead).name)
     return w.like(lead, w.call("Concat", *names, axis=lead.axis(layer.axis)), w.output_shape(layer, *xs))
 
 
@@ -143,6 +142,7 @@ _REDUCED = {
     L.ReduceMean: "ReduceMean",
     L.ReduceMax: "ReduceMax",
     L.ReduceMin: "ReduceMin",
+    L.ReduceProd: "ReduceProd",
     L.ReduceL2: "ReduceL2",
 }
 

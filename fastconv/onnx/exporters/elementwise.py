@@ -176,6 +176,16 @@ def combine(w: Writer, layer: Any, *xs: Tensor) -> Tensor:
     return out._replace(name=w.call("Identity", name) if len(xs) == 1 else name)
 
 
+@exports(L.Modulo)
+def modulo(w: Writer, layer: Any, *xs: Tensor) -> Tensor:
+    turned, out = combined(w, layer, xs)
+    a, b = (x.name for x in turned)
+    if layer.truncated or xs[0].dtype.kind != "f":
+        return out._replace(name=w.call("Mod", a, b, fmod=int(layer.truncated)))
+    rest = w.call("Mod", a, b, fmod=1)  # which has the sign of a
+    return out._replace(name=w.call("Mod", w.call("Add", rest, b), b, fmod=1))
+
+
 _COMPARE = {
     "equal": "Equal",
     "greater": "Greater",

@@ -12,6 +12,7 @@ import numpy as np
 from fastconv import layers as L
 from fastconv.onnx.exporters import exports
 from fastconv.onnx.exporters.image import window_of
+from fastconv.onnx.exporters.scatter import by_sample
 from fastconv.onnx.writer import Tensor, Writer
 
 
@@ -86,14 +87,14 @@ def roi_align(w: Writer, layer: Any, x: Tensor, boxes: Tensor, images: Tensor) -
         spatial_scale=layer.scale, mode="avg" if layer.reduce == "mean" else "max",
         coordinate_transformation_mode="half_pixel" if layer.half_pixel else "output_half_pixel",
     )  # fmt: skip
-    apart = w.call("Reshape", name, w.integers(-1, shape[0], channels, *layer.size))
+    apart = w.apart(name, shape[0], channels, *layer.size)
     return Tensor(apart, shape, (0, 3, 1, 2), x.dtype)
 
 
 @exports(L.NonMaxSuppression)
 def non_max_suppression(w: Writer, layer: Any, boxes: Tensor, scores: Tensor) -> Tensor:
     shape, images = w.output_shape(layer, boxes, scores), boxes.shape[0]
-    merged = [w.call("Reshape", w.plain(x).name, w.integers(-1, *x.shape[1:])) for x in (boxes, scores)]
+    merged = [w.merged(x) for x in (boxes, scores)]
     operands = [w.integers(layer.most), w.constant(layer.overlap, dtype=np.float32)]
     if layer.threshold is not None:
         operands.append(w.constant(layer.threshold, dtype=np.float32))
@@ -101,25 +102,7 @@ def non_max_suppression(w: Writer, layer: Any, boxes: Tensor, scores: Tensor) ->
     if w.single and layer.trimmed:
         return w.array(w.call("Unsqueeze", rows, w.integers(0)), shape, np.int64)
     w.require_opset(16)
-    return w.array(_by_sample(w, rows, scores.name, images, None if layer.trimmed else shape[0]), shape, np.int64)
-
-
-def _by_sample(w: Writer, rows: str, batched: str, images: int, most: int | None) -> str:
-    """Return rows ``(image of all samples, class, box)`` in order as those of each sample, filled up with -1.
-
-    There are `most` for a sample, or as many as the fullest has.
-    """
-    zero, one = w.integers(0), w.integers(1)
-    batch = w.call("Slice", w.call("Shape", batched), zero, one)
     image, rest = w.node("Split", [rows, w.integers(1, 2)], outputs=2, axis=1)
-    sample = w.call("Div", image, w.integers(images))  # (rows, 1)
-    flat = w.call("Squeeze", sample, one)
-    ones = w.call("Expand", one, w.call("Shape", flat))
-    counts = w.call("ScatterElements", w.call("Expand", zero, batch), flat, ones, axis=0, reduction="add")
-    before, row = (w.call("CumSum", each, w.constant(0, dtype=np.int64), exclusive=1) for each in (counts, ones))
-    position = w.call("Sub", row, w.call("Gather", before, flat))
-    fullest = w.reduced("ReduceMax", counts, [0]) if most is None else w.integers(most)
-    empty = w.call("Expand", w.integers(-1), w.call("Concat", batch, fullest, w.integers(3), axis=0))
+    sample = w.call("Div", image, w.integers(images))
     own = w.call("Concat", w.call("Mod", image, w.integers(images)), rest, axis=1)
-    places = w.call("Concat", sample, w.call("Unsqueeze", position, one), axis=1)
-    return w.call("ScatterND", empty, places, own)
+    return w.array(by_sample(w, sample, own, scores.name, 3, None if layer.trimmed else shape[0]), shape, np.int64)

@@ -6,6 +6,7 @@ list of several.
 
 from fastconv.onnx.operators import (  # noqa: F401 - importing them fills the table
     activation,
+    control,
     conv,
     elementwise,
     linear,
@@ -14,5 +15,7 @@ from fastconv.onnx.operators import (  # noqa: F401 - importing them fills the t
     reduce,
     resize,
     sampling,
+    scatter,
     shape,
+    sizes,
 )

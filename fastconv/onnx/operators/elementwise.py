@@ -57,6 +57,13 @@ _register("Greater", lambda: L.Compare("greater"), np.bool_)
 _register("Less", lambda: L.Compare("less"), np.bool_)
 _register("GreaterOrEqual", lambda: L.Compare("greater_or_equal"), np.bool_)
 _register("LessOrEqual", lambda: L.Compare("less_or_equal"), np.bool_)
+
+
+@register("Mod")
+def mod(b: Builder, node: Node, x: Operand, y: Operand) -> Any:
+    return b.combine(L.Modulo(truncated=bool(node.get("fmod", 0))), x, y)
+
+
 _register("And", lambda: L.Logic("and"), np.bool_)
 _register("Or", lambda: L.Logic("or"), np.bool_)
 _register("Xor", lambda: L.Logic("xor"), np.bool_)

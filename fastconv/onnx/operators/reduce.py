@@ -9,9 +9,11 @@ import numpy as np
 
 from fastconv import layers as L
 from fastconv.onnx.builder import Builder, Operand
+from fastconv.onnx.counting import guessed, told
 from fastconv.onnx.errors import NotBatchedError
 from fastconv.onnx.files import Node
 from fastconv.onnx.table import register
+from fastconv.onnx.values import Value
 
 
 def _register(op: str, layer: Callable[..., L.Layer], before: Any = None, after: Any = None) -> None:
@@ -41,6 +43,7 @@ _register("ReduceSum", L.ReduceSum)
 _register("ReduceMean", L.ReduceMean)
 _register("ReduceMax", L.ReduceMax)
 _register("ReduceMin", L.ReduceMin)
+_register("ReduceProd", L.ReduceProd)
 _register("ReduceL2", L.ReduceL2)
 _register("ReduceL1", L.ReduceSum, L.Abs)
 _register("ReduceSumSquare", L.ReduceSum, L.Square)
@@ -65,7 +68,20 @@ def arg_max(b: Builder, node: Node, x: Operand) -> Any:
 def top_k(b: Builder, node: Node, x: Operand, k: Operand | None = None) -> Any:
     x = b.settled(b.value(x))
     inner = b.inner(x, node.get("axis", -1))
+    if isinstance(k, Value) and k.counted:
+        return _told_top_k(b, node, x, inner, k)
     count = b.integers(k, "K")[0] if k is not None else node.get("k")
     layer: L.Layer = L.TopK(count, 1 + x.order.index(inner), largest=bool(node.get("largest", 1)))
     layer = L.Discrete(layer) if x.dtype.kind != "f" else layer
     return b.emit(layer, [x], [x.order] * 2, [x.dtype, np.int64])
+
+
+def _told_top_k(b: Builder, node: Node, x: Value, inner: int, k: Value) -> Any:
+    """Return as many of the largest as is known when the model runs."""
+    largest, axis = bool(node.get("largest", 1)), 1 + x.order.index(inner)
+    planned = [
+        L.TopK(max(1, min(count[0], size)), axis, largest=largest)
+        for count, size in zip(guessed(k), (x.shape[inner], x.other_shape[inner]), strict=True)
+    ]
+    k = b.along(k, [0], L.Squeeze, drop=True) if b.rank(k) else k
+    return told(b, x, (planned[0], planned[1]), {"k": k}, [x.dtype, np.int64])

@@ -8,6 +8,7 @@ import numpy as np
 
 from fastconv import layers as L
 from fastconv.onnx.builder import Builder, Operand
+from fastconv.onnx.counting import COUNT, counted
 from fastconv.onnx.errors import NotBatchedError, OnnxImportError
 from fastconv.onnx.files import Node
 from fastconv.onnx.table import register
@@ -67,6 +68,7 @@ def non_max_suppression(
         threshold=None if limit is None else float(limit),
         centred=bool(node.get("center_point_box", 0)),
         trimmed=True,
+        expected=COUNT[0],
     )
     operands = [boxes if isinstance(boxes, b.constant) else b.plain(boxes), b.plain(scores)]
-    return b.call(layer, operands, (0, 1), [np.int64])
+    return counted(b, layer, operands, [np.int64])

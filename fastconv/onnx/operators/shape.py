@@ -10,21 +10,15 @@ import numpy as np
 
 from fastconv import layers as L
 from fastconv.onnx.builder import Builder, Operand
+from fastconv.onnx.counting import guessed, told
 from fastconv.onnx.errors import NotBatchedError, OnnxImportError
 from fastconv.onnx.files import Node
+from fastconv.onnx.operators.sizes import told_expand, told_slice
 from fastconv.onnx.table import register
 from fastconv.onnx.values import Constant, Value
 
 #: Numbers of an image whose matrix is shuffled instead; larger ones are turned.
 MOST_SHUFFLED = 2**20
-
-
-@register("Shape")
-def shape(b: Builder, node: Node, x: Operand) -> Any:
-    both = b.shapes(x) if isinstance(x, Value) else (x.array.shape,) * 2
-    part = slice(node.get("start", 0), node.get("end"))
-    first, second = (np.array(each[part], np.int64) for each in both)
-    return Constant(first, None if np.array_equal(first, second) else second)
 
 
 @register("Transpose")
@@ -47,6 +41,8 @@ def reshape(b: Builder, node: Node, x: Operand, target: Operand | None = None) -
     if target is None:
         target = Constant(np.array(node.get("shape") or [], np.int64))
     both: list[tuple[int, ...]] = []
+    if isinstance(target, Value) and target.counted:
+        return _told_shape(b, node, b.plain(x), target)
     targets = b.both(target, "shape")
     for whole, wanted in zip(b.shapes(x), targets, strict=True):
         sizes = list(wanted)
@@ -54,6 +50,14 @@ def reshape(b: Builder, node: Node, x: Operand, target: Operand | None = None) -
             sizes[0] = whole[0]  # the file's own batch, written as a number
         both.append(_resolved(node, whole, sizes, bool(node.get("allowzero", 0))))
     return _reshaped(b, x, *both)
+
+
+def _told_shape(b: Builder, node: Node, x: Value, target: Value) -> Value:
+    """Return a value in a shape that is known when the model runs."""
+    wanted = guessed(target)
+    b.require(0 not in wanted[0], "0 in a shape that is known when the model runs is not supported")
+    sizes = [_resolved(node, whole, each, True) for whole, each in zip(b.shapes(x), wanted, strict=True)]
+    return told(b, x, (L.Reshape(sizes[0]), L.Reshape(sizes[1])), {"shape": target}, [x.dtype])[0]
 
 
 def _resolved(node: Node, whole: Sequence[int], wanted: Sequence[int], allow_zero: bool) -> tuple[int, ...]:
@@ -191,6 +195,11 @@ def slice_(
     axes: Operand | None = None,
     steps: Operand | None = None,
 ) -> Any:
+    ends_told = {
+        name: end for name, end in (("start", starts), ("stop", ends)) if isinstance(end, Value) and end.counted
+    }
+    if ends_told:
+        return told_slice(b, node, (x, starts, ends, axes, steps), ends_told)
     first = node.get("starts") if starts is None else b.integers(starts, "starts")
     last = node.get("ends") if ends is None else b.integers(ends, "ends")
     if first is None or last is None or len(first) != len(last):
@@ -205,18 +214,20 @@ def slice_(
         place = axis % b.rank(x) if -b.rank(x) <= axis < b.rank(x) else -1
         b.require(place >= 0, f"there is no axis {axis} in a tensor of {b.rank(x)}")
         part = _python_slice(begin, end, each)
-        if all(range(n)[part] == range(n) for n in (whole[0][place], whole[1][place])):
+        sizes = whole[0][place], whole[1][place]
+        if not (x.counted and sizes[0] != sizes[1]) and all(range(n)[part] == range(n) for n in sizes):
             continue
         kept.append((place, part))
     if not kept:
         return x
     for place, part in kept:
-        if not range(whole[0][place])[part] and not range(whole[1][place])[part]:
+        if not x.counted and not range(whole[0][place])[part] and not range(whole[1][place])[part]:
             return b.empty(x, place)
 
     def make(places: list[int]) -> L.Layer:
         parts = [part for _, part in kept]
-        return L.Slice(places, [p.start for p in parts], [p.stop for p in parts], [p.step for p in parts])
+        ends = ([getattr(part, end) for part in parts] for end in ("start", "stop", "step"))
+        return L.Slice(places, *ends, empty=x.counted)
 
     return b.along(x, [place for place, _ in kept], make)
 
@@ -267,6 +278,8 @@ def gather(b: Builder, node: Node, x: Operand, indices: Operand) -> Any:
 
 @register("Expand")
 def expand(b: Builder, node: Node, x: Operand, target: Operand) -> Any:
+    if isinstance(target, Value) and target.counted:
+        return told_expand(b, x, target)
     x = b.value(x)
     first, second = b.both(target, "shape")
     rank = max(len(first), b.rank(x))
@@ -331,6 +344,7 @@ def pad(
     fill = b.number(value, "constant_value", node.get("value", 0.0))
     if not any(pair != (0, 0) for pair in inner):
         return x
+    fill = fill if math.isfinite(fill) else str(fill)
     return b.one(L.Pad([inner[place] for place in x.order], mode=mode, value=fill), x)
 
 
@@ -342,19 +356,3 @@ def depth_to_space(b: Builder, node: Node, x: Operand) -> Any:
 @register("SpaceToDepth")
 def space_to_depth(b: Builder, node: Node, x: Operand) -> Any:
     return b.image(L.SpaceToDepth(node.get("blocksize", 1), order=node.get("mode", "DCR")), x)
-
-
-def _known(op: str) -> None:
-    """Register an operator whose inputs must be known; when they are it is computed before it comes here."""
-
-    def convert(b: Builder, node: Node, *xs: Operand) -> Any:
-        for at, x in enumerate(xs):
-            b.array(x, f"input {at}")
-        raise OnnxImportError(f"{node.label} cannot be computed")
-
-    convert.__qualname__ = convert.__name__ = op
-    register(op)(convert)
-
-
-_known("ConstantOfShape")
-_known("Range")
