@@ -71,7 +71,9 @@ class Branch(Layer):
     def traits(self) -> Traits:
         models = self.then, self.otherwise
         kinds = {1 + at for model in models for at in _integers(model)}
-        return Traits(integers=(0, *sorted(kinds)), discrete=any(model.traits.discrete for model in models))
+        return Traits(
+            integers=(0, *sorted(kinds)), discrete=any(model.traits.discrete for model in models), counts=True
+        )
 
     @property
     def built(self) -> bool:

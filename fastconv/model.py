@@ -174,7 +174,10 @@ class Model(Layer):
 
     @property
     def traits(self) -> Traits:
-        return Traits(integers=any(bool(layer.traits.integers) for layer in self._members()))
+        members = [layer.traits for layer in self._members()]
+        return Traits(
+            integers=any(bool(each.integers) for each in members), counts=any(each.counts for each in members)
+        )
 
     @property
     def label(self) -> str:

@@ -84,7 +84,7 @@ class Unbatched(Model):
     @property
     def traits(self) -> Traits:
         inner = self.body.traits if self.body is not None else Traits()
-        return Traits(integers=bool(inner.integers), discrete=inner.discrete, mixes_samples=True)
+        return Traits(integers=bool(inner.integers), discrete=inner.discrete, mixes_samples=True, counts=inner.counts)
 
     @property
     def graph(self) -> Graph:

@@ -136,7 +136,7 @@ def _decoded(description: Any, tensors: dict[str, Array], allow_plugins: bool) -
         return FrozenModel(program)
     ends = description["arrays"]
     fixed = {int(at): tensors[name] for at, name in ends["fixed"].items()}
-    if any(item.keys() != {"name", "shape", "used"} for item in ends["inputs"]):
+    if any(item.keys() - {"free", "dtype"} != {"name", "shape", "used"} for item in ends["inputs"]):
         raise ValueError("it does not say which arrays it takes")
     return FrozenUnbatched(program, ends["inputs"], ends["outputs"], fixed)
 

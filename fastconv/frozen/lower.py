@@ -13,6 +13,7 @@ from fastconv.arrays import contiguous
 from fastconv.frozen import moves, normalization
 from fastconv.frozen import unweighted as ops
 from fastconv.frozen.activations import ACTIVATIONS
+from fastconv.frozen.counted import counted, model_of
 from fastconv.frozen.foreign import Foreign, snapshot
 from fastconv.frozen.matrix import MatMul
 from fastconv.frozen.operation import Array, Operation
@@ -62,11 +63,20 @@ class _Lowering:
         """Add the steps of a graph, and return the values of its outputs."""
         slots: dict[int, int] = dict(enumerate(inputs))
         sizes = graph.shapes(*shapes)
+        last = counted(graph)
         for step in graph.steps:
+            if step in last:
+                continue
             reads = [slots[slot] for slot in step.reads]
             name = f"{path}{step.layer.name}"
             made = self._layer(step.layer, reads, [sizes[slot] for slot in step.reads], name, len(step.writes))
             slots.update(zip(step.writes, made, strict=True))
+        if last:
+            model, some, found = model_of(last, graph, sizes)
+            layer = self._copied(model, snapshot)
+            foreign = Foreign(layer, [sizes[slot] for slot in some])
+            made = self._add(foreign, [slots[slot] for slot in some], f"{path}{model.name}", len(found))
+            slots.update(zip(found, made, strict=True))
         return [slots[slot] for slot in graph.outputs]
 
     def _layer(

@@ -128,7 +128,7 @@ class Plan:
     def may_differ(self, step: Step, value: int) -> bool:
         """Return whether the shape of what a layer makes may depend on the numbers: as many places as were found."""
         layer = step.operation.layer if isinstance(step.operation, Foreign) else None
-        return layer is not None and layer.traits.discrete and all(value not in each.reads for each, *_ in self.steps)
+        return layer is not None and layer.traits.counts and all(value not in each.reads for each, *_ in self.steps)
 
     def foreign(self) -> set[int]:
         """Return the values that layers of others make."""

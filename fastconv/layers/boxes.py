@@ -247,8 +247,6 @@ class NonMaxSuppression(Layer):
            [0, 0, 2]])
     """
 
-    traits = Traits(discrete=True, kinks="ties")
-
     def __init__(
         self,
         most: int = 1,
@@ -268,6 +266,10 @@ class NonMaxSuppression(Layer):
     @classmethod
     def examples(cls) -> Sequence[Any]:
         return [(cls(1), [(1, 1, 4), (1, 1, 1)])]
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(discrete=True, kinks="ties", counts=self.trimmed)
 
     def output_shape(self, *shapes: Shape) -> Shape:
         """Return the shape with as many rows as there can be."""

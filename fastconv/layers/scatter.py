@@ -35,7 +35,7 @@ class NonZero(Layer):
             [1, 0]]])
     """
 
-    traits = Traits(integers=True, discrete=True, kinks=(0.0,), domain=(1.0, 4.0))
+    traits = Traits(integers=True, discrete=True, kinks=(0.0,), domain=(1.0, 4.0), counts=True)
 
     def __init__(self, *, expected: int | None = None) -> None:
         self.expected = None if expected is None else positive(expected, "expected")

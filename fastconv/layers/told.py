@@ -102,7 +102,7 @@ class Told(Layer):
     def traits(self) -> Traits:
         inner: Traits = self.inner.traits
         kinds = tuple(at for at in range(1 + len(self.told)) if at or inner.takes_integers(0))
-        return inner._replace(integers=kinds, domain=(1.0, 2.0))
+        return inner._replace(integers=kinds, domain=(1.0, 2.0), counts=True)
 
     def output_shape(self, *shapes: Shape) -> Any:
         self._require_told(shapes)

@@ -31,6 +31,9 @@ class Traits(NamedTuple):
     discrete : bool
         Outputs may be integers or booleans, whatever the dtype of the layer, and the way back is zero for them, as for the
         place of the largest value.
+    counts : bool
+        How long the output is depends on numbers of the inputs, as for the places that are not 0; `output_shape` says then what
+        models are planned with.
 
     Examples
     --------
@@ -46,6 +49,7 @@ class Traits(NamedTuple):
     domain: tuple[float, float] = (-4.0, 4.0)
     integers: bool | tuple[int, ...] = False
     discrete: bool = False
+    counts: bool = False
 
     def takes_integers(self, at: int) -> bool:
         """Return whether input number `at` may be integers.

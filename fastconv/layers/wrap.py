@@ -245,7 +245,9 @@ class Discrete(_Around):
 
     @property
     def traits(self) -> Traits:
-        return Traits(integers=True, discrete=True, shares_input=self.inner.traits.shares_input, domain=(0.0, 3.0))
+        inner = self.inner.traits
+        shares, counts = inner.shares_input, inner.counts
+        return Traits(integers=True, discrete=True, shares_input=shares, domain=(0.0, 3.0), counts=counts)
 
     def output_shape(self, *shapes: Shape) -> Any:
         return shape_of(self.inner, shapes)

@@ -13,6 +13,7 @@ ort = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
 
 from onnx import TensorProto, helper, numpy_helper, parser  # noqa: E402
 
+import fastconv  # noqa: E402
 from fastconv.onnx import OnnxImportError, load, save  # noqa: E402
 from fastconv.saving import load_model  # noqa: E402
 from fastconv.unbatched import Unbatched  # noqa: E402
@@ -95,6 +96,10 @@ def test_as_many_boxes_as_score_well(shift: float, count: int, tmp_path: Path) -
     model.save(tmp_path / "model")
     for a, b in zip(load_model(tmp_path / "model")(*xs), model(*xs), strict=True):
         np.testing.assert_array_equal(a, b)
+    frozen = fastconv.freeze(model)
+    same(frozen, path, xs)
+    frozen.save(tmp_path / "frozen")
+    same(fastconv.load_frozen(tmp_path / "frozen"), path, xs)
     save(model, tmp_path / "again.onnx")
     same(model, tmp_path / "again.onnx", xs)
     same(load(tmp_path / "again.onnx"), path, xs)
