@@ -357,7 +357,7 @@ RULES: dict[type[Layer], Rule] = {
     L.Pad: _pad_entries,
     L.Subtract: lambda layer, shape, constant: [ops.Pair("difference")],
     L.Divide: lambda layer, shape, constant: [ops.Pair("quotient")],
-    L.Reshape: lambda layer, shape, constant: [ops.Reshape(layer.shape)],
+    L.Reshape: lambda layer, shape, constant: None if layer.copy else [ops.Reshape(layer.shape)],
     L.ZeroPad: _pad,
     L.Upsample: _upsample,
     L.Resize: _resize,

@@ -85,6 +85,7 @@ from fastconv.layers.pool import (
     MaxPool2d,
     MaxPool3d,
 )
+from fastconv.layers.recurrent import GRU, LSTM, RNN
 from fastconv.layers.reduce import (
     ArgMax,
     CumSum,
@@ -117,6 +118,9 @@ __all__ = [
     "CELU",
     "ELU",
     "GELU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "SELU",
     "Abs",
     "AdaptiveAvgPool1d",

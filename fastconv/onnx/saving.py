@@ -118,21 +118,15 @@ def _batched(w: Writer, model: Model) -> tuple[list[Any], list[Any]]:
 
 def _whole(w: Writer, model: Any) -> tuple[list[Any], list[Any]]:
     """Write a model without a batch: a batch of one is put on before and taken off after what is inside."""
-    used = [item for item in model.named_inputs if item["used"]]
-    inner = _inputs(w, model.body, [item["shape"] for item in used]) if model.body is not None else []
-    inner = [_as_said(x, item.get("dtype"), w) for x, item in zip(inner, used, strict=True)]
-    by_name: dict[str, Any] = {}
-    given = []
+    integers = _integer_inputs(model.body) if model.body is not None else set()
+    given, xs = list[tuple[str, Tensor, list[Any]]](), list[Tensor]()
     for item in model.named_inputs:
-        name = w.unique(str(item["name"]))
-        shape = tuple(item["shape"])
-        found = inner[used.index(item)] if item["used"] else Tensor("", shape, plain_order(len(shape)), w.dtype)
-        by_name[str(item["name"])] = name, found
+        name, shape = w.unique(str(item["name"])), tuple(item["shape"])
+        dtype = np.dtype(np.int64) if item["used"] and len(xs) in integers else w.dtype
+        found = _as_said(Tensor(name, shape, plain_order(len(shape)), dtype), item.get("dtype"), w)
         given.append((name, found, _dims(name, shape, item)))
-    xs = []
-    for item in used:
-        name, found = by_name[str(item["name"])]
-        xs.append(found._replace(name=w.call("Unsqueeze", name, w.integers(0))))
+        if item["used"]:
+            xs.append(found._replace(name=w.call("Unsqueeze", name, w.integers(0))))
     made = [w.plain(y) for y in w.write(model.body, xs, "")] if model.body is not None else []
     outputs = []
     for at, item in enumerate(model.named_outputs):

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.layers import BatchNorm, GroupNorm, Layer, LayerNorm, Linear, PReLU, SeparableConv2d
+from fastconv.layers.recurrent import Recurrent
 from fastconv.layers.tree import walk
 from fastconv.layers.windowed import Windowed
 from fastconv.model import Model
@@ -30,12 +31,15 @@ from fastconv.weights.match import Slot, Unfit, WeightsError, fit
 from fastconv.weights.orders import Order, Orders, orders
 from fastconv.weights.torch_files import numpy_array, read
 
+_RECURRENT = {"weight": "weight_ih", "recurrent": "weight_hh", "bias": "bias_ih", "recurrent_bias": "bias_hh"}
+
 #: What PyTorch calls a layer's arrays where it has another name.
 NAMES: list[tuple[type[Layer], dict[str, str]]] = [
     (BatchNorm, {"scale": "weight", "mean": "running_mean", "var": "running_var"}),
     (LayerNorm, {"scale": "weight"}),
     (GroupNorm, {"scale": "weight"}),
     (PReLU, {"slope": "weight"}),
+    (Recurrent, {name + way: f"{theirs}_l0{way}" for name, theirs in _RECURRENT.items() for way in ("", "_reverse")}),
     (SeparableConv2d, {"depthwise": "depthwise.weight", "pointwise": "pointwise.weight", "bias": "pointwise.bias"}),
 ]
 
@@ -181,6 +185,8 @@ def _slot(layer: Layer, key: str, array: np.ndarray, turned: Orders) -> Slot:
             lambda a: _reordered(_reordered(a, turned.outward, 0), turned.inward, 1).T,
             lambda a: _restored(_restored(a, turned.inward, 0), turned.outward, 1).T,
         )
+    if isinstance(layer, Recurrent) and array.ndim == 2:
+        return Slot(array, (array.shape[::-1],), np.transpose, np.transpose)
     order = turned.outward if isinstance(layer, (Linear, BatchNorm, LayerNorm, PReLU)) else None
     slot = Slot(array, (array.shape,), lambda a: _reordered(a, order, 0), lambda a: _restored(a, order, 0))
     if isinstance(layer, PReLU):  # one slope for all channels is PyTorch's default

@@ -252,11 +252,8 @@ def test_as_many_rows_as_are_found():
         x = corners, np.array(rates, np.float32).reshape(1, 1, 1, 3)
         assert frozen(*x).shape == (1, 2, 3)
         np.testing.assert_array_equal(frozen(*x), model(*x))
-    read = fastconv.freeze(Model([boxes, scores], L.Cast("float32")(suppression(boxes, scores))).build())
-    with pytest.raises(
-        ValueError, match=r"forward returned an array of shape \(1, 2, 3\), and output_shape says \(1, 3, 3\)"
-    ):
-        read(*x)
+    after = Model([boxes, scores], L.Cast("float32")(suppression(boxes, scores))).build()
+    np.testing.assert_array_equal(fastconv.freeze(after)(*x), after(*x))
 
 
 def test_a_call_after_one_that_failed():

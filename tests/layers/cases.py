@@ -319,6 +319,19 @@ CASES: dict[str, list[Case]] = {
         case(lambda: _branch(L.Tanh()), (), (2, 3), (2, 1), integers=(0,), any_rank=True),
         case(lambda: _branch(L.Linear(3)), (), (2, 3), (2, 1), ones=(0,), any_rank=True),
     ],
+    "RNN": [
+        case(lambda: L.RNN(3), (4, 2)),
+        case(lambda: L.RNN(2, activation="relu", direction="backward", states=True), (3, 2), (1, 2)),
+    ],
+    "GRU": [
+        case(lambda: L.GRU(2, direction="both", states=True), (3, 2), (2, 2)),
+        case(lambda: L.GRU(3, reset_after=False), (3, 2), (1, 3)),
+    ],
+    "LSTM": [
+        case(lambda: L.LSTM(2, direction="both", states=True), (3, 2), (2, 2), (2, 2)),
+        case(lambda: L.LSTM(3, direction="backward"), (4, 2)),
+        case(lambda: L.LSTM(2, peepholes=True, direction="both"), (3, 2)),
+    ],
     "Given": [
         case(lambda: L.Given(L.Subtract(), [[1, [1, 2], "float", True]]), (3, 2)),
         case(lambda: L.Given(L.Gather(), [[1, [2], "int64", False]]), (3, 2), any_rank=True),

@@ -58,7 +58,7 @@ IMAGES = RNG.standard_normal((3, 6, 5, 4)).astype(np.float32)
         (lambda: L.Concat(True), TypeError, "axis must be an integer, got True"),
         (lambda: L.Reshape(3), TypeError, "shape must be a tuple of integers, without the batch, got 3"),
         (lambda: L.Reshape((-1, -1)), ValueError, "at most one -1"),
-        (lambda: L.Reshape((0, 3)), ValueError, "entries of at least 1"),
+        (lambda: L.Reshape((-2, 3)), ValueError, "shape must be at least -1"),
         (lambda: L.ZeroPad("same"), TypeError, "padding must be an integer or a tuple, got 'same'"),
         (lambda: L.ZeroPad(-1), ValueError, "padding must be at least 0, got -1"),
         (lambda: L.RoiAlign([2, 2], samples=1025), ValueError, "samples must be at most 1024, got 1025"),

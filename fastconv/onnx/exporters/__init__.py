@@ -27,7 +27,7 @@ def exports(*classes: type[Layer]) -> Callable[[Callable[..., Any]], Callable[..
 
 def function_of(writer: Writer, layer: Layer) -> Callable[..., Any]:
     """Return the function that writes a layer; `OnnxExportError` where there is none."""
-    from fastconv.onnx.exporters import arrange, elementwise, image, norm, sampling, scatter, wrap  # noqa: F401 - which fill the table
+    from fastconv.onnx.exporters import arrange, elementwise, image, norm, recurrent, sampling, scatter, wrap  # noqa: F401 - which fill the table
 
     if hasattr(layer, "to_onnx"):
         return lambda writer, layer, *inputs: layer.to_onnx(writer, *inputs)

@@ -1,0 +1,426 @@
+"""Recurrent layers: a state goes along a sequence, ``(N, T, C)``, step by step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fastconv import functional as F
+from fastconv.arguments import boolean, positive
+from fastconv.layers.base import Backward, Layer
+from fastconv.layers.checks import require_channels, require_floats, with_batch
+from fastconv.layers.context import Context
+from fastconv.layers.symbol import Shape
+from fastconv.layers.traits import Traits
+from fastconv.registry import layers
+
+DIRECTIONS = {"forward": ("",), "backward": ("_reverse",), "both": ("", "_reverse")}
+
+Arrays = list[np.ndarray]
+#: From the gradients of the states after a step to those of what comes in, of what the recurrent product made, of the states
+#: before the step, and of parameters: of the last two what does not come through that product.
+StepBack = Callable[[Arrays], tuple[np.ndarray, np.ndarray, Arrays, dict[str, np.ndarray]]]
+
+
+class Recurrent(Layer):
+    """What `RNN`, `GRU` and `LSTM` share.
+
+    ``(N, T, C)`` becomes ``(N, T, features)``, or ``(N, T, 2 * features)`` in both directions, the output at each step; that of
+    the way backward begins at the end. The states at the beginning are zeros, or further inputs ``(N, directions, features)``.
+    With `states` the states at the end are further outputs, of that shape too.
+    """
+
+    #: How many blocks of `features` columns the matrices have, and how many states go along.
+    gates: ClassVar[int]
+    kinds: ClassVar[int] = 1
+
+    features: int
+    direction: str
+    states: bool
+
+    def _take(self, features: Any, direction: str, states: Any) -> None:
+        self.features = positive(features, "features")
+        if direction not in DIRECTIONS:
+            raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}, got {direction!r}")
+        self.direction, self.states = direction, boolean(states, "states")
+
+    @classmethod
+    def examples(cls) -> Sequence[Any]:
+        both: Any = cls.from_config({"features": 2, "direction": "both", "states": True})
+        return [(cls.from_config({"features": 3}), [(4, 2)]), (both, [(3, 2), *[(2, 2)] * cls.kinds])]
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """What the names of parameters end with, for each direction."""
+        return DIRECTIONS[self.direction] if self.direction == "both" else ("",)
+
+    def build(self, *shapes: Shape, rng: np.random.Generator) -> None:
+        self.output_shape(*shapes)
+        bound, columns = 1 / math.sqrt(self.features), self.gates * self.features
+        for way in self.ways:
+            for name, rows in (
+                ("weight", shapes[0][-1]),
+                ("recurrent", self.features),
+                ("bias", 0),
+                ("recurrent_bias", 0),
+            ):
+                shape = (rows, columns) if rows else (columns,)
+                self.params[name + way] = rng.uniform(-bound, bound, shape).astype(np.float32)
+
+    def output_shape(self, *shapes: Shape) -> Any:
+        state = (len(self.ways), self.features)
+        fits = bool(shapes) and len(shapes[0]) == 2 and list(shapes[1:]) in ([], [state] * self.kinds)
+        if not fits:
+            kinds = "" if self.kinds == 1 else f" of {self.kinds} kinds"
+            raise ValueError(
+                f"{type(self).__name__} takes (N, T, C), and states at the beginning {with_batch(state)}{kinds} or none, got "
+                f"{' and '.join(map(with_batch, shapes))}"
+            )
+        y = (shapes[0][0], len(self.ways) * self.features)
+        return (y, *[state] * self.kinds) if self.states else y
+
+    def multiply_adds(self, *shapes: Shape) -> int:
+        steps, channels = shapes[0]
+        return len(self.ways) * steps * (channels + self.features) * self.gates * self.features
+
+    def window(self, *shapes: Shape) -> None:
+        return None
+
+    def forward(self, ctx: Context, x: np.ndarray, *initial: np.ndarray) -> tuple[Any, Backward]:
+        self.output_shape(x.shape[1:], *(each.shape[1:] for each in initial))
+        require_floats(x, *initial)
+        require_channels(x, self.params["weight"].shape[0])
+        if any(len(each) != len(x) for each in initial):
+            raise ValueError(
+                f"states must be for as many samples as x, {len(x)}, got {[len(each) for each in initial]}"
+            )
+        start = initial or (np.zeros((len(x), len(self.ways), self.features), x.dtype),) * self.kinds
+        scans = [
+            _Scan(self, ctx, x, way, [state[:, at] for state in start], backward=self._is_backward(way))
+            for at, way in enumerate(self.ways)
+        ]
+        y = np.concatenate([scan.y for scan in scans], axis=-1)
+        ends = [np.stack([scan.ends[kind] for scan in scans], axis=1) for kind in range(self.kinds)]
+
+        def way_back(dy: Any) -> tuple[Any, dict[str, np.ndarray]]:
+            dends: Sequence[Any] = dy[1:] if self.states else [None] * self.kinds
+            dy = dy[0] if self.states else dy
+            dxs, dstarts, gradients = [], [], {}
+            for at, scan in enumerate(scans):
+                part = dy[..., at * self.features : (at + 1) * self.features]
+                dx, dstart, own = scan.back(part, [None if each is None else each[:, at] for each in dends])
+                dxs.append(dx)
+                dstarts.append(dstart)
+                gradients.update({name + scan.way: gradient for name, gradient in own.items()})
+            dx = dxs[0] if len(dxs) == 1 else dxs[0] + dxs[1]
+            if not initial:
+                return dx, gradients
+            return (dx, *(np.stack(parts, axis=1) for parts in zip(*dstarts, strict=True))), gradients
+
+        return (y, *ends) if self.states else y, way_back
+
+    def _is_backward(self, way: str) -> bool:
+        return bool(way) or self.direction == "backward"
+
+    def step(self, given: np.ndarray, product: np.ndarray, states: Arrays, way: str) -> tuple[Arrays, StepBack]:
+        """Return the states after a step, the output first, and the way back.
+
+        `given` is what the input makes for the gates, with both biases, `product` what the state before does, ``(N, gates *
+        features)`` each.
+        """
+        raise NotImplementedError
+
+
+class _Scan:
+    """One way along the sequences, and back."""
+
+    def __init__(
+        self, layer: Recurrent, ctx: Context, x: np.ndarray, way: str, states: Arrays, *, backward: bool
+    ) -> None:
+        self.layer, self.way, self.turn = layer, way, slice(None, None, -1 if backward else 1)
+        params = layer.params
+        self.weight, self.recurrent = params["weight" + way], params["recurrent" + way]
+        self.x = np.ascontiguousarray(x[:, self.turn])
+        given = F.linear(self.x, self.weight, params["bias" + way])
+        bias, self.steps, self.before = params["recurrent_bias" + way], list[StepBack](), list[np.ndarray]()
+        outputs = np.empty((*x.shape[:2], layer.features), x.dtype)
+        for at in range(x.shape[1]):
+            product = F.linear(np.ascontiguousarray(states[0]), self.recurrent, bias)
+            before = states[0]
+            states, back = layer.step(given[:, at], product, states, way)
+            outputs[:, at] = states[0]
+            if not ctx.inference:
+                self.before.append(before)
+                self.steps.append(back)
+        self.y, self.ends = outputs[:, self.turn], states
+
+    def back(self, dy: np.ndarray, dends: Sequence[Any]) -> tuple[np.ndarray, Arrays, dict[str, np.ndarray]]:
+        """Return the gradients of x, of the states at the beginning, and of the parameters."""
+        layer, dy = self.layer, dy[:, self.turn]
+        zeros = np.zeros((len(dy), layer.features), dy.dtype)
+        dstates = [zeros if each is None else each for each in dends]
+        columns = layer.gates * layer.features
+        dgiven = np.empty((*dy.shape[:2], columns), dy.dtype)
+        dproducts, others = np.empty_like(dgiven), dict[str, Any]()
+        for at in reversed(range(dy.shape[1])):
+            dstates = [dstates[0] + dy[:, at], *dstates[1:]]
+            dgiven[:, at], dproduct, dstates, own = self.steps[at](dstates)
+            dproducts[:, at] = dproduct
+            through, _, _ = F.linear_backward(
+                np.ascontiguousarray(dproduct), np.ascontiguousarray(self.before[at]), self.recurrent, wrt=("x",)
+            )
+            dstates = [dstates[0] + through, *dstates[1:]]
+            for name, gradient in own.items():
+                others[name] = others[name] + gradient if name in others else gradient
+        dx, dweight, dbias = F.linear_backward(dgiven, self.x, self.weight)
+        before = np.stack(self.before, axis=1)
+        _, drecurrent, drecurrent_bias = F.linear_backward(dproducts, before, self.recurrent, wrt=("weight", "bias"))
+        gradients = {"weight": dweight, "recurrent": drecurrent, "bias": dbias, "recurrent_bias": drecurrent_bias}
+        for name, gradient in others.items():
+            gradients[name] = gradients[name] + gradient if name in gradients else gradient
+        return np.ascontiguousarray(dx[:, self.turn]), dstates, gradients  # type: ignore[index, return-value]
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    y = np.tanh(0.5 * x)  # which never overflows
+    y += 1
+    y *= 0.5
+    return y
+
+
+@layers.register("RNN")
+class RNN(Recurrent):
+    """``h[t] = tanh(x[t] @ weight + bias + h[t - 1] @ recurrent + recurrent_bias)``, along sequences ``(N, T, C)``.
+
+    Parameters
+    ----------
+    features : int
+        Numbers of the state.
+    activation : "tanh" or "relu"
+    direction : "forward", "backward" or "both"
+        With "both" the outputs of both are side by side, ``(N, T, 2 * features)``; the parameters of the way backward end in
+        ``_reverse``.
+    states : bool
+        Whether the state at the end, ``(N, directions, features)``, is a second output.
+
+    Raises
+    ------
+    ValueError
+        For inputs that are not ``(N, T, C)`` and at most one state ``(N, directions, features)`` to begin with.
+
+    Notes
+    -----
+    Source: Elman, Finding structure in time, Cognitive Science 1990.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> RNN(3, direction="both")(np.zeros((2, 5, 4), np.float32)).shape
+    (2, 5, 6)
+    """
+
+    gates = 1
+
+    def __init__(
+        self, features: int, *, activation: str = "tanh", direction: str = "forward", states: bool = False
+    ) -> None:
+        self._take(features, direction, states)
+        if activation not in ("tanh", "relu"):
+            raise ValueError(f'activation must be "tanh" or "relu", got {activation!r}')
+        self.activation = activation
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(kinks=self._distance) if self.activation == "relu" else Traits()
+
+    def _distance(self, *xs: np.ndarray) -> float:
+        y = self.forward(Context(inference=True), *xs)[0] if self.params else np.ones(1)
+        y = y[0] if isinstance(y, tuple) else y
+        return float(y[y > 0].min(initial=1.0))
+
+    def step(self, given: np.ndarray, product: np.ndarray, states: Arrays, way: str) -> tuple[Arrays, StepBack]:
+        relu = self.activation == "relu"
+        before = given + product
+        h = np.maximum(before, 0) if relu else np.tanh(before)
+
+        def back(dstates: Arrays) -> Any:
+            dbefore = np.where(h > 0, dstates[0], 0) if relu else dstates[0] * (1 - h * h)
+            return dbefore, dbefore, [np.zeros_like(h)], {}
+
+        return [h], back
+
+
+@layers.register("GRU")
+class GRU(Recurrent):
+    """The gated recurrent unit, along sequences ``(N, T, C)``.
+
+    With ``a = x[t] @ weight + bias`` and ``b = h[t - 1] @ recurrent + recurrent_bias``, three blocks of `features` columns:
+    ``r = sigmoid(a0 + b0)``, ``z = sigmoid(a1 + b1)``, ``n = tanh(a2 + r * b2)``, ``h[t] = (1 - z) * n + z * h[t - 1]``.
+    Without `reset_after` the state is reset before the product: ``n = tanh(a2 + (r * h[t - 1]) @ recurrent2 +
+    recurrent_bias2)``.
+
+    Parameters
+    ----------
+    features : int
+        Numbers of the state.
+    reset_after : bool
+    direction : "forward", "backward" or "both"
+        With "both" the outputs of both are side by side, ``(N, T, 2 * features)``; the parameters of the way backward end in
+        ``_reverse``.
+    states : bool
+        Whether the state at the end, ``(N, directions, features)``, is a second output.
+
+    Raises
+    ------
+    ValueError
+        For inputs that are not ``(N, T, C)`` and at most one state ``(N, directions, features)`` to begin with.
+
+    Notes
+    -----
+    Source: Cho et al., Learning phrase representations using RNN encoder-decoder, EMNLP 2014, section 2.3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y, state = GRU(3, states=True)(np.zeros((2, 5, 4), np.float32))
+    >>> y.shape, state.shape, bool((y[:, -1] == state[:, 0]).all())
+    ((2, 5, 3), (2, 1, 3), True)
+    """
+
+    gates = 3
+
+    def __init__(
+        self, features: int, *, reset_after: bool = True, direction: str = "forward", states: bool = False
+    ) -> None:
+        self._take(features, direction, states)
+        self.reset_after = boolean(reset_after, "reset_after")
+
+    def step(self, given: np.ndarray, product: np.ndarray, states: Arrays, way: str) -> tuple[Arrays, StepBack]:
+        if not self.reset_after:
+            return self._reset_before(given, product, states, way)
+        f = self.features
+        h = states[0]
+        gates = _sigmoid(given[:, : 2 * f] + product[:, : 2 * f])
+        r, z = gates[:, :f], gates[:, f:]
+        n = np.tanh(given[:, 2 * f :] + r * product[:, 2 * f :])
+        after = n + z * (h - n)
+
+        def back(dstates: Arrays) -> Any:
+            dh = dstates[0]
+            dn = dh * (1 - z) * (1 - n * n)
+            dr, dz = dn * product[:, 2 * f :] * r * (1 - r), dh * (h - n) * z * (1 - z)
+            dgiven = np.concatenate([dr, dz, dn], axis=1)
+            return dgiven, np.concatenate([dr, dz, dn * r], axis=1), [dh * z], {}
+
+        return [after], back
+
+    def _reset_before(
+        self, given: np.ndarray, product: np.ndarray, states: Arrays, way: str
+    ) -> tuple[Arrays, StepBack]:
+        f, h = self.features, states[0]
+        last = np.ascontiguousarray(self.params["recurrent" + way][:, 2 * f :])
+        bias = self.params["recurrent_bias" + way][2 * f :]
+        gates = _sigmoid(given[:, : 2 * f] + product[:, : 2 * f])
+        r, z = gates[:, :f], gates[:, f:]
+        kept = r * h
+        n = np.tanh(given[:, 2 * f :] + F.linear(kept, last, bias))
+        after = n + z * (h - n)
+
+        def back(dstates: Arrays) -> Any:
+            dh = dstates[0]
+            dn = dh * (1 - z) * (1 - n * n)
+            dkept, dlast, dbias = F.linear_backward(dn, kept, last)
+            dr, dz = dkept * h * r * (1 - r), dh * (h - n) * z * (1 - z)
+            dgiven = np.concatenate([dr, dz, dn], axis=1)
+            own = {
+                "recurrent": np.pad(dlast, ((0, 0), (2 * f, 0))),  # type: ignore[arg-type]
+                "recurrent_bias": np.pad(dbias, (2 * f, 0)),  # type: ignore[arg-type]
+            }
+            return dgiven, np.concatenate([dr, dz, np.zeros_like(dn)], axis=1), [dh * z + dkept * r], own
+
+        return [after], back
+
+
+@layers.register("LSTM")
+class LSTM(Recurrent):
+    """Long short-term memory, along sequences ``(N, T, C)``.
+
+    With ``a = x[t] @ weight + bias + h[t - 1] @ recurrent + recurrent_bias``, four blocks of `features` columns: ``i, f, o =
+    sigmoid(a0), sigmoid(a1), sigmoid(a3)``, ``c[t] = f * c[t - 1] + i * tanh(a2)``, ``h[t] = o * tanh(c[t])``. With `peepholes`
+    the gates see the cell: ``a0`` and ``a1`` grow by ``c[t - 1] * peephole``, ``a3`` by ``c[t] * peephole``, three blocks.
+
+    Parameters
+    ----------
+    features : int
+        Numbers of the state and of the cell.
+    peepholes : bool
+    direction : "forward", "backward" or "both"
+        With "both" the outputs of both are side by side, ``(N, T, 2 * features)``; the parameters of the way backward end in
+        ``_reverse``.
+    states : bool
+        Whether state and cell at the end, ``(N, directions, features)`` each, are further outputs.
+
+    Raises
+    ------
+    ValueError
+        For inputs that are not ``(N, T, C)``, and none or both of state and cell, ``(N, directions, features)``, to begin with.
+
+    Notes
+    -----
+    Source: Hochreiter and Schmidhuber, Long short-term memory, Neural Computation 1997; with a gate to forget: Gers et al.,
+    Neural Computation 2000.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y, state, cell = LSTM(3, states=True)(np.zeros((2, 5, 4), np.float32))
+    >>> y.shape, state.shape, cell.shape
+    ((2, 5, 3), (2, 1, 3), (2, 1, 3))
+    """
+
+    gates, kinds = 4, 2
+
+    def __init__(
+        self, features: int, *, peepholes: bool = False, direction: str = "forward", states: bool = False
+    ) -> None:
+        self._take(features, direction, states)
+        self.peepholes = boolean(peepholes, "peepholes")
+
+    def build(self, *shapes: Shape, rng: np.random.Generator) -> None:
+        super().build(*shapes, rng=rng)
+        bound = 1 / math.sqrt(self.features)
+        for way in self.ways if self.peepholes else ():
+            self.params["peephole" + way] = rng.uniform(-bound, bound, 3 * self.features).astype(np.float32)
+
+    def step(self, given: np.ndarray, product: np.ndarray, states: Arrays, way: str) -> tuple[Arrays, StepBack]:
+        f, c = self.features, states[1]
+        a = given + product
+        peephole = self.params["peephole" + way].reshape(3, f) if self.peepholes else None
+        if peephole is not None:
+            a[:, :f] += c * peephole[0]
+            a[:, f : 2 * f] += c * peephole[1]
+        both = _sigmoid(a[:, : 2 * f])
+        i, forget, g = both[:, :f], both[:, f:], np.tanh(a[:, 2 * f : 3 * f])
+        cell = forget * c + i * g
+        if peephole is not None:
+            a[:, 3 * f :] += cell * peephole[2]
+        o, bent = _sigmoid(a[:, 3 * f :]), np.tanh(cell)
+
+        def back(dstates: Arrays) -> Any:
+            dh, dcell = dstates
+            do = dh * bent * o * (1 - o)
+            dcell = dcell + dh * o * (1 - bent * bent)
+            if peephole is not None:
+                dcell = dcell + do * peephole[2]
+            di, df, dg = dcell * g * i * (1 - i), dcell * c * forget * (1 - forget), dcell * i * (1 - g * g)
+            da, dc, own = np.concatenate([di, df, dg, do], axis=1), dcell * forget, {}
+            if peephole is not None:
+                dc = dc + di * peephole[0] + df * peephole[1]
+                sums = [(di * c).sum(axis=0), (df * c).sum(axis=0), (do * cell).sum(axis=0)]
+                own = {"peephole": np.concatenate(sums)}
+            return da, da, [np.zeros_like(dh), dc], own
+
+        return [o * bent, cell], back
