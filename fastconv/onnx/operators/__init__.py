@@ -10,6 +10,7 @@ from fastconv.onnx.operators import (  # noqa: F401 - importing them fills the t
     conv,
     elementwise,
     linear,
+    ml,
     norm,
     pool,
     recurrent,
