@@ -13,7 +13,7 @@ from fastconv.arguments import check_elements
 from fastconv.frozen.operation import Array, Operation, register, require_image
 from fastconv.functional._spans import resizing
 from fastconv.functional.calls import Call, View
-from fastconv.functional.interpolate import Line, Rule, image_lines, may_be_outside, side_of, taps
+from fastconv.functional.interpolate import Line, Rule, image_lines, may_be_outside, sides, taps
 from fastconv.layers.symbol import Shape
 
 
@@ -55,9 +55,9 @@ class Resize(Operation):
             return []
         lines = self.lines(*(view.shape for view in reads))
         (dtype,) = (dtype for dtype, module in _kernels.modules.items() if module is kernels)
-        of = side_of(x.shape, lines, rule)
-        sides = tuple(None if line is None else of(axis, 0, line.size) for axis, line in enumerate(lines))
-        found = resizing(x.shape, sides, dtype)
+        rows = sides(x.shape, lines, rule).rows
+        whole = tuple(None if line is None else rows(axis, 0, line.size) for axis, line in enumerate(lines))
+        found = resizing(x.shape, whole, dtype)
         arguments = x.reshape(*found.x_shape), y.reshape(*found.y_shape), found.spans, found.weights
         calls = [Call(rule.mode, kernels.resize, arguments, found.work)]
         for axis, line in enumerate(lines):

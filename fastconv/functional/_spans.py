@@ -18,11 +18,8 @@ from fastconv.threads import threads_for
 #: Axes that the kernel resizes at once.
 MOST_AXES = 3
 
-#: Pixels of the longest axis whose matrix is kept for the next time.
-MOST_REMEMBERED = 1 << 14
-
 #: Outputs of an axis whose weights are found at a time.
-LONG = 1 << 14
+LONG = 1 << 13
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +44,15 @@ class Resizing(NamedTuple):
         return math.prod(self.y_shape) * int(self.spans[:, 1].max(initial=1))
 
 
-#: Returns the rows of the matrix of an axis from an output on, to another.
-SideOf = Callable[[int, int, int], Side]
+class Sides(NamedTuple):
+    """The matrices of the axes of an array.
+
+    ``rows(axis, first, end)`` returns rows ``first .. end - 1`` of one. Where not near an edge it repeats itself, so that a row
+    is that of so many rows before, so many inputs further on, ``period(axis)`` returns both numbers, else None.
+    """
+
+    rows: Callable[[int, int, int], Side]
+    period: Callable[[int], tuple[int, int] | None]
 
 
 def side(outputs: NDArray[Any], inputs: NDArray[Any], weights: NDArray[Any], size: int) -> Side:
@@ -94,7 +98,7 @@ def resizing(shape: tuple[int, ...], sides: tuple[Side | None, ...], dtype: np.d
     )
 
 
-def resized(x: NDArray[Any], sizes: Sequence[int | None], side_of: SideOf) -> NDArray[Any]:
+def resized(x: NDArray[Any], sizes: Sequence[int | None], sides: Sides) -> NDArray[Any]:
     """Return a new array, resized along the axes that have a size."""
     axes = [axis for axis, size in enumerate(sizes) if size is not None]
     if not axes:
@@ -103,24 +107,34 @@ def resized(x: NDArray[Any], sizes: Sequence[int | None], side_of: SideOf) -> ND
     if not y.size:
         return y
     x = np.ascontiguousarray(x)
-    if len(axes) > 1 and (axes[-1] - axes[0] >= MOST_AXES or max(x.shape) > LONG or max(y.shape) > LONG):
+    longest = max(*x.shape[axes[0] : axes[-1] + 1], *y.shape[axes[0] : axes[-1] + 1])
+    if len(axes) > 1 and (axes[-1] - axes[0] >= MOST_AXES or longest > LONG):
         for axis in axes:
-            x = resized(x, [size if at == axis else None for at, size in enumerate(sizes)], side_of)
+            x = resized(x, [size if at == axis else None for at, size in enumerate(sizes)], sides)
         return x
-    if max(x.shape[axes[0]], y.shape[axes[0]]) <= LONG:
-        sides = tuple(None if size is None else side_of(axis, 0, size) for axis, size in enumerate(sizes))
-        small = max(*x.shape[axes[0] : axes[-1] + 1], *y.shape[axes[0] : axes[-1] + 1]) <= MOST_REMEMBERED
-        _resize(x, y, (resizing if small else resizing.__wrapped__)(x.shape, sides, x.dtype))
-        return y
-    (axis,) = axes
-    outer, inner = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
-    x, to = x.reshape(outer, x.shape[axis], inner), y.reshape(outer, y.shape[axis], inner)
-    for first in range(0, to.shape[1], LONG):
-        end = min(first + LONG, to.shape[1])
-        found = resizing.__wrapped__(x[:1].shape, (None, side_of(axis, first, end), None), x.dtype)
-        for at in range(outer):
-            _resize(x[at], to[at, first:end], found)
+    if longest <= LONG:
+        whole = tuple(None if size is None else sides.rows(axis, 0, size) for axis, size in enumerate(sizes))
+        _resize(x, y, resizing(x.shape, whole, x.dtype))
+    else:
+        _in_parts(x, y, axes[0], sides)
     return y
+
+
+def _in_parts(x: NDArray[Any], y: NDArray[Any], axis: int, sides: Sides) -> None:
+    """Write y, x resized along a long axis: some outputs at a time, by the same matrix as long as it repeats itself."""
+    outer, inner = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
+    x, y = x.reshape(outer, -1, inner), y.reshape(outer, -1, inner)
+    rows, inputs = sides.period(axis) or (1, 0)
+    part = max(LONG // rows * rows, rows)
+    last, known = y.shape[1] - 2 * part, 2 * part if inputs else y.shape[1]
+    for first in range(0, y.shape[1], part):
+        end = min(first + part, y.shape[1])
+        again = known <= first < last
+        shift = (first - part) // rows * inputs if again else 0
+        side = sides.rows(axis, part if again else first, 2 * part if again else end)
+        for at in range(outer):
+            line = x[at, shift:]
+            _resize(line, y[at, first:end], resizing.__wrapped__((1, *line.shape), (None, side, None), x.dtype))
 
 
 def _resize(x: NDArray[Any], y: NDArray[Any], found: Resizing) -> None:

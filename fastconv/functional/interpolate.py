@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastconv.arguments import check_elements
-from fastconv.functional._spans import MOST_REMEMBERED, Side, SideOf, resized, side
+from fastconv.functional._spans import Side, Sides, resized, side
 from fastconv.functional._validate import float_array, require_shape
 
 MODES = ("nearest", "linear", "cubic")
@@ -103,7 +103,7 @@ def interpolate(x: ArrayLike, lines: Sequence[Line | None], rule: Rule) -> NDArr
     """
     x = float_array(x, "x")
     check_lines(x.shape, lines, rule)
-    y = resized(x, [None if line is None else line.size for line in lines], side_of(x.shape, lines, rule))
+    y = resized(x, [None if line is None else line.size for line in lines], sides(x.shape, lines, rule))
     for axis, line in enumerate(lines):
         outside = taps(x.shape[axis], line, rule).outside if line is not None and may_be_outside(rule) else None
         if outside is not None and outside.any():
@@ -128,7 +128,7 @@ def interpolate_backward(
     out = tuple(n if line is None else line.size for n, line in zip(shape, lines, strict=True))
     require_shape(dx, out, "dy", "the shape of the output")
     sizes = [None if line is None else n for n, line in zip(shape, lines, strict=True)]
-    return resized(dx, sizes, side_of(shape, lines, rule, adjoint=True))
+    return resized(dx, sizes, sides(shape, lines, rule, adjoint=True))
 
 
 def image_lines(
@@ -175,16 +175,24 @@ def check_lines(shape: Sequence[int], lines: Sequence[Line | None], rule: Rule) 
     check_elements([n if line is None else line.size for n, line in zip(shape, lines, strict=True)], "the output")
 
 
-def side_of(shape: Sequence[int], lines: Sequence[Line | None], rule: Rule, *, adjoint: bool = False) -> SideOf:
-    """Return what gives the matrix of an axis that has a line, of an array of `shape`; `adjoint`: transposed."""
+def sides(shape: Sequence[int], lines: Sequence[Line | None], rule: Rule, *, adjoint: bool = False) -> Sides:
+    """Return the matrices of the axes of an array of `shape` that have a line; `adjoint`: transposed, for the way back."""
 
-    def give(axis: int, first: int, end: int) -> Side:
-        size, line = shape[axis], lines[axis]
+    def line_of(axis: int) -> Line:
+        line = lines[axis]
         assert line is not None
-        small = max(size, line.size) <= MOST_REMEMBERED
-        return (_side if small else _side.__wrapped__)(size, line, rule, adjoint, first, end)
+        return line
 
-    return give
+    def rows(axis: int, first: int, end: int) -> Side:
+        return _side(shape[axis], line_of(axis), rule, adjoint, first, end)
+
+    def period(axis: int) -> tuple[int, int] | None:
+        size, scale = line_of(axis)[:2]
+        if scale is None or scale != size // shape[axis] or rule.coordinates not in ("asymmetric", "half_pixel"):
+            return None
+        return (1, int(scale)) if adjoint else (int(scale), 1)
+
+    return Sides(rows, period)
 
 
 @lru_cache(maxsize=32)

@@ -14,7 +14,7 @@ from fastconv.arguments import check_elements, ntuple
 from fastconv.functional._pool_plan import image_shape
 from fastconv.functional._spans import resized
 from fastconv.functional._validate import float_array, images, require_shape
-from fastconv.functional.interpolate import Line, Rule, side_of
+from fastconv.functional.interpolate import Line, Rule, sides
 
 MODES = ("nearest", "bilinear")
 
@@ -111,4 +111,4 @@ def _upsampled(
     spatial = shape[1:-1]
     lines = [None, *(Line(n * factor, float(factor)) for n, factor in zip(spatial, factors, strict=True)), None]
     sizes = [line and (n if adjoint else line.size) for n, line in zip(shape, lines, strict=True)]
-    return resized(x, sizes, side_of(shape, lines, RULES[mode], adjoint=adjoint))
+    return resized(x, sizes, sides(shape, lines, RULES[mode], adjoint=adjoint))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fastconv import functional, reference
+from fastconv.functional import _spans
 from fastconv.functional.interpolate import COORDINATES, MODES, ROUNDING, Line, Rule
 
 
@@ -69,3 +72,33 @@ def test_bad_arguments(lines, rule, match):
         functional.interpolate(np.zeros(4), lines, rule)
     with pytest.raises(ValueError, match="dy must have shape"):
         functional.interpolate_backward(np.zeros(4), (4,), [Line(3)], Rule())
+
+
+@pytest.mark.parametrize("long", [4, 6, 16])
+@given(problems())
+def test_long_axes_come_part_by_part(long, problem):
+    shape, lines, rule, seed = problem
+    x = np.random.default_rng(seed).standard_normal((2, 1, *shape, 3))
+    wide = [None, None, *lines, None]
+    y = functional.interpolate(x, wide, rule)
+    dx = functional.interpolate_backward(y, x.shape, wide, rule)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_spans, "LONG", long)
+        np.testing.assert_allclose(functional.interpolate(x, wide, rule), y, atol=1e-12)
+        np.testing.assert_allclose(functional.interpolate_backward(y, x.shape, wide, rule), dx, atol=1e-12)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "bilinear"])
+@pytest.mark.parametrize(("size", "scale"), [(100, 2), (101, 3), (37, 5), (64, 1)])
+def test_what_repeats_itself_is_found_once(mode, size, scale, monkeypatch):
+    x = np.random.default_rng(0).standard_normal((2, size, 3))
+    y = functional.upsample(x, scale, mode=mode)
+    dx = functional.upsample_backward(y, x.shape, scale, mode=mode)
+    monkeypatch.setattr(_spans, "LONG", 17)
+    asked: list = []
+    module = sys.modules["fastconv.functional.interpolate"]  # the function has the same name
+    side = module._side
+    monkeypatch.setattr(module, "_side", lambda *arguments: asked.append(arguments) or side(*arguments))
+    np.testing.assert_allclose(functional.upsample(x, scale, mode=mode), y, atol=1e-12)
+    np.testing.assert_allclose(functional.upsample_backward(y, x.shape, scale, mode=mode), dx, atol=1e-12)
+    assert len(set(asked)) <= 10
