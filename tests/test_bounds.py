@@ -97,7 +97,7 @@ def every_kernel(arrays_of, dtype):
                 functional.conv_backward(y, x, weight, padding=1, algorithm="winograd")
                 functional.conv_backward(y, x, weight, padding=1)
                 y = arrays_of(functional.conv_transpose(x, new(*taps, outputs, channels), bias, algorithm="winograd"))
-    for channels, outputs in ((33, 1), (40, 4), (512, 40), (40, 512)):  # one tap: dots; packed for the gradient
+    for channels, outputs in ((33, 1), (40, 4), (70, 7), (3, 33), (512, 40), (40, 512)):  # one tap: few, packed
         x, weight = new(2, 5, 5, channels), new(1, 1, channels, outputs)
         functional.conv_backward(arrays_of(functional.conv(x, weight)), x, weight)
     x, weight = new(3, 1, 1, 5), new(2, 2, 5, 6)  # one pixel, which a stride reaches

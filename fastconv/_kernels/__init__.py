@@ -32,7 +32,10 @@ Where is what:
 ``flat_gradient.pxi``
                      the gradient of its weight
 ``sums.pxi``         sums over rows: the gradient of a bias, and what becomes of partial sums
-``row.pxi``          products of one row, a linear layer that meets one image, or of few columns
+``few.pxi``          products of one tap with few columns, or from few channels: vectors run along the many of the other side
+``few_gradient.pxi``
+                     the gradient of the weight of such products with few columns
+``row.pxi``          products of one row, a linear layer that meets one image
 ``conv.pxi``         convolution forward, adjoint (gradient of the input, transposed convolution), gradient of the weight
 ``local.pxi``        locally connected layers: the same product with weights of its own at each position
 ``depthwise_tile.pxi``

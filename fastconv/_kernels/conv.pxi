@@ -60,8 +60,8 @@ cdef int run_products(const Product *parts, Py_ssize_t count, Py_ssize_t groups,
     cdef Product unpacked
     cdef real *scratch = NULL
     cdef Py_ssize_t taken[MOST_RANGES * RANGE_ITEMS]
-    if groups * count == 1 and dots_pay(parts):
-        return run_dots(parts, threads)
+    if groups * count == 1 and few_pay(parts):
+        return run_few(parts, threads)
     if groups * count == 1 and is_one_row(parts):
         run_row(parts, threads)
         return 0
@@ -156,7 +156,7 @@ cdef Py_ssize_t packed_size(const Product *p, Py_ssize_t groups, int tile_h, int
     if tile_h:
         g = winograd_cut(p, tile_h, tile_w)
         return packed_weights(&g, ceil_div(p.cols, TILE_N), 0)
-    if groups == 1 and dots_pay(p) or is_one_row(p) or (grouped_pays(p, groups) and not pixels_pay(p, groups)):
+    if groups == 1 and few_pay(p) or is_one_row(p) or (grouped_pays(p, groups) and not pixels_pay(p, groups)):
         return 0
     if groups == 1 and flat_pays(p):
         return flat_items(p) + 1  # panels are of an even size: who sees the size knows the layout
@@ -337,6 +337,8 @@ cdef int run_gradient(
     if groups == chunks == 1 and is_one_row(&p):
         row_gradient(&p, dy, db, threads)
         return 0
+    if groups == 1 and few_gradient_pays(&p):
+        return run_few_gradient(&p, dy, db, items, chunks, threads)
     if groups == 1 and over_lines(&p):
         return run_lines_gradient(&p, dy, db, items, chunks, threads)
     if groups == 1 and flat_gradient_pays(&p):

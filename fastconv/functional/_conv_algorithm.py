@@ -152,7 +152,12 @@ def exchanged_cost(problem: Problem) -> float:
 
 
 def exchanges_from(problem: Problem) -> int | None:
-    """Return the lanes of a vector from which on x and dy change roles where a gradient of the weight is a product."""
+    """Return the lanes of a vector from which on x and dy change roles where a gradient of the weight is a product.
+
+    With one tap the kernel does so by itself.
+    """
+    if math.prod(problem.taps) == 1:
+        return None
     for lanes in (2, 4, 8, VECTOR):
         direct = problem.multiply_adds * whole_vectors(problem.cols, lanes) / (max(problem.cols, 1) * TILE_SHARE)
         if exchanged_cost(problem) <= direct:

@@ -111,7 +111,8 @@ def test_views_have_the_shapes_that_kernels_take():
 
 
 #: (image, kernel, channels in, channels out, stride, padding, groups): the product in strips and parts of its depth, one row,
-#: columns that fill no vector, groups together and apart, one channel a group, images too small for whole Winograd tiles.
+#: columns that fill no vector, few channels of one tap, groups together and apart, one channel a group, images too small for
+#: whole Winograd tiles.
 CONVOLUTIONS = {
     "3x3": ((2, 9, 10), (3, 3), 20, 33, 1, 1, 1),
     "winograd edges": ((1, 15, 13), (3, 3), 32, 40, 1, 1, 1),
@@ -121,6 +122,8 @@ CONVOLUTIONS = {
     "few columns": ((1, 12, 12), (3, 3), 3, 5, 1, 1, 1),
     "few outputs": ((2, 9, 15), (3, 3), 20, 3, 1, 1, 1),
     "few outputs 5x5": ((1, 11, 9), (5, 5), 40, 12, 1, 2, 1),
+    "one tap to few": ((2, 9, 9), (1, 1), 40, 3, 1, 0, 1),
+    "one tap from few": ((2, 9, 9), (1, 1), 3, 40, 1, 0, 1),
     "one row": ((1, 1, 1), (1, 1), 70, 90, 1, 0, 1),
     "few rows": ((1, 1, 3), (1, 1), 70, 90, 1, 0, 1),
     "groups": ((2, 6, 6), (3, 3), 24, 48, 1, 1, 3),
