@@ -16,6 +16,7 @@ cdef enum:
     LINES_RUNS = 1 << 9     # addresses of runs at a time: those of the windows of a strip,
     LINES_PLACES = 1 << 11  # or of the first pixels of lines
     LINES_ROWS = 64         # rows of a product that are worth it
+    LINES_DEPTH = 384       # columns of a window: a little more than elsewhere, for 11 x 11 taps of 3 channels
 
 
 cdef inline Py_ssize_t common(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
@@ -60,9 +61,14 @@ cdef inline bint over_lines(const Product *p) noexcept nogil:
     """Whether windows have several taps, of all channels, along h and w alone, and the tile's columns are full."""
     return (
         p.cols % LANES == 0 and p.depth == p.a_ld and p.a_ld <= LINES_CHANNELS and p.w.dilation == 1 and p.h.dilation > 0
-        and p.depth < product_depth(p) <= DEPTH and product_rows(p) >= LINES_ROWS and p.h.taps <= LINES_RUNS // TILE_M
-        and whole_axis(&p.d) and seen(&p.h, 2) * padded_line(p) <= MOST_PADDED
+        and p.depth < product_depth(p) <= (DEPTH if p.packed else LINES_DEPTH) and product_rows(p) >= LINES_ROWS
+        and p.h.taps <= LINES_RUNS // TILE_M and whole_axis(&p.d) and seen(&p.h, 2) * padded_line(p) <= MOST_PADDED
     )
+
+
+cdef inline Py_ssize_t lines_panel(const Product *p) noexcept nogil:
+    """Elements from one packed panel to the next: all of the depth is one part."""
+    return panel_items(round_up(product_depth(p), 8))
 
 
 cdef inline Py_ssize_t band_lines(const Product *p, Py_ssize_t most) noexcept nogil:
@@ -98,7 +104,7 @@ cdef void lines_band(
     cdef const real *at[LINES_RUNS]
     cdef Py_ssize_t length[LINES_RUNS]
     cdef Py_ssize_t out[LINES_RUNS]
-    cdef Py_ssize_t runs = p.h.taps, strip = LINES_RUNS // runs // TILE_M * TILE_M, panel = panel_items(depth_step(product_depth(p)))
+    cdef Py_ssize_t runs = p.h.taps, strip = LINES_RUNS // runs // TILE_M * TILE_M, panel = lines_panel(p)
     cdef Py_ssize_t step = line_step(p), tap = p.h.dilation * padded_line(p), m = 0, rows, i, j, s, h = 0, w = 0
     cdef Left windows = left_operand(NULL, &at[0], strip, runs, &length[0])
     windows.far = writes_far(p)
@@ -130,8 +136,8 @@ cdef void lines_band(
 
 cdef int run_lines(const Product *p, int threads) noexcept nogil:
     """The whole product. -1: no memory."""
-    cdef Py_ssize_t total = p.batch * p.h.rows, depth = product_depth(p), panel = panel_items(depth_step(depth)), i
-    cdef Py_ssize_t offsets[DEPTH]
+    cdef Py_ssize_t total = p.batch * p.h.rows, depth = product_depth(p), panel = lines_panel(p), i
+    cdef Py_ssize_t offsets[LINES_DEPTH]
     cdef Py_ssize_t band = band_lines(p, min(ceil_div(total, 2 * threads) if threads > 1 else total, <Py_ssize_t> LINES_PLACES))
     cdef Py_ssize_t bands = ceil_div(total, band), each = own_lines(band_items(p, band)), shared = own_lines(p.cols)
     cdef real *scratch
@@ -169,8 +175,8 @@ cdef void lines_gradient_part(
     cdef const real *starts[LINES_PLACES]
     cdef const real *at[LINES_PLACES]
     cdef Py_ssize_t length[LINES_PLACES]
-    cdef Py_ssize_t out[DEPTH]
-    cdef Py_ssize_t offsets[DEPTH]
+    cdef Py_ssize_t out[LINES_DEPTH]
+    cdef Py_ssize_t offsets[LINES_DEPTH]
     cdef Py_ssize_t depth = product_depth(p), run = window_run(p), tap = p.h.dilation * padded_line(p), lines, i, j, k
     cdef Left places = left_operand(NULL, &at[0], depth, 0, &length[0])
     places.step = line_step(p)

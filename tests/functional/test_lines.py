@@ -40,6 +40,15 @@ def test_equals_the_reference(isa, threads, size, kernel, keywords, channels, dt
     assert_product_exact(x, weight, bias, seed, **keywords)
 
 
+@pytest.mark.parametrize(("kernel", "channels"), [(9, 4), (11, 3), (19, 1), (9, 5)])  # 324, 363, 361 columns; too many
+def test_windows_of_more_columns_than_a_part_of_other_products_has(isa, threads, kernel, channels):
+    x, weight, bias = several([(2, 20, 19, channels), (kernel, kernel, channels, 48), (48,)], np.float32, 0)
+    assert_product_exact(x, weight, bias, padding=kernel // 2, stride=2)
+    assert_product_exact(
+        np.zeros((2, 20, 19, 48), np.float32) + x[..., :1], weight.swapaxes(2, 3).copy(), padding=kernel // 2
+    )
+
+
 @pytest.mark.parametrize("padding", [(5, 0), (0, 5)])
 def test_windows_that_begin_behind_the_image_or_end_before_it_see_zeros(isa, padding):
     x, weight = np.ones((9, 2, 3, 1), np.float32), np.ones((2, 3, 1, 16), np.float32)
