@@ -155,7 +155,7 @@ cdef int by_panels(Winograd *g, Py_ssize_t panels, int threads) noexcept nogil:
 cdef inline Winograd winograd_cut(const Product *p, int out_h, int out_w) noexcept nogil:
     cdef Winograd g = winograd_grid(p, out_h, out_w)
     g.panel = TILE_N
-    cut_depth(&g, SUM_DEPTH_NINE if out_h == 7 else SUM_DEPTH)
+    cut_depth(&g, SUM_DEPTH_NINE if points_of(max(out_h, out_w)) == 9 else SUM_DEPTH)
     return g
 
 

@@ -7,10 +7,9 @@
 # (docs/kernels.md):
 #
 #     6 points, 0, +-P, +-Q, infinity:                4 outputs of 3 taps, or 2 outputs of 5
-#     9 points, +-NINE_A .. +-NINE_D, infinity:       7 outputs of 3 taps
+#     9 points, +-NINE_A .. +-NINE_D, infinity:       7 outputs of 3 taps, 5 of 5, or 3 of 7
 #
-# `outputs` says which, and is a constant where these functions are called. Signs of points come in pairs that share the even
-# and the odd terms.
+# `outputs` says which, and is a constant where that pays. Signs of points come in pairs that share the even and the odd terms.
 
 cdef extern from *:
     """
@@ -46,7 +45,7 @@ cdef inline int points_of(const int outputs) noexcept nogil:
     """The points along an axis with so many outputs a tile; 1: an axis with one tap."""
     if outputs == 1:
         return 1
-    return 9 if outputs == 7 else 6
+    return 9 if outputs % 2 else 6
 
 
 cdef inline int taps_of(const int outputs) noexcept nogil:
@@ -98,21 +97,27 @@ cdef inline void input_points(const int points, vec *v, const vec *d, const int 
 
 
 cdef inline void weight_pair(
-    vec *u, const vec *g, const int step, const real p, const real a, const real b, const real c
+    const int taps, vec *u, const vec *g, const int step, const real p, const real a, const real b, const real c
 ) noexcept nogil:
-    cdef real scale = 1 / (2 * p * (p * p - a) * (p * p - b) * (p * p - c))
-    cdef vec even = scale * g[0] + scale * p * p * g[2 * step], odd = scale * p * g[step]
+    cdef real scale = 1 / (2 * p * (p * p - a) * (p * p - b) * (p * p - c)), t = p * p
+    cdef vec even = scale * g[0] + scale * t * g[2 * step], odd = scale * p * g[step]
+    if taps > 3:
+        even = even + scale * t * t * g[4 * step]
+        odd = odd + scale * p * t * g[3 * step]
+    if taps > 5:
+        even = even + scale * t * t * t * g[6 * step]
+        odd = odd + scale * p * t * t * g[5 * step]
     u[0] = even + odd
     u[1] = even - odd
 
 
-cdef inline void nine_weights(vec *u, const vec *g, const int step) noexcept nogil:
+cdef inline void nine_weights(const int taps, vec *u, const vec *g, const int step) noexcept nogil:
     cdef real a = NINE_A * NINE_A, b = NINE_B * NINE_B, c = NINE_C * NINE_C, e = NINE_D * NINE_D
-    weight_pair(u, g, step, NINE_A, b, c, e)
-    weight_pair(u + 2, g, step, NINE_B, a, c, e)
-    weight_pair(u + 4, g, step, NINE_C, a, b, e)
-    weight_pair(u + 6, g, step, NINE_D, a, b, c)
-    u[8] = g[2 * step]
+    weight_pair(taps, u, g, step, NINE_A, b, c, e)
+    weight_pair(taps, u + 2, g, step, NINE_B, a, c, e)
+    weight_pair(taps, u + 4, g, step, NINE_C, a, b, e)
+    weight_pair(taps, u + 6, g, step, NINE_D, a, b, c)
+    u[8] = g[(taps - 1) * step]
 
 
 cdef inline void six_weights(const int taps, vec *u, const vec *g, const int step) noexcept nogil:
@@ -135,13 +140,13 @@ cdef inline void weight_points(const int outputs, vec *u, const vec *g, const in
     """u = G g: the values of the taps' polynomial at the points, over the products of the points' distances."""
     if outputs == 1:
         u[0] = g[0]
-    elif outputs == 7:
-        nine_weights(u, g, step)
+    elif outputs % 2:
+        nine_weights(taps_of(outputs), u, g, step)
     else:
         six_weights(taps_of(outputs), u, g, step)
 
 
-cdef inline void nine_outputs(vec *y, const vec *m, const int step) noexcept nogil:
+cdef inline void nine_outputs(const int outputs, vec *y, const vec *m, const int step) noexcept nogil:
     cdef real a = NINE_A, b = NINE_B, c = NINE_C, e = NINE_D
     cdef vec even_a = m[0] + m[step], odd_a = a * (m[0] - m[step])
     cdef vec even_b = m[2 * step] + m[3 * step], odd_b = b * (m[2 * step] - m[3 * step])
@@ -150,11 +155,14 @@ cdef inline void nine_outputs(vec *y, const vec *m, const int step) noexcept nog
     y[0] = even_a + even_b + even_c + even_e
     y[1] = odd_a + odd_b + odd_c + odd_e
     y[2] = a * a * even_a + b * b * even_b + c * c * even_c + e * e * even_e
-    y[3] = a * a * odd_a + b * b * odd_b + c * c * odd_c + e * e * odd_e
-    y[4] = a * a * a * a * even_a + b * b * b * b * even_b + c * c * c * c * even_c + e * e * e * e * even_e
-    y[5] = a * a * a * a * odd_a + b * b * b * b * odd_b + c * c * c * c * odd_c + e * e * e * e * odd_e
-    y[6] = m[8 * step] + a * a * a * a * a * a * even_a + b * b * b * b * b * b * even_b
-    y[6] = y[6] + c * c * c * c * c * c * even_c + e * e * e * e * e * e * even_e
+    if outputs > 3:
+        y[3] = a * a * odd_a + b * b * odd_b + c * c * odd_c + e * e * odd_e
+        y[4] = a * a * a * a * even_a + b * b * b * b * even_b + c * c * c * c * even_c + e * e * e * e * even_e
+    if outputs > 5:
+        y[5] = a * a * a * a * odd_a + b * b * b * b * odd_b + c * c * c * c * odd_c + e * e * e * e * odd_e
+        y[6] = a * a * a * a * a * a * even_a + b * b * b * b * b * b * even_b
+        y[6] = y[6] + c * c * c * c * c * c * even_c + e * e * e * e * e * e * even_e
+    y[outputs - 1] = y[outputs - 1] + m[8 * step]
 
 
 cdef inline void six_outputs(const int outputs, vec *y, const vec *m, const int step) noexcept nogil:
@@ -172,7 +180,7 @@ cdef inline void outputs_of_points(const int outputs, vec *y, const vec *m, cons
     """y = A^T m, for products `step` vectors apart."""
     if outputs == 1:
         y[0] = m[0]
-    elif outputs == 7:
-        nine_outputs(y, m, step)
+    elif outputs % 2:
+        nine_outputs(outputs, y, m, step)
     else:
         six_outputs(outputs, y, m, step)

@@ -9,10 +9,11 @@
 
 cdef enum:
     MOST_POSITIONS = 81     # MOST_POINTS * MOST_POINTS
-    MOST_TAPS = 25
+    MOST_TAPS = 49
     MOST_OUTPUTS = 49
+    TAP_ITEMS = LANES * TILE_N + LANES  # of packed taps: no power of two, for all taps of a pair of channels are read together
     RUN_PIXELS = 32         # outputs of a line whose tiles are transformed together: their columns stay in the first-level cache
-    RUN_VECTORS = 270       # (28 + 2) * 9 for tiles of 7 outputs, and fewer for others
+    RUN_VECTORS = 324       # (30 + 6) * 9 for tiles of 3 outputs, and fewer for others
 
 
 cdef struct Winograd:
@@ -70,7 +71,7 @@ cdef inline Py_ssize_t tile_start(const Axis *axis, int outputs, Py_ssize_t inde
 cdef Winograd winograd_grid(const Product *p, int out_h, int out_w) noexcept nogil:
     cdef Winograd g
     g.p, g.out_h, g.out_w = p[0], out_h, out_w
-    g.step_h, g.step_w = p.h.dilation if out_h > 1 else 1, p.w.dilation
+    g.step_h, g.step_w = p.h.dilation if out_h > 1 else 1, p.w.dilation if out_w > 1 else 1
     g.positions = points_of(out_h) * points_of(out_w)
     g.tiles_h, g.tiles_w = tiles_along(&p.h, out_h), tiles_along(&p.w, out_w)
     g.tiles = p.batch * p.d.rows * g.tiles_h * g.tiles_w
@@ -92,16 +93,12 @@ cdef apart transform_weights(
     const Winograd *g, Py_ssize_t col_first, Py_ssize_t cols, Py_ssize_t part, Py_ssize_t first, real *u
 ) noexcept nogil:
     """U of LANES channels of a part, from its channel `first`, for the panel of `cols` columns that begins at col_first."""
-    if g.out_h == 7:
+    if g.out_h == g.out_w == 7:
         panel_of_weights(7, 7, g, col_first, cols, part, first, u)
-    elif g.out_h == 4:
+    elif g.out_h == g.out_w == 4:
         panel_of_weights(4, 4, g, col_first, cols, part, first, u)
-    elif g.out_h == 2:
-        panel_of_weights(2, 2, g, col_first, cols, part, first, u)
-    elif g.out_w == 4:
-        panel_of_weights(1, 4, g, col_first, cols, part, first, u)
     else:
-        panel_of_weights(1, 2, g, col_first, cols, part, first, u)
+        panel_of_weights(g.out_h, g.out_w, g, col_first, cols, part, first, u)
 
 
 cdef inline void panel_of_weights(
@@ -113,12 +110,12 @@ cdef inline void panel_of_weights(
     cdef Py_ssize_t count = min(channel_cut(g, part % g.cuts + 1) - c_first, <Py_ssize_t> LANES)
     cdef Py_ssize_t width = panel_width(cols), position = panel_items(g.step), c, o, r, s
     cdef const real *source = g.p.b + part // g.cuts * g.p.b_d + c_first * g.p.b_k + col_first * g.p.b_col
-    cdef real packed[MOST_TAPS * LANES * TILE_N]
+    cdef real packed[MOST_TAPS * TAP_ITEMS]
     if cols < width:
-        zero(packed, taps_h * taps_w * LANES * TILE_N)
+        zero(packed, taps_h * taps_w * TAP_ITEMS)
     for r in range(taps_h):
         for s in range(taps_w):
-            pack_taps(g, source + r * g.p.b_h + s * g.p.b_w, count, cols, packed + (r * taps_w + s) * LANES * TILE_N)
+            pack_taps(g, source + r * g.p.b_h + s * g.p.b_w, count, cols, packed + (r * taps_w + s) * TAP_ITEMS)
     for c in range(count):
         for o in range(width // LANES):
             transform_weight(out_h, out_w, packed + c * TILE_N + o * LANES, u + (first + c) * width + o * LANES, position)
@@ -132,6 +129,7 @@ cdef apart pack_taps(const Winograd *g, const real *b, Py_ssize_t depth, Py_ssiz
             if cols == TILE_N:
                 for o in range(TILE_V):
                     (<vec *> (packed + c * TILE_N + o * LANES))[0] = (<const vec *> (b + c * g.p.b_k + o * LANES))[0]
+                    fetch(b + (c + LANES) * g.p.b_k + o * LANES)
             else:
                 copy(packed + c * TILE_N, b + c * g.p.b_k, cols)
     else:
@@ -155,7 +153,7 @@ cdef inline void transform_weight(
     cdef Py_ssize_t i, r, s
     for r in range(taps_h):
         for s in range(taps_w):
-            g[s] = (<const vec *> (taps + (r * taps_w + s) * LANES * TILE_N))[0]
+            g[s] = (<const vec *> (taps + (r * taps_w + s) * TAP_ITEMS))[0]
         weight_points(out_w, half + r * points_w, g, 1)
     for s in range(points_w):
         weight_points(out_h, whole, half + s, points_w)
@@ -279,12 +277,12 @@ cdef apart transform_inputs(
     const Winograd *g, Py_ssize_t part_first, Py_ssize_t parts, Py_ssize_t first, Py_ssize_t count, real *v
 ) noexcept nogil:
     """V of a block of tiles and some of its parts."""
-    if g.out_h == 7:
+    if g.positions == 81:
         transform_tiles(9, 9, g, part_first, parts, first, count, v)
-    elif g.out_h == 1:
-        transform_tiles(1, 6, g, part_first, parts, first, count, v)
-    else:
+    elif g.positions == 36:
         transform_tiles(6, 6, g, part_first, parts, first, count, v)
+    else:
+        transform_tiles(points_of(g.out_h), points_of(g.out_w), g, part_first, parts, first, count, v)
 
 
 cdef inline void transform_output(
@@ -349,13 +347,9 @@ cdef apart transform_outputs(
     Py_ssize_t position,
 ) noexcept nogil:
     """y of a block of tiles and a panel of columns; what a tile has beyond the last row or column is dropped."""
-    if g.out_h == 7:
+    if g.out_h == g.out_w == 7:
         panel_of_outputs(7, 7, g, first, count, col_first, cols, m, position)
-    elif g.out_h == 4:
+    elif g.out_h == g.out_w == 4:
         panel_of_outputs(4, 4, g, first, count, col_first, cols, m, position)
-    elif g.out_h == 2:
-        panel_of_outputs(2, 2, g, first, count, col_first, cols, m, position)
-    elif g.out_w == 4:
-        panel_of_outputs(1, 4, g, first, count, col_first, cols, m, position)
     else:
-        panel_of_outputs(1, 2, g, first, count, col_first, cols, m, position)
+        panel_of_outputs(g.out_h, g.out_w, g, first, count, col_first, cols, m, position)

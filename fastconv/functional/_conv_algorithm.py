@@ -5,9 +5,9 @@
 ``"product"``
     The implicit matrix product: windows of the image times the weight, on the register tile. Everything can be done so.
 ``"winograd"``
-    Minimal filtering: the same product on transformed tiles, with up to 5 times fewer multiplications. For kernels of 3 or 5
-    taps with stride and dilation 1, and enough channels and pixels that the transforms pay. Of two sizes of a tile the one
-    that costs less, counting what it computes beyond the edge of the image.
+    Minimal filtering: the same product on transformed tiles, with up to 7 times fewer multiplications. For kernels of 3, 5 or
+    7 taps along both axes or one of them, with stride and dilation 1, and enough channels and pixels that the transforms pay.
+    Of two sizes of a tile the one that costs less, counting what it computes beyond the edge of the image.
 """
 
 from __future__ import annotations
@@ -22,9 +22,14 @@ ALGORITHMS = ("product", "winograd", "depthwise")
 #: The share of the peak that the register tile reaches on packed operands.
 TILE_SHARE = 0.92
 
-#: Cycles of one vector that a transform takes for each position of a tile: of inputs or outputs with six or nine points, and of
-#: weights.
-TILE_TRANSFORM, WEIGHT_TRANSFORM = {6: 10, 9: 15}, 6
+#: The points of the larger tiles along an axis.
+NINE = 9
+
+#: Cycles of one vector that a transform of inputs or outputs takes for each position of a tile, with six or nine points.
+TILE_TRANSFORM = {6: 10, NINE: 15}
+
+#: The same of a weight of 3 x 3 taps, and of others, whose transform is not compiled for its sizes.
+WEIGHT_TRANSFORM, OTHER_WEIGHT_TRANSFORM = 6, 16
 
 FLOAT_BYTES = 4
 
@@ -68,13 +73,23 @@ MOST_CHANNELS_NINE = 1024
 #: Taps along h and w -> the tiles that the kernels have: outputs along h and w. One tap is not transformed.
 TILES: dict[tuple[int, ...], tuple[tuple[int, int], ...]] = {
     (3, 3): ((4, 4), (7, 7)),
+    (5, 5): ((2, 2), (5, 5)),
+    (7, 7): ((3, 3),),
+    (1, 3): ((1, 4), (1, 7)),
+    (1, 5): ((1, 2), (1, 5)),
+    (1, 7): ((1, 3),),
+    (3, 1): ((4, 1), (7, 1)),
+    (5, 1): ((2, 1), (5, 1)),
+    (7, 1): ((3, 1),),
+}
+
+#: The tiles that a gradient of the weight has.
+GRADIENT_TILES: dict[tuple[int, ...], tuple[tuple[int, int], ...]] = {
+    (3, 3): ((4, 4),),
     (5, 5): ((2, 2),),
     (1, 3): ((1, 4),),
     (1, 5): ((1, 2),),
 }
-
-#: The tiles of a gradient of the weight, where they are fewer.
-GRADIENT_TILES = {**TILES, (3, 3): ((4, 4),)}
 
 
 class Problem(NamedTuple):
@@ -100,11 +115,11 @@ class Algorithm(NamedTuple):
     why: str
 
 
-def winograd_obstacle(problem: Problem) -> str | None:
+def winograd_obstacle(problem: Problem, *, weight_gradient: bool = False) -> str | None:
     """Return why Winograd's algorithm cannot compute `problem`, in words, or None where it can."""
     taps, stride, dilation = problem.taps[1:], problem.stride[1:], problem.dilation[1:]
-    if taps[1] not in (3, 5) or taps[0] not in (1, taps[1]):
-        return f"it is for kernels of 3 or 5 taps along each axis (one tap along the first), not {taps[0]} x {taps[1]}"
+    if taps not in TILES:
+        return f"it is for kernels of 3, 5 or 7 taps along both axes or one of them, not {taps[0]} x {taps[1]}"
     if stride != (1, 1):
         return f"it is for stride 1, not {' x '.join(map(str, stride))}"
     if any(d != 1 for d, t in zip(dilation, taps, strict=True) if t > 1):
@@ -113,7 +128,21 @@ def winograd_obstacle(problem: Problem) -> str | None:
         return f"it is for at most {MOST_CHANNELS} channels times taps along the first of three axes"
     if problem.depth < FEWEST_CHANNELS:
         return f"it is for at least {FEWEST_CHANNELS} channels a group of the input, not {problem.depth}"
+    if not possible_tiles(problem, weight_gradient=weight_gradient):
+        return f"it has no tile for {'the gradient of such a weight' if weight_gradient else 'so many channels'}"
     return None
+
+
+def possible_tiles(problem: Problem, *, weight_gradient: bool) -> list[tuple[int, int]]:
+    """Return the tiles that the kernels have for the taps and the channels of `problem`."""
+    tiles = (GRADIENT_TILES if weight_gradient else TILES).get(problem.taps[1:], ())
+    few = problem.taps[0] * max(problem.depth, problem.cols) <= MOST_CHANNELS_NINE
+    return [tile for tile in tiles if few or max(points_of(problem, tile)) < NINE]
+
+
+def points_of(problem: Problem, tile: tuple[int, int]) -> list[int]:
+    """Return the points of a tile along h and w."""
+    return [taps + outputs - 1 for taps, outputs in zip(problem.taps[1:], tile, strict=True)]
 
 
 def whole_vectors(cols: int, lanes: int = VECTOR) -> int:
@@ -167,7 +196,7 @@ def exchanges_from(problem: Problem) -> int | None:
 
 def winograd_cost(problem: Problem, tile: tuple[int, int], *, weight_gradient: bool, kept: bool) -> float:
     """Return the work in multiply-adds at the machine's peak: products of transformed tiles, and the transforms."""
-    points = [taps + outputs - 1 for taps, outputs in zip(problem.taps[1:], tile, strict=True)]
+    points = points_of(problem, tile)
     tiles = (
         problem.batch
         * problem.outputs[0]
@@ -180,17 +209,14 @@ def winograd_cost(problem: Problem, tile: tuple[int, int], *, weight_gradient: b
         again = (-(-cols // GRADIENT_CHANNELS), -(-depth // GRADIENT_CHANNELS))
     vectors = tiles * (again[0] * depth + again[1] * cols)
     fits = problem.groups * math.prod(points) * depth * cols * FLOAT_BYTES <= MOST_PACKED
-    transforms = (
-        TILE_TRANSFORM[points[1]] * vectors + (WEIGHT_READ if kept and fits else WEIGHT_TRANSFORM) * depth * cols
-    )
+    of_weight = WEIGHT_TRANSFORM if problem.taps[1:] == (3, 3) else OTHER_WEIGHT_TRANSFORM
+    transforms = TILE_TRANSFORM[max(points)] * vectors + (WEIGHT_READ if kept and fits else of_weight) * depth * cols
     return problem.groups * math.prod(points) * (products + transforms)
 
 
 def cheapest_tile(problem: Problem, *, weight_gradient: bool, kept: bool) -> tuple[float, tuple[int, int]]:
     """Return the cost and the outputs of the tile that costs least."""
-    tiles = (GRADIENT_TILES if weight_gradient else TILES)[problem.taps[1:]]
-    if problem.taps[0] * max(problem.depth, problem.cols) > MOST_CHANNELS_NINE:
-        tiles = tiles[:1]
+    tiles = possible_tiles(problem, weight_gradient=weight_gradient)
     return min((winograd_cost(problem, tile, weight_gradient=weight_gradient, kept=kept), tile) for tile in tiles)
 
 
@@ -229,7 +255,7 @@ def choose(
         )
     if is_depthwise and algorithm != "winograd":
         return Algorithm("depthwise", (0, 0), 0.3, "one channel in and one out a group")
-    obstacle = winograd_obstacle(problem)
+    obstacle = winograd_obstacle(problem, weight_gradient=weight_gradient)
     if algorithm == "winograd" and obstacle and strict:
         raise ValueError(f"algorithm 'winograd' cannot compute this convolution: {obstacle}")
     if obstacle or not problem.multiply_adds:
