@@ -19,9 +19,10 @@ Where is what:
                      Winograd's minimal filtering along one axis: inputs and weights to their values at points, and back
 ``winograd_tiles.pxi``
                      the same for tiles of two axes: where they lie, and their transforms
-``winograd.pxi``     convolution and its adjoint as products of transformed tiles, with up to five times fewer multiplications
+``winograd.pxi``     convolution and its adjoint as products of transformed tiles, with up to seven times fewer multiplications
 ``winograd_gradient.pxi``
                      the gradient of the weight likewise
+``cells.pxi``        padding that is not multiplied: a product cut where windows see other taps, a gradient tap by tap
 ``scatter.pxi``      the adjoint of a convolution with few input channels, and convolution to few: products of single pixels,
                      added where they belong
 ``grouped.pxi``      convolution in groups of few channels, and its adjoint: groups share vectors, windows are found once

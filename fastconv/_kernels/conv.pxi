@@ -58,6 +58,7 @@ cdef int run_products(const Product *parts, Py_ssize_t count, Py_ssize_t groups,
     cdef Py_ssize_t blocks = 0, each = 0, i, tasks, task
     cdef Part *plan
     cdef Product unpacked
+    cdef Product *cells
     cdef real *scratch = NULL
     cdef Py_ssize_t taken[MOST_RANGES * RANGE_ITEMS]
     if groups * count == 1 and few_pay(parts):
@@ -74,6 +75,9 @@ cdef int run_products(const Product *parts, Py_ssize_t count, Py_ssize_t groups,
             return run_scatter(scatter_of(parts), parts.batch, threads)
         unpacked = parts[0]
         unpacked.packed, parts = NULL, &unpacked
+    cells = cells_of(parts, groups, b_group, threads, &count)
+    if cells != NULL:
+        parts = cells
     plan = <Part *> malloc(count * sizeof(Part))
     if plan != NULL:
         for i in range(count):
@@ -98,6 +102,7 @@ cdef int run_products(const Product *parts, Py_ssize_t count, Py_ssize_t groups,
                     )
                     task = take_task(taken, tasks, threads, threadid())
     free(plan)
+    free(cells)
     free(scratch)
     return 0 if scratch != NULL else -1
 
@@ -153,6 +158,7 @@ cdef Py_ssize_t packed_size(const Product *p, Py_ssize_t groups, int tile_h, int
     """Of one group."""
     cdef Winograd g
     cdef Scatter scattered
+    cdef Cuts cuts[3]
     if tile_h:
         g = winograd_cut(p, tile_h, tile_w)
         return packed_weights(&g, ceil_div(p.cols, TILE_N), 0)
@@ -163,6 +169,8 @@ cdef Py_ssize_t packed_size(const Product *p, Py_ssize_t groups, int tile_h, int
     if groups == 1 and scatters_forward(p):
         scattered = scatter_of(p)
         return scatter_items(&scattered) + 2
+    if cells_pay(p, cuts):
+        return 0
     return packed_panels(p, ceil_div(product_depth(p), depth_step(product_depth(p))))
 
 
@@ -343,35 +351,48 @@ cdef int run_gradient(
         return run_lines_gradient(&p, dy, db, items, chunks, threads)
     if groups == 1 and flat_gradient_pays(&p):
         return run_flat_gradient(&p, dy, db, items, chunks, threads)
-    join_lines(&p)
-    p.in_place = gradient_in_place(&p)
-    cdef Grid g = gradient_grid(&p)
-    cdef Py_ssize_t blocks = g.row_blocks * g.col_blocks, total = product_rows(&p), chunk_rows = ceil_div(total, chunks)
-    cdef Py_ssize_t each = gradient_scratch(&p, g), chunk, task
-    threads = min(threads, chunks * groups * blocks)
-    cdef real *scratch = new_scratch(each, threads)
-    if scratch == NULL:
-        return -1
-    if chunks * groups * blocks == 1:
-        gradient_block(&p, g, 0, 0, total, dy, db, scratch)
-        free(scratch)
-        return 0
-    for task in prange(chunks * groups * blocks, schedule="dynamic", num_threads=threads):
-        chunk = task // blocks // groups
-        group_gradient(
-            &p, g, task // blocks % groups, task % blocks, min(chunk * chunk_rows, total), min((chunk + 1) * chunk_rows, total),
-            dy, db + chunk * items, scratch + threadid() * each,
-        )
+    cdef Cuts cuts[3]
+    cdef Py_ssize_t blocks = 0, each = 0, count = 1, task, i
+    cdef Part *plan
+    cdef real *scratch = NULL
+    if taps_pay(&p, cuts) and finite_items(dy, product_rows(&p) * p.y_ld):
+        count = cuts[0].count * cuts[1].count * cuts[2].count
+    plan = <Part *> malloc(count * sizeof(Part))
+    if plan != NULL:
+        p.b = db
+        for i in range(count):
+            plan[i].p = cell_at(&p, cuts, i) if count > 1 else p
+            join_lines(&plan[i].p)
+            plan[i].p.in_place = gradient_in_place(&plan[i].p)
+            plan[i].g = gradient_grid(&plan[i].p)
+            blocks = max(blocks, plan[i].g.row_blocks * plan[i].g.col_blocks)
+            each = max(each, gradient_scratch(&plan[i].p, plan[i].g))
+        threads = min(threads, chunks * groups * blocks * count)
+        scratch = new_scratch(each, threads)
+        if scratch != NULL and chunks * groups * blocks * count == 1:
+            part_gradient(plan, 0, 0, 0, 1, dy, db, scratch)
+        elif scratch != NULL:
+            for task in prange(chunks * groups * blocks * count, schedule="dynamic", num_threads=threads):
+                i = task // count // blocks
+                part_gradient(
+                    plan + task % count, i % groups, task // count % blocks, i // groups, chunks, dy,
+                    db + i // groups * items + (plan[task % count].p.b - db), scratch + threadid() * each,
+                )
+    free(plan)
     free(scratch)
-    return 0
+    return 0 if scratch != NULL else -1
 
 
-cdef void group_gradient(
-    const Product *p, Grid g, Py_ssize_t group, Py_ssize_t block, Py_ssize_t row_first, Py_ssize_t row_end,
-    const real *dy, real *db, real *scratch,
+cdef void part_gradient(
+    const Part *part, Py_ssize_t group, Py_ssize_t block, Py_ssize_t chunk, Py_ssize_t chunks, const real *dy, real *db,
+    real *scratch,
 ) noexcept nogil:
-    cdef Product q = p[0]
-    q.a += group * p.depth
-    gradient_block(&q, g, block, row_first, row_end, dy + group * p.cols, db + group * p.cols, scratch)
-
-
+    """One block of a group, of one of so many chunks of the rows."""
+    cdef Product q = part.p
+    cdef Py_ssize_t total = product_rows(&q), rows = ceil_div(total, chunks)
+    if block < part.g.row_blocks * part.g.col_blocks:
+        q.a += group * q.depth
+        gradient_block(
+            &q, part.g, block, min(chunk * rows, total), min((chunk + 1) * rows, total), dy + group * q.cols, db + group * q.cols,
+            scratch,
+        )

@@ -74,8 +74,9 @@ cdef void gradient_block(
     cdef Py_ssize_t out[ROWS]
     cdef Left run = left_operand(NULL, NULL, ROWS, runs_between(p, k_first, k_first + depth), &length[0])
     cdef Py_ssize_t panels = ceil_div(cols, TILE_N), m, rows, i, s, j, k, t, width, size, b_k, next_rows, share, more, low, high
-    # panels from this one on are packed: all where dy lies badly, or one that fills no vector
-    cdef Py_ssize_t copied = 0 if depth >= REUSE and lies_badly(p, dy) else panels - (cols % LANES > 0)
+    # panels from this one on are packed: all where dy lies badly or its rows are not evenly apart, or one that fills no vector
+    cdef bint even = product_rows(p) == p.batch * p.out_d * p.out_h * p.out_w
+    cdef Py_ssize_t copied = 0 if depth >= REUSE and lies_badly(p, dy) or not even else panels - (cols % LANES > 0)
     # packed windows are read tile by tile, each with all panels; those in place panel by panel
     cdef Py_ssize_t units = panels * (run.runs if p.in_place else ceil_div(depth, TILE_M)), unit
     cdef bint plain = is_plain(p) and depth == p.a_ld

@@ -71,9 +71,7 @@ cdef bint scatters_forward(const Product *p) noexcept nogil:
 
 cdef bint finite_weight(const Product *p) noexcept nogil:
     """Whether the weight of a forward convolution is finite: scattered, it would not meet the padding."""
-    cdef Py_ssize_t items = p.d.taps * p.b_d
-    cdef vec rest = load(p.b + items // LANES * LANES, p.b + items)
-    return are_finite(p.b, 0, 1, items) and are_finite(<const real *> &rest, 0, 1, LANES)
+    return finite_items(p.b, p.d.taps * p.b_d)
 
 
 cdef bint scatter_pays(const Scatter *s, Py_ssize_t groups) noexcept nogil:
@@ -116,17 +114,22 @@ cdef void pack_scatter(const Scatter *s, real *packed) noexcept nogil:
 
 cdef void pack_reversed(const Scatter *s, const real *b, Py_ssize_t depth, real *panels) noexcept nogil:
     """The panels of one tap of d, from a weight whose taps are in reverse and whose inputs are neighbours."""
-    cdef Py_ssize_t column = 0, r, w, c, k, width
+    cdef Py_ssize_t column = 0, r, w, c, k, i, width, run
+    cdef const real *source
     cdef real *to
     zero(panels, s.panels * panel_items(s.step))
     for r in range(s.h.taps):
         for w in range(s.w.taps):
-            for c in range(s.inputs):
-                width = panel_width(s.columns - column // TILE_N * TILE_N)
+            source = b + r * s.b_h + w * s.b_w
+            c = 0
+            while c < s.inputs:  # those of one panel; they and the rows are neighbours in memory
+                width, run = panel_width(s.columns - column // TILE_N * TILE_N), min(s.inputs - c, TILE_N - column % TILE_N)
                 to = panels + column // TILE_N * panel_items(s.step) + column % TILE_N
                 for k in range(depth):
-                    to[k * width] = b[r * s.b_h + w * s.b_w + k * s.b_k + c]
-                column += 1
+                    for i in range(run):
+                        to[k * width + i] = source[k * s.b_k + c + i]
+                c += run
+                column += run
 
 
 cdef inline Py_ssize_t scatter_sums(const Scatter *s) noexcept nogil:
@@ -252,9 +255,9 @@ cdef int run_scatter(Scatter s, Py_ssize_t batch, int threads) noexcept nogil:
     cdef Py_ssize_t planes = batch * s.d.size, each, task
     cdef real *scratch
     cdef real *packed = NULL
-    # lines of dy at the border of a band are computed for both: bands are much higher than the kernel
-    s.bands = ceil_div(2 * threads, planes) if threads > 1 else 1
-    s.bands = max(min(s.bands, s.h.size // (4 * s.h.taps * s.h.dilation)), <Py_ssize_t> 1)
+    # lines of dy at the border of a band are computed for both: so few bands that each thread has as many planes
+    s.bands = 1 if planes >= 4 * threads else threads // common(planes, threads)
+    s.bands = max(min(s.bands, s.h.size // (s.h.taps * s.h.dilation)), <Py_ssize_t> 1)
     s.band = ceil_div(s.h.size, s.bands)
     s.bands = ceil_div(s.h.size, s.band)
     each = scatter_sums(&s) + own_lines((SCATTER_PIXELS + s.overlap) * s.w.stride * s.inputs + LANES)

@@ -281,6 +281,8 @@ cdef apart transform_inputs(
         transform_tiles(9, 9, g, part_first, parts, first, count, v)
     elif g.positions == 36:
         transform_tiles(6, 6, g, part_first, parts, first, count, v)
+    elif g.out_h == 1 and g.positions == 6:
+        transform_tiles(1, 6, g, part_first, parts, first, count, v)
     else:
         transform_tiles(points_of(g.out_h), points_of(g.out_w), g, part_first, parts, first, count, v)
 
@@ -351,5 +353,7 @@ cdef apart transform_outputs(
         panel_of_outputs(7, 7, g, first, count, col_first, cols, m, position)
     elif g.out_h == g.out_w == 4:
         panel_of_outputs(4, 4, g, first, count, col_first, cols, m, position)
+    elif g.out_h == 1 and g.out_w == 4:
+        panel_of_outputs(1, 4, g, first, count, col_first, cols, m, position)
     else:
         panel_of_outputs(g.out_h, g.out_w, g, first, count, col_first, cols, m, position)

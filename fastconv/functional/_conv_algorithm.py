@@ -28,7 +28,7 @@ NINE = 9
 #: Cycles of one vector that a transform of inputs or outputs takes for each position of a tile, with six or nine points.
 TILE_TRANSFORM = {6: 10, NINE: 15}
 
-#: The same of a weight of 3 x 3 taps, and of others, whose transform is not compiled for its sizes.
+#: The same of a weight of 3 x 3 taps, or of a gradient, and of others, whose transform is not compiled for its sizes.
 WEIGHT_TRANSFORM, OTHER_WEIGHT_TRANSFORM = 6, 16
 
 FLOAT_BYTES = 4
@@ -75,10 +75,10 @@ TILES: dict[tuple[int, ...], tuple[tuple[int, int], ...]] = {
     (3, 3): ((4, 4), (7, 7)),
     (5, 5): ((2, 2), (5, 5)),
     (7, 7): ((3, 3),),
-    (1, 3): ((1, 4), (1, 7)),
+    (1, 3): ((1, 4),),
     (1, 5): ((1, 2), (1, 5)),
     (1, 7): ((1, 3),),
-    (3, 1): ((4, 1), (7, 1)),
+    (3, 1): ((4, 1),),
     (5, 1): ((2, 1), (5, 1)),
     (7, 1): ((3, 1),),
 }
@@ -209,7 +209,8 @@ def winograd_cost(problem: Problem, tile: tuple[int, int], *, weight_gradient: b
         again = (-(-cols // GRADIENT_CHANNELS), -(-depth // GRADIENT_CHANNELS))
     vectors = tiles * (again[0] * depth + again[1] * cols)
     fits = problem.groups * math.prod(points) * depth * cols * FLOAT_BYTES <= MOST_PACKED
-    of_weight = WEIGHT_TRANSFORM if problem.taps[1:] == (3, 3) else OTHER_WEIGHT_TRANSFORM
+    compiled = weight_gradient or problem.taps[1:] == (3, 3)
+    of_weight = WEIGHT_TRANSFORM if compiled else OTHER_WEIGHT_TRANSFORM
     transforms = TILE_TRANSFORM[max(points)] * vectors + (WEIGHT_READ if kept and fits else of_weight) * depth * cols
     return problem.groups * math.prod(points) * (products + transforms)
 

@@ -1,0 +1,204 @@
+# Padding that is not multiplied: where windows see other taps of the kernel, a product is cut into cells.
+#
+# Along an axis, the rows whose windows see the same taps are neighbours: with 3 taps, a dilation of 6 and 14 pixels
+#
+#     rows    0 .. 5    6, 7       8 .. 13
+#     taps      1, 2    0, 1, 2    0, 1
+#
+# A cell is such a run of rows along each axis that is cut, and a product with fewer taps, none of which is outside. Sums are in
+# the same order, but for the zeros left out. Zeros times a weight that is not finite are NaN: then nothing is cut.
+
+
+cdef enum:
+    MOST_CUTS = 32       # cells along an axis
+    CELL_ROWS = 6        # rows whose multiply-adds take as long as packing the weight of a cell, and as what its last tile lacks
+    CELL_WORK = 1 << 15  # multiply-adds that take as long as all else there is to a cell
+    CELL_COLUMNS = 7     # columns of a gradient, the same of packing dy
+    WORTH_A_CUT = 92     # percent of the time without, at most
+
+
+cdef struct Cuts:
+    # An axis in `count` cells, whose `tap_first` is that of the taps of the axis.
+    Axis cells[MOST_CUTS]
+    Py_ssize_t count
+    double seen, taps  # the sums of rows times taps, and of taps
+
+
+cdef inline Py_ssize_t first_tap(const Axis *axis, Py_ssize_t at) noexcept nogil:
+    """The first tap inside the input of a window that begins at pixel `at`."""
+    return min(ceil_div(max(-at, <Py_ssize_t> 0), axis.dilation), axis.taps)
+
+
+cdef inline Py_ssize_t end_tap(const Axis *axis, Py_ssize_t at) noexcept nogil:
+    """One more than the last, or the first where there is none."""
+    return max(min(ceil_div(max(axis.size - at, <Py_ssize_t> 0), axis.dilation), axis.taps), first_tap(axis, at))
+
+
+cdef void leave_whole(const Axis *axis, Cuts *cuts) noexcept nogil:
+    cuts.cells[0], cuts.count = axis[0], 1
+    cuts.cells[0].tap_first = 0
+    cuts.seen, cuts.taps = axis.rows * axis.taps, axis.taps
+
+
+cdef inline bint is_padded(const Axis *axis) noexcept nogil:
+    return axis.origin < 0 or axis.origin + (axis.rows - 1) * axis.stride + (axis.taps - 1) * axis.dilation >= axis.size
+
+
+cdef void cut_axis(const Axis *axis, Cuts *cuts) noexcept nogil:
+    """Cut an axis at each row that sees other taps; not at all where that would be too often."""
+    cdef Py_ssize_t row = 0, at = axis.origin, low, end
+    cdef Axis *cell = cuts.cells
+    cuts.count, cuts.seen, cuts.taps = 0, 0, 0
+    while row < axis.rows:
+        if cuts.count == MOST_CUTS or not is_padded(axis):
+            leave_whole(axis, cuts)
+            return
+        low, end = first_tap(axis, at), end_tap(axis, at)
+        cell[0] = axis[0]
+        cell.tap_first, cell.taps, cell.origin = low, end - low, at + low * axis.dilation
+        cell.out_first += row * axis.out_step
+        cell.rows = axis.rows - row
+        if low:
+            cell.rows = min(cell.rows, ceil_div(-(low - 1) * axis.dilation - at, axis.stride))
+        if end:
+            cell.rows = min(cell.rows, ceil_div(axis.size - (end - 1) * axis.dilation - at, axis.stride))
+        row += cell.rows
+        at += cell.rows * axis.stride
+        cuts.seen += cell.rows * cell.taps
+        cuts.taps += cell.taps
+        cuts.count += 1
+        cell += 1
+
+
+cdef double work_of_cells(const Product *p, const Cuts *cuts, int choice) noexcept nogil:
+    """Multiply-adds in the time that the cells take where the axes that bits of `choice` name are cut."""
+    cdef const Axis *axes = &p.d
+    cdef double seen = p.batch, taps = CELL_ROWS, count = CELL_WORK
+    cdef Py_ssize_t i
+    for i in range(3):
+        seen *= cuts[i].seen if choice >> i & 1 else axes[i].rows * axes[i].taps
+        taps *= cuts[i].taps if choice >> i & 1 else axes[i].taps
+        count *= cuts[i].count if choice >> i & 1 else 1
+    return (seen + taps) * p.depth * p.cols + count
+
+
+ctypedef double (*Work)(const Product *p, const Cuts *cuts, int choice) noexcept nogil
+
+
+cdef bint choose_cuts(const Product *p, Cuts *cuts, Work work) noexcept nogil:
+    """Leave whole what is not worth a cut of d, h and w; whether any is."""
+    cdef const Axis *axes = &p.d
+    cdef double least = work(p, cuts, 0) * WORTH_A_CUT / 100
+    cdef int best = 0, choice, i
+    for choice in range(1, 8 if is_padded(axes) or is_padded(axes + 1) or is_padded(axes + 2) else 1):
+        if work(p, cuts, choice) < least:
+            best, least = choice, work(p, cuts, choice)
+    for i in range(3):
+        if not best >> i & 1:
+            leave_whole(axes + i, cuts + i)
+    return best > 0
+
+
+cdef bint cells_pay(const Product *p, Cuts *cuts) noexcept nogil:
+    """Whether a product is done sooner in cells; `cuts`: of d, h and w."""
+    cut_axis(&p.d, cuts)
+    cut_axis(&p.h, cuts + 1)
+    cut_axis(&p.w, cuts + 2)
+    return choose_cuts(p, cuts, work_of_cells)
+
+
+cdef Product cell_at(const Product *p, const Cuts *cuts, Py_ssize_t index) noexcept nogil:
+    cdef Product q = p[0]
+    q.w = cuts[2].cells[index % cuts[2].count]
+    q.h = cuts[1].cells[index // cuts[2].count % cuts[1].count]
+    q.d = cuts[0].cells[index // cuts[2].count // cuts[1].count]
+    q.b += q.d.tap_first * q.b_d + q.h.tap_first * q.b_h + q.w.tap_first * q.b_w
+    return q
+
+
+cdef Product *cells_of(const Product *parts, Py_ssize_t groups, Py_ssize_t b_group, int threads, Py_ssize_t *count) noexcept nogil:
+    """The cells of so many products, and how many they are; NULL where they do not pay, or without memory."""
+    cdef Cuts cuts[3]
+    cdef Py_ssize_t total = 0, i, j
+    cdef bint pays = False
+    cdef Product *cells
+    for i in range(count[0]):
+        pays |= cells_pay(parts + i, cuts)
+        total += cuts[0].count * cuts[1].count * cuts[2].count
+    for i in range(count[0] if pays else 0):
+        pays &= parts[i].packed == NULL and finite_taps(parts + i, groups, b_group, threads)
+    cells = <Product *> malloc(total * sizeof(Product)) if pays else NULL
+    if cells == NULL:
+        return NULL
+    total = 0
+    for i in range(count[0]):
+        cells_pay(parts + i, cuts)
+        for j in range(cuts[0].count * cuts[1].count * cuts[2].count):
+            cells[total] = cell_at(parts + i, cuts, j)
+            total += 1
+    count[0] = total
+    return cells
+
+
+cdef bint finite_taps(const Product *p, Py_ssize_t groups, Py_ssize_t b_group, int threads) noexcept nogil:
+    """Whether the right operand is finite."""
+    cdef Py_ssize_t taps = p.d.taps * p.h.taps * p.w.taps, task, bad = 0
+    for task in prange(taps * groups, schedule="static", num_threads=min(threads, taps)):
+        bad += not finite_tap(p, task % taps, task // taps * b_group)
+    return bad == 0
+
+
+cdef bint finite_tap(const Product *p, Py_ssize_t tap, Py_ssize_t offset) noexcept nogil:
+    cdef Py_ssize_t rows = p.depth if p.b_col == 1 else p.cols, items = p.cols if p.b_col == 1 else p.depth
+    cdef Py_ssize_t ld = p.b_k if p.b_col == 1 else p.b_col, whole = items // LANES * LANES, i
+    cdef const real *b = p.b + offset + tap // p.w.taps // p.h.taps * p.b_d + tap // p.w.taps % p.h.taps * p.b_h + tap % p.w.taps * p.b_w
+    cdef vec rest
+    for i in range(rows if whole < items else 0):
+        rest = load(b + i * ld + whole, b + i * ld + items)
+        if not are_finite(<const real *> &rest, 0, 1, LANES):
+            return False
+    return are_finite(b, ld, rows, whole)
+
+
+cdef inline bint finite_items(const real *x, Py_ssize_t items) noexcept nogil:
+    cdef vec rest = load(x + items // LANES * LANES, x + items)
+    return are_finite(x, 0, 1, items) and are_finite(<const real *> &rest, 0, 1, LANES)
+
+
+cdef void cut_taps(const Axis *axis, Cuts *cuts) noexcept nogil:
+    """Cut an axis at each tap, whose cell are the rows that see it, or one row that does not. Not at all where that would be too often."""
+    cdef Py_ssize_t tap, at, first, end
+    cdef Axis *cell = cuts.cells
+    if axis.taps > MOST_CUTS or not is_padded(axis):
+        leave_whole(axis, cuts)
+        return
+    cuts.count, cuts.seen, cuts.taps = axis.taps, 0, axis.taps
+    for tap in range(axis.taps):
+        at = axis.origin + tap * axis.dilation
+        first = min(ceil_div(max(-at, <Py_ssize_t> 0), axis.stride), axis.rows - 1)
+        end = max(min(ceil_div(max(axis.size - at, <Py_ssize_t> 0), axis.stride), axis.rows), first + 1)
+        cell[0] = axis[0]
+        cell.tap_first, cell.taps, cell.rows, cell.origin = tap, 1, end - first, at + first * axis.stride
+        cell.out_first += first * axis.out_step
+        cuts.seen += cell.rows
+        cell += 1
+
+
+cdef double work_of_taps(const Product *p, const Cuts *cuts, int choice) noexcept nogil:
+    """Multiply-adds in the time that the gradient of the right operand takes where the axes that bits of `choice` name are cut."""
+    cdef const Axis *axes = &p.d
+    cdef double rows = p.batch, depth = p.depth, count = CELL_WORK
+    cdef Py_ssize_t i
+    for i in range(3):
+        rows *= cuts[i].seen if choice >> i & 1 else axes[i].rows
+        depth *= 1 if choice >> i & 1 else axes[i].taps
+        count *= cuts[i].count if choice >> i & 1 else 1
+    return rows * (depth + CELL_COLUMNS * ceil_div(<Py_ssize_t> depth, DEPTH)) * p.cols + count
+
+
+cdef bint taps_pay(const Product *p, Cuts *cuts) noexcept nogil:
+    """Whether the gradient of the right operand is done sooner tap by tap; `cuts`: of d, h and w."""
+    cut_taps(&p.d, cuts)
+    cut_taps(&p.h, cuts + 1)
+    cut_taps(&p.w, cuts + 2)
+    return choose_cuts(p, cuts, work_of_taps)
