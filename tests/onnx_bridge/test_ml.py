@@ -45,10 +45,10 @@ CLASSES = (TensorProto.INT64, TensorProto.FLOAT)
                 CLASSES,
                 coefficients=WEIGHT,
                 intercepts=BIAS,
-                classlabels_ints=labels,
+                classlabels_ints=of,
                 post_transform=after,
             )
-            for labels, after in (([0, 1, 2], "SOFTMAX"), ([-5, 7, 30], "LOGISTIC"), ([2, 1, 0], "NONE"))
+            for of, after in (([0, 1, 2], "SOFTMAX"), ([-5, 7, 30], "LOGISTIC"), ([2, 1, 0], "NONE"))
         ],
     ],
     ids=lambda proto: proto.graph.node[0].op_type,
