@@ -132,12 +132,13 @@ def read_input(network: Runnable, port: Port, path: Path, options: argparse.Name
         return _of_dtype(array, port, path)
     if axis is None or port.shape is None:
         raise ValueError(f"{path}: {port.label} takes no images of 1 or 3 channels: give a .npy file")
-    sizes = [size for at, size in enumerate(port.shape) if at not in (0, axis)]
+    single = len(port.shape) == 3
+    sizes = [size for at, size in enumerate(port.shape) if at != axis and (single or at != 0)]
     height, width = options.image_size or (SIDE if size is None else size for size in sizes)
     channels = port.shape[axis] or 0
     print(f"{path}: {height} x {width} {'gray' if channels == 1 else 'RGB'}, {preparation}")
     image = preparation.floats(read_pixels(path, (height, width, channels), crop=preparation.crop))
-    return np.ascontiguousarray(np.moveaxis(image[np.newaxis], -1, axis), port.dtype)
+    return np.ascontiguousarray(np.moveaxis(image if single else image[np.newaxis], -1, axis), port.dtype)
 
 
 def with_batch(array: np.ndarray, port: Port, path: Path) -> np.ndarray:

@@ -48,14 +48,15 @@ class Runnable(NamedTuple):
 
     def channel_axis(self, port: Port) -> int | None:
         """Return which axis of an input has the channels of images, 1 or 3 of them; None where it takes no images."""
-        if port.shape is None or len(port.shape) != 4:
+        if port.shape is None or len(port.shape) not in (3, 4):
             return None
-        order = (1, 3) if self.channels_first else (3, 1)
+        ends = len(port.shape) - 3, len(port.shape) - 1  # a single image has no batch
+        order = ends if self.channels_first else ends[::-1]
         return next((axis for axis in order if port.shape[axis] in (1, 3)), None)
 
     def preparation(self, port: Port) -> Preparation:
         """Return how images are prepared where nobody says: with channels first as PyTorch's classifiers of photographs take
-        them, else as ``fastconv train`` does.
+        them, else as ``fastconv train`` does; single images, which detectors take, too.
         """
         if self.channel_axis(port) != 1:
             return Preparation(white=self.white)

@@ -185,3 +185,23 @@ def test_branches_that_do_not_fit_together_are_an_error() -> None:
     """
     with pytest.raises(OnnxImportError, match="different ranks"):
         load(parser.parse_model(text))
+
+
+def test_a_picture_for_a_network_of_single_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    from fastconv.cli import main
+
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 8, 3)).astype(np.uint8)
+    image.fromarray(pixels).save(tmp_path / "picture.png")
+    text = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    single (float[3, 9, 8] image) => (int64[3, n] bright) <float limit = {0.5}>
+    { bright_ = Greater (image, limit) bright = NonZero (bright_) }
+    """
+    path = tmp_path / "single.onnx"
+    onnx.save(parser.parse_model(text), path)
+    command = ["run", str(path), "--input", str(tmp_path / "picture.png"), "--output", str(tmp_path / "y.npz")]
+    assert main(command) == 0
+    assert "9 x 8 RGB, stretched" in capsys.readouterr().out
+    want = np.stack(np.nonzero(pixels.transpose(2, 0, 1) / 255 > 0.5))
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npz")["bright"], want)
