@@ -16,7 +16,7 @@ from fastconv import layers as L
 from fastconv.layers.calls import shape_of
 from fastconv.layers.symbol import Shape, several
 from fastconv.onnx.builder import Builder, Operand
-from fastconv.onnx.errors import NotBatchedError
+from fastconv.onnx.errors import NeedsValueError, NotBatchedError, OnnxImportError
 from fastconv.onnx.files import Node
 from fastconv.onnx.folding import BROADCAST, Room, fold
 from fastconv.onnx.table import lookup
@@ -77,20 +77,31 @@ def running(b: Builder, x: Any) -> Any:
         return x
     known = b.computed.get(id(x.array))
     if known is None:
-        node, operands, at = x.source
         before = b.node, b.operands
-        b.node = node
-        if node.op == "Shape":
-            made: Any = _shape_of(b, node, running(b, operands[0]))
-        else:
-            function, _ = lookup(node)
-            b.require(function is not None, "what is counted while the model runs cannot come here")
-            b.operands = [running(b, each) for each in operands]
-            made = function(b, node, *b.operands)  # type: ignore[misc]
-        b.node, b.operands = before
-        value = made[at] if isinstance(made, list) else made
+        try:
+            value = _made(b, *x.source)
+        except (OnnxImportError, NotBatchedError, NeedsValueError):
+            raise
+        except Exception as error:  # as where nodes are converted
+            raise OnnxImportError(f"{b.node.label} cannot be converted: {type(error).__name__}: {error}") from error
+        finally:
+            b.node, b.operands = before
         known = b.computed[id(x.array)] = value._replace(guess=x.both), x.array  # which keeps its id
     return known[0]
+
+
+def _made(b: Builder, node: Node, operands: Sequence[Any], at: int) -> Value:
+    """Return an output of a node, some of whose operands are open constants, as layers make it."""
+    given = [running(b, each) for each in operands]
+    b.node, b.operands = node, given
+    if node.op == "Shape":
+        return _shape_of(b, node, given[0])
+    function, _ = lookup(node)
+    b.require(function is not None, "what is counted while the model runs cannot come here")
+    made: Any = function(b, node, *given)  # type: ignore[misc]
+    value: Value = made[at] if isinstance(made, list) else made
+    b.require(isinstance(value, Value), "what is counted while the model runs cannot come here")
+    return value
 
 
 def _shape_of(b: Builder, node: Node, x: Value) -> Value:

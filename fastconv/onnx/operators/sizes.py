@@ -11,7 +11,7 @@ from fastconv import layers as L
 from fastconv.onnx.builder import Builder, Operand
 from fastconv.onnx.counting import guessed, open_sizes, told
 from fastconv.onnx.errors import OnnxImportError
-from fastconv.onnx.files import Node
+from fastconv.onnx.files import DTYPES, Node
 from fastconv.onnx.table import register
 from fastconv.onnx.values import Constant, Value, with_rank
 
@@ -70,6 +70,7 @@ def told_expand(b: Builder, x: Operand, target: Value) -> Value:
 @register("ConstantOfShape")
 def constant_of_shape(b: Builder, node: Node, shape: Operand) -> Any:
     value = np.asarray(node.get("value", np.zeros(1, np.float32))).reshape(-1)[0]
+    b.require(value.dtype in DTYPES, f"value must be of a supported dtype, got {value.dtype}")
     if isinstance(shape, Value) and shape.counted:
         return told_expand(b, Constant(np.asarray(value)), shape)
     b.array(shape, "shape")
