@@ -46,7 +46,7 @@ Where is what:
                      the gradient of its weight
 ``block.pxi``        a depthwise convolution with the products before and after it, some lines at a time
 ``pool.pxi``         maxima and averages over windows
-``pool_slide.pxi``   the way back of maxima of 3x3 pixels: a window in registers that slides along a line
+``pool_places.pxi``  where the maxima of a line of windows are: of few channels, of windows with many taps
 ``pool_back.pxi``    their ways back
 ``elementwise.pxi``  activations
 ``epilogue.pxi``     how a frozen model's outputs are finished while a cache has them: the sum with a shortcut, the activation

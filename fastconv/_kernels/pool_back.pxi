@@ -1,199 +1,245 @@
 # The ways back of pooling. A task is one image and some of its channels, whose windows are taken in order: this fixes every sum.
 #
-# Windows that `tile` the image (each pixel is in one) write their pixels. Others add to them, and what they add to is set to zero
+# Windows that `tile` the image (no pixel is in two) write their pixels. Others add to them, and what they add to is set to zero
 # shortly before the first window gets there, while it is in the cache anyway.
 
 
-from libc.string cimport memset
-
 cdef extern from "simd.h":
-    mask same_lanes(mask a, mask b) nogil
+    vec larger_number(vec a, vec b) nogil
+    vec less_taken(vec a, vec b) nogil
 
 
 cdef enum:
-    POOL_AHEAD = 1024   # numbers set to zero at a time
-
-
-cdef struct Seen:
-    # of an image: the pixels of dx that are set, the lines of x that were looked through for NaN, and the last one that may have some
-    Py_ssize_t cleared, looked, last_nan
+    BACK_VECS = 2           # vectors of a pixel that are taken together
+    MANY_TAPS = 24   # with more (twice as many where windows tile), the maxima of columns are found first
 
 
 cdef inline bint tiles(const PoolAxis *axis) noexcept nogil:
-    return (
-        axis.parts == 1 and axis.step == 1 and axis.begin == 0 and axis.end == axis.stride
-        and axis.out * axis.stride >= axis.size
-    )
+    """Whether each pixel is in one window, but for some that come after all."""
+    return axis.parts == 1 and axis.step == 1 and axis.begin <= 0 and axis.end - axis.begin == axis.stride
 
 
-cdef inline void window_argmax(
-    const int vecs, const bint whole, const Pool *p, const real *x, const real *end,
-    const Window *d, const Window *h, const Window *w, mask *first,
+cdef inline Py_ssize_t taps_along(const PoolAxis *axis) noexcept nogil:
+    return min(ceil_div(axis.end - axis.begin, axis.parts * axis.step), axis.size)
+
+
+cdef inline bint in_steps(const Pool *p, bint tiled) noexcept nogil:
+    """Whether maxima are found in columns first: pixels have few channels, or windows many taps."""
+    cdef Py_ssize_t taps = taps_along(p.d) * taps_along(p.h) * taps_along(p.w)
+    return p.channels < LANES or taps > (2 * MANY_TAPS if tiled else MANY_TAPS)
+
+
+cdef inline void windows_from(const PoolAxis *axis, Py_ssize_t first, Window *to, Py_ssize_t count) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(count):
+        to[i] = window(axis, first + i)
+
+
+cdef inline void give(const bint tiled, real *dx, vec value) noexcept nogil:
+    (<vec *> dx)[0] = value if tiled else (<vec *> dx)[0] + value
+
+
+cdef inline bint give_to_largest(
+    const int vecs, const bint tiled, const bint kept, const real *dy, const real *x, real *dx, Py_ssize_t planes, Py_ssize_t lines,
+    Py_ssize_t taps, Py_ssize_t plane, Py_ssize_t line, Py_ssize_t step, mask wanted,
 ) noexcept nogil:
-    """For each lane where the first maximum is, in pixels from the first of the window."""
-    cdef vec best[POOL_VECS]
-    cdef vec value
-    cdef mask here
-    cdef Py_ssize_t i, j, k, v, step = w.step * p.channels, pixels
-    cdef const real *at
+    """Go over a window once for the largest, and again for the first that equals it, which takes dy and leaves 0 to the others.
+
+    The window has taps along so many planes and lines, and how far these are from each other is given in elements; 3 x 3 may be kept
+    in registers. A NaN equals nothing: where the sum says that there may be one, nothing is given and the answer is false.
+    """
+    cdef vec seen[9 * BACK_VECS]
+    cdef vec best[BACK_VECS]
+    cdef vec rest[BACK_VECS]
+    cdef vec value, taken, total = broadcast(0)
+    cdef Py_ssize_t i, j, k, v, at
+    cdef bint numbers
     for v in range(vecs):
         best[v] = broadcast(-INFINITY)
-        first[v] = broadcast_lane(0)
-    for i in range(d.taps):
-        for j in range(h.taps):
-            at = x + tap(p, d, h, i, j, w.first)
-            pixels = (i * d.step * p.h.size + j * h.step) * p.w.size
-            for k in range(w.taps):
+    for i in range(planes):
+        for j in range(lines):
+            at = i * plane + j * line
+            for k in range(taps):
                 for v in range(vecs):
-                    value = pool_load(whole, at + v * LANES, end)
-                    here = beats(value, best[v])
-                    best[v] = choose(here, value, best[v])
-                    first[v] = choose_lanes(here, broadcast_lane(<lane> pixels), first[v])
+                    value = (<const vec *> (x + at + v * LANES))[0]
+                    if kept:
+                        seen[(j * 3 + k) * vecs + v] = value
+                    best[v] = larger_number(value, best[v])
+                    total = total + value
                 at += step
-                pixels += w.step
+    numbers = not any_lane(unlike(total, total))
+    for v in range(vecs):
+        rest[v] = where(wanted, (<const vec *> (dy + v * LANES))[0]) if numbers else broadcast(0)
+    for i in range(planes):
+        for j in range(lines):
+            at = i * plane + j * line
+            for k in range(taps):
+                for v in range(vecs):
+                    value = seen[(j * 3 + k) * vecs + v] if kept else (<const vec *> (x + at + v * LANES))[0]
+                    taken = where(equal(value, best[v]), rest[v])
+                    give(tiled, dx + at + v * LANES, taken)
+                    rest[v] = less_taken(rest[v], taken)
+                at += step
+    return numbers
 
 
-cdef inline void give(const bint tiled, const bint whole, real *dx, vec value, Py_ssize_t items) noexcept nogil:
-    if not tiled:
-        (<vec *> dx)[0] = (<vec *> dx)[0] + value
-    elif whole:
-        (<vec *> dx)[0] = value
+cdef inline bint give_to_few(
+    const int vecs, const bint tiled, const real *dy, const real *x, real *dx, Py_ssize_t planes, Py_ssize_t lines,
+    Py_ssize_t taps, Py_ssize_t plane, Py_ssize_t line, Py_ssize_t step, mask wanted,
+) noexcept nogil:
+    if planes == 1 and lines == 3 and taps == 3:
+        return give_to_largest(vecs, tiled, True, dy, x, dx, 1, 3, 3, plane, line, step, wanted)
+    return give_to_largest(vecs, tiled, False, dy, x, dx, planes, lines, taps, plane, line, step, wanted)
+
+
+cdef inline void ask_for_lines(
+    const Pool *p, const real *dy, const real *x, const Line *line, const Window *w, Py_ssize_t channels
+) noexcept nogil:
+    """Ask for what the window below is the first to see, and for its dy: processors do not read ahead in the order of windows."""
+    cdef Py_ssize_t i, j, k, c, at, one = 64 // <Py_ssize_t> sizeof(real)
+    for c in range(ceil_div(channels, one)):
+        fetch(dy + c * one)
+    for i in range(line.d.taps):
+        for j in range(p.h.stride):
+            at = tap(p, &line.d, &line.h, i, 0, w.first) + (line.h.taps + j) * p.w.size * p.channels
+            for k in range(p.w.stride):
+                for c in range(ceil_div(channels, one)):
+                    fetch(x + at + k * p.channels + c * one)
+
+
+cdef inline void give_to_maxima(
+    const bint tiled, const Pool *p, const real *dy, const real *x, real *dx, const Line *windows, Py_ssize_t channels, bint far
+) noexcept nogil:
+    """What a line of windows hands to their first largest pixels, which have at least LANES channels."""
+    cdef lane indices[LANES]
+    cdef mask all_lanes = broadcast_lane(-1), last_lanes, wanted
+    cdef Py_ssize_t c, k, at, taps, first_lane, rest = channels % LANES, count = windows.count, ld = p.channels
+    cdef Py_ssize_t planes = windows.d.taps, lines = windows.h.taps, step = p.w.step * ld
+    cdef Py_ssize_t line = p.h.step * p.w.size * ld, plane = p.d.step * p.h.size * p.w.size * ld
+    cdef Py_ssize_t first = tap(p, &windows.d, &windows.h, 0, 0, 0)
+    cdef bint numbers
+    for k in range(LANES):
+        indices[k] = -1 if tiled or k >= LANES - rest else 0
+    last_lanes = (<mask *> indices)[0]
+    for k in range(count):
+        if far:
+            ask_for_lines(p, dy + count * ld, x, windows, windows.along + k, channels)
+        at, taps, c = first + windows.along[k].first * ld, windows.along[k].taps, 0
+        while c < channels:
+            first_lane = c
+            if c + 2 * LANES <= channels:
+                numbers = give_to_few(2, tiled, dy + c, x + at + c, dx + at + c, planes, lines, taps, plane, line, step, all_lanes)
+                c += 2 * LANES
+            else:
+                c = min(c, channels - LANES)
+                wanted = all_lanes if c == first_lane else last_lanes
+                numbers = give_to_few(1, tiled, dy + c, x + at + c, dx + at + c, planes, lines, taps, plane, line, step, wanted)
+                if tiled:
+                    first_lane = c   # all are written, those too that the vector before has written
+                c += LANES
+            if not numbers:
+                give_one_by_one(
+                    p, dy + first_lane, x + first_lane, dx + first_lane, windows, windows.along + k, c - first_lane
+                )
+        dy += ld
+
+
+cdef apart give_maxima(
+    const Pool *p, bint tiled, const real *dy, const real *x, real *dx, const Line *line, Py_ssize_t channels, bint far
+) noexcept nogil:
+    if tiled:
+        give_to_maxima(True, p, dy, x, dx, line, channels, far)
+    elif in_steps(p, False):
+        give_to_places(p, dy, x, dx, line, line.along, line.count, channels)
     else:
-        store(dx, value, items)
+        give_to_maxima(False, p, dy, x, dx, line, channels, far)
 
 
-cdef inline void give_maxima(
-    const int vecs, const bint tiled, const bint whole, const Pool *p, const real *x, const real *end,
-    const real *dy, const real *dy_end, real *dx, const Window *d, const Window *h, const Window *w,
-) noexcept nogil:
-    """Go over the window again with all lanes, each of which gives its dy where its maximum is and zero elsewhere."""
-    cdef mask first[POOL_VECS]
-    cdef vec value[POOL_VECS]
-    cdef Py_ssize_t i, j, k, v, step = w.step * p.channels, pixels
-    cdef real *at
-    window_argmax(vecs, whole, p, x, end, d, h, w, first)
-    for v in range(vecs):
-        value[v] = pool_load(whole, dy + v * LANES, dy_end)
-    for i in range(d.taps):
-        for j in range(h.taps):
-            at = dx + tap(p, d, h, i, j, w.first)
-            pixels = (i * d.step * p.h.size + j * h.step) * p.w.size
-            for k in range(w.taps):
-                for v in range(vecs):
-                    give(
-                        tiled, whole, at + v * LANES, where(same_lanes(first[v], broadcast_lane(<lane> pixels)), value[v]),
-                        (p.w.size - w.first - k) * p.channels,
-                    )
-                at += step
-                pixels += w.step
-
-
-cdef inline void scatter_to_maxima(
-    const int vecs, const bint whole, const Pool *p, const real *x, const real *end, const real *dy, real *dx,
-    Py_ssize_t items, const Window *d, const Window *h, const Window *w,
-) noexcept nogil:
-    """Find where the maxima are, and go there with each lane by itself."""
-    cdef mask first[POOL_VECS]
-    cdef lane pixel[POOL_VECS * LANES]
-    cdef Py_ssize_t c, v
-    if not (d.taps and h.taps and w.taps):
-        return
-    window_argmax(vecs, whole, p, x, end, d, h, w, first)
-    for v in range(vecs):
-        (<mask *> (pixel + v * LANES))[0] = first[v]
-    dx += tap(p, d, h, 0, 0, w.first)
-    for c in range(min(items, <Py_ssize_t> (vecs * LANES))):
-        dx[pixel[c] * p.channels + c] += dy[c]
-
-
-cdef inline void give_to_all(
-    const int vecs, const bint tiled, const bint whole, const Pool *p, const real *dy, const real *dy_end, real *dx,
-    const Window *d, const Window *h, const Window *w,
+cdef inline void give_shares(
+    const int vecs, const bint tiled, const Pool *p, const real *dy, real *dx, const Line *line, const Window *w
 ) noexcept nogil:
     cdef vec share[POOL_VECS]
-    cdef Py_ssize_t i, j, k, v, step = w.step * p.channels
-    cdef real *at
+    cdef Py_ssize_t i, j, k, v, at
     for v in range(vecs):
-        share[v] = pool_load(whole, dy + v * LANES, dy_end) / broadcast(<real> (d.count * h.count * w.count))
-    for i in range(d.taps):
-        for j in range(h.taps):
-            at = dx + tap(p, d, h, i, j, w.first)
+        share[v] = (<const vec *> (dy + v * LANES))[0] / broadcast(<real> (line.d.count * line.h.count * w.count))
+    for i in range(line.d.taps):
+        for j in range(line.h.taps):
+            at = tap(p, &line.d, &line.h, i, j, w.first)
             for k in range(w.taps):
                 for v in range(vecs):
-                    give(tiled, whole, at + v * LANES, share[v], (p.w.size - w.first - k) * p.channels)
-                at += step
+                    give(tiled, dx + at + v * LANES, share[v])
+                at += w.step * p.channels
 
 
-cdef inline void scatter_to_all(
-    const Pool *p, const real *dy, real *dx, Py_ssize_t items, const Window *d, const Window *h, const Window *w
+cdef inline void scatter_shares(
+    const Pool *p, const real *dy, real *dx, Py_ssize_t items, const Line *line, const Window *w
 ) noexcept nogil:
     """One by one: a vector that overlaps the one before waits for it to reach memory."""
     cdef real share[LANES]
-    cdef real count = <real> (d.count * h.count * w.count)
-    cdef Py_ssize_t i, j, k, c, step = w.step * p.channels
-    cdef real *at
+    cdef real count = <real> (line.d.count * line.h.count * w.count)
+    cdef Py_ssize_t i, j, k, c, at
     for c in range(items):
         share[c] = dy[c] / count
-    for i in range(d.taps):
-        for j in range(h.taps):
-            at = dx + tap(p, d, h, i, j, w.first)
+    for i in range(line.d.taps):
+        for j in range(line.h.taps):
+            at = tap(p, &line.d, &line.h, i, j, w.first)
             for k in range(w.taps):
                 for c in range(items):
-                    at[c] += share[c]
-                at += step
+                    dx[at + c] += share[c]
+                at += w.step * p.channels
 
 
-cdef inline void back_vectors(
-    const int vecs, const bint maxima, const bint tiled, const Pool *p, const real *x, const real *end, const real *dy, real *dx,
-    const Window *d, const Window *h, const Window *w,
+cdef inline void give_means(
+    const bint tiled, const Pool *p, const real *dy, real *dx, const Line *line, Py_ssize_t channels
 ) noexcept nogil:
-    """A lane that scatters costs about as much as a tap that is gone over again."""
-    if not maxima:
-        give_to_all(vecs, tiled, True, p, dy, NULL, dx, d, h, w)
-    elif tiled or d.taps * h.taps * w.taps <= LANES:
-        give_maxima(vecs, tiled, True, p, x, end, dy, NULL, dx, d, h, w)
-    else:
-        scatter_to_maxima(vecs, True, p, x, end, dy, dx, vecs * LANES, d, h, w)
+    cdef Py_ssize_t c, k
+    for k in range(line.count):
+        c = 0
+        while c + 4 * LANES <= channels:
+            give_shares(4, tiled, p, dy + c, dx + c, line, line.along + k)
+            c += 4 * LANES
+        while c + LANES <= channels:
+            give_shares(1, tiled, p, dy + c, dx + c, line, line.along + k)
+            c += LANES
+        if c < channels and tiled:
+            c = channels - LANES
+            give_shares(1, tiled, p, dy + c, dx + c, line, line.along + k)
+        elif c < channels:
+            scatter_shares(p, dy + c, dx + c, channels - c, line, line.along + k)
+        dy += p.channels
 
 
-cdef inline void back_pixel(
-    const bint maxima, const bint tiled, const Pool *p, const real *x, const real *end, const real *dy, real *dx,
-    const Window *d, const Window *h, const Window *w, Py_ssize_t channels,
+cdef inline void copy_means(const Pool *p, const real *dy, const real *dy_end, real *dx, const Line *line) noexcept nogil:
+    """A line of averages that tile the image, of fewer channels than a vector: the first line of dx, and copies of it."""
+    cdef Py_ssize_t i, j, k, at = 0, first = line.along[0].first, from_ = tap(p, &line.d, &line.h, 0, 0, 0)
+    cdef const Window *w = line.along
+    cdef vec share
+    if line.d.taps == 0 or line.h.taps == 0:
+        return
+    for i in range(line.count):
+        w = line.along + i
+        share = load(dy + i * p.channels, dy_end) / broadcast(<real> (line.d.count * line.h.count * w.count))
+        for k in range(w.first, w.first + w.taps):
+            store(dx + from_ + k * p.channels, share, (p.w.size - k) * p.channels)
+    for i in range(line.d.taps):
+        for j in range(line.h.taps):
+            at = tap(p, &line.d, &line.h, i, j, 0)
+            if at != from_:
+                memcpy(
+                    dx + at + first * p.channels, dx + from_ + first * p.channels,
+                    (w.first + w.taps - first) * p.channels * sizeof(real),
+                )
+
+
+cdef apart share_means(
+    const Pool *p, bint tiled, const real *dy, const real *dy_end, real *dx, const Line *line, Py_ssize_t channels
 ) noexcept nogil:
-    """One output's channels, at least LANES."""
-    cdef Py_ssize_t c = 0, rest
-    while c + 4 * LANES <= channels:
-        back_vectors(4, maxima, tiled, p, x + c, end, dy + c, dx + c, d, h, w)
-        c += 4 * LANES
-    if c + 2 * LANES <= channels:
-        back_vectors(2, maxima, tiled, p, x + c, end, dy + c, dx + c, d, h, w)
-        c += 2 * LANES
-    if c + LANES <= channels:
-        back_vectors(1, maxima, tiled, p, x + c, end, dy + c, dx + c, d, h, w)
-        c += LANES
-    rest = channels - c
-    if rest and tiled:
-        c = channels - LANES
-        back_vectors(1, maxima, tiled, p, x + c, end, dy + c, dx + c, d, h, w)
-    elif rest and maxima:
-        scatter_to_maxima(1, False, p, x + c, end, dy + c, dx + c, rest, d, h, w)
-    elif rest:
-        scatter_to_all(p, dy + c, dx + c, rest, d, h, w)
-
-
-cdef inline void back_small_pixel(
-    const bint maxima, const bint tiled, const Pool *p, const real *x, const real *end, const real *dy, const real *dy_end, real *dx,
-    const Window *d, const Window *h, const Window *w,
-) noexcept nogil:
-    """One output that has fewer channels than a vector."""
-    if maxima and tiled:
-        give_maxima(1, True, False, p, x, end, dy, dy_end, dx, d, h, w)
-    elif maxima:
-        scatter_to_maxima(1, False, p, x, end, dy, dx, p.channels, d, h, w)
+    if tiled and channels < LANES:
+        copy_means(p, dy, dy_end, dx, line)
     elif tiled:
-        give_to_all(1, True, False, p, dy, dy_end, dx, d, h, w)
+        give_means(True, p, dy, dx, line, channels)
     else:
-        scatter_to_all(p, dy, dx, p.channels, d, h, w)
+        give_means(False, p, dy, dx, line, channels)
 
 
 cdef inline void clear(real *dx, Py_ssize_t pixels, Py_ssize_t step, Py_ssize_t channels) noexcept nogil:
@@ -205,104 +251,67 @@ cdef inline void clear(real *dx, Py_ssize_t pixels, Py_ssize_t step, Py_ssize_t 
         memset(dx + i * step, 0, channels * sizeof(real))
 
 
-cdef inline void windows_from(const PoolAxis *axis, Py_ssize_t first, Window *to) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(min(axis.out - first, <Py_ssize_t> POOL_OUTPUTS)):
-        to[i] = window(axis, first + i)
-
-
-cdef inline void share_line(
-    const Pool *p, const real *dy, const real *dy_end, real *dx, const Window *d, const Window *h, const Window *along
+cdef void clear_behind(
+    const Pool *p, real *dx, const Line *line, Py_ssize_t right, bint last_line, bint last_plane, Py_ssize_t channels
 ) noexcept nogil:
-    """A line of averages that tile the image, of fewer channels than a vector: the first line of dx, and copies of it."""
-    cdef Py_ssize_t i, j, k, at, first = tap(p, d, h, 0, 0, 0)
-    cdef vec share
-    if d.taps == 0 or h.taps == 0:
-        return
-    for i in range(p.w.out):
-        share = load(dy + i * p.channels, dy_end) / broadcast(<real> (d.count * h.count * along[i].count))
-        for k in range(along[i].first, along[i].first + along[i].taps):
-            store(dx + first + k * p.channels, share, (p.w.size - k) * p.channels)
-    for i in range(d.taps):
-        for j in range(h.taps):
-            at = tap(p, d, h, i, j, 0)
-            if at != first:
-                memcpy(dx + at, dx + first, p.w.size * p.channels * sizeof(real))
+    """Clear what windows that tile leave out: pixels behind those of a line, lines behind the last, planes behind the last."""
+    cdef Py_ssize_t i, j, at, lines = line.h.first + line.h.taps, planes = line.d.first + line.d.taps
+    for i in range(line.d.taps):
+        for j in range(line.h.taps):
+            clear(dx + tap(p, &line.d, &line.h, i, j, right), p.w.size - right, p.channels, channels)
+        if last_line:
+            at = (line.d.first + i) * p.h.size + lines
+            clear(dx + at * p.w.size * p.channels, (p.h.size - lines) * p.w.size, p.channels, channels)
+    if last_line and last_plane:
+        at = planes * p.h.size * p.w.size
+        clear(dx + at * p.channels, (p.d.size - planes) * p.h.size * p.w.size, p.channels, channels)
 
 
-cdef inline bint slide_line(
-    const Pool *p, const real *dy, const real *x, real *dx, const Window *h, Py_ssize_t channels, bint far, Seen *seen
-) noexcept nogil:
-    """Whether a line of windows could be gone over with one that slides, and was.
-
-    What is `far` is brought near before: x and dy by asking for the next lines meanwhile, dx by clearing it.
-    """
-    cdef Py_ssize_t end, line, right = min((p.w.out - 1) * p.w.stride + p.w.end, p.w.size)   # from there no window sees a pixel
-    while seen.looked < h.first + h.taps:
-        if may_have_nan(x + seen.looked * p.w.size * p.channels, p.w.size, p.channels, channels):
-            seen.last_nan = seen.looked
-        seen.looked += 1
-    if seen.last_nan >= h.first:
-        return False
-    end = seen.looked * p.w.size
-    line = max(round_up(seen.cleared, p.w.size), end if far or channels % LANES else 0)   # vectors that overlap add to each other
-    clear(dx + seen.cleared * p.channels, line - seen.cleared, p.channels, channels)
-    slide_along(p, dy, x, dx, h, line // p.w.size, channels, far)
-    while line < end:
-        clear(dx + (line + right) * p.channels, p.w.size - right, p.channels, channels)
-        line += p.w.size
-    seen.cleared = line
-    return True
+cdef inline Py_ssize_t last_pixel(const Window *w) noexcept nogil:
+    return w.first + (w.taps - 1) * w.step
 
 
 cdef void pool_image_backward(
-    const bint maxima, const bint tiled, const Pool *p, const real *dy, const real *dy_end, const real *x, const real *end, real *dx,
-    bint far, Py_ssize_t blocks, Py_ssize_t task,
+    const Pool *p, bint maxima, bint tiled, const real *dy, const real *dy_end, const real *x, real *dx, bint far,
+    Py_ssize_t blocks, Py_ssize_t task,
 ) noexcept nogil:
     """One image and one block of its channels, window after window."""
-    cdef Py_ssize_t image = task // blocks, block = task % blocks, i, j, k
+    cdef Py_ssize_t image = task // blocks, block = task % blocks, i, j, k, cleared = 0, seen
     cdef Py_ssize_t c = block_start(p.channels, blocks, block), channels = block_start(p.channels, blocks, block + 1) - c
-    cdef Py_ssize_t pixels = p.d.size * p.h.size * p.w.size, line, needed
+    cdef Py_ssize_t pixels = p.d.size * p.h.size * p.w.size
     cdef Window along[POOL_OUTPUTS]  # of a line, the same in each: computed once where they are few
-    cdef const Window *w
-    cdef Window d, h
-    cdef bint aliasing = p.channels * sizeof(real) % 2048 == 0  # pixels share sets of the cache, from which a line falls out meanwhile
-    cdef bint sliding = maxima and not tiled and not (far and aliasing) and channels >= LANES and slides(p)
-    cdef Seen seen
+    cdef Line line
     x += image * image_items(p) + c
     dx += image * image_items(p) + c
     dy += image * p.d.out * p.h.out * p.w.out * p.channels + c
-    seen.cleared, seen.looked, seen.last_nan = 0, 0, -1
-    windows_from(p.w, 0, along)
+    line.along = along
     for i in range(p.d.out):
-        d = window(p.d, i)
+        line.d = window(p.d, i)
         for j in range(p.h.out):
-            h = window(p.h, j)
-            if tiled and not maxima and channels < LANES and p.w.out <= POOL_OUTPUTS:
-                share_line(p, dy, dy_end, dx, &d, &h, along)
-                dy += p.w.out * p.channels
-                continue
-            if sliding and d.taps == 1 and slide_line(p, dy, x, dx, &h, channels, far, &seen):
-                dy += p.w.out * p.channels
-                continue
-            line = ((d.first + (d.taps - 1) * d.step) * p.h.size + h.first + (h.taps - 1) * h.step) * p.w.size
-            for k in range(p.w.out):
-                if k % POOL_OUTPUTS == 0 and p.w.out > POOL_OUTPUTS:
-                    windows_from(p.w, k, along)
-                w = along + k % POOL_OUTPUTS
+            line.h = window(p.h, j)
+            k = 0
+            while k < p.w.out:
+                line.count = min(p.w.out - k, <Py_ssize_t> POOL_OUTPUTS)
+                if p.w.out > POOL_OUTPUTS or i == j == 0:
+                    windows_from(p.w, k, along, line.count)
                 if not tiled:
-                    needed = line + w.first + w.taps * w.step
-                    if needed > seen.cleared:
-                        needed = min(max(needed, seen.cleared + POOL_AHEAD // channels), pixels)
-                        clear(dx + seen.cleared * p.channels, needed - seen.cleared, p.channels, channels)
-                        seen.cleared = needed
-                if channels >= LANES:
-                    back_pixel(maxima, tiled, p, x, end, dy, dx, &d, &h, w, channels)
+                    seen = (last_pixel(&line.d) * p.h.size + last_pixel(&line.h)) * p.w.size
+                    seen += min(((k + line.count - 1) * p.w.stride + p.w.end) // p.w.parts, p.w.size)
+                    if seen > cleared:
+                        clear(dx + cleared * p.channels, seen - cleared, p.channels, channels)
+                        cleared = seen
+                if maxima:
+                    give_maxima(p, tiled, dy, x, dx, &line, channels, far)
                 else:
-                    back_small_pixel(maxima, tiled, p, x, end, dy, dy_end, dx, &d, &h, w)
-                dy += p.channels
+                    share_means(p, tiled, dy, dy_end, dx, &line, channels)
+                dy += line.count * p.channels
+                k += line.count
+            if tiled:
+                clear_behind(
+                    p, dx, &line, last_pixel(along + line.count - 1) + 1, j == p.h.out - 1, i == p.d.out - 1, channels
+                )
     if not tiled:
-        clear(dx + seen.cleared * p.channels, pixels - seen.cleared, p.channels, channels)
+        clear(dx + cleared * p.channels, pixels - cleared, p.channels, channels)
 
 
 cdef inline Py_ssize_t backward_blocks(Py_ssize_t batch, Py_ssize_t channels, int threads) noexcept nogil:
@@ -312,18 +321,14 @@ cdef inline Py_ssize_t backward_blocks(Py_ssize_t batch, Py_ssize_t channels, in
 
 
 cdef void pool_backward(
-    const bint maxima, const Pool *p, const real *dy, const real *x, real *dx, Py_ssize_t batch, int threads
+    bint maxima, const Pool *p, const real *dy, const real *x, real *dx, Py_ssize_t batch, int threads
 ) noexcept nogil:
     cdef Py_ssize_t task, blocks = backward_blocks(batch, p.channels, threads)
     cdef const real *dy_end = dy + batch * p.d.out * p.h.out * p.w.out * p.channels
-    cdef const real *end = x + batch * image_items(p)
     cdef bint far = batch * image_items(p) * <Py_ssize_t> sizeof(real) > NEAR
-    cdef bint tiled = tiles(p.d) and tiles(p.h) and tiles(p.w)
+    cdef bint tiled = tiles(p.d) and tiles(p.h) and tiles(p.w) and not (maxima and in_steps(p, True))
     for task in prange(batch * blocks, num_threads=threads):
-        if tiled:
-            pool_image_backward(maxima, True, p, dy, dy_end, x, end, dx, far, blocks, task)
-        else:
-            pool_image_backward(maxima, False, p, dy, dy_end, x, end, dx, far, blocks, task)
+        pool_image_backward(p, maxima, tiled, dy, dy_end, x, dx, far, blocks, task)
 
 
 def max_pool_backward(dy, x, dx, axes, Py_ssize_t batch, Py_ssize_t channels, int threads, /):

@@ -31,6 +31,7 @@ typedef real half_vec __attribute__((vector_size(VEC_BYTES / 2), aligned(sizeof(
 
 /* Of 16 bytes, whatever the instruction set: what is shorter than a vec is copied by these, which seldom cross a cache line. */
 typedef real part __attribute__((vector_size(16), aligned(sizeof(real)), may_alias));
+typedef int64_t part_bits __attribute__((vector_size(16), may_alias));
 
 enum {
     PART_LANES = 16 / sizeof(real),
@@ -99,9 +100,9 @@ static inline mask equal(vec a, vec b) { return (mask)(a == b); }
 static inline mask unlike(vec a, vec b) { return (mask)(a != b); }
 
 static inline int any_lane(mask m) {
-    lane any = 0;
-    for (int i = 0; i < LANES; i++) any |= m[i];
-    return any != 0;
+    part_bits any = {0};
+    for (int i = 0; i < VEC_BYTES / 16; i++) any |= ((const part_bits *)&m)[i];
+    return (any[0] | any[1]) != 0;
 }
 
 /* The larger one, b where they are equal, NaN where either is. Lane by lane it becomes the instruction for maxima, which returns b
@@ -147,6 +148,9 @@ static inline real *aligned_in(real *buffer) { return (real *)(((uintptr_t)buffe
 
 /* Whether b takes the place of the maximum a: it is larger, or the first NaN. */
 static inline mask beats(vec b, vec a) { return (mask)(~(b <= a) & (a == a)); }
+
+/* Whether b is larger than a, or as large and its place before that of a. */
+static inline mask comes_first(vec b, mask at_b, vec a, mask at_a) { return (mask)(b > a) | ((mask)(b == a) & (mask)(at_b < at_a)); }
 
 /* `choose` for integers. */
 static inline mask choose_lanes(mask m, mask a, mask b) { return (m & a) | (~m & b); }

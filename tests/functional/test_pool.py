@@ -170,20 +170,56 @@ def test_of_equal_pixels_the_first_in_row_major_order_takes_the_gradient(isa, ch
 @pytest.mark.parametrize("channels", [2, 8, 15, 16, 17, 20, 40])
 @pytest.mark.parametrize("stride", [1, 2, (1, 2), (2, 1), (3, 1)])
 @pytest.mark.parametrize("padding", [0, 1, ((2, 1), (1, 2)), ((0, 2), (2, 0))])
-def test_the_way_back_of_windows_that_slide(isa, threads, channels, stride, padding):
+def test_the_way_back_of_windows_that_overlap(isa, threads, channels, stride, padding):
     keywords = {"stride": stride, "padding": padding, "ceil_mode": True}
     x = whole((2, 9, 8, channels))  # many ties
     x[0, 0, :, 0], x[0, :, 7], x[1, 2] = -np.inf, -np.inf, np.inf
     for holes in (False, True):
-        if holes:  # lines with them are gone over in another way than those between
+        if holes:  # windows with them are gone over in another way
             x[0, 4, 3, -1], x[1, 0, 0, 0] = np.nan, np.nan
         dy = whole(reference.max_pool(x, 3, **keywords).shape, seed=1)
         got = functional.max_pool_backward(dy, x, 3, **keywords)
         assert_exact(got, reference.max_pool_backward(dy, x, 3, **keywords))
 
 
+@pytest.mark.parametrize("channels", [1, 3, 15, 17, 70])
+@pytest.mark.parametrize(
+    ("size", "kernel", "keywords"),
+    [
+        ((2100,), 2050, {"stride": 9}),  # more columns than are looked through at a time
+        ((300,), 150, {"stride": 60, "padding": 70, "ceil_mode": True}),
+        ((300,), 3, {"stride": 7, "dilation": 140}),
+        ((3,), 2, {"stride": 1, "dilation": 2, "padding": ((0, 1),)}),  # the first window ends behind the last
+        ((9, 9), 6, {"stride": 1, "padding": 2}),
+        ((16, 17), 7, {}),
+        ((5, 6, 7), 3, {"stride": 2, "padding": 1}),
+        ((1, 300), (1, 2), {"stride": 1}),
+    ],
+)
+def test_the_way_back_of_maxima_found_in_columns(isa, threads, channels, size, kernel, keywords):
+    x = whole((2, *size, channels))  # many ties
+    for holes in (False, True):
+        x = with_nan(x, 3) if holes else x
+        dy = whole(reference.max_pool(x, kernel, **keywords).shape, seed=1)
+        got = functional.max_pool_backward(dy, x, kernel, **keywords)
+        assert_exact(got, reference.max_pool_backward(dy, x, kernel, **keywords))
+
+
+@pytest.mark.parametrize("channels", [3, 16, 40])
+@pytest.mark.parametrize(("size", "kernel"), [((7, 8), 3), ((5, 7, 8), (2, 3, 3)), ((600,), 2), ((9, 9), (4, 2))])
+def test_what_windows_that_tile_leave_out_has_no_gradient(isa, threads, channels, size, kernel):
+    for padding in (0, 1):
+        x = whole((2, *size, channels))
+        dy = whole(reference.max_pool(x, kernel, padding=padding).shape, seed=1)
+        got = functional.max_pool_backward(dy, x, kernel, padding=padding)
+        assert_exact(got, reference.max_pool_backward(dy, x, kernel, padding=padding))
+        share = functional.avg_pool_backward(36 * dy, x.shape, kernel, padding=padding)
+        want = reference.avg_pool_backward(36 * dy, x.shape, kernel, padding=padding)
+        np.testing.assert_allclose(share, want, rtol=1e-6, atol=1e-4)
+
+
 @pytest.mark.parametrize(("images", "channels", "stride"), [(15, 176, 1), (15, 172, 2), (5, 512, 1)])
-def test_windows_that_slide_over_more_than_caches_hold(isa, threads, images, channels, stride):
+def test_windows_that_overlap_in_more_than_caches_hold(isa, threads, images, channels, stride):
     x = np.random.default_rng(0).integers(-9, 9, (images, 30, 29, channels)).astype(np.float32)
     x[3, 7, 5, 9] = np.nan
     y = functional.max_pool(x, 3, stride=stride, padding=1)
