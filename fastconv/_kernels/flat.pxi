@@ -38,10 +38,15 @@ cdef inline bint permutes() noexcept nogil:
     return LANES * sizeof(real) > 16
 
 
-cdef bint flat_pays(const Product *p) noexcept nogil:
+cdef inline bint flat_pays(const Product *p) noexcept nogil:
+    """Whether it is to be computed so: a constant where lanes do not change places, so that none of this is compiled there."""
+    return permutes() and flat_fits(p)
+
+
+cdef bint flat_fits(const Product *p) noexcept nogil:
     """Whether lanes of one vector find their inputs in one vector, and whole lines of the output are written."""
     return (
-        permutes() and 2 * p.cols <= LANES and p.cols == p.y_ld and p.depth == p.a_ld and product_depth(p) > 0
+        2 * p.cols <= LANES and p.cols == p.y_ld and p.depth == p.a_ld and product_depth(p) > 0
         and lane_reach(p) < LANES
         and whole_axis(&p.d) and p.out_d == p.d.rows and p.d.out_first == 0 and p.d.out_step == 1 and p.w.out_step == 1
         and p.h.dilation > 0 and p.w.dilation > 0 and product_rows(p) > FEW
@@ -126,25 +131,25 @@ cdef inline void flat_tile(
             into = end
     for j in range(vecs):
         for i in range(lines):
-            if (j + 1) * LANES <= items:
-                (<vec *> (y + i * y_line + j * LANES))[0] = acc[i * FLAT_VECS + j]
-            else:
-                for k in range(items - j * LANES):
-                    y[i * y_line + j * LANES + k] = (<real *> &acc[i * FLAT_VECS + j])[k]
+            store(y + i * y_line + j * LANES, acc[i * FLAT_VECS + j], items - j * LANES)
 
 
-cdef inline void flat_line(const int lines, const Flat *f, const real *x, real *y, Py_ssize_t y_line) noexcept nogil:
-    """`lines` lines of the output."""
+cdef inline void flat_tiles(const int lines, const int vecs, const Flat *f, const real *x, real *y, Py_ssize_t y_line) noexcept nogil:
+    """`lines` lines of the output by tiles of `vecs` vectors, the last of which overlaps the one before."""
     cdef Py_ssize_t v = 0, items = f.p.w.rows * f.p.cols
-    while v + FLAT_VECS <= f.vectors:
-        flat_tile(lines, FLAT_VECS, f, x, v, y + v * LANES, y_line, items - v * LANES)
-        v += FLAT_VECS
-    if f.vectors - v == 3:
-        flat_tile(lines, 3, f, x, v, y + v * LANES, y_line, items - v * LANES)
-    elif f.vectors - v == 2:
-        flat_tile(lines, 2, f, x, v, y + v * LANES, y_line, items - v * LANES)
-    elif f.vectors - v == 1:
-        flat_tile(lines, 1, f, x, v, y + v * LANES, y_line, items - v * LANES)
+    while v < f.vectors:
+        v = min(v, f.vectors - vecs)
+        flat_tile(lines, vecs, f, x, v, y + v * LANES, y_line, items - v * LANES)
+        v += vecs
+
+
+cdef whole flat_pair(const Flat *f, const real *x, real *y, Py_ssize_t y_line) noexcept nogil:
+    """Two lines of many vectors: what nearly all is made of is unrolled, and nothing else."""
+    flat_tiles(2, FLAT_VECS, f, x, y, y_line)
+
+
+cdef void flat_any(int lines, const Flat *f, const real *x, real *y, Py_ssize_t y_line) noexcept nogil:
+    flat_tiles(lines, min(f.vectors, <Py_ssize_t> FLAT_VECS), f, x, y, y_line)
 
 
 cdef void flat_band(const Flat *f, Py_ssize_t task, real *padded) noexcept nogil:
@@ -155,10 +160,10 @@ cdef void flat_band(const Flat *f, Py_ssize_t task, real *padded) noexcept nogil
     cdef real *y = p.y + ((image * p.out_h + p.h.out_first + h * p.h.out_step) * p.out_w + p.w.out_first) * p.y_ld
     pad_lines(p, image, h * p.h.stride + p.h.origin, seen(&p.h, end - h), f.line, padded)
     while h < end:
-        if h + 2 <= end:
-            flat_line(2, f, padded + (h - first) * p.h.stride * f.line, y, y_line)
+        if h + 2 <= end and f.vectors >= FLAT_VECS:
+            flat_pair(f, padded + (h - first) * p.h.stride * f.line, y, y_line)
         else:
-            flat_line(1, f, padded + (h - first) * p.h.stride * f.line, y, y_line)
+            flat_any(min(end - h, <Py_ssize_t> 2), f, padded + (h - first) * p.h.stride * f.line, y, y_line)
         if p.finish.pending:  # of a forward convolution, whose lines are neighbours
             finish_pixels(&p.finish, y, y - p.y, min(end - h, <Py_ssize_t> 2) * p.w.rows, p.cols)
         h += 2
@@ -175,7 +180,8 @@ cdef int run_flat(const Product *p, int threads) noexcept nogil:
     f.width = f.period + FLAT_VECS - 1
     f.vectors = ceil_div(p.w.rows * p.cols, LANES)
     f.runs, f.some = depth // window_run(p), LANES - lane_reach(p)
-    f.band = min(max(PADDED // (f.line * p.h.stride) // 2 * 2, <Py_ssize_t> 2), p.h.rows)
+    f.band = ceil_div(p.h.rows, ceil_div(threads, p.batch * p.d.size))  # few images are shared
+    f.band = min(max(PADDED // (f.line * p.h.stride) // 2 * 2, <Py_ssize_t> 2), round_up(f.band, 2))
     f.bands = ceil_div(p.h.rows, f.band)
     tasks = p.batch * p.d.size * f.bands
     threads = min(threads, tasks)

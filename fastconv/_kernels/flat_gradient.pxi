@@ -17,11 +17,15 @@ cdef struct FlatGradient:
     const real *dy
 
 
-cdef bint flat_gradient_pays(const Product *p) noexcept nogil:
+cdef inline bint flat_gradient_pays(const Product *p) noexcept nogil:
+    return permutes() and flat_gradient_fits(p)
+
+
+cdef bint flat_gradient_fits(const Product *p) noexcept nogil:
     """Whether columns leave part of a vector empty, or windows would be copied in short runs."""
     cdef bint empty = 4 * p.cols <= 3 * LANES, short = window_run(p) < LANES and p.w.stride == 1
     return (
-        permutes() and TILE_V < p.cols <= LANES and 0 < p.depth <= LANES // 2 and (empty or short)
+        TILE_V < p.cols <= LANES and 0 < p.depth <= LANES // 2 and (empty or short)
         and p.cols == p.y_ld and p.depth == p.a_ld and p.w.dilation == 1 and p.h.dilation > 0 and whole_axis(&p.d)
         and p.w.rows * p.cols >= LANES and seen(&p.h, 2) * padded_line(p) <= MOST_PADDED and product_depth(p) * p.cols <= FLAT_SUMS
     )

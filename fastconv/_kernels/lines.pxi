@@ -17,6 +17,7 @@ cdef enum:
     LINES_PLACES = 1 << 11  # or of the first pixels of lines
     LINES_ROWS = 64         # rows of a product that are worth it
     LINES_DEPTH = 384       # columns of a window: a little more than elsewhere, for 11 x 11 taps of 3 channels
+    LINES_FEW = 8           # lines of the output for each thread: fewer are one band
 
 
 cdef inline Py_ssize_t common(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
@@ -138,7 +139,8 @@ cdef int run_lines(const Product *p, int threads) noexcept nogil:
     """The whole product. -1: no memory."""
     cdef Py_ssize_t total = p.batch * p.h.rows, depth = product_depth(p), panel = lines_panel(p), i
     cdef Py_ssize_t offsets[LINES_DEPTH]
-    cdef Py_ssize_t band = band_lines(p, min(ceil_div(total, 2 * threads) if threads > 1 else total, <Py_ssize_t> LINES_PLACES))
+    cdef Py_ssize_t fair = ceil_div(total, threads if total < threads * LINES_FEW else 2 * threads) if threads > 1 else total
+    cdef Py_ssize_t band = band_lines(p, min(fair, <Py_ssize_t> LINES_PLACES))
     cdef Py_ssize_t bands = ceil_div(total, band), each = own_lines(band_items(p, band)), shared = own_lines(p.cols)
     cdef real *scratch
     cdef real *start

@@ -5,7 +5,6 @@
 
 
 cdef extern from "simd.h":
-    vec larger_number(vec a, vec b) nogil
     vec less_taken(vec a, vec b) nogil
 
 

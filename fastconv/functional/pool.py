@@ -11,13 +11,18 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
-from fastconv._kernels._memory import empty
+from fastconv._kernels._memory import empty, signature
+from fastconv.functional._known import Known
 from fastconv.functional._pool_plan import PoolPlan, adaptive_plan, image_shape, pool_plan
 from fastconv.functional._validate import float_array, images, kernels_for, require_shape
 from fastconv.threads import threads_for
 
 #: The kernel of the gradient of a maximum numbers the pixels of an image in 32 bits.
 MOST_PIXELS = 2**31 - 1
+
+#: The plans of calls that came before, of each function.
+_maxima, _maxima_back = Known[PoolPlan](), Known[PoolPlan]()
+_means, _means_back = Known[PoolPlan](), Known[PoolPlan]()
 
 
 def max_pool(
@@ -70,8 +75,12 @@ def max_pool(
     >>> max_pool(x, 2)[0, :, 0], max_pool(x, 2, ceil_mode=True)[0, :, 0]
     (array([5., 3.]), array([5., 3., 4.]))
     """
-    x = images(x, "x")
-    return _max(x, pool_plan(x.shape, kernel_size, stride, padding, dilation, ceil_mode))
+    call = signature(x, kernel_size, stride, padding, dilation, ceil_mode)
+    plan = _maxima.get(call)
+    if plan is None:
+        x = images(x, "x")
+        plan = _maxima.remember(call, pool_plan(x.shape, kernel_size, stride, padding, dilation, ceil_mode))
+    return _max(x, plan)
 
 
 def max_pool_backward(
@@ -112,8 +121,14 @@ def max_pool_backward(
     >>> max_pool_backward(np.array([[[10.0], [20.0]]]), x, 2)[0, :, 0]
     array([ 0., 10., 20.,  0.])
     """
-    x = images(x, "x")
-    return _max_backward(dy, x, pool_plan(x.shape, kernel_size, stride, padding, dilation, ceil_mode))
+    call = signature(dy, x, kernel_size, stride, padding, dilation, ceil_mode)
+    plan = _maxima_back.get(call)
+    if plan is None:
+        x = images(x, "x")
+        plan = pool_plan(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
+        dy = _gradient_of_maxima(dy, plan, x)
+        _maxima_back.remember(call, plan)
+    return _max_backward(dy, x, plan)
 
 
 def avg_pool(
@@ -161,8 +176,13 @@ def avg_pool(
     >>> avg_pool(x, 2, stride=1, padding=1, count_include_pad=True)[0, :, 0]
     array([1., 3., 5., 3.])
     """
-    x = images(x, "x")
-    return mean_of(x, pool_plan(x.shape, kernel_size, stride, padding, dilation, ceil_mode, count_include_pad))
+    call = signature(x, kernel_size, stride, padding, dilation, ceil_mode, count_include_pad)
+    plan = _means.get(call)
+    if plan is None:
+        x = images(x, "x")
+        plan = pool_plan(x.shape, kernel_size, stride, padding, dilation, ceil_mode, count_include_pad)
+        _means.remember(call, plan)
+    return mean_of(x, plan)
 
 
 def avg_pool_backward(
@@ -200,10 +220,14 @@ def avg_pool_backward(
     >>> avg_pool_backward(np.array([[[10.0], [20.0]]]), (1, 4, 1), 2)[0, :, 0]
     array([ 5.,  5., 10., 10.])
     """
-    shape = image_shape(input_shape)
-    return mean_of_backward(
-        dy, shape, pool_plan(shape, kernel_size, stride, padding, dilation, ceil_mode, count_include_pad)
-    )
+    call = signature(dy, input_shape, kernel_size, stride, padding, dilation, ceil_mode, count_include_pad)
+    plan = _means_back.get(call)
+    if plan is None:
+        input_shape = image_shape(input_shape)
+        plan = pool_plan(input_shape, kernel_size, stride, padding, dilation, ceil_mode, count_include_pad)
+        dy = _output_gradient(dy, plan, None)
+        _means_back.remember(call, plan)
+    return _mean_backward(dy, input_shape, plan)
 
 
 def adaptive_max_pool(x: ArrayLike, output_size: Any) -> NDArray[Any]:
@@ -267,7 +291,8 @@ def adaptive_max_pool_backward(dy: ArrayLike, x: ArrayLike, output_size: Any) ->
     array([0., 0., 3., 0., 6.])
     """
     x = images(x, "x")
-    return _max_backward(dy, x, adaptive_plan(x.shape, output_size))
+    plan = adaptive_plan(x.shape, output_size)
+    return _max_backward(_gradient_of_maxima(dy, plan, x), x, plan)
 
 
 def adaptive_avg_pool(x: ArrayLike, output_size: Any) -> NDArray[Any]:
@@ -328,17 +353,21 @@ def _output_gradient(dy: ArrayLike, plan: PoolPlan, x: NDArray[Any] | None) -> N
     return array
 
 
-def _max(x: NDArray[Any], plan: PoolPlan) -> NDArray[Any]:
+def _gradient_of_maxima(dy: ArrayLike, plan: PoolPlan, x: NDArray[Any]) -> NDArray[Any]:
+    array = _output_gradient(dy, plan, x)
+    if prod(x.shape[1:-1]) > MOST_PIXELS:
+        raise ValueError(f"x must have at most {MOST_PIXELS} pixels for a gradient, got shape {x.shape}")
+    return array
+
+
+def _max(x: Any, plan: PoolPlan) -> NDArray[Any]:
     y = empty(plan.y_shape, x.dtype)
     if y.size:
         kernels_for(x).max_pool_forward(x, 0, y, 0, plan.axes, *plan.sizes, threads_for(plan.reads))
     return y
 
 
-def _max_backward(dy: ArrayLike, x: NDArray[Any], plan: PoolPlan) -> NDArray[Any]:
-    dy = _output_gradient(dy, plan, x)
-    if prod(x.shape[1:-1]) > MOST_PIXELS:
-        raise ValueError(f"x must have at most {MOST_PIXELS} pixels for a gradient, got shape {x.shape}")
+def _max_backward(dy: Any, x: Any, plan: PoolPlan) -> NDArray[Any]:
     dx = empty(x.shape, x.dtype)
     if dx.size:
         threads = threads_for(2 * plan.reads)
@@ -346,7 +375,7 @@ def _max_backward(dy: ArrayLike, x: NDArray[Any], plan: PoolPlan) -> NDArray[Any
     return dx
 
 
-def mean_of(x: NDArray[Any], plan: PoolPlan) -> NDArray[Any]:
+def mean_of(x: Any, plan: PoolPlan) -> NDArray[Any]:
     """Return the mean of each window of a plan."""
     y = empty(plan.y_shape, x.dtype)
     if y.size:
@@ -356,7 +385,10 @@ def mean_of(x: NDArray[Any], plan: PoolPlan) -> NDArray[Any]:
 
 def mean_of_backward(dy: ArrayLike, x_shape: tuple[int, ...], plan: PoolPlan) -> NDArray[Any]:
     """Return the gradient of `mean_of`."""
-    dy = _output_gradient(dy, plan, None)
+    return _mean_backward(_output_gradient(dy, plan, None), x_shape, plan)
+
+
+def _mean_backward(dy: Any, x_shape: Any, plan: PoolPlan) -> NDArray[Any]:
     dx = empty(x_shape, dy.dtype)
     if dx.size:
         kernels_for(dy).avg_pool_backward(dy, dx, plan.axes, *plan.sizes, threads_for(plan.reads))
