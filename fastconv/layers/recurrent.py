@@ -1,187 +1,19 @@
-"""Recurrent layers: a state goes along a sequence, ``(N, T, C)``, step by step."""
+"""Recurrent layers, each with its own step; `fastconv.layers.recurrence` goes along the sequence."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from fastconv import functional as F
-from fastconv.arguments import boolean, positive
-from fastconv.layers.base import Backward, Layer
-from fastconv.layers.checks import require_channels, require_floats, with_batch
+from fastconv.arguments import boolean
 from fastconv.layers.context import Context
+from fastconv.layers.recurrence import Arrays, Recurrent, StepBack
 from fastconv.layers.symbol import Shape
 from fastconv.layers.traits import Traits
 from fastconv.registry import layers
-
-DIRECTIONS = {"forward": ("",), "backward": ("_reverse",), "both": ("", "_reverse")}
-
-Arrays = list[np.ndarray]
-#: From the gradients of the states after a step to those of what comes in, of what the recurrent product made, of the states
-#: before the step, and of parameters: of the last two what does not come through that product.
-StepBack = Callable[[Arrays], tuple[np.ndarray, np.ndarray, Arrays, dict[str, np.ndarray]]]
-
-
-class Recurrent(Layer):
-    """What `RNN`, `GRU` and `LSTM` share.
-
-    ``(N, T, C)`` becomes ``(N, T, features)``, or ``(N, T, 2 * features)`` in both directions, the output at each step; that of
-    the way backward begins at the end. The states at the beginning are zeros, or further inputs ``(N, directions, features)``.
-    With `states` the states at the end are further outputs, of that shape too.
-    """
-
-    #: How many blocks of `features` columns the matrices have, and how many states go along.
-    gates: ClassVar[int]
-    kinds: ClassVar[int] = 1
-
-    features: int
-    direction: str
-    states: bool
-
-    def _take(self, features: Any, direction: str, states: Any) -> None:
-        self.features = positive(features, "features")
-        if direction not in DIRECTIONS:
-            raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}, got {direction!r}")
-        self.direction, self.states = direction, boolean(states, "states")
-
-    @classmethod
-    def examples(cls) -> Sequence[Any]:
-        both: Any = cls.from_config({"features": 2, "direction": "both", "states": True})
-        return [(cls.from_config({"features": 3}), [(4, 2)]), (both, [(3, 2), *[(2, 2)] * cls.kinds])]
-
-    @property
-    def ways(self) -> tuple[str, ...]:
-        """What the names of parameters end with, for each direction."""
-        return DIRECTIONS[self.direction] if self.direction == "both" else ("",)
-
-    def build(self, *shapes: Shape, rng: np.random.Generator) -> None:
-        self.output_shape(*shapes)
-        bound, columns = 1 / math.sqrt(self.features), self.gates * self.features
-        for way in self.ways:
-            for name, rows in (
-                ("weight", shapes[0][-1]),
-                ("recurrent", self.features),
-                ("bias", 0),
-                ("recurrent_bias", 0),
-            ):
-                shape = (rows, columns) if rows else (columns,)
-                self.params[name + way] = rng.uniform(-bound, bound, shape).astype(np.float32)
-
-    def output_shape(self, *shapes: Shape) -> Any:
-        state = (len(self.ways), self.features)
-        fits = bool(shapes) and len(shapes[0]) == 2 and list(shapes[1:]) in ([], [state] * self.kinds)
-        if not fits:
-            kinds = "" if self.kinds == 1 else f" of {self.kinds} kinds"
-            raise ValueError(
-                f"{type(self).__name__} takes (N, T, C), and states at the beginning {with_batch(state)}{kinds} or none, got "
-                f"{' and '.join(map(with_batch, shapes))}"
-            )
-        y = (shapes[0][0], len(self.ways) * self.features)
-        return (y, *[state] * self.kinds) if self.states else y
-
-    def multiply_adds(self, *shapes: Shape) -> int:
-        steps, channels = shapes[0]
-        return len(self.ways) * steps * (channels + self.features) * self.gates * self.features
-
-    def window(self, *shapes: Shape) -> None:
-        return None
-
-    def forward(self, ctx: Context, x: np.ndarray, *initial: np.ndarray) -> tuple[Any, Backward]:
-        self.output_shape(x.shape[1:], *(each.shape[1:] for each in initial))
-        require_floats(x, *initial)
-        require_channels(x, self.params["weight"].shape[0])
-        if any(len(each) != len(x) for each in initial):
-            raise ValueError(
-                f"states must be for as many samples as x, {len(x)}, got {[len(each) for each in initial]}"
-            )
-        start = initial or (np.zeros((len(x), len(self.ways), self.features), x.dtype),) * self.kinds
-        scans = [
-            _Scan(self, ctx, x, way, [state[:, at] for state in start], backward=self._is_backward(way))
-            for at, way in enumerate(self.ways)
-        ]
-        y = np.concatenate([scan.y for scan in scans], axis=-1)
-        ends = [np.stack([scan.ends[kind] for scan in scans], axis=1) for kind in range(self.kinds)]
-
-        def way_back(dy: Any) -> tuple[Any, dict[str, np.ndarray]]:
-            dends: Sequence[Any] = dy[1:] if self.states else [None] * self.kinds
-            dy = dy[0] if self.states else dy
-            dxs, dstarts, gradients = [], [], {}
-            for at, scan in enumerate(scans):
-                part = dy[..., at * self.features : (at + 1) * self.features]
-                dx, dstart, own = scan.back(part, [None if each is None else each[:, at] for each in dends])
-                dxs.append(dx)
-                dstarts.append(dstart)
-                gradients.update({name + scan.way: gradient for name, gradient in own.items()})
-            dx = dxs[0] if len(dxs) == 1 else dxs[0] + dxs[1]
-            if not initial:
-                return dx, gradients
-            return (dx, *(np.stack(parts, axis=1) for parts in zip(*dstarts, strict=True))), gradients
-
-        return (y, *ends) if self.states else y, way_back
-
-    def _is_backward(self, way: str) -> bool:
-        return bool(way) or self.direction == "backward"
-
-    def step(self, given: np.ndarray, product: np.ndarray, states: Arrays, way: str) -> tuple[Arrays, StepBack]:
-        """Return the states after a step, the output first, and the way back.
-
-        `given` is what the input makes for the gates, with both biases, `product` what the state before does, ``(N, gates *
-        features)`` each.
-        """
-        raise NotImplementedError
-
-
-class _Scan:
-    """One way along the sequences, and back."""
-
-    def __init__(
-        self, layer: Recurrent, ctx: Context, x: np.ndarray, way: str, states: Arrays, *, backward: bool
-    ) -> None:
-        self.layer, self.way, self.turn = layer, way, slice(None, None, -1 if backward else 1)
-        params = layer.params
-        self.weight, self.recurrent = params["weight" + way], params["recurrent" + way]
-        self.x = np.ascontiguousarray(x[:, self.turn])
-        given = F.linear(self.x, self.weight, params["bias" + way])
-        bias, self.steps, self.before = params["recurrent_bias" + way], list[StepBack](), list[np.ndarray]()
-        outputs = np.empty((*x.shape[:2], layer.features), x.dtype)
-        for at in range(x.shape[1]):
-            product = F.linear(np.ascontiguousarray(states[0]), self.recurrent, bias)
-            before = states[0]
-            states, back = layer.step(given[:, at], product, states, way)
-            outputs[:, at] = states[0]
-            if not ctx.inference:
-                self.before.append(before)
-                self.steps.append(back)
-        self.y, self.ends = outputs[:, self.turn], states
-
-    def back(self, dy: np.ndarray, dends: Sequence[Any]) -> tuple[np.ndarray, Arrays, dict[str, np.ndarray]]:
-        """Return the gradients of x, of the states at the beginning, and of the parameters."""
-        layer, dy = self.layer, dy[:, self.turn]
-        zeros = np.zeros((len(dy), layer.features), dy.dtype)
-        dstates = [zeros if each is None else each for each in dends]
-        columns = layer.gates * layer.features
-        dgiven = np.empty((*dy.shape[:2], columns), dy.dtype)
-        dproducts, others = np.empty_like(dgiven), dict[str, Any]()
-        for at in reversed(range(dy.shape[1])):
-            dstates = [dstates[0] + dy[:, at], *dstates[1:]]
-            dgiven[:, at], dproduct, dstates, own = self.steps[at](dstates)
-            dproducts[:, at] = dproduct
-            through, _, _ = F.linear_backward(
-                np.ascontiguousarray(dproduct), np.ascontiguousarray(self.before[at]), self.recurrent, wrt=("x",)
-            )
-            dstates = [dstates[0] + through, *dstates[1:]]
-            for name, gradient in own.items():
-                others[name] = others[name] + gradient if name in others else gradient
-        dx, dweight, dbias = F.linear_backward(dgiven, self.x, self.weight)
-        before = np.stack(self.before, axis=1)
-        _, drecurrent, drecurrent_bias = F.linear_backward(dproducts, before, self.recurrent, wrt=("weight", "bias"))
-        gradients = {"weight": dweight, "recurrent": drecurrent, "bias": dbias, "recurrent_bias": drecurrent_bias}
-        for name, gradient in others.items():
-            gradients[name] = gradients[name] + gradient if name in gradients else gradient
-        return np.ascontiguousarray(dx[:, self.turn]), dstates, gradients  # type: ignore[index, return-value]
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:

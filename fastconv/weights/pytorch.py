@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.layers import BatchNorm, GroupNorm, Layer, LayerNorm, Linear, PReLU, SeparableConv2d
-from fastconv.layers.recurrent import Recurrent
+from fastconv.layers.recurrence import Recurrent
 from fastconv.layers.tree import walk
 from fastconv.layers.windowed import Windowed
 from fastconv.model import Model

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import layers as L
-from fastconv.layers.recurrent import Recurrent
+from fastconv.layers.recurrence import Recurrent
 from fastconv.onnx.builder import Builder, Operand
 from fastconv.onnx.errors import NotBatchedError, OnnxImportError
 from fastconv.onnx.files import Node
