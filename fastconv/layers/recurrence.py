@@ -143,15 +143,14 @@ class _Scan:
         self.weight, self.recurrent = params["weight" + way], params["recurrent" + way]
         self.x = np.ascontiguousarray(x[:, self.turn])
         given = F.linear(self.x, self.weight, params["bias" + way])
-        bias, self.steps, self.before = params["recurrent_bias" + way], list[StepBack](), list[np.ndarray]()
-        outputs = np.empty((*x.shape[:2], layer.features), x.dtype)
+        bias, self.steps = params["recurrent_bias" + way], list[StepBack]()
+        self.before, outputs = np.empty((2, *x.shape[:2], layer.features), x.dtype)
         for at in range(x.shape[1]):
             product = F.linear(np.ascontiguousarray(states[0]), self.recurrent, bias)
-            before = states[0]
+            self.before[:, at] = states[0]
             states, back = layer.step(given[:, at], product, states, way)
             outputs[:, at] = states[0]
             if not ctx.inference:
-                self.before.append(before)
                 self.steps.append(back)
         self.y, self.ends = outputs[:, self.turn], states
 
@@ -168,14 +167,15 @@ class _Scan:
             dgiven[:, at], dproduct, dstates, own = self.steps[at](dstates)
             dproducts[:, at] = dproduct
             through, _, _ = F.linear_backward(
-                np.ascontiguousarray(dproduct), np.ascontiguousarray(self.before[at]), self.recurrent, wrt=("x",)
+                np.ascontiguousarray(dproduct), np.ascontiguousarray(self.before[:, at]), self.recurrent, wrt=("x",)
             )
             dstates = [dstates[0] + through, *dstates[1:]]
             for name, gradient in own.items():
                 others[name] = others[name] + gradient if name in others else gradient
         dx, dweight, dbias = F.linear_backward(dgiven, self.x, self.weight)
-        before = np.stack(self.before, axis=1)
-        _, drecurrent, drecurrent_bias = F.linear_backward(dproducts, before, self.recurrent, wrt=("weight", "bias"))
+        _, drecurrent, drecurrent_bias = F.linear_backward(
+            dproducts, self.before, self.recurrent, wrt=("weight", "bias")
+        )
         gradients = {"weight": dweight, "recurrent": drecurrent, "bias": dbias, "recurrent_bias": drecurrent_bias}
         for name, gradient in others.items():
             gradients[name] = gradients[name] + gradient if name in gradients else gradient
