@@ -39,9 +39,9 @@ class Branch(Layer):
     ...     x = Input((2,))
     ...     return Unbatched(Model(x, layer(x)), [{"name": "x", "shape": [2], "used": True}], [{"name": "y", "from": 0}])
     >>> from fastconv.layers import ScaleShift
-    >>> Branch(model(ScaleShift(10.0)), model(ScaleShift(-1.0)))(np.array([1, 0]), np.ones((2, 2)))
+    >>> Branch(model(ScaleShift(10.0)), model(ScaleShift(-1.0)))(np.array([1, 0]), np.ones((2, 2), np.float32))
     array([[10., 10.],
-           [-1., -1.]])
+           [-1., -1.]], dtype=float32)
     """
 
     takes_numbers = True

@@ -28,7 +28,7 @@ def test_built_in_layers_have_their_names() -> None:
     assert entries["Conv2d"] == Entry("Conv2d", "fastconv", True)
     public = {name for name in layers.__all__ if isinstance(getattr(layers, name), type)}
     not_layers = {"Context", "Entry", "Layer", "PluginLoadError", "Prototype", "TorchLayer", "Traits"}
-    assert public - not_layers | {"Model", "Sequential", "Unbatched"} == {
+    assert public - not_layers | {"Model", "Sequential", "Unbatched", "Branch"} == {
         e.name for e in entries.values() if e.source == "fastconv"
     }
 

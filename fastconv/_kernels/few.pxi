@@ -158,7 +158,7 @@ cdef inline bint few_columns(const Product *p) noexcept nogil:
 
 cdef bint few_pay(const Product *p) noexcept nogil:
     """Neither rows nor padding have a say, so that the bits of a pixel do not depend on how many others there are."""
-    return one_tap(p) and (p.depth >= LANES if few_columns(p) else p.depth <= FEW_CHANNELS and p.cols >= LANES)
+    return one_tap(p) and (p.depth >= LANES if few_columns(p) else 0 < p.depth <= FEW_CHANNELS and p.cols >= LANES)
 
 
 cdef void few_pixels(const Product *p, real *b, Py_ssize_t first, Py_ssize_t end) noexcept nogil:

@@ -21,6 +21,9 @@ MOST_AXES = 3
 #: Outputs of an axis whose weights are found at a time.
 LONG = 1 << 13
 
+#: Rows of a matrix that is remembered, at most: 32 of them take no more than a few MB.
+REMEMBERED = 1 << 11
+
 
 @dataclass(frozen=True, eq=False)
 class Side:
@@ -114,7 +117,8 @@ def resized(x: NDArray[Any], sizes: Sequence[int | None], sides: Sides) -> NDArr
         return x
     if longest <= LONG:
         whole = tuple(None if size is None else sides.rows(axis, 0, size) for axis, size in enumerate(sizes))
-        _resize(x, y, resizing(x.shape, whole, x.dtype))
+        find = resizing if longest <= REMEMBERED else resizing.__wrapped__
+        _resize(x, y, find(x.shape, whole, x.dtype))
     else:
         _in_parts(x, y, axes[0], sides)
     return y
@@ -126,12 +130,15 @@ def _in_parts(x: NDArray[Any], y: NDArray[Any], axis: int, sides: Sides) -> None
     x, y = x.reshape(outer, -1, inner), y.reshape(outer, -1, inner)
     rows, inputs = sides.period(axis) or (1, 0)
     part = max(LONG // rows * rows, rows)
-    last, known = y.shape[1] - 2 * part, 2 * part if inputs else y.shape[1]
+    last, known, repeated = y.shape[1] - 2 * part, 2 * part if inputs else y.shape[1], None
     for first in range(0, y.shape[1], part):
         end = min(first + part, y.shape[1])
         again = known <= first < last
         shift = (first - part) // rows * inputs if again else 0
-        side = sides.rows(axis, part if again else first, 2 * part if again else end)
+        if again:
+            side = repeated = repeated or sides.rows(axis, part, 2 * part)
+        else:
+            side = sides.rows(axis, first, end)
         for at in range(outer):
             line = x[at, shift:]
             _resize(line, y[at, first:end], resizing.__wrapped__((1, *line.shape), (None, side, None), x.dtype))

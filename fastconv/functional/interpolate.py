@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastconv.arguments import check_elements
-from fastconv.functional._spans import Side, Sides, resized, side
+from fastconv.functional._spans import REMEMBERED, Side, Sides, resized, side
 from fastconv.functional._validate import float_array, require_shape
 
 MODES = ("nearest", "linear", "cubic")
@@ -184,7 +184,8 @@ def sides(shape: Sequence[int], lines: Sequence[Line | None], rule: Rule, *, adj
         return line
 
     def rows(axis: int, first: int, end: int) -> Side:
-        return _side(shape[axis], line_of(axis), rule, adjoint, first, end)
+        find = _side if end - first <= REMEMBERED else _side.__wrapped__
+        return find(shape[axis], line_of(axis), rule, adjoint, first, end)
 
     def period(axis: int) -> tuple[int, int] | None:
         size, scale = line_of(axis)[:2]

@@ -61,10 +61,12 @@ def test_a_layer_takes_the_shape_that_it_was_drawn_for(data, shape):
     assert y.shape == (shape[0], *layer.output_shape(shape[1:]))
 
 
-#: Layers that are not drawn: models; those of several inputs, of integers and truth values, of numbers of some sizes alone (a
-#: logarithm), and those that move axes and entries, which a network is not made of by chance.
+#: Layers that are not drawn: models; those of several inputs, of sequences and of sizes, of integers and truth values, of
+#: numbers of some sizes alone (a logarithm), and those that move axes and entries, which a network is not made of by chance.
 NOT_DRAWN = {
-    *("Model", "Sequential", "Unbatched", "Each", "Given", "Discrete"),
+    *("Model", "Sequential", "Unbatched", "Branch", "Each", "Given", "Discrete", "Told"),
+    *("RNN", "GRU", "LSTM", "NonZero", "ShapeOf"),
+    *("GatherElements", "GatherND", "ScatterElements", "ScatterND", "Modulo", "ReduceProd"),
     *("Add", "Multiply", "Concat", "Subtract", "Divide", "Power", "Maximum", "Minimum", "MatMul", "Einsum", "Where"),
     *("ArgMax", "Cast", "Compare", "Gather", "Logic", "MaxPoolPlaces", "MaxUnpool", "NonMaxSuppression", "Not", "TopK"),
     *("Sign", "Floor", "Ceil", "Round", "Sin", "Cos"),
