@@ -1,4 +1,4 @@
-"""Operators that are a few layers: of truth values, of masks, of classes, and along axes."""
+"""Operators that are a few layers: of truth values, of masks, of classes, and a norm."""
 
 from __future__ import annotations
 
@@ -76,30 +76,6 @@ def one_hot(b: Builder, node: Node, x: Operand, depth: Operand, values: Operand)
     found = b.combine(L.Logic("or"), here, behind, dtype=np.bool_)
     off, on = (Constant(n.reshape((1,) * rank)) for n in b.array(values, "values"))
     return b.combine(L.Where(), found, on, off, dtype=on.dtype)
-
-
-@register("ArgMin")
-def arg_min(b: Builder, node: Node, x: Operand) -> Any:
-    from fastconv.onnx.operators.reduce import arg_max
-
-    return arg_max(b, node, b.elementwise(L.ScaleShift(-1.0), x))
-
-
-@register("ReduceLogSumExp")
-def reduce_log_sum_exp(b: Builder, node: Node, x: Operand, axes: Operand | None = None) -> Any:
-    x = b.value(x)
-    named = b.integers(axes, "axes") if axes is not None else node.get("axes")
-    if not named:
-        if node.get("noop_with_empty_axes", 0):
-            return x
-        named = list(range(b.rank(x)))
-    if b.batched and any(axis % b.rank(x) == 0 for axis in named):
-        raise NotBatchedError
-    largest = b.along(x, named, lambda places: L.ReduceMax(places, keepdims=True))
-    parts = b.elementwise(L.Exp(), b.combine(L.Subtract(), x, largest))
-    total = b.along(parts, named, lambda places: L.ReduceSum(places, keepdims=True))
-    y = b.combine(L.Add(), b.elementwise(L.Log(), total), largest)
-    return y if node.get("keepdims", 1) else b.along(y, named, L.Squeeze, drop=True)
 
 
 @register("LpNormalization")

@@ -1,4 +1,4 @@
-"""Sums, means and the largest along axes."""
+"""Sums, means, the largest and the like along axes."""
 
 from __future__ import annotations
 
@@ -16,19 +16,23 @@ from fastconv.onnx.table import register
 from fastconv.onnx.values import Value
 
 
+def _named(b: Builder, node: Node, x: Value, axes: Operand | None) -> list[int]:
+    """Return the axes that a node goes along; none where it leaves what it reads as it is."""
+    named = b.integers(axes, "axes") if axes is not None else node.get("axes")
+    if not named:
+        named = [] if node.get("noop_with_empty_axes", 0) else list(range(b.rank(x)))
+    if b.batched and any(axis % b.rank(x) == 0 for axis in named):
+        raise NotBatchedError
+    return list(named)
+
+
 def _register(op: str, layer: Callable[..., L.Layer], before: Any = None, after: Any = None) -> None:
     """Add an operator that is a layer, or one with functions of each number by itself before and after it."""
 
     def convert(b: Builder, node: Node, x: Operand, axes: Operand | None = None) -> Any:
         x = b.value(x)
-        named = b.integers(axes, "axes") if axes is not None else node.get("axes")
+        named = _named(b, node, x, axes)
         if not named:
-            if node.get("noop_with_empty_axes", 0):
-                return x
-            named = list(range(b.rank(x)))
-        if b.batched and any(axis % b.rank(x) == 0 for axis in named):
-            raise NotBatchedError
-        if b.rank(x) == 0:
             return x
         keep = bool(node.get("keepdims", 1))
         x = b.elementwise(before(), x) if before else x
@@ -50,6 +54,19 @@ _register("ReduceSumSquare", L.ReduceSum, L.Square)
 _register("ReduceLogSum", L.ReduceSum, None, L.Log)
 
 
+@register("ReduceLogSumExp")
+def reduce_log_sum_exp(b: Builder, node: Node, x: Operand, axes: Operand | None = None) -> Any:
+    x = b.value(x)
+    named = _named(b, node, x, axes)
+    if not named:
+        return x
+    largest = b.along(x, named, lambda places: L.ReduceMax(places, keepdims=True))
+    parts = b.elementwise(L.Exp(), b.combine(L.Subtract(), x, largest))
+    total = b.along(parts, named, lambda places: L.ReduceSum(places, keepdims=True))
+    y = b.combine(L.Add(), b.elementwise(L.Log(), total), largest)
+    return y if node.get("keepdims", 1) else b.along(y, named, L.Squeeze, drop=True)
+
+
 @register("CumSum")
 def cum_sum(b: Builder, node: Node, x: Operand, axis: Operand) -> Any:
     arguments = {name: bool(node.get(name, 0)) for name in ("exclusive", "reverse")}
@@ -62,6 +79,11 @@ def arg_max(b: Builder, node: Node, x: Operand) -> Any:
     axis = node.get("axis", 0)
     y = b.along(x, [axis], lambda places: L.ArgMax(places[0], keepdims=keep, last=last), drop=not keep)
     return y._replace(dtype=np.dtype(np.int64))
+
+
+@register("ArgMin")
+def arg_min(b: Builder, node: Node, x: Operand) -> Any:
+    return arg_max(b, node, b.elementwise(L.ScaleShift(-1.0), x))
 
 
 @register("TopK")
