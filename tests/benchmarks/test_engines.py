@@ -129,7 +129,7 @@ def test_one_command_measures_writes_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def team(names: list[str], threads: int) -> list[Engine]:
-        return [Engine(name, threads, (), FAKES) for name in ("fastconv", "slow")]
+        return [Engine(name, threads, (), FAKES) for name in ("fastconv", "sleepy")]
 
     monkeypatch.setattr(engines, "engines", team)
     words = "--networks lenet --batches 1 2 --threads 1 --rounds 1 --seconds 0 --starts 1"

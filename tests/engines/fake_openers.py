@@ -37,6 +37,11 @@ def open_slow(threads: int, *, spinning: bool = True, log: str = "") -> Callable
     return _engine(2.0, 0.004 if spinning else 0.008, log)
 
 
+def open_sleepy(threads: int) -> Callable[..., Call]:
+    """So much slower than the others that no load of the machine makes it the faster one."""
+    return _engine(2.0, 0.1)
+
+
 def open_wrong(threads: int) -> Callable[..., Call]:
     return _engine(3.0, 0.001)
 
