@@ -1,7 +1,7 @@
 """Convolution and transposed convolution: the same weights at every position of the sliding window.
 
-Both, and their ways back, are made of three sums over windows. With the window of output ``p`` written ``x[p; r]``
-(the input that tap ``r`` of the kernel meets, ``p * stride - before + r * dilation``):
+Both, and their ways back, are made of three sums over the taps of the kernel. With ``x[p; r]`` for the input that tap ``r``
+meets in the window of output ``p``, the one at ``p * stride - before + r * dilation``:
 
 - gather: ``y[p, o] = sum over r, c of x[p; r, c] * weight[r, c, o]``
 - scatter, its adjoint: ``x[p; r, c] += sum over o of y[p, o] * weight[r, c, o]``
@@ -191,10 +191,9 @@ def _gather(sliding: Sliding, padded: np.ndarray, weight: np.ndarray, groups: in
     if groups > 1:
         parts = zip(_split(padded, groups), _split(weight, groups), strict=True)
         return np.concatenate([_gather(sliding, x, w, 1) for x, w in parts], axis=-1)
-    window_axes = weight.ndim - 1  # the kernel's axes and the channels
     y = np.zeros((len(padded), *sliding.output, weight.shape[-1]), padded.dtype)
-    for at, window in sliding.windows():
-        y[at] = np.tensordot(padded[window], weight, axes=window_axes)  # (N, *kernel, C) . (*kernel, C, O) -> (N, O)
+    for tap, met in sliding.taps():
+        y += padded[met] @ weight[tap]  # (N, *output, C) @ (C, O)
     return y
 
 
@@ -205,8 +204,8 @@ def _scatter(
         parts = zip(_split(dy, groups), _split(weight, groups), strict=True)
         return np.concatenate([_scatter(sliding, d, w, 1, padded_size) for d, w in parts], axis=-1)
     dpadded = np.zeros((len(dy), *padded_size, weight.shape[-2]), dy.dtype)
-    for at, window in sliding.windows():
-        dpadded[window] += np.tensordot(dy[at], weight, axes=(-1, -1))  # (N, O) . (*kernel, C, O) -> (N, *kernel, C)
+    for tap, met in sliding.taps():
+        dpadded[met] += dy @ weight[tap].T  # (N, *output, O) @ (O, C)
     return dpadded
 
 
@@ -215,8 +214,11 @@ def _correlate(sliding: Sliding, padded: np.ndarray, dy: np.ndarray, groups: int
         parts = zip(_split(padded, groups), _split(dy, groups), strict=True)
         return np.concatenate([_correlate(sliding, x, d, 1) for x, d in parts], axis=-1)
     dweight = np.zeros((*sliding.kernel, padded.shape[-1], dy.shape[-1]), dy.dtype)
-    for at, window in sliding.windows():
-        dweight += np.tensordot(padded[window], dy[at], axes=(0, 0))  # (N, *kernel, C) . (N, O) -> (*kernel, C, O)
+    outputs = list(range(dy.ndim - 1))
+    for tap, met in sliding.taps():
+        dweight[tap] = np.tensordot(
+            padded[met], dy, axes=(outputs, outputs)
+        )  # (N, *output, C) . (N, *output, O) -> (C, O)
     return dweight
 
 

@@ -55,6 +55,23 @@ class Sliding(NamedTuple):
             )
             yield (batch, *position), (batch, *window)
 
+    def taps(self) -> Iterator[tuple[Index, Index]]:
+        """Yield, for each tap of the kernel, its index and the index of what it meets in the padded input, in all windows.
+
+        ``weight[tap]`` is ``(C, O)``, ``padded[met]`` is ``(N, *output, C)``.
+
+        >>> for tap, met in Sliding.over((4,), (2,), stride=2, padding=0, dilation=1).taps():
+        ...     print(tap[0], met[1])
+        0 slice(0, 3, 2)
+        1 slice(1, 4, 2)
+        """
+        for tap in np.ndindex(*self.kernel):
+            met = (
+                slice(r * d, r * d + (p - 1) * s + 1, s)
+                for r, p, s, d in zip(tap, self.output, self.stride, self.dilation, strict=True)
+            )
+            yield tap, (slice(None), *met)
+
     def pad(self, x: np.ndarray) -> np.ndarray:
         """Return `x` with zeros around it: ``1234 -> 00123400`` for padding 2."""
         return np.pad(x, ((0, 0), *self.padding, (0, 0)))
