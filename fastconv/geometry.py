@@ -289,6 +289,17 @@ def forward_axis(size: int, out: int, kernel: int, stride: int, before: int, dil
     return Axis(size, out, kernel, stride, -before, dilation, 0, 1, 0, 1)
 
 
+def share_inside(size: int, out: int, kernel: int, stride: int, before: int, dilation: int) -> float:
+    """Return the share of the taps of all windows along one axis that see the input, not its padding.
+
+    >>> share_inside(5, 5, 3, 1, 1, 1) == 13 / 15
+    True
+    """
+    first = [tap * dilation - before for tap in range(kernel)]
+    seen = sum(max(min(out, -(-(size - at) // stride)) - max(-(at // stride), 0), 0) for at in first)
+    return seen / max(out * kernel, 1)
+
+
 def adjoint_axes(size: int, out: int, kernel: int, stride: int, before: int, dilation: int) -> tuple[Axis, ...]:
     """Return the adjoint of a convolution along one axis as dense products, one for each phase of the stride.
 

@@ -6,8 +6,9 @@
     The implicit matrix product: windows of the image times the weight, on the register tile. Everything can be done so.
 ``"winograd"``
     Minimal filtering: the same product on transformed tiles, with up to 7 times fewer multiplications. For kernels of 3, 5 or
-    7 taps along both axes or one of them, with stride and dilation 1, and enough channels and pixels that the transforms pay.
-    Of two sizes of a tile the one that costs less, counting what it computes beyond the edge of the image.
+    7 taps along both axes or one of them, with stride 1, and enough channels and pixels that the transforms pay. Of two sizes
+    of a tile the one that costs less, counting what it computes beyond the edge of the image. A dilation interleaves images,
+    each of which has tiles of its own.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ PART_OF_TILE = 1.5
 #: layers together are in no near cache. A larger tile has more of them.
 WEIGHT_READ = 12
 
+#: What leaving out padding costs, as a share of all multiply-adds.
+CUT = 0.05
+
 #: Bytes of a packed or transformed weight that is kept; a larger one would take more memory than it saves time.
 MOST_PACKED = 16 * 2**20
 
@@ -49,6 +53,9 @@ WORTH_IT, WORTH_IT_KEPT = 0.95, 0.85
 
 #: The same in groups, which Winograd's kernels take one by one and the product together.
 WORTH_IT_IN_GROUPS = 0.6
+
+#: The same with a dilation, where tiles are of many small images.
+WORTH_IT_DILATED = 0.75
 
 #: Channels of a vector of the widest instruction set. What a group computes takes whole vectors, whatever the algorithm.
 VECTOR = 16
@@ -61,14 +68,14 @@ ADDED = 48
 EXCHANGED_SHARE, EXCHANGED_PIXEL, EXCHANGED_CALL = 0.85, 600, 250_000
 
 #: The channels that Winograd's kernels take: a vector of the input's at least, and (with the taps along the first of three
-#: axes) so many at most that the transformed weights of a panel fit in 8 MB.
-FEWEST_CHANNELS, MOST_CHANNELS = VECTOR, 1536
+#: axes) so many at most that enough transformed tiles fit in the caches.
+FEWEST_CHANNELS, MOST_CHANNELS = VECTOR, 2048
 
 #: Channels that a task of the weight gradient takes on either side: it transforms the others' tiles again.
 GRADIENT_CHANNELS = 128
 
 #: The most channels, times taps along the first of three axes, where a tile has nine points along an axis instead of six.
-MOST_CHANNELS_NINE = 1024
+MOST_CHANNELS_NINE = 2048
 
 #: Taps along h and w -> the tiles that the kernels have: outputs along h and w. One tap is not transformed.
 TILES: dict[tuple[int, ...], tuple[tuple[int, int], ...]] = {
@@ -104,6 +111,7 @@ class Problem(NamedTuple):
     cols: int  # channels that a group computes
     groups: int
     multiply_adds: int  # of the definition
+    inside: float = 1.0  # the share of them that see no padding
 
 
 class Algorithm(NamedTuple):
@@ -117,14 +125,12 @@ class Algorithm(NamedTuple):
 
 def winograd_obstacle(problem: Problem, *, weight_gradient: bool = False) -> str | None:
     """Return why Winograd's algorithm cannot compute `problem`, in words, or None where it can."""
-    taps, stride, dilation = problem.taps[1:], problem.stride[1:], problem.dilation[1:]
+    taps, stride = problem.taps[1:], problem.stride[1:]
     if taps not in TILES:
         return f"it is for kernels of 3, 5 or 7 taps along both axes or one of them, not {taps[0]} x {taps[1]}"
     if stride != (1, 1):
         return f"it is for stride 1, not {' x '.join(map(str, stride))}"
-    if any(d != 1 for d, t in zip(dilation, taps, strict=True) if t > 1):
-        return f"it is for dilation 1, not {' x '.join(map(str, dilation))}"
-    if problem.taps[0] * max(problem.depth, problem.cols) > MOST_CHANNELS:
+    if _channels(problem, weight_gradient) > MOST_CHANNELS:
         return f"it is for at most {MOST_CHANNELS} channels times taps along the first of three axes"
     if problem.depth < FEWEST_CHANNELS:
         return f"it is for at least {FEWEST_CHANNELS} channels a group of the input, not {problem.depth}"
@@ -133,16 +139,29 @@ def winograd_obstacle(problem: Problem, *, weight_gradient: bool = False) -> str
     return None
 
 
+def _channels(problem: Problem, weight_gradient: bool) -> int:
+    """Return the channels that count: those summed over, and for a gradient of the weight those of both sides."""
+    return problem.taps[0] * (max(problem.depth, problem.cols) if weight_gradient else problem.depth)
+
+
 def possible_tiles(problem: Problem, *, weight_gradient: bool) -> list[tuple[int, int]]:
     """Return the tiles that the kernels have for the taps and the channels of `problem`."""
     tiles = (GRADIENT_TILES if weight_gradient else TILES).get(problem.taps[1:], ())
-    few = problem.taps[0] * max(problem.depth, problem.cols) <= MOST_CHANNELS_NINE
+    few = _channels(problem, weight_gradient) <= MOST_CHANNELS_NINE
     return [tile for tile in tiles if few or max(points_of(problem, tile)) < NINE]
 
 
 def points_of(problem: Problem, tile: tuple[int, int]) -> list[int]:
     """Return the points of a tile along h and w."""
     return [taps + outputs - 1 for taps, outputs in zip(problem.taps[1:], tile, strict=True)]
+
+
+def tiles_along(size: int, outputs: int, dilation: int) -> int:
+    """Return the tiles of an axis: of all the images that a dilation interleaves, the first of which have a pixel more."""
+    if outputs == 1:
+        return size
+    pixels, longer = divmod(size, dilation)
+    return longer * -(-(pixels + 1) // outputs) + (dilation - longer) * -(-pixels // outputs)
 
 
 def whole_vectors(cols: int, lanes: int = VECTOR) -> int:
@@ -153,11 +172,13 @@ def whole_vectors(cols: int, lanes: int = VECTOR) -> int:
 def product_cost(problem: Problem, *, weight_gradient: bool) -> float:
     """Return the work of the product in multiply-adds at the machine's peak.
 
-    Groups of few channels share vectors. Few columns are scattered where that is less: each weight of the kernel is one then.
+    Groups of few channels share vectors, and half of one is enough forward. Few columns are scattered where that is less: each
+    weight of the kernel is one then. Much padding is left out (cells.pxi).
     """
+    counted = problem.multiply_adds * min(1.0, problem.inside + CUT) / TILE_SHARE
+    direct = counted * whole_vectors(problem.cols) / problem.cols
     if problem.groups > 1:
-        return problem.multiply_adds / TILE_SHARE
-    direct = problem.multiply_adds * whole_vectors(problem.cols) / (problem.cols * TILE_SHARE)
+        return direct if weight_gradient and problem.cols >= VECTOR else counted
     if weight_gradient:
         return min(direct, exchanged_cost(problem))
     if 2 * problem.cols > VECTOR:
@@ -197,11 +218,8 @@ def exchanges_from(problem: Problem) -> int | None:
 def winograd_cost(problem: Problem, tile: tuple[int, int], *, weight_gradient: bool, kept: bool) -> float:
     """Return the work in multiply-adds at the machine's peak: products of transformed tiles, and the transforms."""
     points = points_of(problem, tile)
-    tiles = (
-        problem.batch
-        * problem.outputs[0]
-        * math.prod(-(-size // outputs) for size, outputs in zip(problem.outputs[1:], tile, strict=True))
-    )
+    along = zip(problem.outputs[1:], tile, problem.dilation[1:], strict=True)
+    tiles = problem.batch * problem.outputs[0] * math.prod(tiles_along(*axis) for axis in along)
     depth, cols = problem.taps[0] * problem.depth, whole_vectors(problem.cols)
     products = (tiles + PART_OF_TILE) * depth * cols / TILE_SHARE
     again = (1, 1)  # how often the tiles of the input and of the output are transformed
@@ -230,6 +248,15 @@ def wish(algorithm: object, *, kept: bool = False) -> str | None:
     if algorithm == "winograd" and is_exact():
         raise ValueError("algorithm 'winograd' is forbidden within fastconv.precision(\"exact\")")
     return algorithm
+
+
+def _worth_it(problem: Problem, kept: bool) -> float:
+    """Return the share of the product's work that Winograd's algorithm may take."""
+    if problem.groups > 1:
+        return WORTH_IT_IN_GROUPS
+    if any(dilation > 1 and taps > 1 for dilation, taps in zip(problem.dilation, problem.taps, strict=True)):
+        return WORTH_IT_DILATED
+    return WORTH_IT_KEPT if kept else WORTH_IT
 
 
 def choose(
@@ -270,7 +297,6 @@ def choose(
     saving = f"Winograd's algorithm would take {work / direct:.0%} of the product's time"
     if algorithm == "exact":
         return product._replace(why=f'precision is "exact" ({saving})')
-    worth_it = WORTH_IT_IN_GROUPS if problem.groups > 1 else WORTH_IT_KEPT if kept else WORTH_IT
-    if work > worth_it * direct:
+    if work > _worth_it(problem, kept) * direct:
         return product._replace(why=f"{saving}: the transforms do not pay")
     return Algorithm("winograd", tile, share, f"{saving.replace('would take', 'takes')}")

@@ -146,9 +146,9 @@ def _plan(
     reached = all(sum(axis.rows for axis in each) == a[0] for each, a in zip((d, h, w), arguments, strict=True))
     multiply_adds = math.prod(y_shape) * math.prod(weight_shape[:-1])
     sizes, outs, taps, strides, _, dilations = zip(*arguments, strict=True)
-    forward = Problem(
-        x_shape[0], outs, taps, strides, dilations, weight_shape[-2], weight_shape[-1] // groups, groups, multiply_adds
-    )
+    channels = weight_shape[-2], weight_shape[-1] // groups
+    inside = math.prod(geometry.share_inside(*a) for a in arguments) if max(dilations) > 1 else 1.0
+    forward = Problem(x_shape[0], outs, taps, strides, dilations, *channels, groups, multiply_adds, inside)
     backward = forward._replace(outputs=sizes, depth=forward.cols, cols=forward.depth)
     gradient = choose(forward, algorithm, weight_gradient=True, strict=False)
     return ConvPlan(

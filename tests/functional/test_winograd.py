@@ -68,6 +68,7 @@ def problem(seed: int, x_shape: tuple[int, ...], weight_shape: tuple[int, ...], 
     channels=st.tuples(st.integers(16, 50), st.integers(1, 70)),
     before=st.integers(0, 3),
     after=st.integers(0, 3),
+    dilation=st.sampled_from([1, 1, 2, 5]),
     threads=st.integers(2, 4),
     points=st.sampled_from([6, 9]),
 )
@@ -81,30 +82,31 @@ def test_equals_the_product_in_float64(
     channels: tuple[int, int],
     before: int,
     after: int,
+    dilation: int,
     threads: int,
     points: int,
 ) -> None:
-    sizes = [max(size + i, t - before - after, 1) for i, t in enumerate(taps)]
-    padding = ((before, after),) * len(taps)
+    sizes = [max(size + i, (t - 1) * dilation + 1 - before - after, 1) for i, t in enumerate(taps)]
+    geometry = {"padding": ((before, after),) * len(taps), "dilation": dilation}
     x, weight, bias = problem(seed, (batch, *sizes, channels[0]), (*taps, *channels), dtype)
     wide = [a.astype(np.float64) for a in (x, weight, bias)]
-    want = conv(*wide, padding=padding, algorithm="product")
+    want = conv(*wide, **geometry, algorithm="product")
     assume(want.size >= 30)  # of a few all may be next to nothing
     nine = points == 9 or 7 in taps
     with tiles_of(points):
-        y = conv(x, weight, bias, padding=padding, algorithm="winograd")
+        y = conv(x, weight, bias, **geometry, algorithm="winograd")
         close(y, want, nine=nine)
 
         dy = np.random.default_rng(seed + 1).standard_normal(y.shape).astype(dtype)
-        gradients = conv_backward(dy, x, weight, padding=padding, algorithm="winograd")
-        for got, exact in zip(gradients, conv_backward(dy.astype(np.float64), *wide[:2], padding=padding), strict=True):
+        gradients = conv_backward(dy, x, weight, **geometry, algorithm="winograd")
+        for got, exact in zip(gradients, conv_backward(dy.astype(np.float64), *wide[:2], **geometry), strict=True):
             assert got is not None
             assert exact is not None
             close(got, exact, nine=nine)
 
         with fastconv.num_threads(threads):
-            np.testing.assert_array_equal(conv(x, weight, bias, padding=padding, algorithm="winograd"), y)
-            again = conv_backward(dy, x, weight, padding=padding, algorithm="winograd")
+            np.testing.assert_array_equal(conv(x, weight, bias, **geometry, algorithm="winograd"), y)
+            again = conv_backward(dy, x, weight, **geometry, algorithm="winograd")
             for one, other in zip(again, gradients, strict=True):
                 np.testing.assert_array_equal(one, other)
 
@@ -149,6 +151,20 @@ def test_channels_in_parts_and_columns_in_passes(
                 np.testing.assert_array_equal(again, dweight)
 
 
+def test_dilated_layers_have_tiles_of_their_own_images() -> None:
+    """33 x 33 pixels with a dilation of 2 are four images of 16 or 17 pixels; of 12, many that are too small."""
+    shapes = (1, 33, 33, 128), (3, 3, 128, 128)
+    assert fastconv.explain_conv(*shapes, padding=2, dilation=2).forward.name == "winograd"
+    assert fastconv.explain_conv(*shapes, padding=18, dilation=18).forward.name == "product"
+    x, weight, bias = problem(0, *shapes, np.float32)
+    y = conv(x, weight, bias, padding=2, dilation=2)
+    for i in range(2):
+        for j in range(2):
+            close(
+                y[:, i::2, j::2], conv(x[:, i::2, j::2].copy(), weight, bias, padding=1, algorithm="product"), nine=True
+            )
+
+
 @pytest.mark.parametrize("taps", [3, 5, 7])
 @pytest.mark.parametrize("channels", [32, 128, 512])
 def test_accuracy_of_nine_points(channels: int, taps: int) -> None:
@@ -186,7 +202,6 @@ def test_exact_precision_computes_the_product_and_others_are_not_told() -> None:
     ("weight_shape", "arguments", "message"),
     [
         ((3, 3, 32, 32), {"stride": 2}, "cannot compute this convolution: it is for stride 1, not 2 x 2"),
-        ((3, 3, 32, 32), {"dilation": 2}, "it is for dilation 1, not 2 x 2"),
         ((3, 3, 8, 32), {"groups": 4}, "it is for at least 16 channels a group of the input, not 8"),
         ((4, 4, 32, 32), {}, "it is for kernels of 3, 5 or 7 taps along both axes or one of them, not 4 x 4"),
         ((5, 3, 32, 32), {}, "not 5 x 3"),
