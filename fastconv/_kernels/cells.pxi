@@ -5,8 +5,9 @@
 #     rows    0 .. 5    6, 7       8 .. 13
 #     taps      1, 2    0, 1, 2    0, 1
 #
-# A cell is such a run of rows along each axis that is cut, and a product with fewer taps, none of which is outside. Sums are in
-# the same order, but for the zeros left out. Zeros times a weight that is not finite are NaN: then nothing is cut.
+# A cell is such a run of rows along each axis that is cut, and a product with fewer taps, none of which is outside. It packs
+# their weights for itself: of few rows, a product of many channels is done tap by tap instead, each with the rows that see it.
+# Sums are in the same order, but for the zeros left out. Zeros times a weight that is not finite are NaN: then nothing is cut.
 
 
 cdef enum:
@@ -15,6 +16,9 @@ cdef enum:
     CELL_WORK = 1 << 15  # multiply-adds that take as long as all else there is to a cell
     CELL_COLUMNS = 7     # columns of a gradient, the same of packing dy
     WORTH_A_CUT = 92     # percent of the time without, at most
+    TAPS_DEPTH = 128     # channels, at least, for which a tap reads and writes its rows of y
+    TAPS_ROWS = 1 << 11  # rows, at most, that share one packed weight
+    TAPS_ITEMS = 3 << 16 # of y, about, that a task holds: in the second-level cache
 
 
 cdef struct Cuts:
@@ -165,23 +169,27 @@ cdef inline bint finite_items(const real *x, Py_ssize_t items) noexcept nogil:
     return are_finite(x, 0, 1, items) and are_finite(<const real *> &rest, 0, 1, LANES)
 
 
+cdef inline Axis axis_of_tap(const Axis *axis, Py_ssize_t tap, Py_ssize_t least) noexcept nogil:
+    """One tap of an axis and the rows that see it, but `least` rows at least."""
+    cdef Axis cell = axis[0]
+    cdef Py_ssize_t at = axis.origin + tap * axis.dilation
+    cdef Py_ssize_t first = min(ceil_div(max(-at, <Py_ssize_t> 0), axis.stride), axis.rows - least)
+    cell.rows = max(min(ceil_div(max(axis.size - at, <Py_ssize_t> 0), axis.stride), axis.rows) - first, least)
+    cell.tap_first, cell.taps, cell.origin = tap, 1, at + first * axis.stride
+    cell.out_first += first * axis.out_step
+    return cell
+
+
 cdef void cut_taps(const Axis *axis, Cuts *cuts) noexcept nogil:
     """Cut an axis at each tap, whose cell are the rows that see it, or one row that does not. Not at all where that would be too often."""
-    cdef Py_ssize_t tap, at, first, end
-    cdef Axis *cell = cuts.cells
+    cdef Py_ssize_t tap
     if axis.taps > MOST_CUTS or not is_padded(axis):
         leave_whole(axis, cuts)
         return
     cuts.count, cuts.seen, cuts.taps = axis.taps, 0, axis.taps
     for tap in range(axis.taps):
-        at = axis.origin + tap * axis.dilation
-        first = min(ceil_div(max(-at, <Py_ssize_t> 0), axis.stride), axis.rows - 1)
-        end = max(min(ceil_div(max(axis.size - at, <Py_ssize_t> 0), axis.stride), axis.rows), first + 1)
-        cell[0] = axis[0]
-        cell.tap_first, cell.taps, cell.rows, cell.origin = tap, 1, end - first, at + first * axis.stride
-        cell.out_first += first * axis.out_step
-        cuts.seen += cell.rows
-        cell += 1
+        cuts.cells[tap] = axis_of_tap(axis, tap, 1)
+        cuts.seen += cuts.cells[tap].rows
 
 
 cdef double work_of_taps(const Product *p, const Cuts *cuts, int choice) noexcept nogil:
@@ -202,3 +210,83 @@ cdef bint taps_pay(const Product *p, Cuts *cuts) noexcept nogil:
     cut_taps(&p.h, cuts + 1)
     cut_taps(&p.w, cuts + 2)
     return choose_cuts(p, cuts, work_of_taps)
+
+
+cdef bint tap_by_tap(const Product *p) noexcept nogil:
+    """Whether a product is done soonest tap by tap."""
+    cdef const Axis *axes = &p.d
+    cdef Py_ssize_t i, tap, seen
+    cdef double rows = p.batch, taps = 1, count = CELL_WORK
+    if p.packed != NULL or p.depth < TAPS_DEPTH or product_rows(p) > TAPS_ROWS or p.d.taps * p.h.taps * p.w.taps > MOST_CUTS:
+        return False
+    for i in range(3):
+        seen = 0
+        for tap in range(axes[i].taps):
+            seen += axis_of_tap(axes + i, tap, 0).rows
+        rows *= seen
+        taps *= axes[i].taps
+    return (rows + CELL_ROWS * taps) * p.depth * p.cols + count * taps < work_of_cells(p, NULL, 0) * WORTH_A_CUT / 100
+
+
+cdef inline Product only_bias(const Product *p) noexcept nogil:
+    """The product without a tap."""
+    cdef Product q = p[0]
+    q.w.taps, q.in_place = 0, False
+    return q
+
+
+cdef Product product_of_tap(const Product *p, Py_ssize_t tap) noexcept nogil:
+    """One tap, for the rows that see it; where its weight is not finite, for all."""
+    cdef Product q = p[0]
+    cdef Py_ssize_t w = tap % p.w.taps, h = tap // p.w.taps % p.h.taps, d = tap // p.w.taps // p.h.taps
+    cdef bint finite = finite_tap(p, tap, 0)
+    q.d = axis_of_tap(&p.d, d, 0 if finite else p.d.rows)
+    q.h = axis_of_tap(&p.h, h, 0 if finite else p.h.rows)
+    q.w = axis_of_tap(&p.w, w, 0 if finite else p.w.rows)
+    q.b += d * p.b_d + h * p.b_h + w * p.b_w
+    q.adds, q.finish, q.in_place = True, nothing_more(), product_in_place(&q)
+    return q
+
+
+cdef void taps_block(const Product *p, Py_ssize_t col, Py_ssize_t cols, real *scratch) noexcept nogil:
+    """Some columns of a product: the bias, tap after tap, and what is done at the end."""
+    cdef Product q = from_column(p, col), part
+    cdef Grid g = Grid(round_up(product_rows(p), TILE_M), 1, round_up(cols, TILE_N), 1)
+    cdef Py_ssize_t tap
+    q.b += col * p.b_col
+    q.cols = cols
+    part = only_bias(&q)
+    part.finish = nothing_more()
+    product_block(&part, g, 0, scratch)
+    for tap in range(p.d.taps * p.h.taps * p.w.taps):
+        part = product_of_tap(&q, tap)
+        product_block(&part, g, 0, scratch)
+    if q.finish.pending:
+        part = only_bias(&q)
+        part.adds = True
+        product_block(&part, g, 0, scratch)
+
+
+cdef int run_taps(const Product *p, Py_ssize_t groups, Py_ssize_t b_group, int threads) noexcept nogil:
+    """The product of each group, tap by tap. -1: no memory."""
+    cdef Py_ssize_t least = ceil_div(product_rows(p) * p.cols, TAPS_ITEMS), panels = ceil_div(p.cols, TILE_N), task, cols, each
+    cdef Py_ssize_t blocks = min(even_blocks(panels, least, threads) if groups == 1 else least, panels)
+    cdef real *scratch
+    cols = ceil_div(panels, blocks) * TILE_N
+    blocks = ceil_div(p.cols, cols)
+    threads = min(threads, groups * blocks)
+    each = product_scratch(p, Grid(round_up(product_rows(p), TILE_M), 1, cols, 1))
+    scratch = new_scratch(each, threads)
+    if scratch == NULL:
+        return -1
+    for task in prange(groups * blocks, schedule="dynamic", num_threads=threads):
+        taps_of_group(p, task // blocks, b_group, task % blocks * cols, cols, scratch + threadid() * each)
+    free(scratch)
+    return 0
+
+
+cdef void taps_of_group(
+    const Product *p, Py_ssize_t group, Py_ssize_t b_group, Py_ssize_t col, Py_ssize_t cols, real *scratch
+) noexcept nogil:
+    cdef Product q = of_group(p, group, b_group)
+    taps_block(&q, col, min(cols, q.cols - col), scratch)

@@ -75,6 +75,8 @@ cdef int run_products(const Product *parts, Py_ssize_t count, Py_ssize_t groups,
             return run_scatter(scatter_of(parts), parts.batch, threads)
         unpacked = parts[0]
         unpacked.packed, parts = NULL, &unpacked
+    if count == 1 and tap_by_tap(parts):
+        return run_taps(parts, groups, b_group, threads)
     cells = cells_of(parts, groups, b_group, threads, &count)
     if cells != NULL:
         parts = cells
@@ -114,19 +116,25 @@ cdef void group_product(const Part *part, Py_ssize_t group, Py_ssize_t b_group, 
         product_block(&q, part.g, block % part.g.col_blocks * part.g.row_blocks + block // part.g.col_blocks, scratch)
 
 
-cdef inline Product of_group(const Product *p, Py_ssize_t group, Py_ssize_t b_group) noexcept nogil:
+cdef inline Product from_column(const Product *p, Py_ssize_t col) noexcept nogil:
+    """The output, and what goes with it, from a column on."""
     cdef Product q = p[0]
+    q.y += col
+    if p.bias:
+        q.bias += col
+    if p.finish.residual:
+        q.finish.residual += col
+    if p.finish.slope:
+        q.finish.slope += col
+    return q
+
+
+cdef inline Product of_group(const Product *p, Py_ssize_t group, Py_ssize_t b_group) noexcept nogil:
+    cdef Product q = from_column(p, group * p.cols)
     q.a += group * p.depth
     q.b += group * b_group
-    q.y += group * p.cols
-    if p.bias:
-        q.bias += group * p.cols
     if p.packed:
         q.packed += group * p.packed_group
-    if p.finish.residual:
-        q.finish.residual += group * p.cols
-    if p.finish.slope:
-        q.finish.slope += group * p.cols
     return q
 
 
@@ -169,7 +177,7 @@ cdef Py_ssize_t packed_size(const Product *p, Py_ssize_t groups, int tile_h, int
     if groups == 1 and scatters_forward(p):
         scattered = scatter_of(p)
         return scatter_items(&scattered) + 2
-    if cells_pay(p, cuts):
+    if cells_pay(p, cuts) or tap_by_tap(p):
         return 0
     return packed_panels(p, ceil_div(product_depth(p), depth_step(product_depth(p))))
 
@@ -364,7 +372,7 @@ cdef int run_gradient(
             plan[i].p = cell_at(&p, cuts, i) if count > 1 else p
             join_lines(&plan[i].p)
             plan[i].p.in_place = gradient_in_place(&plan[i].p)
-            plan[i].g = gradient_grid(&plan[i].p)
+            plan[i].g = shared_gradient_grid(&plan[i].p, chunks * groups * count, threads)
             blocks = max(blocks, plan[i].g.row_blocks * plan[i].g.col_blocks)
             each = max(each, gradient_scratch(&plan[i].p, plan[i].g))
         threads = min(threads, chunks * groups * blocks * count)

@@ -10,6 +10,7 @@ cdef enum:
     GROUPED_PANELS = 65536   # elements of packed weights, about, that a task holds: in the second-level cache
     GROUPED_ROWS = 2         # times TILE_M rows at a time, for which a panel comes from there
     GROUPED_TAPS = 8192      # elements of a window's group at most
+    ROWS_AHEAD = 4           # of the weight, which lie in pages of their own, that are asked for
     GROUPED_COLS = 64        # columns of a group below which groups are computed together
 
 
@@ -62,6 +63,13 @@ cdef inline Py_ssize_t row_width(const Grouped *g, Py_ssize_t cols) noexcept nog
     return LANES if g.share > 1 else panel_width(cols)
 
 
+cdef inline void fetch_run(const real *x, Py_ssize_t items) noexcept nogil:
+    cdef Py_ssize_t i = 0
+    while i < items:
+        fetch(x + i)
+        i += 4 * PART_LANES  # a cache line
+
+
 cdef void pack_grouped(const Grouped *g, Py_ssize_t panel, Py_ssize_t panels, const Py_ssize_t *offsets, real *packed) noexcept nogil:
     """packed[i * panel_elements + k * width + j] = element k of column j of panel i from `panel` on; columns beyond are 0.
 
@@ -72,6 +80,8 @@ cdef void pack_grouped(const Grouped *g, Py_ssize_t panel, Py_ssize_t panels, co
     cdef real *to
     if g.p.b_col == 1:  # columns of groups that share a panel are neighbours
         for k in range(depth):
+            group = first_group(g, panel, &column, &cols)
+            fetch_run(g.p.b + offsets[min(k + ROWS_AHEAD, depth - 1)] + group * g.b_group + column, panels * g.width)
             for i in range(panels):
                 group = first_group(g, panel + i, &column, &cols)
                 width = row_width(g, cols)
@@ -136,13 +146,6 @@ cdef void find_pixels(
                 if d == p.d.rows:
                     d = 0
                     n += 1
-
-
-cdef inline void fetch_run(const real *x, Py_ssize_t items) noexcept nogil:
-    cdef Py_ssize_t i = 0
-    while i < items:
-        fetch(x + i)
-        i += 4 * PART_LANES  # a cache line
 
 
 cdef inline void fetch_pixels(

@@ -170,6 +170,14 @@ cdef int run_lines(const Product *p, int threads) noexcept nogil:
     return 0 if depth >= 0 else -1
 
 
+cdef inline Py_ssize_t tile_rows(Py_ssize_t depth) noexcept nogil:
+    """`depth`, or more where a tile a vector wide is sooner done with rows that nobody needs: its sums would wait for themselves."""
+    cdef Py_ssize_t rest = depth % TILE_M
+    if rest > TILE_M * 3 // 4:
+        return round_up(depth, TILE_M)
+    return depth - rest + TILE_M // 2 if TILE_M // 4 < rest < TILE_M // 2 else depth
+
+
 cdef void lines_gradient_part(
     const Product *p, const real *dy, Py_ssize_t line, Py_ssize_t end, Py_ssize_t band, real *db, real *padded
 ) noexcept nogil:
@@ -177,26 +185,35 @@ cdef void lines_gradient_part(
     cdef const real *starts[LINES_PLACES]
     cdef const real *at[LINES_PLACES]
     cdef Py_ssize_t length[LINES_PLACES]
-    cdef Py_ssize_t out[LINES_DEPTH]
-    cdef Py_ssize_t offsets[LINES_DEPTH]
+    cdef Py_ssize_t out[LINES_DEPTH + TILE_M]
+    cdef Py_ssize_t offsets[LINES_DEPTH + TILE_M]
+    cdef real unneeded[TILE_N]
     cdef Py_ssize_t depth = product_depth(p), run = window_run(p), tap = p.h.dilation * padded_line(p), lines, i, j, k
-    cdef Left places = left_operand(NULL, &at[0], depth, 0, &length[0])
+    cdef Py_ssize_t rows = tile_rows(depth), panels = ceil_div(p.cols, TILE_N), steps = ceil_div(rows, TILE_M) * panels
+    cdef Left places = left_operand(NULL, &at[0], rows, 0, &length[0])
     places.step = line_step(p)
     zero(db, depth * p.cols)
-    for k in range(depth):
-        out[k], offsets[k] = k * p.cols, k // run * tap + k % run
+    zero(unneeded, TILE_N)
+    for k in range(rows):
+        i = min(k, depth - 1)
+        offsets[k] = i // run * tap + i % run
+        out[k] = k * p.cols if k < depth else &unneeded[0] - (db + (panels - 1) * TILE_N)
     while line < end:
         lines = min(band, end - line)
         pad_band(p, line, lines, padded, starts)
         places.runs = lines
         for i in range(lines):
             length[i] = p.w.rows
-            for k in range(depth):
-                at[i * depth + k] = starts[i] + offsets[k]
-        for i in range(ceil_div(p.cols, TILE_N)):
+            for k in range(rows):
+                at[i * rows + k] = starts[i] + offsets[k]
+        if writes_far(p):
+            i = min(band, end - line - lines) * p.w.rows * p.y_ld
+            ask_for_panels(&places, dy + (line + lines) * p.w.rows * p.y_ld, i, steps * lines * p.w.rows)
+        for i in range(panels):
             j = i * TILE_N
             windows_by_panel(
-                depth, min(p.cols - j, <Py_ssize_t> TILE_N), &places, 0, dy + line * p.w.rows * p.y_ld + j, p.y_ld, NULL, db + j, out
+                rows if p.cols - j <= LANES else depth, min(p.cols - j, <Py_ssize_t> TILE_N), &places, 0,
+                dy + line * p.w.rows * p.y_ld + j, p.y_ld, NULL, db + j, out,
             )
         line += lines
 
@@ -206,7 +223,7 @@ cdef int run_lines_gradient(
 ) noexcept nogil:
     """Write `parts` partial gradients, `items` elements apart. -1: no memory."""
     cdef Py_ssize_t lines = p.batch * p.h.rows, some = ceil_div(lines, parts), part
-    cdef Py_ssize_t band = band_lines(p, min(some, LINES_PLACES // product_depth(p))), each = own_lines(band_items(p, band))
+    cdef Py_ssize_t band = band_lines(p, min(some, LINES_PLACES // tile_rows(product_depth(p)))), each = own_lines(band_items(p, band))
     cdef real *scratch
     threads = min(threads, parts)
     scratch = new_scratch(each, threads)

@@ -34,17 +34,19 @@ cdef inline Py_ssize_t even_blocks(Py_ssize_t panels, Py_ssize_t least, int thre
 
 
 cdef Grid product_grid(const Product *p, Py_ssize_t groups, int threads) noexcept nogil:
-    """Row blocks that fill the threads evenly; where there are too few rows, column blocks do."""
+    """Row blocks that fill the threads evenly; where there are too few rows, column blocks do, or both."""
     cdef Grid g
-    cdef Py_ssize_t total = product_rows(p)
+    cdef Py_ssize_t total = product_rows(p), panels = ceil_div(p.cols, TILE_N)
     g.row_blocks = ceil_div(total, ROWS * BLOCK)
     if not few_rows(total, threads):
         g.row_blocks = round_up(g.row_blocks, threads)
+    elif groups * panels < threads:
+        g.row_blocks = max(g.row_blocks, min(ceil_div(threads, groups * panels), total // TILE_M))
     g.rows = round_up(ceil_div(total, g.row_blocks), TILE_M)
     g.row_blocks = ceil_div(total, g.rows)
     g.col_blocks = ceil_div(p.cols, COLUMNS)
     if groups * g.row_blocks == 1 and threads > 1:
-        g.col_blocks = even_blocks(ceil_div(p.cols, TILE_N), g.col_blocks, threads)
+        g.col_blocks = even_blocks(panels, g.col_blocks, threads)
     elif groups * g.row_blocks * g.col_blocks < threads:
         g.col_blocks = ceil_div(2 * threads, groups * g.row_blocks)
     g.cols = round_up(ceil_div(p.cols, g.col_blocks), TILE_N)
@@ -221,7 +223,7 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
     cdef Py_ssize_t parts = max(ceil_div(total, step), <Py_ssize_t> 1)
     cdef bint skipped, together = not few and parts_together(p, parts, panels_items)
     cdef bint alone = (
-        step >= total and g.col_blocks == 1 and p.cols == p.y_ld
+        step >= total and g.col_blocks == 1 and p.cols == p.y_ld and not p.adds
         and product_rows(p) == p.batch * p.out_d * p.out_h * p.out_w
     )
     windows.far = writes_far(p)
@@ -298,11 +300,11 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
                         whole = min(rows, row_end - m - ceil_div(vectors - width, p.y_ld))
                     if whole > 0:
                         strip_by_panel(p, whole, vectors, &windows, 0, b, b_k, 0 if skipped else depth,
-                                       start + j if k == 0 else NULL, p.y + col_first + j, out)
+                                       start + j if k == 0 and not p.adds else NULL, p.y + col_first + j, out)
                     whole = max(whole, <Py_ssize_t> 0)
                     if whole < rows:
                         strip_by_panel(p, rows - whole, width, &windows, whole, b, b_k, 0 if skipped else depth,
-                                       start + j if k == 0 else NULL, p.y + col_first + j, out + whole)
+                                       start + j if k == 0 and not p.adds else NULL, p.y + col_first + j, out + whole)
                     if p.finish.pending and k + depth >= total:
                         finish_rows(&p.finish, p.y, out, rows, p.y_ld, col_first + j, width)
             m += rows

@@ -26,6 +26,17 @@ cdef Grid gradient_grid(const Product *p) noexcept nogil:
     return g
 
 
+cdef Grid shared_gradient_grid(const Product *p, Py_ssize_t parts, int threads) noexcept nogil:
+    """The same in lower blocks where `parts` times as many would not be as much for each thread: no sum depends on them."""
+    cdef Grid g = gradient_grid(p)
+    cdef Py_ssize_t tasks = parts * g.row_blocks * g.col_blocks, depth = product_depth(p)
+    cdef Py_ssize_t blocks = round_up(g.row_blocks, threads // common(threads, parts * g.col_blocks))
+    if tasks % threads and tasks < PLENTY // 2 * threads and depth >= TILE_M * blocks:
+        g.rows = min(round_up(ceil_div(depth, blocks), TILE_M), <Py_ssize_t> DEPTH)
+        g.row_blocks = ceil_div(depth, g.rows)
+    return g
+
+
 cdef inline Py_ssize_t most_parts(const Product *p, Py_ssize_t groups) noexcept nogil:
     """Into how many parts the rows of a gradient may be cut: each writes sums of its own, which costs what PART_ROWS / 24 rows cost."""
     cdef Py_ssize_t rows = product_rows(p)

@@ -31,6 +31,7 @@ cdef struct Product:
     const real *bias
     Py_ssize_t out_d, out_h, out_w, y_ld, cols
     Finish finish
+    bint adds       # to what y has, instead of to the bias
     # the right operand as the kernel of its algorithm packs it (packed.pxi), so many elements a group; or NULL
     const real *packed
     Py_ssize_t packed_group
@@ -41,6 +42,7 @@ cdef inline Product bare_product() noexcept nogil:
     cdef Product p
     p.bias = p.packed = NULL
     p.packed_group = 0
+    p.adds = False
     p.finish = nothing_more()
     return p
 

@@ -85,7 +85,7 @@ cdef int by_tiles(Winograd *g, Py_ssize_t panels, int threads) noexcept nogil:
         u_items = 0
     each = ceil_div(g.positions * g.parts, g.abreast) * DEPTH_LD + g.positions * TILE_N
     blocks = max((CACHE_BYTES // items - packed_weights(g, 0, 1)) // each // TILE_M, <Py_ssize_t> 1) * TILE_M
-    blocks = min(round_up(ceil_div(g.tiles, blocks), threads), ceil_div(g.tiles, TILE_M // 2))
+    blocks = min(round_up(ceil_div(g.tiles, blocks), threads), ceil_div(g.tiles, TILE_M // 2 if panels >= threads else 2))
     g.rows = ceil_div(g.tiles, blocks)
     blocks = ceil_div(g.tiles, g.rows)
     parts = min(ceil_div(threads, blocks), panels)  # of the panels, where tiles are too few for the threads
@@ -129,24 +129,49 @@ cdef void panel_of_tiles(
     transform_outputs(g, first, count, col, cols, m, count * TILE_N + LANES)
 
 
+cdef void panels_of_tiles(
+    const Winograd *g, Py_ssize_t panels, Py_ssize_t first, Py_ssize_t count, Py_ssize_t *taken, int threads, int thread,
+    const real *v, real *own, const real *zeros, real *u,
+) noexcept nogil:
+    """What one thread takes of the panels. V is given, or `own` is the memory for one that the thread makes."""
+    cdef Py_ssize_t panel = take_task(taken, panels, threads, thread)
+    if own != NULL and panel >= 0:
+        transform_inputs(g, 0, g.parts, first, count, own)
+    while panel >= 0:
+        panel_of_tiles(g, panel, first, count, v if own == NULL else own, zeros, u)
+        panel = take_task(taken, panels, threads, thread)
+
+
 cdef int by_panels(Winograd *g, Py_ssize_t panels, int threads) noexcept nogil:
-    """Many weights: a range of tiles is transformed, then each thread takes panels and transforms their weights."""
-    cdef Py_ssize_t zeros = own_lines(TILE_N), v_items = input_items(g, g.parts), first = 0, count, index
-    cdef Py_ssize_t each = (0 if g.p.packed else own_lines(packed_weights(g, 0, 1))) + product_items(g)
-    cdef real *scratch = new_scratch(zeros + v_items + threads * each, 1)
-    cdef real *v = scratch + zeros
+    """Many weights: a range of tiles is transformed, then each thread takes panels and transforms their weights.
+
+    Few tiles each thread transforms for itself, which takes as long as reading what another one has just written.
+    """
+    cdef Py_ssize_t zeros = own_lines(TILE_N), v_items = input_items(g, g.parts), first = 0, items = sizeof(real), count, each
+    cdef Py_ssize_t u_items = (0 if g.p.packed else own_lines(packed_weights(g, 0, 1))) + product_items(g), index, some
+    cdef bint own = g.rows >= g.tiles and v_items * items <= CACHE_BYTES
+    cdef Py_ssize_t taken[MOST_RANGES * RANGE_ITEMS]
+    cdef real *scratch
+    cdef real *v
+    each = u_items + (v_items if own else 0)
+    scratch = new_scratch(zeros + (0 if own else v_items) + threads * each, 1)
     if scratch == NULL:
         return -1
     zero(scratch, zeros)
+    v = scratch + zeros + threads * each
     while first < g.tiles:
         count = min(g.rows, g.tiles - first)
-        for index in prange(ceil_div(count, TILE_M), schedule="dynamic", num_threads=threads):
+        some = min(ceil_div(count, threads), <Py_ssize_t> TILE_M)
+        for index in prange(0 if own else ceil_div(count, some), schedule="dynamic", num_threads=threads):
             transform_inputs(
-                g, 0, g.parts, first + index * TILE_M, min(count - index * TILE_M, <Py_ssize_t> TILE_M),
-                v + index * TILE_M * DEPTH_LD,
+                g, 0, g.parts, first + index * some, min(count - index * some, some), v + index * some * DEPTH_LD
             )
-        for index in prange(panels, schedule="dynamic", num_threads=threads):
-            panel_of_tiles(g, index, first, count, v, scratch, v + v_items + threadid() * each)
+        memset(taken, 0, sizeof(taken))
+        with parallel(num_threads=threads):
+            panels_of_tiles(
+                g, panels, first, count, &taken[0], threads, threadid(), v,
+                scratch + zeros + threadid() * each + u_items if own else NULL, scratch, scratch + zeros + threadid() * each,
+            )
         first += count
     free(scratch)
     return 0

@@ -44,20 +44,23 @@ def test_groups_and_taps_that_no_window_sees(isa, threads, dilation, groups):
     assert_product_exact(x, weight, bias, padding=dilation, dilation=dilation, groups=groups)
 
 
-def test_an_image_is_the_same_in_any_batch():
-    """How many rows a cell has decides what is cut, and cannot be seen in the result."""
+@pytest.mark.parametrize(("channels", "taps", "dilation"), [(64, 7, 1), (144, 5, 1), (130, 3, 4)])
+def test_an_image_is_the_same_in_any_batch(channels, taps, dilation):
+    """How many rows a cell or a tap has decides what is cut, and cannot be seen in the result."""
     rng = np.random.default_rng(0)
-    x, weight = (rng.standard_normal(shape, np.float32) for shape in ((40, 7, 7, 64), (7, 7, 64, 48)))
-    together = functional.conv(x, weight, padding=3, algorithm="product")
-    alone = functional.conv(x[:1], weight, padding=3, algorithm="product")
+    x, weight = (rng.standard_normal(shape, np.float32) for shape in ((44, 7, 7, channels), (taps, taps, channels, 48)))
+    arguments = {"padding": taps // 2 * dilation, "dilation": dilation, "algorithm": "product"}
+    together = functional.conv(x, weight, **arguments)
+    alone = functional.conv(x[:1], weight, **arguments)
     np.testing.assert_array_equal(alone, together[:1])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("where", [(0, 0, 0, 0), (2, 2, 39, 32), (1, 1, 7, 5)])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_weight_that_is_not_finite_makes_nan_of_the_padding(isa, value, where, dtype):
-    x, weight = several([(8, 12, 12, 40), (3, 3, 40, 33)], dtype, 0)
+@pytest.mark.parametrize(("dtype", "channels"), [(np.float32, 40), (np.float64, 40), (np.float32, 130)])
+def test_a_weight_that_is_not_finite_makes_nan_of_the_padding(isa, value, where, dtype, channels):
+    """In cells, and with more channels tap by tap."""
+    x, weight = several([(8, 12, 12, channels), (3, 3, channels, 33)], dtype, 0)
     weight[where] = value
     with np.errstate(invalid="ignore"):
         want = reference.conv(x, weight, padding=6, dilation=6)
