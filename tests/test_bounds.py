@@ -97,6 +97,10 @@ def every_kernel(arrays_of, dtype):
                 functional.conv_backward(y, x, weight, padding=1, algorithm="winograd")
                 functional.conv_backward(y, x, weight, padding=1)
                 y = arrays_of(functional.conv_transpose(x, new(*taps, outputs, channels), bias, algorithm="winograd"))
+    for channels, outputs, taps, stride in ((1, 3, 7, 2), (3, 17, 7, 2), (3, 20, 11, 4), (5, 9, 6, 2)):  # folded images
+        x, weight = new(2, 17, 15, channels), new(taps, taps, channels, outputs)
+        y = arrays_of(functional.conv(x, weight, stride=stride, padding=2, algorithm="winograd"))
+        functional.conv_backward(y, x, weight, stride=stride, padding=2, algorithm="winograd")
     for channels, outputs in ((33, 1), (40, 4), (70, 7), (3, 33), (512, 40), (40, 512)):  # one tap: few, packed
         x, weight = new(2, 5, 5, channels), new(1, 1, channels, outputs)
         functional.conv_backward(arrays_of(functional.conv(x, weight)), x, weight)

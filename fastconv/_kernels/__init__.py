@@ -22,6 +22,7 @@ Where is what:
 ``winograd.pxi``     convolution and its adjoint as products of transformed tiles, with up to seven times fewer multiplications
 ``winograd_gradient.pxi``
                      the gradient of the weight likewise
+``fold.pxi``         both with a stride, over an image whose squares of pixels are pixels of more channels
 ``cells.pxi``        padding that is not multiplied: a product cut where windows see other taps, a gradient tap by tap
 ``scatter.pxi``      the adjoint of a convolution with few input channels, and convolution to few: products of single pixels,
                      added where they belong

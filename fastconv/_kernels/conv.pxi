@@ -37,6 +37,8 @@ cdef int run_groups(
     cdef Product q
     cdef int status = 0
     cdef bint together = tile_h == 0
+    if tile_h and folds(parts):
+        return run_folded(parts, tile_h, tile_w, threads)
     if tile_h == 0 and count == 1 and pixels_pay(parts, groups):
         return run_pixels(parts, groups, b_group, 1, threads)
     for i in range(count):
@@ -168,7 +170,7 @@ cdef Py_ssize_t packed_size(const Product *p, Py_ssize_t groups, int tile_h, int
     cdef Scatter scattered
     cdef Cuts cuts[3]
     if tile_h:
-        g = winograd_cut(p, tile_h, tile_w)
+        g = folded_cut(p, tile_h, tile_w)
         return packed_weights(&g, ceil_div(p.cols, TILE_N), 0)
     if groups == 1 and few_pay(p) or is_one_row(p) or (grouped_pays(p, groups) and not pixels_pay(p, groups)):
         return 0
@@ -192,10 +194,13 @@ def pack_weight(
     cdef Scatter scattered
     cdef real *to = write_to(packed)
     cdef Py_ssize_t group, each = packed_size(&p, groups, tile_h, tile_w)
+    cdef int status = 0
     p.b = read_from(weight)
     for group in range(groups):
         q = of_group(&p, group, p.cols)
-        if tile_h:
+        if tile_h and folds(&q):
+            status |= pack_folded(&q, tile_h, tile_w, to, threads)
+        elif tile_h:
             g = winograd_cut(&q, tile_h, tile_w)
             transform_all_weights(&g, ceil_div(q.cols, TILE_N), to + group * each, threads)
         elif groups == 1 and flat_pays(&q):
@@ -205,6 +210,8 @@ def pack_weight(
             pack_scatter(&scattered, to)
         else:
             pack_panels(&q, to + group * each)
+    if status:
+        raise MemoryError("no memory for the scratch of a convolution's weight")
 
 
 def conv_frozen(
@@ -327,11 +334,13 @@ def conv_backward_weight(
     cdef const real *gradient = read_from(dy)
     p.a = read_from(x)
     with nogil:
-        parts = gradient_parts(&p, groups, enough, tile_h, tile_w)
+        parts = 1 if tile_h and folds(&p) else gradient_parts(&p, groups, enough, tile_h, tile_w)
         if parts > 1:
             db = new_scratch(own_lines(parts * items), 1)
         if db == NULL:
             status = -1
+        elif tile_h and folds(&p):
+            status = run_folded_gradient(&p, tile_h, tile_w, gradient, to, threads)
         elif tile_h:
             status = run_winograd_gradient(&p, tile_h, tile_w, groups, gradient, db, items, threads)
         elif grouped_pays(&p, groups):

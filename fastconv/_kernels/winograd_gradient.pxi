@@ -1,5 +1,5 @@
-# The gradient of the weight by Winograd's algorithm, F(3x3, 4x4) or F(5x5, 2x2) of Lavin and Gray (2016), section 4: the adjoint of
-# y = A^T [(G g) * (B^T d)] with respect to g.
+# The gradient of the weight by Winograd's algorithm, F(3x3, 4x4), F(4x4, 3x3) or F(5x5, 2x2) of Lavin and Gray (2016), section 4, all of
+# six points: the adjoint of y = A^T [(G g) * (B^T d)] with respect to g.
 #
 #     dU[k] (channels, columns) = sum over tiles V[k]^T Z[k]        V = B^T d B as forward, Z = A dy A^T
 #     dg = G^T dU G
@@ -12,12 +12,22 @@ cdef enum:
     CHUNK_TILES = 112       # a chunk has so many tiles at least: its sums are transformed back for themselves
 
 
+cdef inline int sum_points(const int outputs) noexcept nogil:
+    """The points of a gradient along an axis with so many outputs a tile; 1: an axis with one tap."""
+    return 1 if outputs == 1 else 6
+
+
+cdef inline int sum_taps(const int outputs) noexcept nogil:
+    return sum_points(outputs) + 1 - outputs
+
+
 cdef inline void gradient_points(vec *z, const vec *y, const int outputs, const int step) noexcept nogil:
     """z = A y, for the gradients of `outputs` outputs `step` vectors apart."""
     cdef vec even_p = y[0], even_q = y[0], odd_p = y[step], odd_q = y[step]
-    if outputs == 4:
+    if outputs > 2:
         even_p = even_p + P2 * y[2 * step]
         even_q = even_q + Q2 * y[2 * step]
+    if outputs > 3:
         odd_p = odd_p + P2 * y[3 * step]
         odd_q = odd_q + Q2 * y[3 * step]
     z[0] = y[0]
@@ -35,8 +45,9 @@ cdef inline void taps_of_points(vec *g, const vec *u, const int taps, const int 
     g[0] = SCALE_0 * u[0] + even_p + even_q
     g[1] = odd_p + odd_q
     g[2] = P2 * even_p + Q2 * even_q
-    if taps == 5:
+    if taps > 3:
         g[3] = P2 * odd_p + Q2 * odd_q
+    if taps > 4:
         g[4] = P2 * P2 * even_p + Q2 * Q2 * even_q
     g[taps - 1] = g[taps - 1] + u[5 * step]
 
@@ -87,12 +98,12 @@ cdef inline void transform_gradient(
             half[s] = d[0]
         else:
             gradient_points(whole, d, out_h, 1)
-            for r in range(points_of(out_h)):
+            for r in range(sum_points(out_h)):
                 half[r * out_w + s] = whole[r]
-    for r in range(points_of(out_h)):
+    for r in range(sum_points(out_h)):
         gradient_points(whole, half + r * out_w, out_w, 1)
-        for s in range(points_of(out_w)):
-            (<vec *> (z + (r * points_of(out_w) + s) * position))[0] = whole[s]
+        for s in range(sum_points(out_w)):
+            (<vec *> (z + (r * sum_points(out_w) + s) * position))[0] = whole[s]
 
 
 cdef inline void transform_gradients(
@@ -140,18 +151,18 @@ cdef inline void transform_taps(
     for c in range(depth):
         o = 0
         while o < cols:
-            for s in range(points_of(out_w)):
+            for s in range(sum_points(out_w)):
                 if out_h == 1:
                     half[s] = (<const vec *> (u + c * u_ld + o + s * position))[0]
                 else:
-                    for r in range(points_of(out_h)):
-                        d[r] = (<const vec *> (u + c * u_ld + o + (r * points_of(out_w) + s) * position))[0]
-                    taps_of_points(taps, d, taps_of(out_h), 1)
-                    for r in range(taps_of(out_h)):
-                        half[r * points_of(out_w) + s] = taps[r]
-            for r in range(taps_of(out_h)):
-                taps_of_points(taps, half + r * points_of(out_w), taps_of(out_w), 1)
-                for s in range(taps_of(out_w)):
+                    for r in range(sum_points(out_h)):
+                        d[r] = (<const vec *> (u + c * u_ld + o + (r * sum_points(out_w) + s) * position))[0]
+                    taps_of_points(taps, d, sum_taps(out_h), 1)
+                    for r in range(sum_taps(out_h)):
+                        half[r * sum_points(out_w) + s] = taps[r]
+            for r in range(sum_taps(out_h)):
+                taps_of_points(taps, half + r * sum_points(out_w), sum_taps(out_w), 1)
+                for s in range(sum_taps(out_w)):
                     store(db + r * g.w.p.b_h + s * g.w.p.b_w + c * g.w.p.b_k + o, taps[s], cols - o)
             o += LANES
 
@@ -255,6 +266,8 @@ cdef int run_winograd_gradient(
     """Write the partial gradients, `items` elements apart, as many as `winograd_gradient_grid` has chunks. -1: no memory."""
     if out_h == 4:
         return sum_winograd_gradient(4, 4, p, groups, dy, db, items, threads)
+    if out_h == 3:
+        return sum_winograd_gradient(3, 3, p, groups, dy, db, items, threads)
     if out_h == 2:
         return sum_winograd_gradient(2, 2, p, groups, dy, db, items, threads)
     if out_w == 4:

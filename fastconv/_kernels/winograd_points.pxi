@@ -7,7 +7,7 @@
 # (docs/kernels.md):
 #
 #     6 points, 0, +-P, +-Q, infinity:                4 outputs of 3 taps, or 2 outputs of 5
-#     9 points, +-NINE_A .. +-NINE_D, infinity:       7 outputs of 3 taps, 5 of 5, or 3 of 7
+#     9 points, +-NINE_A .. +-NINE_D, infinity:       7 outputs of 3 taps, 6 of 4, 5 of 5, or 3 of 7
 #
 # `outputs` says which, and is a constant where that pays. Signs of points come in pairs that share the even and the odd terms.
 
@@ -45,7 +45,7 @@ cdef inline int points_of(const int outputs) noexcept nogil:
     """The points along an axis with so many outputs a tile; 1: an axis with one tap."""
     if outputs == 1:
         return 1
-    return 9 if outputs % 2 else 6
+    return 9 if outputs % 2 or outputs > 4 else 6
 
 
 cdef inline int taps_of(const int outputs) noexcept nogil:
@@ -102,8 +102,9 @@ cdef inline void weight_pair(
     cdef real scale = 1 / (2 * p * (p * p - a) * (p * p - b) * (p * p - c)), t = p * p
     cdef vec even = scale * g[0] + scale * t * g[2 * step], odd = scale * p * g[step]
     if taps > 3:
-        even = even + scale * t * t * g[4 * step]
         odd = odd + scale * p * t * g[3 * step]
+    if taps > 4:
+        even = even + scale * t * t * g[4 * step]
     if taps > 5:
         even = even + scale * t * t * t * g[6 * step]
         odd = odd + scale * p * t * t * g[5 * step]
@@ -140,7 +141,7 @@ cdef inline void weight_points(const int outputs, vec *u, const vec *g, const in
     """u = G g: the values of the taps' polynomial at the points, over the products of the points' distances."""
     if outputs == 1:
         u[0] = g[0]
-    elif outputs % 2:
+    elif points_of(outputs) == 9:
         nine_weights(taps_of(outputs), u, g, step)
     else:
         six_weights(taps_of(outputs), u, g, step)
@@ -160,6 +161,7 @@ cdef inline void nine_outputs(const int outputs, vec *y, const vec *m, const int
         y[4] = a * a * a * a * even_a + b * b * b * b * even_b + c * c * c * c * even_c + e * e * e * e * even_e
     if outputs > 5:
         y[5] = a * a * a * a * odd_a + b * b * b * b * odd_b + c * c * c * c * odd_c + e * e * e * e * odd_e
+    if outputs > 6:
         y[6] = a * a * a * a * a * a * even_a + b * b * b * b * b * b * even_b
         y[6] = y[6] + c * c * c * c * c * c * even_c + e * e * e * e * e * e * even_e
     y[outputs - 1] = y[outputs - 1] + m[8 * step]
@@ -180,7 +182,7 @@ cdef inline void outputs_of_points(const int outputs, vec *y, const vec *m, cons
     """y = A^T m, for products `step` vectors apart."""
     if outputs == 1:
         y[0] = m[0]
-    elif outputs % 2:
+    elif points_of(outputs) == 9:
         nine_outputs(outputs, y, m, step)
     else:
         six_outputs(outputs, y, m, step)

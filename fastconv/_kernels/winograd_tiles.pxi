@@ -72,7 +72,7 @@ cdef Winograd winograd_grid(const Product *p, int out_h, int out_w) noexcept nog
     cdef Winograd g
     g.p, g.out_h, g.out_w = p[0], out_h, out_w
     g.step_h, g.step_w = p.h.dilation if out_h > 1 else 1, p.w.dilation if out_w > 1 else 1
-    g.positions = points_of(out_h) * points_of(out_w)
+    g.positions = (p.h.taps + out_h - 1) * (p.w.taps + out_w - 1)
     g.tiles_h, g.tiles_w = tiles_along(&p.h, out_h), tiles_along(&p.w, out_w)
     g.tiles = p.batch * p.d.rows * g.tiles_h * g.tiles_w
     return g
@@ -233,7 +233,7 @@ cdef inline void transform_run(
             for r in range(points_h):
                 columns[j * points_h + r] = broadcast(0)
     while c < c_end:
-        k = min(c, c_end - LANES)
+        k = max(min(c, c_end - LANES), c_first)  # fewer channels than a vector are followed by others, whose products nobody sums
         if above == 0 and below == points_h:
             for j in range(left, right):
                 transform_column(points_h, x + j * col + k, row, 0, points_h, columns + j * points_h)
@@ -353,6 +353,8 @@ cdef apart transform_outputs(
         panel_of_outputs(7, 7, g, first, count, col_first, cols, m, position)
     elif g.out_h == g.out_w == 4:
         panel_of_outputs(4, 4, g, first, count, col_first, cols, m, position)
+    elif g.out_h == g.out_w == 6:
+        panel_of_outputs(6, 6, g, first, count, col_first, cols, m, position)
     elif g.out_h == 1 and g.out_w == 4:
         panel_of_outputs(1, 4, g, first, count, col_first, cols, m, position)
     else:

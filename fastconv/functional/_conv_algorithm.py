@@ -5,10 +5,11 @@
 ``"product"``
     The implicit matrix product: windows of the image times the weight, on the register tile. Everything can be done so.
 ``"winograd"``
-    Minimal filtering: the same product on transformed tiles, with up to 7 times fewer multiplications. For kernels of 3, 5 or
-    7 taps along both axes or one of them, with stride 1, and enough channels and pixels that the transforms pay. Of two sizes
-    of a tile the one that costs less, counting what it computes beyond the edge of the image. A dilation interleaves images,
-    each of which has tiles of its own.
+    Minimal filtering: the same product on transformed tiles, with up to 7 times fewer multiplications. For kernels of 3, 4, 5
+    or 7 taps along both axes, or 3, 5 or 7 along one of them, and enough channels and pixels that the transforms pay. Of two
+    sizes of a tile the one that costs less, counting what it computes beyond the edge of the image. A dilation interleaves
+    images, each of which has tiles of its own. With a stride the image is folded first: squares of pixels become pixels of more
+    channels, and 11 taps, with stride 4, become three.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ TILE_TRANSFORM = {6: 10, NINE: 15}
 WEIGHT_TRANSFORM, OTHER_WEIGHT_TRANSFORM = 6, 16
 
 FLOAT_BYTES = 4
+
+#: Multiply-adds in the time in which a number of a folded image is written.
+FOLDED = 8
 
 #: Rows of a product that are lost where its last tile is not full.
 PART_OF_TILE = 1.5
@@ -80,6 +84,7 @@ MOST_CHANNELS_NINE = 2048
 #: Taps along h and w -> the tiles that the kernels have: outputs along h and w. One tap is not transformed.
 TILES: dict[tuple[int, ...], tuple[tuple[int, int], ...]] = {
     (3, 3): ((4, 4), (7, 7)),
+    (4, 4): ((6, 6),),
     (5, 5): ((2, 2), (5, 5)),
     (7, 7): ((3, 3),),
     (1, 3): ((1, 4),),
@@ -93,6 +98,7 @@ TILES: dict[tuple[int, ...], tuple[tuple[int, int], ...]] = {
 #: The tiles that a gradient of the weight has.
 GRADIENT_TILES: dict[tuple[int, ...], tuple[tuple[int, int], ...]] = {
     (3, 3): ((4, 4),),
+    (4, 4): ((3, 3),),
     (5, 5): ((2, 2),),
     (1, 3): ((1, 4),),
     (1, 5): ((1, 2),),
@@ -123,16 +129,36 @@ class Algorithm(NamedTuple):
     why: str
 
 
-def winograd_obstacle(problem: Problem, *, weight_gradient: bool = False) -> str | None:
+def is_folded(problem: Problem) -> bool:
+    """Return whether Winograd's algorithm takes `problem` for an image that it folds (fold.pxi)."""
+    return max(problem.stride[1:]) > 1
+
+
+def folded(problem: Problem) -> Problem:
+    """Return the problem of the folded image, whose stride is 1; what has no stride as it is."""
+    if not is_folded(problem):
+        return problem
+    (d, *taps), (_, *strides) = problem.taps, problem.stride
+    few = tuple(-(-count // stride) for count, stride in zip(taps, strides, strict=True))
+    return problem._replace(taps=(d, *few), stride=(1, 1, 1), depth=math.prod(strides) * problem.depth)
+
+
+def winograd_obstacle(problem: Problem, *, weight_gradient: bool = False, adjoint: bool = False) -> str | None:
     """Return why Winograd's algorithm cannot compute `problem`, in words, or None where it can."""
-    taps, stride = problem.taps[1:], problem.stride[1:]
-    if taps not in TILES:
-        return f"it is for kernels of 3, 5 or 7 taps along both axes or one of them, not {taps[0]} x {taps[1]}"
-    if stride != (1, 1):
-        return f"it is for stride 1, not {' x '.join(map(str, stride))}"
+    stride, dilation = problem.stride[1:], problem.dilation[1:]
+    if max(stride) > 1 and (adjoint or problem.groups > 1 or problem.taps[0] * problem.outputs[0] != 1):
+        where = "on the way to the input" if adjoint else "in groups and along three axes"
+        return f"{where} it is for stride 1, not {stride[0]} x {stride[1]}"
+    if max(stride) > 1 and any(d != 1 for d, t in zip(dilation, problem.taps[1:], strict=True) if t > 1):
+        return f"with a stride it is for dilation 1, not {' x '.join(map(str, dilation))}"
+    problem = folded(problem)
+    if problem.taps[1:] not in TILES:
+        kernels = "kernels of 3, 4, 5 or 7 taps along both axes, or 3, 5 or 7 along one of them"
+        left = f", which is what a stride of {stride[0]} x {stride[1]} leaves" if max(stride) > 1 else ""
+        return f"it is for {kernels}, not {problem.taps[1]} x {problem.taps[2]}{left}"
     if _channels(problem, weight_gradient) > MOST_CHANNELS:
         return f"it is for at most {MOST_CHANNELS} channels times taps along the first of three axes"
-    if problem.depth < FEWEST_CHANNELS:
+    if problem.depth < FEWEST_CHANNELS and max(stride) == 1:
         return f"it is for at least {FEWEST_CHANNELS} channels a group of the input, not {problem.depth}"
     if not possible_tiles(problem, weight_gradient=weight_gradient):
         return f"it has no tile for {'the gradient of such a weight' if weight_gradient else 'so many channels'}"
@@ -217,6 +243,10 @@ def exchanges_from(problem: Problem) -> int | None:
 
 def winograd_cost(problem: Problem, tile: tuple[int, int], *, weight_gradient: bool, kept: bool) -> float:
     """Return the work in multiply-adds at the machine's peak: products of transformed tiles, and the transforms."""
+    folding = 0.0
+    if is_folded(problem):
+        problem = folded(problem)
+        folding = FOLDED * problem.batch * math.prod(problem.outputs) * whole_vectors(problem.depth)
     points = points_of(problem, tile)
     along = zip(problem.outputs[1:], tile, problem.dilation[1:], strict=True)
     tiles = problem.batch * problem.outputs[0] * math.prod(tiles_along(*axis) for axis in along)
@@ -225,17 +255,17 @@ def winograd_cost(problem: Problem, tile: tuple[int, int], *, weight_gradient: b
     again = (1, 1)  # how often the tiles of the input and of the output are transformed
     if weight_gradient:
         again = (-(-cols // GRADIENT_CHANNELS), -(-depth // GRADIENT_CHANNELS))
-    vectors = tiles * (again[0] * depth + again[1] * cols)
+    vectors = tiles * (again[0] * whole_vectors(depth) + again[1] * cols)
     fits = problem.groups * math.prod(points) * depth * cols * FLOAT_BYTES <= MOST_PACKED
     compiled = weight_gradient or problem.taps[1:] == (3, 3)
     of_weight = WEIGHT_TRANSFORM if compiled else OTHER_WEIGHT_TRANSFORM
     transforms = TILE_TRANSFORM[max(points)] * vectors + (WEIGHT_READ if kept and fits else of_weight) * depth * cols
-    return problem.groups * math.prod(points) * (products + transforms)
+    return problem.groups * math.prod(points) * (products + transforms) + folding
 
 
 def cheapest_tile(problem: Problem, *, weight_gradient: bool, kept: bool) -> tuple[float, tuple[int, int]]:
     """Return the cost and the outputs of the tile that costs least."""
-    tiles = possible_tiles(problem, weight_gradient=weight_gradient)
+    tiles = possible_tiles(folded(problem), weight_gradient=weight_gradient)
     return min((winograd_cost(problem, tile, weight_gradient=weight_gradient, kept=kept), tile) for tile in tiles)
 
 
@@ -264,9 +294,12 @@ def choose(
     algorithm: str | None,
     *,
     weight_gradient: bool = False,
+    adjoint: bool = False,
     strict: bool = True,
 ) -> Algorithm:
     """Return the algorithm for `problem`: the one asked for, or the cheapest; `algorithm` comes from `wish`.
+
+    `adjoint`: a stride is not that of the windows, but puts zeros between them.
 
     "kept" is the cheapest one for a weight that is packed or transformed once for many calls.
 
@@ -283,7 +316,7 @@ def choose(
         )
     if is_depthwise and algorithm != "winograd":
         return Algorithm("depthwise", (0, 0), 0.3, "one channel in and one out a group")
-    obstacle = winograd_obstacle(problem, weight_gradient=weight_gradient)
+    obstacle = winograd_obstacle(problem, weight_gradient=weight_gradient, adjoint=adjoint)
     if algorithm == "winograd" and obstacle and strict:
         raise ValueError(f"algorithm 'winograd' cannot compute this convolution: {obstacle}")
     if obstacle or not problem.multiply_adds:

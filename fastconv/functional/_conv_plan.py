@@ -159,7 +159,7 @@ def _plan(
         0 in x_shape or 0 in y_shape,
         multiply_adds,
         choose(forward, algorithm, strict=not transposed),
-        choose(backward, algorithm, strict=transposed),
+        choose(backward, algorithm, adjoint=True, strict=transposed),
         gradient,
         axes,
         (geometry.records(d), geometry.records(h), geometry.records(w)),

@@ -61,7 +61,7 @@ def problem(seed: int, x_shape: tuple[int, ...], weight_shape: tuple[int, ...], 
     seed=st.integers(0, 2**16),
     dtype=st.sampled_from([np.float32, np.float64]),
     taps=st.sampled_from(
-        [(3, 3), (5, 5), (7, 7), (3,), (5,), (7,), (1, 3), (5, 1), (7, 1), (2, 3, 3), (3, 1, 5), (2, 7, 1)]
+        [(3, 3), (4, 4), (5, 5), (7, 7), (3,), (5,), (7,), (1, 3), (5, 1), (7, 1), (2, 3, 3), (3, 1, 5), (2, 7, 1)]
     ),
     size=st.integers(1, 11),
     batch=st.integers(1, 3),
@@ -92,7 +92,7 @@ def test_equals_the_product_in_float64(
     wide = [a.astype(np.float64) for a in (x, weight, bias)]
     want = conv(*wide, **geometry, algorithm="product")
     assume(want.size >= 30)  # of a few all may be next to nothing
-    nine = points == 9 or 7 in taps
+    nine = points == 9 or 7 in taps or 4 in taps
     with tiles_of(points):
         y = conv(x, weight, bias, **geometry, algorithm="winograd")
         close(y, want, nine=nine)
@@ -165,7 +165,71 @@ def test_dilated_layers_have_tiles_of_their_own_images() -> None:
             )
 
 
-@pytest.mark.parametrize("taps", [3, 5, 7])
+@settings(max_examples=25)
+@given(
+    seed=st.integers(0, 2**16),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    taps=st.sampled_from([(7, 7), (11, 11), (5, 6), (10, 9), (13, 13), (9, 10), (1, 5), (11,)]),
+    size=st.integers(1, 30),
+    batch=st.integers(1, 3),
+    channels=st.tuples(st.integers(1, 18), st.integers(1, 40)),
+    padding=st.tuples(st.integers(0, 5), st.integers(0, 5)),
+    threads=st.integers(2, 4),
+)
+def test_folded_images_equal_the_product_in_float64(
+    isa: str,
+    seed: int,
+    dtype: Any,
+    taps: tuple[int, ...],
+    size: int,
+    batch: int,
+    channels: tuple[int, int],
+    padding: tuple[int, int],
+    threads: int,
+) -> None:
+    """A stride that leaves 3, 4, 5 or 7 taps; what it does not reach is nobody's, and what is outside is zero."""
+    stride = tuple(1 if count == 1 else 4 if count == 11 else 2 for count in taps)
+    sizes = [max(size + i, t - sum(padding), 1) for i, t in enumerate(taps)]
+    arguments = {"stride": stride, "padding": (padding,) * len(taps)}
+    x, weight, bias = problem(seed, (batch, *sizes, channels[0]), (*taps, *channels), dtype)
+    wide = [a.astype(np.float64) for a in (x, weight, bias)]
+    want = conv(*wide, **arguments, algorithm="product")
+    assume(want.size >= 30)
+    y = conv(x, weight, bias, **arguments, algorithm="winograd")
+    close(y, want, nine=True)
+    dy = np.random.default_rng(seed + 1).standard_normal(y.shape).astype(dtype)
+    gradients = conv_backward(dy, x, weight, **arguments, algorithm="winograd")
+    for got, exact in zip(gradients, conv_backward(dy.astype(np.float64), *wide[:2], **arguments), strict=True):
+        assert got is not None
+        assert exact is not None
+        close(got, exact, nine=True)
+    with fastconv.num_threads(threads):
+        np.testing.assert_array_equal(conv(x, weight, bias, **arguments, algorithm="winograd"), y)
+        again = conv_backward(dy, x, weight, **arguments, algorithm="winograd")
+        for one, other in zip(again, gradients, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("shape", [(3, 300, 301, 3), (1, 610, 800, 2), (70, 40, 90, 1)], ids=str)
+def test_images_are_folded_in_bands(shape: tuple[int, ...]) -> None:
+    """A few images at a time, or some lines of a large one."""
+    x, weight, bias = problem(0, shape, (7, 7, shape[-1], 5), np.float32)
+    arguments = {"stride": 2, "padding": 3}
+    want = conv(x, weight, bias, **arguments, algorithm="product")
+    y = conv(x, weight, bias, **arguments, algorithm="winograd")
+    close(y, want, nine=True)
+    np.testing.assert_array_equal(conv(x[:1], weight, bias, **arguments, algorithm="winograd"), y[:1])
+    dy = np.random.default_rng(1).standard_normal(y.shape).astype(np.float32)
+    wide = dy.astype(np.float64), x.astype(np.float64), weight.astype(np.float64)
+    _, want, _ = conv_backward(*wide, **arguments, wrt="weight", algorithm="product")
+    _, dweight, _ = conv_backward(dy, x, weight, **arguments, wrt="weight", algorithm="winograd")
+    close(dweight, want)
+    with fastconv.num_threads(3):
+        _, again, _ = conv_backward(dy, x, weight, **arguments, wrt="weight", algorithm="winograd")
+        np.testing.assert_array_equal(again, dweight)
+
+
+@pytest.mark.parametrize("taps", [3, 4, 5, 7])
 @pytest.mark.parametrize("channels", [32, 128, 512])
 def test_accuracy_of_nine_points(channels: int, taps: int) -> None:
     """Sums of any length are cut into short ones, or the rounding of long ones would be what the transforms multiply."""
@@ -201,9 +265,15 @@ def test_exact_precision_computes_the_product_and_others_are_not_told() -> None:
 @pytest.mark.parametrize(
     ("weight_shape", "arguments", "message"),
     [
-        ((3, 3, 32, 32), {"stride": 2}, "cannot compute this convolution: it is for stride 1, not 2 x 2"),
+        ((3, 3, 32, 32), {"stride": 2}, "not 2 x 2, which is what a stride of 2 x 2 leaves"),
+        ((5, 5, 16, 32), {"stride": 2, "groups": 2}, "in groups and along three axes it is for stride 1, not 2 x 2"),
+        ((5, 5, 32, 32), {"stride": 2, "dilation": 2}, "with a stride it is for dilation 1, not 2 x 2"),
         ((3, 3, 8, 32), {"groups": 4}, "it is for at least 16 channels a group of the input, not 8"),
-        ((4, 4, 32, 32), {}, "it is for kernels of 3, 5 or 7 taps along both axes or one of them, not 4 x 4"),
+        (
+            (6, 6, 32, 32),
+            {},
+            "it is for kernels of 3, 4, 5 or 7 taps along both axes, or 3, 5 or 7 along one of them, not 6 x 6",
+        ),
         ((5, 3, 32, 32), {}, "not 5 x 3"),
     ],
 )
@@ -269,7 +339,10 @@ def test_explanation() -> None:
     assert (few.name, few.tile) == ("product", (0, 0))
     assert "the transforms do not pay" in few.why
     strided = fastconv.explain_conv((1, 8, 8, 64), (3, 3, 64, 64), stride=2).forward
-    assert strided.why == "Winograd's algorithm does not apply: it is for stride 1, not 2 x 2"
+    assert strided.why.endswith("one of them, not 2 x 2, which is what a stride of 2 x 2 leaves")
+    first = fastconv.explain_conv((1, 224, 224, 3), (7, 7, 3, 64), stride=2, padding=3)
+    assert [(c.name, c.tile) for c in first[4:]] == [("winograd", (6, 6)), ("product", (0, 0)), ("winograd", (3, 3))]
+    assert "on the way to the input it is for stride 1" in first.backward_input.why
     assert fastconv.explain_conv((1, 8, 8, 64), (3, 3, 1, 64), groups=64).forward.name == "depthwise"
     with pytest.raises(ValueError, match="weight must have shape"):
         fastconv.explain_conv((1, 8, 8, 64), (3, 3, 32, 64))
