@@ -312,7 +312,7 @@ cdef Py_ssize_t gradient_parts(const Product *p, Py_ssize_t groups, Py_ssize_t e
     g = gradient_grid(p)
     blocks = groups * g.row_blocks * g.col_blocks
     if grouped_pays(p, groups):
-        of_groups = grouped(p, groups, 0, LANES)
+        of_groups = grouped_for_gradient(p, groups)
         blocks = grouped_gradient_grid(&of_groups).col_blocks
     return max(<Py_ssize_t> 1, min(ceil_div(enough, blocks), most_parts(p, groups)))
 

@@ -167,17 +167,10 @@ cdef inline Py_ssize_t grouped_strip(const Grouped *g) noexcept nogil:
 
 
 cdef inline Py_ssize_t grouped_copies(const Grouped *g) noexcept nogil:
-    """Elements of a packed strip, where pixels side by side alias in the cache and are read again for each of their channels."""
+    """Elements of a packed strip, where tiles are low, or pixels side by side alias in the cache and are read again for each of their
+    channels."""
     cdef bint aliasing = g.p.w.stride * g.p.a_ld * sizeof(real) % 4096 == 0
-    return grouped_strip(g) * DEPTH_LD if aliasing and g.share == 1 and product_depth(&g.p) <= DEPTH else 0
-
-
-cdef inline void copy_pixels(const Left *windows, Py_ssize_t rows, real *packed) noexcept nogil:
-    """packed[i * DEPTH_LD + k] = element k of row i."""
-    cdef Py_ssize_t i, s, depth = windows.length[0]
-    for i in range(rows):
-        for s in range(windows.runs):
-            copy(packed + i * DEPTH_LD + s * depth, windows.at[s * windows.at_ld + i] + windows.offset, depth)
+    return grouped_strip(g) * DEPTH_LD if (LOW_TILE or aliasing) and g.share == 1 and product_depth(&g.p) <= DEPTH else 0
 
 
 cdef inline Py_ssize_t grouped_scratch(const Grouped *g, Grid grid) noexcept nogil:
@@ -257,7 +250,7 @@ cdef void grouped_block(const Grouped *g, Grid grid, Py_ssize_t block, real *scr
                 spread_by_panel(rows, width, &windows, b, start, g.p.y + first, out)
             elif copied:
                 if column == 0 or i == 0:
-                    copy_pixels(&windows, rows, copies)
+                    copy_windows(&windows, rows, copies)
                 packed_by_panel(rows, width, &windows, 0, b, product_depth(&g.p), start, False, g.p.y + first, out)
             else:
                 windows_by_panel(rows, width, &windows, 0, b, row_width(g, cols), start, g.p.y + first, out)

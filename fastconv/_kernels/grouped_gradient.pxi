@@ -15,6 +15,7 @@ cdef extern from *:
 cdef enum:
     GRADIENT_PANELS = 8  # of a task
     GRADIENT_STRIP = 4   # times TILE_M rows at a time: their pixels stay in the second-level cache
+    COPIED_STRIP = 16    # the same of copies, each of which is read by many tiles
 
 
 cdef inline void accumulate_pixels(
@@ -93,6 +94,23 @@ cdef whole gradient_of_several(
     gradient_panel(True, rows, x, dy, dy_ld, db, offsets, cols, fresh)
 
 
+cdef void gradient_of_copies(
+    Py_ssize_t rows, const Left *x, const real *dy, Py_ssize_t dy_ld, real *db, const Py_ssize_t *offsets, Py_ssize_t cols, bint fresh
+) noexcept nogil:
+    """The same of a whole group: its pixels are copied, and tiles go across taps."""
+    cdef real nothing[TILE_N]
+    cdef real *copies = <real *> x.a
+    cdef Py_ssize_t j = 0
+    zero(nothing, TILE_N)
+    copy_windows(x, rows, copies)
+    while j < cols:
+        columns_by_panel(
+            x.runs * x.length[0], min(cols - j, <Py_ssize_t> TILE_N), copies, dy + j, dy_ld, rows, nothing if fresh else NULL, db + j,
+            offsets,
+        )
+        j += TILE_N
+
+
 cdef inline void gradient_panel(
     const bint spread, Py_ssize_t rows, const Left *x, const real *dy, Py_ssize_t dy_ld, real *db, const Py_ssize_t *offsets,
     Py_ssize_t cols, bint fresh,
@@ -109,6 +127,16 @@ cdef inline void gradient_panel(
         tap += GRADIENT_TAPS if x.runs - tap >= GRADIENT_TAPS else 1
 
 
+cdef inline bint gradient_copies(const Grouped *g) noexcept nogil:
+    """Whether windows are copied: where tiles are low, and a group fills them."""
+    return LOW_TILE and g.share == 1 and g.p.cols > LANES and product_depth(&g.p) <= DEPTH
+
+
+cdef Grouped grouped_for_gradient(const Product *p, Py_ssize_t groups) noexcept nogil:
+    cdef Grouped g = grouped(p, groups, 0, LANES)
+    return grouped(p, groups, 0, GROUPED_COLS) if gradient_copies(&g) else g
+
+
 cdef Grid grouped_gradient_grid(const Grouped *g) noexcept nogil:
     """Blocks of panels; the rows are cut by the caller."""
     cdef Grid grid
@@ -120,6 +148,8 @@ cdef Grid grouped_gradient_grid(const Grouped *g) noexcept nogil:
 
 
 cdef inline Py_ssize_t gradient_strip(const Grouped *g) noexcept nogil:
+    if gradient_copies(g):
+        return COPIED_STRIP * TILE_M
     return GRADIENT_STRIP * TILE_M if grouped_taps(g) <= 64 else TILE_M
 
 
@@ -129,9 +159,9 @@ cdef inline Py_ssize_t tail_rows(const Product *p) noexcept nogil:
 
 
 cdef inline Py_ssize_t grouped_gradient_scratch(const Grouped *g) noexcept nogil:
-    cdef Py_ssize_t addresses = 2 * gradient_strip(g) * grouped_taps(g) + product_depth(&g.p)
+    cdef Py_ssize_t addresses = (2 * gradient_strip(g) + 1) * grouped_taps(g) + product_depth(&g.p)
     cdef Py_ssize_t pixels = (tail_pixels(&g.p) + 1) * g.p.a_ld + tail_rows(&g.p) * g.p.y_ld + 3 * LANES
-    return own_lines(addresses * sizeof(void *) // sizeof(real) + pixels)
+    return own_lines(addresses * sizeof(void *) // sizeof(real) + pixels + (gradient_strip(g) * DEPTH_LD if gradient_copies(g) else 0))
 
 
 cdef void grouped_gradient_block(
@@ -143,12 +173,14 @@ cdef void grouped_gradient_block(
     cdef Py_ssize_t last = product_rows(&g.p) - tail_rows(&g.p), ends = tail_rows(&g.p) * g.p.y_ld
     cdef const real **at = <const real **> scratch
     cdef const real **ahead = at + taps * strip
-    cdef Py_ssize_t *offsets = <Py_ssize_t *> (ahead + taps * strip)
+    cdef Py_ssize_t *length = <Py_ssize_t *> (ahead + taps * strip)
+    cdef Py_ssize_t *offsets = length + taps
     cdef real *zeros = <real *> (offsets + product_depth(&g.p))
     cdef real *tail = zeros + g.p.a_ld + LANES
     cdef real *end = tail + tails + LANES
-    cdef Py_ssize_t depth = g.p.depth, rows, next_rows, i, group, column, cols, first, safe
-    cdef Left x = left_operand(NULL, at, strip, taps, &depth, &g.lanes[0])
+    cdef real *copies = end + ends + LANES
+    cdef Py_ssize_t rows, next_rows, i, group, column, cols, first, safe
+    cdef Left x = left_operand(copies, at, strip, taps, length, &g.lanes[0])
     cdef Py_ssize_t channel = first_group(g, panel, &column, &cols) * g.p.depth
     cdef Py_ssize_t channels = min(
         (first_group(g, panel + panels - 1, &column, &cols) + g.share) * g.p.depth, g.groups * g.p.depth
@@ -159,6 +191,10 @@ cdef void grouped_gradient_block(
     cdef PanelGradient kernel = gradient_of_one
     if g.share > 1:
         kernel = gradient_of_several
+    elif gradient_copies(g):
+        kernel = gradient_of_copies
+    for i in range(taps):
+        length[i] = g.p.depth
     zero(zeros, g.p.a_ld + LANES)
     copy(tail, g.p.a + g.p.batch * g.p.d.size * g.p.h.size * g.p.w.size * g.p.a_ld - tails, tails)
     zero(tail + tails, LANES)
@@ -194,7 +230,7 @@ cdef int run_grouped_gradient(
     const Product *p, Py_ssize_t groups, const real *dy, real *db, Py_ssize_t items, Py_ssize_t chunks, int threads
 ) noexcept nogil:
     """Write `chunks` partial gradients, `items` elements apart. -1: no memory."""
-    cdef Grouped g = grouped(p, groups, 0, LANES)
+    cdef Grouped g = grouped_for_gradient(p, groups)
     cdef Grid grid = grouped_gradient_grid(&g)
     cdef Py_ssize_t total = product_rows(p), chunk_rows = ceil_div(total, chunks), each = grouped_gradient_scratch(&g), chunk, task
     cdef real *scratch = new_scratch(each, threads)

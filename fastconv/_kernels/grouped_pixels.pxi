@@ -56,7 +56,8 @@ cdef void pack_group(const Pixels *g, Py_ssize_t group, Py_ssize_t b_group, real
 
 cdef inline Py_ssize_t pixels_scratch(const Pixels *g) noexcept nogil:
     cdef Py_ssize_t runs = min(g.parts, g.p.depth)
-    return own_lines((runs * (g.rows + 2) * sizeof(void *)) // sizeof(real) + TILE_N)
+    cdef Py_ssize_t copies = g.rows * DEPTH_LD if LOW_TILE else 0
+    return own_lines((runs * (g.rows + 2) * sizeof(void *)) // sizeof(real) + TILE_N + copies)
 
 
 cdef void pixels_task(const Pixels *g, Py_ssize_t task, real *scratch) noexcept nogil:
@@ -72,10 +73,11 @@ cdef void pixels_task(const Pixels *g, Py_ssize_t task, real *scratch) noexcept 
     cdef const real **at = <const real **> (start + TILE_N)
     cdef Py_ssize_t *first = <Py_ssize_t *> (at + most * g.rows)
     cdef Py_ssize_t *length = first + most
+    cdef real *copies = <real *> (length + most)
     cdef Py_ssize_t out[2 * TILE_M]
     cdef const real *b
     cdef bint far = reads_far(&g.p)
-    cdef Left windows = left_operand(NULL, at, g.rows, 0, length)
+    cdef Left windows = left_operand(copies, at, g.rows, 0, length)
     windows.far = writes_far(&g.p)
     zero(start, TILE_N)
     for i in range(rows):
@@ -85,6 +87,8 @@ cdef void pixels_task(const Pixels *g, Py_ssize_t task, real *scratch) noexcept 
         for s in range(windows.runs):
             for i in range(rows):
                 at[s * g.rows + i] = g.p.a + (m + i) * g.p.a_ld + first[s]
+        if LOW_TILE:
+            copy_windows(&windows, rows, copies)
         if far:  # the next pixels, a part in each group
             ask_for_panels(&windows, g.p.a + (m + rows) * g.p.a_ld + group * share, share, ceil_div(g.p.cols, TILE_N) * steps)
         b = g.panels + group * g.of_group
@@ -99,7 +103,10 @@ cdef void pixels_task(const Pixels *g, Py_ssize_t task, real *scratch) noexcept 
             whole = round_up(width, TILE_STEP)
             if column + whole > end:
                 whole = width
-            windows_by_panel(rows, whole, &windows, 0, b, panel_width(width), start, g.p.y + column, out)
+            if LOW_TILE:
+                packed_by_panel(rows, whole, &windows, 0, b, g.p.depth, start, False, g.p.y + column, out)
+            else:
+                windows_by_panel(rows, whole, &windows, 0, b, panel_width(width), start, g.p.y + column, out)
             b += g.of_panel
         group += 1
     if g.p.finish.pending:

@@ -17,6 +17,7 @@ cdef enum:
     LINES_PLACES = 1 << 11  # or of the first pixels of lines
     LINES_ROWS = 64         # rows of a product that are worth it
     LINES_DEPTH = 384       # columns of a window: a little more than elsewhere, for 11 x 11 taps of 3 channels
+    LINES_STRIP = 8         # times TILE_M windows are copied at a time for a gradient
     LINES_FEW = 8           # lines of the output for each thread: fewer are one band
 
 
@@ -97,8 +98,28 @@ cdef void pad_band(const Product *p, Py_ssize_t first, Py_ssize_t lines, real *p
         i += some
 
 
+cdef inline Py_ssize_t lines_copies(const Product *p) noexcept nogil:
+    """Elements of the windows that are copied at a time, where tiles are low."""
+    cdef Py_ssize_t rows = max(strip_rows(product_depth(p)), <Py_ssize_t> (LINES_STRIP * TILE_M))
+    return rows * DEPTH_LD if LOW_TILE and product_depth(p) <= DEPTH else 0
+
+
+cdef void copy_places(const Product *p, const real **starts, Py_ssize_t m, Py_ssize_t rows, real *packed) noexcept nogil:
+    """packed[i * DEPTH_LD + k] = element k of window m + i, of those in lines that see starts[0], starts[1], ..."""
+    cdef Py_ssize_t h = m // p.w.rows, w = m % p.w.rows, run = window_run(p), step = line_step(p), i = 0, s, some
+    while i < rows:
+        some = min(p.w.rows - w, rows - i)
+        for s in range(p.h.taps):
+            copy_rows(
+                packed + i * DEPTH_LD + s * run, DEPTH_LD, starts[h] + w * step + s * p.h.dilation * padded_line(p), step, some, run
+            )
+        i += some
+        w = 0
+        h += 1
+
+
 cdef void lines_band(
-    const Product *p, Py_ssize_t first, Py_ssize_t lines, const real *panels, const real *start, real *padded
+    const Product *p, Py_ssize_t first, Py_ssize_t lines, const real *panels, const real *start, real *padded, real *copies
 ) noexcept nogil:
     """Lines first .. first + lines - 1 of the output; start: the bias."""
     cdef const real *starts[LINES_PLACES]
@@ -106,30 +127,36 @@ cdef void lines_band(
     cdef Py_ssize_t length[LINES_RUNS]
     cdef Py_ssize_t out[LINES_RUNS]
     cdef Py_ssize_t runs = p.h.taps, strip = LINES_RUNS // runs // TILE_M * TILE_M, panel = lines_panel(p)
-    cdef Py_ssize_t step = line_step(p), tap = p.h.dilation * padded_line(p), m = 0, rows, i, j, s, h = 0, w = 0
-    cdef Left windows = left_operand(NULL, &at[0], strip, runs, &length[0])
+    cdef Py_ssize_t step = line_step(p), tap = p.h.dilation * padded_line(p), m = 0, rows, i, j, s, h = 0, w = 0, width
+    cdef Left windows = left_operand(copies, &at[0], strip, runs, &length[0])
+    cdef bint copied = lines_copies(p) > 0
     windows.far = writes_far(p)
+    if copied:
+        strip = min(strip, strip_rows(product_depth(p)))
     pad_band(p, first, lines, padded, starts)
     for s in range(runs):
         length[s] = window_run(p)
     while m < lines * p.w.rows:
         rows = min(strip, lines * p.w.rows - m)
-        for i in range(rows):
+        if copied:
+            copy_places(p, starts, m, rows, copies)
+        for i in range(0 if copied else rows):
             at[i] = starts[h] + w * step
             w += 1
             if w == p.w.rows:
                 w = 0
                 h += 1
-        for s in range(1, runs):
+        for s in range(1, 0 if copied else runs):
             for i in range(rows):
                 at[s * strip + i] = at[i] + s * tap
         row_outputs(p, first * p.w.rows + m, rows, out)
         for i in range(ceil_div(p.cols, TILE_N)):
             j = i * TILE_N
-            windows_by_panel(
-                rows, min(p.cols - j, <Py_ssize_t> TILE_N), &windows, 0, panels + i * panel, panel_width(p.cols - j), start + j,
-                p.y + j, out,
-            )
+            width = panel_width(p.cols - j)
+            if copied:
+                packed_by_panel(rows, width, &windows, 0, panels + i * panel, product_depth(p), start + j, False, p.y + j, out)
+            else:
+                windows_by_panel(rows, width, &windows, 0, panels + i * panel, width, start + j, p.y + j, out)
         if p.finish.pending:
             finish_rows(&p.finish, p.y, out, rows, p.y_ld, 0, p.cols)
         m += rows
@@ -141,7 +168,8 @@ cdef int run_lines(const Product *p, int threads) noexcept nogil:
     cdef Py_ssize_t offsets[LINES_DEPTH]
     cdef Py_ssize_t fair = ceil_div(total, threads if total < threads * LINES_FEW else 2 * threads) if threads > 1 else total
     cdef Py_ssize_t band = band_lines(p, min(fair, <Py_ssize_t> LINES_PLACES))
-    cdef Py_ssize_t bands = ceil_div(total, band), each = own_lines(band_items(p, band)), shared = own_lines(p.cols)
+    cdef Py_ssize_t bands = ceil_div(total, band), of_band = own_lines(band_items(p, band)), each = of_band + lines_copies(p)
+    cdef Py_ssize_t shared = own_lines(p.cols)
     cdef real *scratch
     cdef real *start
     threads = min(threads, bands)
@@ -156,12 +184,12 @@ cdef int run_lines(const Product *p, int threads) noexcept nogil:
         elif not p.packed:
             pack_columns(p.b, p.b_col, offsets, depth, p.cols, start + shared, panel)
         if bands == 1:
-            lines_band(p, 0, total, p.packed if p.packed else start + shared, start, scratch)
+            lines_band(p, 0, total, p.packed if p.packed else start + shared, start, scratch, scratch + of_band)
         else:
             for i in prange(bands, schedule="dynamic", num_threads=threads):
                 lines_band(
                     p, i * band, min(band, total - i * band), p.packed if p.packed else start + shared, start,
-                    scratch + threadid() * each,
+                    scratch + threadid() * each, scratch + threadid() * each + of_band,
                 )
     else:
         depth = -1
@@ -178,8 +206,24 @@ cdef inline Py_ssize_t tile_rows(Py_ssize_t depth) noexcept nogil:
     return depth - rest + TILE_M // 2 if TILE_M // 4 < rest < TILE_M // 2 else depth
 
 
+cdef void add_copied_lines(
+    const Product *p, const real **starts, const real *dy, Py_ssize_t pixels, real *db, const Py_ssize_t *out, real *copies
+) noexcept nogil:
+    """db += the sum over so many pixels of dy, of lines that see starts[0], starts[1], ...: a strip of their windows is copied at a time."""
+    cdef Py_ssize_t m = 0, rows, i, j
+    while m < pixels:
+        rows = min(pixels - m, <Py_ssize_t> (LINES_STRIP * TILE_M))
+        copy_places(p, starts, m, rows, copies)
+        for i in range(ceil_div(p.cols, TILE_N)):
+            j = i * TILE_N
+            columns_by_panel(
+                product_depth(p), panel_width(p.cols - j), copies, dy + m * p.y_ld + j, p.y_ld, rows, NULL, db + j, out
+            )
+        m += rows
+
+
 cdef void lines_gradient_part(
-    const Product *p, const real *dy, Py_ssize_t line, Py_ssize_t end, Py_ssize_t band, real *db, real *padded
+    const Product *p, const real *dy, Py_ssize_t line, Py_ssize_t end, Py_ssize_t band, real *db, real *padded, real *copies
 ) noexcept nogil:
     """db = the sum over lines line .. end - 1 of dy, those of all images in turn: each row of it has a place in every window."""
     cdef const real *starts[LINES_PLACES]
@@ -190,6 +234,7 @@ cdef void lines_gradient_part(
     cdef real unneeded[TILE_N]
     cdef Py_ssize_t depth = product_depth(p), run = window_run(p), tap = p.h.dilation * padded_line(p), lines, i, j, k
     cdef Py_ssize_t rows = tile_rows(depth), panels = ceil_div(p.cols, TILE_N), steps = ceil_div(rows, TILE_M) * panels
+    cdef bint copied = lines_copies(p) > 0
     cdef Left places = left_operand(NULL, &at[0], rows, 0, &length[0])
     places.step = line_step(p)
     zero(db, depth * p.cols)
@@ -201,6 +246,10 @@ cdef void lines_gradient_part(
     while line < end:
         lines = min(band, end - line)
         pad_band(p, line, lines, padded, starts)
+        if copied:
+            add_copied_lines(p, starts, dy + line * p.w.rows * p.y_ld, lines * p.w.rows, db, out, copies)
+            line += lines
+            continue
         places.runs = lines
         for i in range(lines):
             length[i] = p.w.rows
@@ -223,18 +272,20 @@ cdef int run_lines_gradient(
 ) noexcept nogil:
     """Write `parts` partial gradients, `items` elements apart. -1: no memory."""
     cdef Py_ssize_t lines = p.batch * p.h.rows, some = ceil_div(lines, parts), part
-    cdef Py_ssize_t band = band_lines(p, min(some, LINES_PLACES // tile_rows(product_depth(p)))), each = own_lines(band_items(p, band))
+    cdef Py_ssize_t band = band_lines(p, min(some, LINES_PLACES // tile_rows(product_depth(p)))), of_band = own_lines(band_items(p, band))
+    cdef Py_ssize_t each = of_band + lines_copies(p)
     cdef real *scratch
     threads = min(threads, parts)
     scratch = new_scratch(each, threads)
     if scratch == NULL:
         return -1
     if parts == 1:
-        lines_gradient_part(p, dy, 0, lines, band, db, scratch)
+        lines_gradient_part(p, dy, 0, lines, band, db, scratch, scratch + of_band)
     else:
         for part in prange(parts, schedule="dynamic", num_threads=threads):
             lines_gradient_part(
-                p, dy, min(part * some, lines), min((part + 1) * some, lines), band, db + part * items, scratch + threadid() * each
+                p, dy, min(part * some, lines), min((part + 1) * some, lines), band, db + part * items, scratch + threadid() * each,
+                scratch + threadid() * each + of_band,
             )
     free(scratch)
     return 0

@@ -137,6 +137,11 @@ cdef inline Py_ssize_t scatter_sums(const Scatter *s) noexcept nogil:
     return own_lines((SCATTER_PIXELS + 2 * (s.overlap - 1)) * s.panels * TILE_N + LANES)
 
 
+cdef inline Py_ssize_t scatter_gathered(const Scatter *s) noexcept nogil:
+    """Elements of what a line gathers."""
+    return own_lines((SCATTER_PIXELS + s.overlap) * s.w.stride * s.inputs + LANES)
+
+
 cdef inline void add_run(real *to, const real *source, Py_ssize_t items) noexcept nogil:
     cdef Py_ssize_t i = 0
     while i + LANES <= items:
@@ -183,12 +188,15 @@ cdef void scatter_line(
     """
     cdef Py_ssize_t ld = s.panels * TILE_N, run = s.w.taps * s.inputs, line = s.w.size * s.inputs
     cdef real *gathered = sums + scatter_sums(s)
+    cdef real *copies = gathered + scatter_gathered(s)
+    cdef const real *panel
+    cdef const real *start
     cdef const real *at[SCATTER_PIXELS]
     cdef Py_ssize_t out[SCATTER_PIXELS]
     cdef real zeros[TILE_N]
     cdef real numbers[LANES]
     cdef Py_ssize_t depth, q = 0, k, i, j, r, h, rows, first, low, high, width
-    cdef Left left = left_operand(NULL, &at[0], SCATTER_PIXELS, 1, &depth)
+    cdef Left left = left_operand(copies, &at[0], SCATTER_PIXELS, 1, &depth)
     sums += (s.overlap - 1) * ld
     zero(zeros, TILE_N)
     for i in range(LANES):
@@ -202,12 +210,16 @@ cdef void scatter_line(
             depth = min(s.step, s.outputs - k)
             for i in range(rows):
                 at[i] = dy + (q + i) * s.outputs + k
+            if LOW_TILE:
+                copy_windows(&left, rows, copies)
             for j in range(s.panels):
                 width = panel_width(s.columns - j * TILE_N)
-                windows_by_panel(
-                    rows, width, &left, 0, s.packed + scatter_panels(s, tap, k) + j * panel_items(s.step), width,
-                    zeros if k == 0 else NULL, sums + j * TILE_N, out,
-                )
+                panel = s.packed + scatter_panels(s, tap, k) + j * panel_items(s.step)
+                start = zeros if k == 0 else NULL
+                if LOW_TILE:
+                    packed_by_panel(rows, width, &left, 0, panel, depth, start, False, sums + j * TILE_N, out)
+                else:
+                    windows_by_panel(rows, width, &left, 0, panel, width, start, sums + j * TILE_N, out)
             k += depth
         zero(sums + rows * ld, (s.overlap - 1) * ld + LANES)
         for r in range(s.h.taps):
@@ -260,7 +272,7 @@ cdef int run_scatter(Scatter s, Py_ssize_t batch, int threads) noexcept nogil:
     s.bands = max(min(s.bands, s.h.size // (s.h.taps * s.h.dilation)), <Py_ssize_t> 1)
     s.band = ceil_div(s.h.size, s.bands)
     s.bands = ceil_div(s.h.size, s.band)
-    each = scatter_sums(&s) + own_lines((SCATTER_PIXELS + s.overlap) * s.w.stride * s.inputs + LANES)
+    each = scatter_sums(&s) + scatter_gathered(&s) + (SCATTER_PIXELS * DEPTH_LD if LOW_TILE else 0)
     scratch = new_scratch(each, threads)
     if s.packed == NULL:
         packed = new_scratch(own_lines(scatter_items(&s)), 1)

@@ -38,6 +38,10 @@ enum {
     LANES = VEC_BYTES / sizeof(real),
     TILE_V = 2,
     TILE_N = TILE_V * LANES, /* columns of a tile */
+    /* A step of its sums is so short that to reload addresses of rows, for which there are too few registers, takes as long: rows are
+     * copied first, whose distances are constants. */
+    LOW_TILE = TILE_M < 8,
+    TILE_TALL = LOW_TILE ? 2 * TILE_M : TILE_M, /* rows of a tile of one vector, which would wait for so few sums */
     /* Narrower ones have a multiple of this many. Many processors multiply 64 bytes in two turns, and 32 in one; fewer never in less.
      * (float64 does without: its code would be a twentieth larger.) */
     TILE_STEP = LANES == 16 ? LANES / 2 : LANES,

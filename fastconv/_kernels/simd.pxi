@@ -18,6 +18,8 @@ cdef extern from "simd.h":
     const int TILE_M
     const int TILE_V
     const int TILE_N
+    const int LOW_TILE
+    const int TILE_TALL
     const int TILE_STEP
     const int HAS_OPENMP
     vec broadcast(real x) nogil

@@ -43,6 +43,17 @@ cdef inline Left left_operand(
     return Left(a, at, at_ld, runs, length, 0, 1, lanes, NULL, NULL, NULL, NULL, 0, False)
 
 
+cdef inline void copy_windows(const Left *windows, Py_ssize_t rows, real *packed) noexcept nogil:
+    """packed[i * DEPTH_LD + k] = element k of row i, run after run."""
+    cdef Py_ssize_t i, s
+    cdef real *to
+    for i in range(rows):
+        to = packed + i * DEPTH_LD
+        for s in range(windows.runs):
+            copy(to, windows.at[s * windows.at_ld + i] + windows.offset, windows.length[s])
+            to += windows.length[s]
+
+
 cdef inline void multiply(
     const int rows, const int width, vec *acc, half_vec *rest, const real *b, const real *a, const real **at, const Py_ssize_t a_row,
     Py_ssize_t k,
@@ -110,13 +121,13 @@ cdef inline void accumulate(
 ) noexcept nogil:
     """y[out[i] + j] = (start[j] or y[out[i] + j]) + sum_k left[first + i, k] * b[k * b_k + j]; `add` y to that afterwards.
 
-    `form`, `rows` (at most TILE_M) and `width` (columns: halves of LANES up to TILE_N) are constants where it is called, so that
-    the compiler unrolls the tile and keeps it in registers. The order of the sum is that of k, whatever the tile.
+    `form`, `rows` (at most TILE_M, or TILE_TALL of one vector) and `width` (columns: halves of LANES up to TILE_N) are constants where
+    it is called, so that the compiler unrolls the tile and keeps it in registers. The order of the sum is that of k, whatever the tile.
     """
-    cdef vec acc[TILE_M * TILE_V]
-    cdef half_vec rest[TILE_M]
+    cdef vec acc[TILE_TALL * TILE_V]
+    cdef half_vec rest[TILE_TALL]
     cdef int vecs = width // LANES, whole = width // LANES * LANES
-    cdef const real *at[TILE_M]
+    cdef const real *at[TILE_TALL]
     cdef const real *a = left.a
     cdef const real *ahead = left.ahead if left.pace else b
     cdef Py_ssize_t asked = rows if left.far and start else 0, step = 0
@@ -199,10 +210,13 @@ cdef inline Py_ssize_t accumulate_rows(
     const int form, const int width, Py_ssize_t rows, Left *left, Py_ssize_t first, Py_ssize_t depth,
     const real *b, Py_ssize_t b_k, const real *start, bint add, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
-    """Run the highest tile that `rows` fills (heights TILE_M, a half, a quarter, 2, 1) and return its height.
+    """Run the highest tile that `rows` fills (heights TILE_TALL, TILE_M, a half, a quarter, 2, 1) and return its height.
 
     A tile of one row waits for its own sums as long as one of two rows: a quarter and one are twice two.
     """
+    if LOW_TILE and width == LANES and form != ROWS_SPREAD and form != COLUMNS_AT and rows >= TILE_TALL:
+        accumulate(form, TILE_TALL, width, left, first, depth, b, b_k, start, add, y, out)
+        return TILE_TALL
     if rows >= TILE_M:
         accumulate(form, TILE_M, width, left, first, depth, b, b_k, start, add, y, out)
         return TILE_M
@@ -242,19 +256,19 @@ cdef inline void panel(
     const real *b, Py_ssize_t b_k, const real *start, bint add, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
     """`accumulate` for any number of rows and for `cols` <= width columns: a narrow tile goes through a buffer."""
-    cdef real edge[TILE_M * TILE_N]
-    cdef Py_ssize_t edge_out[TILE_M]
+    cdef real edge[TILE_TALL * TILE_N]
+    cdef Py_ssize_t edge_out[TILE_TALL]
     cdef const Py_ssize_t *at = edge_out
     cdef Py_ssize_t i = 0, r, height
     cdef bint narrow = cols < width
     if narrow:
-        for r in range(TILE_M):
+        for r in range(TILE_TALL):
             edge_out[r] = r * TILE_N
         if add or not start:
-            zero(edge, TILE_M * TILE_N)
+            zero(edge, TILE_TALL * TILE_N)
     while i < rows:
         if narrow and (add or not start):
-            for r in range(min(rows - i, <Py_ssize_t> TILE_M)):
+            for r in range(min(rows - i, <Py_ssize_t> TILE_TALL)):
                 copy_narrow(edge + r * TILE_N, y + out[i + r], cols)
         if not narrow:
             at = out + i
@@ -305,12 +319,12 @@ cdef inline void rows_by_panel(
 
 
 cdef apart columns_by_panel(
-    Py_ssize_t rows, Py_ssize_t cols, const real *a, const real *b, Py_ssize_t depth,
+    Py_ssize_t rows, Py_ssize_t cols, const real *a, const real *b, Py_ssize_t b_k, Py_ssize_t depth,
     const real *start, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
-    """y (rows x cols) += a.T @ b: `a` is (depth x rows, packed)."""
+    """y (rows x cols) += a.T @ b: `a` is (depth x rows, packed), rows of b are b_k apart."""
     cdef Left left = left_operand(a, NULL, 0, 0, NULL)
-    narrowest_panel(COLUMNS_PACKED, LANES, rows, cols, &left, 0, depth, b, panel_width(cols), start, False, y, out)
+    narrowest_panel(COLUMNS_PACKED, LANES, rows, cols, &left, 0, depth, b, b_k, start, False, y, out)
 
 
 cdef apart windows_by_panel(

@@ -9,7 +9,8 @@ cdef enum:
     FAR = 1 << 21       # bytes of an array that no near cache holds
     SHORT_RUN = 8       # runs of fewer elements are copied: an address each would cost more
     LINE_ITEMS = 64 // sizeof(real)  # of a cache line
-    MANY_COLUMNS = 192  # a copy is used for so many columns that it costs less than addresses
+    MANY_COLUMNS = 192  # a copy is used for so many columns that it costs less than addresses,
+    MANY_OF_LOW = 8     # and where tiles are low
     PARTIAL_BYTES = 3 << 20  # of all the partial sums of a weight gradient; one alone is the gradient itself
 
 
@@ -159,8 +160,9 @@ cdef inline Py_ssize_t window_run(const Product *p) noexcept nogil:
 cdef inline bint product_in_place(const Product *p) noexcept nogil:
     """Whether a product reads its windows where they lie; it packs them where runs are too short to be worth an address,
     where so many columns use each row that constant strides save more, and where neighbours alias in the cache."""
+    cdef Py_ssize_t most = MANY_OF_LOW if LOW_TILE else MANY_COLUMNS
     cdef bint aliasing = p.w.stride * p.a_ld * sizeof(real) % 4096 == 0
-    return window_run(p) >= SHORT_RUN and (p.cols <= MANY_COLUMNS and not aliasing or product_rows(p) <= FEW)
+    return window_run(p) >= SHORT_RUN and (p.cols <= most and not aliasing or product_rows(p) <= FEW)
 
 
 cdef inline bint gradient_in_place(const Product *p) noexcept nogil:
