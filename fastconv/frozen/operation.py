@@ -73,19 +73,20 @@ def register(cls: type[Self]) -> type[Self]:
 
 def constants(operation: Operation) -> list[Array]:
     """Return the arrays that an operation computes with."""
+    found: list[Array] = []
     if not dataclasses.is_dataclass(operation):
-        return []
-    values = [item for value in fields(operation).values() for item in (value if type(value) is tuple else (value,))]
-    slopes = [value.slope for value in values if isinstance(value, Activation)]
-    return [value for value in (*values, *slopes) if isinstance(value, np.ndarray)]
+        return found
+    for value in vars(operation).values():
+        for item in value if type(value) is tuple else (value,):
+            each = item.slope if type(item) is Activation else item
+            if isinstance(each, np.ndarray):
+                found.append(each)
+    return found
 
 
 def fields(operation: Operation) -> dict[str, Any]:
     """Return the fields of an operation by name."""
-    return {
-        field.name: getattr(operation, field.name)
-        for field in dataclasses.fields(operation)  # type: ignore[arg-type]
-    }
+    return dict(vars(operation))  # of a dataclass they are all that it has
 
 
 def encode(value: Any, name_of: Callable[[Array], str]) -> Any:

@@ -5,7 +5,7 @@ The order matters: what is folded into a weight is gone before sums and activati
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -15,7 +15,7 @@ from fastconv.frozen.chains import fuse_chains
 from fastconv.frozen.formulas import fuse_formulas
 from fastconv.frozen.moves import Pick, Transpose
 from fastconv.frozen.normalization import LayerNorm
-from fastconv.frozen.operation import Operation, constants
+from fastconv.frozen.operation import Array, Operation
 from fastconv.frozen.program import Program, Step
 from fastconv.frozen.remaining import compile_remaining
 from fastconv.frozen.shuffles import fold_shuffles
@@ -23,6 +23,7 @@ from fastconv.frozen.together import keep_together
 from fastconv.frozen.unweighted import Activate, Identity, Pad, Product, Reshape, Scale, Sum
 from fastconv.frozen.weighted import Conv, Linear, Weighted
 from fastconv.functional.calls import Activation
+from fastconv.layers.symbol import Shape
 
 #: What an activation becomes that weighs its own input.
 GATED = {"sigmoid": "silu", "hard_sigmoid": "hard_swish"}
@@ -62,6 +63,7 @@ def pick_channels(program: Program) -> Program:
     """Make one picking of channels of transpositions and reshapes in a row that do no more: a shuffle, as files have it."""
     shapes, reads, makers = program.example_shapes(), program.reads(), program.makers()
     steps: dict[int, Step] = dict(enumerate(program.steps))
+    known: dict[Any, Array | None] = {}
     for at, last in enumerate(program.steps):
         chain = [at] if isinstance(last.operation, (Transpose, Reshape)) else []
         while chain and reads[value := steps[chain[0]].reads[0]] == 1 and value in makers:
@@ -71,18 +73,33 @@ def pick_channels(program: Program) -> Program:
         if len(chain) < 3 or shapes[steps[chain[0]].reads[0]] != shapes[last.writes[0]]:
             continue
         first, x = steps[chain[0]], shapes[last.writes[0]]
-        moved = np.arange(np.prod(x), dtype=np.min_scalar_type(int(np.prod(x)))).reshape(x)
-        for place in chain:
-            operation: Any = steps[place].operation
-            shape = operation.output_shape(moved.shape)
-            moved = moved.transpose(operation.axes) if isinstance(operation, Transpose) else moved.reshape(shape)
-        pixels = moved.reshape(-1, x[-1])
-        places, firsts = pixels[0].astype(np.int64), np.arange(0, pixels.size, x[-1], dtype=pixels.dtype)
-        if places.max() < x[-1] and (pixels - pixels[0] == firsts[:, None]).all():
+        places = _picked(tuple(steps[place].operation for place in chain), x, known)
+        if places is not None:
             steps[at] = Step(Pick(places), first.reads, last.writes, _layers(steps[place] for place in chain))
             for place in chain[:-1]:
                 del steps[place]
     return program.with_steps([steps[at] for at in sorted(steps)])
+
+
+def _picked(moves: tuple[Any, ...], x: Shape, known: dict[Any, Array | None]) -> Array | None:
+    """Return which channel of `x` each channel is after transpositions and reshapes; None where they move more than channels.
+
+    `known` are results of before: a network has the same shuffle many times.
+    """
+    shapes, axes = [x], list[Any]()
+    for each in moves:
+        shapes.append(each.output_shape(shapes[-1]))
+        axes.append(each.axes if isinstance(each, Transpose) else None)
+    key = tuple(shapes), tuple(axes)
+    if key not in known:
+        moved = np.arange(math.prod(x), dtype=np.min_scalar_type(math.prod(x))).reshape(x)
+        for turn, shape in zip(axes, shapes[1:], strict=True):
+            moved = moved.reshape(shape) if turn is None else moved.transpose(turn)
+        pixels = moved.reshape(-1, x[-1])
+        places, firsts = pixels[0].astype(np.int64), np.arange(0, pixels.size, x[-1], dtype=pixels.dtype)
+        within = places.max() < x[-1] and (pixels - pixels[0] == firsts[:, None]).all()
+        known[key] = places if within else None
+    return known[key]
 
 
 def fuse_gates(program: Program) -> Program:
@@ -122,22 +139,23 @@ def absorb_padding(program: Program) -> Program:
 
 def fold_scales(program: Program) -> Program:
     """Multiply constants once instead of at every call: batch normalization into the weight before it, or into another one."""
-    uses = Counter(id(array) for step in program.steps for array in constants(step.operation))
 
-    def merge(first: Operation, second: Operation) -> Operation | None:
+    def of_scales(first: Operation, second: Operation) -> Operation | None:
+        if not isinstance(first, Scale) or not isinstance(second, Scale) or first.activation or second.activation:
+            return None
+        wide = second.factor.astype(np.float64)
+        return _scale(first.factor * wide, first.shift * wide + second.shift, first.factor.dtype)
+
+    def of_weights(first: Operation, second: Operation) -> Operation | None:
         if not isinstance(second, Scale) or second.activation is not None:
             return None
         if isinstance(first, Weighted) and first.activation is None:
-            alone = program.own and uses[id(first.weight)] == 1
-            return first.scaled(second.factor, second.shift, in_place=alone)
-        if isinstance(first, LayerNorm):
-            return first.scaled(second.factor, second.shift)
-        if isinstance(first, Scale) and first.activation is None:
-            wide = second.factor.astype(np.float64)
-            return _scale(first.factor * wide, first.shift * wide + second.shift, first.factor.dtype)
-        return None
+            return first.scaled(second.factor, second.shift, in_place=id(first.weight) in changeable)
+        return first.scaled(second.factor, second.shift) if isinstance(first, LayerNorm) else None
 
-    return _merged(program, merge, unless_shortcut=True)
+    program = _merged(program, of_scales, unless_shortcut=True)  # so that a weight is multiplied once
+    changeable = program.changeable()
+    return _merged(program, of_weights, unless_shortcut=True)
 
 
 def fold_scales_forward(program: Program) -> Program:

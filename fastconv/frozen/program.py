@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv.frozen.operation import Operation
+from fastconv.frozen.operation import Operation, constants
 from fastconv.layers.symbol import Shape
 
 
@@ -51,7 +52,12 @@ class Program(NamedTuple):
 
     def reads(self) -> Counter[int]:
         """Return how often each value is read, by a step or as an output."""
-        return Counter([*self.outputs, *(value for step in self.steps for value in step.reads)])
+        return Counter(chain(self.outputs, *(step.reads for step in self.steps)))
+
+    def changeable(self) -> set[int]:
+        """Return the arrays, by their ids, that a pass may write into: one step alone computes with them."""
+        uses = Counter(id(array) for step in self.steps for array in constants(step.operation)) if self.own else {}
+        return {each for each, count in uses.items() if count == 1}
 
     def makers(self) -> dict[int, int]:
         """Return the place of the step that writes each value."""

@@ -15,6 +15,7 @@ from collections import Counter
 import numpy as np
 
 from fastconv.arguments import ntuple
+from fastconv.arrays import owned
 from fastconv.frozen.moves import Pick, shuffled_groups
 from fastconv.frozen.operation import Array, Operation
 from fastconv.frozen.program import Program, Step
@@ -26,7 +27,7 @@ def fold_shuffles(program: Program) -> Program:
     """Drop each shuffle whose channels a convolution of pixels in groups takes in turn, depthwise ones between them or none."""
     shapes, reads = program.example_shapes(), program.reads()
     readers = {value: at for at, step in enumerate(program.steps) for value in step.reads[:1]}
-    steps = list(program.steps)
+    steps, changeable = list(program.steps), program.changeable()
     names: dict[int, int] = {}
     for step in program.steps:
         if not isinstance(step.operation, Pick) or step.operation.places.size != shapes[step.reads[0]][-1]:
@@ -40,7 +41,8 @@ def fold_shuffles(program: Program) -> Program:
             steps[place] = steps[place]._replace(
                 operation=_depthwise_before(steps[place].operation, step.operation.places)
             )
-        weight = _as_they_lie(last.weight, last.groups, parts)
+        in_place = id(last.weight) in changeable and owned(last.weight)
+        weight = _as_they_lie(last.weight, last.groups, parts, in_place=in_place)
         layers = step.layers + steps[path[-1]].layers
         steps[path[-1]] = steps[path[-1]]._replace(operation=last.replace(weight=weight, parts=parts), layers=layers)
         names[step.writes[0]] = step.reads[0]
@@ -98,10 +100,10 @@ def _depthwise_before(operation: Operation, places: Array) -> Operation:
     )
 
 
-def _as_they_lie(weight: Array, groups: int, parts: int) -> Array:
+def _as_they_lie(weight: Array, groups: int, parts: int, *, in_place: bool) -> Array:
     """Return the weight with the rows of each group in the order in which parts have its channels."""
     depth, outputs = weight.shape[-2], weight.shape[-1] // groups
-    made = np.empty_like(weight)
+    made = weight if in_place else np.empty_like(weight)
     for group in range(groups):
         channels = np.arange(group * depth, (group + 1) * depth)
         order = np.argsort(channels % parts, kind="stable")

@@ -58,7 +58,7 @@ class Builder(Operands):
                     raise OnnxImportError(
                         f"{self.node.label}: the weights take more memory than max_bytes allows, {array.shape} among them"
                     )
-                kept = contiguous(array, self.release).reshape(array.shape)
+                kept = array if array.flags.c_contiguous else contiguous(array, self.release).reshape(array.shape)
                 # in place later: what a file has mapped must not change
                 if not owned(kept):
                     kept = kept.copy()

@@ -236,8 +236,8 @@ def _text(value: Any) -> str:
 
 
 def _dtype(onnx: Any, number: int, what: str) -> np.dtype[Any]:
-    if number == 0:
-        return DTYPES[0]  # not said
+    if number in (0, 1):
+        return DTYPES[0]  # not said, or float32
     try:
         return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(number))
     except (KeyError, TypeError, ValueError) as error:
