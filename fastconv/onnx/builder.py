@@ -145,11 +145,11 @@ class Builder(Operands):
         x = self.settled(x)
         if x.order == order:
             return x
-        key = id(x.symbol), order
+        axes = tuple(1 + x.order.index(axis) for axis in order)  # one array may be several tensors of the file
+        key = id(x.symbol), axes
         if key not in self._turned:
-            axes = [1 + x.order.index(axis) for axis in order]
             self._turned[key] = self.one(L.Transpose(axes), x, order)
-        return self._turned[key]
+        return self._turned[key]._replace(order=order)
 
     def plain(self, x: Operand) -> Value:
         """Return a value whose array is as the file has it."""

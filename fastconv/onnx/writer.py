@@ -61,7 +61,7 @@ class Writer:
         self.layer: Any = None
         self.path = ""
         self._names: dict[str, int] = {}
-        self._turned: dict[tuple[str, tuple[int, ...]], Tensor] = {}
+        self._turned: dict[tuple[str, tuple[int, ...]], str] = {}
 
     def error(self, why: str) -> OnnxExportError:
         """Return the error that says why the layer cannot be written."""
@@ -107,11 +107,11 @@ class Writer:
         wanted = tuple(order)
         if x.order == wanted:
             return x
-        key = x.name, wanted
+        perm = (0, *(1 + x.order.index(axis) for axis in wanted))
+        key = x.name, perm  # of a transposed array the tensor is the same, in another order
         if key not in self._turned:
-            perm = [0, *(1 + x.order.index(axis) for axis in wanted)]
-            self._turned[key] = x._replace(name=self.call("Transpose", x.name, perm=perm), order=wanted)
-        return self._turned[key]
+            self._turned[key] = self.call("Transpose", x.name, perm=list(perm))
+        return x._replace(name=self._turned[key], order=wanted)
 
     def plain(self, x: Tensor) -> Tensor:
         """Return a tensor that lies as its array does."""

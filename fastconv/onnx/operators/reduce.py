@@ -16,25 +16,29 @@ from fastconv.onnx.table import register
 from fastconv.onnx.values import Value
 
 
-def _named(b: Builder, node: Node, x: Value, axes: Operand | None) -> list[int]:
-    """Return the axes that a node goes along; none where it leaves what it reads as it is."""
+def _along(b: Builder, node: Node, x: Operand, axes: Operand | None) -> tuple[Value, list[int], bool]:
+    """Return what a node reduces, the axes that it goes along, and whether they stay.
+
+    Over no axes each number is reduced by itself: it is alone along an axis of its own.
+    """
+    x = b.value(x)
     named = b.integers(axes, "axes") if axes is not None else node.get("axes")
     if not named:
         named = [] if node.get("noop_with_empty_axes", 0) else list(range(b.rank(x)))
     if b.batched and any(axis % b.rank(x) == 0 for axis in named):
         raise NotBatchedError
-    return list(named)
+    if named:
+        return x, list(named), bool(node.get("keepdims", 1))
+    inner = len(x.order)
+    alone = b.one(L.Unsqueeze([1 + inner]), b.settled(x), (*x.order, inner))
+    return alone, [b.rank(alone) - 1], False
 
 
 def _register(op: str, layer: Callable[..., L.Layer], before: Any = None, after: Any = None) -> None:
     """Add an operator that is a layer, or one with functions of each number by itself before and after it."""
 
     def convert(b: Builder, node: Node, x: Operand, axes: Operand | None = None) -> Any:
-        x = b.value(x)
-        named = _named(b, node, x, axes)
-        if not named:
-            return x
-        keep = bool(node.get("keepdims", 1))
+        x, named, keep = _along(b, node, x, axes)
         x = b.elementwise(before(), x) if before else x
         y = b.along(x, named, lambda places: layer(places, keepdims=keep), drop=not keep)
         return b.elementwise(after(), y) if after else y
@@ -56,15 +60,12 @@ _register("ReduceLogSum", L.ReduceSum, None, L.Log)
 
 @register("ReduceLogSumExp")
 def reduce_log_sum_exp(b: Builder, node: Node, x: Operand, axes: Operand | None = None) -> Any:
-    x = b.value(x)
-    named = _named(b, node, x, axes)
-    if not named:
-        return x
+    x, named, keep = _along(b, node, x, axes)
     largest = b.along(x, named, lambda places: L.ReduceMax(places, keepdims=True))
     parts = b.elementwise(L.Exp(), b.combine(L.Subtract(), x, largest))
     total = b.along(parts, named, lambda places: L.ReduceSum(places, keepdims=True))
     y = b.combine(L.Add(), b.elementwise(L.Log(), total), largest)
-    return y if node.get("keepdims", 1) else b.along(y, named, L.Squeeze, drop=True)
+    return y if keep else b.along(y, named, L.Squeeze, drop=True)
 
 
 @register("CumSum")
