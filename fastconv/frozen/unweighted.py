@@ -121,7 +121,10 @@ class Activate(Operation):
 @register
 @dataclass(frozen=True, eq=False)
 class Scale(Operation):
-    """``f(x * factor + shift + shortcut)``, a factor and a shift for each channel; the shortcut is a second input."""
+    """``f(x * factor + shift + shortcut)``, a factor and a shift for each channel; the shortcut is a second input.
+
+    Where all channels have the same, there may be any number of them: the last axis of an array may be of any length.
+    """
 
     factor: Array
     shift: Array
@@ -130,8 +133,9 @@ class Scale(Operation):
     kind = "scale"
 
     def output_shape(self, *shapes: Shape) -> Shape:
-        require_channels(self.factor, shapes[0][-1], "factor")
-        require_channels(self.shift, shapes[0][-1], "shift")
+        factor, shift = self._of_channels(shapes[0][-1])
+        require_channels(factor, shapes[0][-1], "factor")
+        require_channels(shift, shapes[0][-1], "shift")
         require_slope(self.activation, shapes[0][-1])
         if len(shapes) > 2 or (len(shapes) == 2 and shapes[1] != shapes[0]):
             raise ValueError(f"a shortcut must have the shape of x, {shapes[0]}, got {shapes[1:]}")
@@ -140,19 +144,28 @@ class Scale(Operation):
     def reads_channels(self, *shapes: Shape) -> bool:
         return len(shapes) == 1
 
+    def _of_channels(self, channels: int) -> tuple[Array, Array]:
+        """Return the factor and the shift of so many channels."""
+        both = self.factor, self.shift
+        if any(np.ndim(array) != 1 or len(array) in (0, channels) or (array != array[0]).any() for array in both):
+            return both
+        factor, shift = (np.full(channels, array[0]) for array in both)
+        return factor, shift
+
     def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
         x, y = reads[0], writes[0]
         if not y.size:
             return []
+        factor, shift = self._of_channels(y.shape[-1])
         residual = reads[1] if len(reads) > 1 else None
         relu = self.activation is not None and self.activation.name == "relu"
         end = [] if self.activation is None or relu else activate(kernels, self.activation, y, y)
         if x.width:
-            arguments: tuple[Any, ...] = (x, x.first, self.factor, self.shift, y, y.shape[-1], relu)
+            arguments: tuple[Any, ...] = (x, x.first, factor, shift, y, y.shape[-1], relu)
             return [Call("scale", kernels.scale_columns, arguments, MOVE * y.size), *end]
         # what normalizes by mean 0 and variance 1
-        statistics = np.zeros_like(self.factor), np.ones_like(self.factor)
-        arguments = (x, self.factor, self.shift, residual, y, *statistics, True, relu, 1, x.shape[-1], 0.0)
+        statistics = np.zeros_like(factor), np.ones_like(factor)
+        arguments = (x, factor, shift, residual, y, *statistics, True, relu, 1, x.shape[-1], 0.0)
         return [Call("scale", kernels.norm_forward, arguments, COST * y.size), *end]
 
 

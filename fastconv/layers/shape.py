@@ -42,8 +42,40 @@ class Flatten(Layer):
         return None
 
 
+class _Reshaping(Layer):
+    """What has a shape to be, some of whose entries are lengths of axes of an array."""
+
+    takes_numbers = True
+
+    def __init__(self, shape: Any, *, copy: Sequence[int] | None = None) -> None:
+        if not isinstance(shape, (tuple, list)):
+            raise TypeError(f"shape must be a tuple of integers, without the batch, got {shape!r}")
+        self.copy = axes_of(list(copy or ()), "copy")
+        self.open = tuple(at for at, n in enumerate(shape) if n is None)
+        if len(self.open) != len(self.copy):
+            raise ValueError(f"copy must name one axis for each None in shape, got {copy!r} for {shape!r}")
+        self.shape = ntuple(tuple(1 if n is None else n for n in shape), len(shape), "shape", minimum=-1)
+        if self.shape.count(-1) > 1:
+            raise ValueError(f"shape must have at most one -1, got {shape!r}")
+
+    def resolved(self, shape: Shape, like: Shape) -> Shape:
+        """Return the shape to be for an input of `shape`, with the lengths of another one."""
+        wanted = list(self.shape)
+        for at, axis in zip(self.open, self.copy, strict=True):
+            wanted[at] = like[inner_axis(axis, 1 + len(like), "copy") - 1]
+        total, known = math.prod(shape), math.prod(n for n in wanted if n != -1)
+        if (total % known if known else total) or (-1 not in wanted and total != known):
+            raise ValueError(
+                f"an input of shape (N, {', '.join(map(str, shape))}) cannot be reshaped to {tuple(wanted)}"
+            )
+        return tuple(total // max(known, 1) if n == -1 else n for n in wanted)
+
+    def window(self, *shapes: Shape) -> None:
+        return None
+
+
 @layers.register("Reshape")
-class Reshape(Layer):
+class Reshape(_Reshaping):
     """The same numbers in another shape, row-major: ``(N, ...)`` to ``(N, *shape)``. The output may share the input's memory.
 
     One entry of `shape` may be -1: what remains. Those that are None are as long as the axes of the input that `copy` names,
@@ -56,68 +88,47 @@ class Reshape(Layer):
     (1, 5, 6, 2, 4)
     """
 
-    takes_numbers = True
-
     traits = Traits(linear=True, shares_input=True)
 
-    def __init__(self, shape: Sequence[int | None], *, copy: Sequence[int] | None = None) -> None:
-        if not isinstance(shape, (tuple, list)):
-            raise TypeError(f"shape must be a tuple of integers, without the batch, got {shape!r}")
-        self.copy = axes_of(list(copy or ()), "copy")
-        self.open = tuple(at for at, n in enumerate(shape) if n is None)
-        if len(self.open) != len(self.copy):
-            raise ValueError(f"copy must name one axis for each None in shape, got {copy!r} for {shape!r}")
-        self.shape = ntuple(tuple(1 if n is None else n for n in shape), len(shape), "shape", minimum=-1)
-        if self.shape.count(-1) > 1:
-            raise ValueError(f"shape must have at most one -1, got {shape!r}")
-
     def output_shape(self, shape: Shape) -> Shape:
-        wanted = list(self.shape)
-        for at, axis in zip(self.open, self.copy, strict=True):
-            wanted[at] = shape[inner_axis(axis, 1 + len(shape), "copy") - 1]
-        total, known = math.prod(shape), math.prod(n for n in wanted if n != -1)
-        if (total % known if known else total) or (-1 not in wanted and total != known):
-            raise ValueError(
-                f"an input of shape (N, {', '.join(map(str, shape))}) cannot be reshaped to {tuple(wanted)}"
-            )
-        return tuple(total // max(known, 1) if n == -1 else n for n in wanted)
+        return self.resolved(shape, shape)
 
     def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
         return _reshaped(x, self.output_shape(x.shape[1:]))
 
-    def window(self, *shapes: Shape) -> None:
-        return None
-
 
 @layers.register("ReshapeLike")
-class ReshapeLike(Layer):
+class ReshapeLike(_Reshaping):
     """The same numbers in the shape of another array, the second input. The output may share the first input's memory.
+
+    Where a `shape` is given it is as in `Reshape`, but the axes that `copy` names are those of the second input.
 
     >>> import numpy as np
     >>> ReshapeLike()(np.zeros((2, 12)), np.zeros((2, 3, 4))).shape
     (2, 3, 4)
+    >>> ReshapeLike((None, None, -1), copy=(1, 2))(np.zeros((2, 12)), np.zeros((2, 3, 2, 8))).shape
+    (2, 3, 2, 2)
     """
-
-    takes_numbers = True
 
     traits = Traits(linear=True, shares_input=True)
 
     @classmethod
     def examples(cls) -> Sequence[Any]:
-        return [(cls(), [(12,), (3, 4)])]
+        return [(cls(), [(12,), (3, 4)]), (cls((None, -1, None), copy=(1, 3)), [(12,), (3, 5, 2)])]
+
+    def __init__(self, shape: Any = None, *, copy: Sequence[int] | None = None) -> None:
+        self.whole = shape is None and copy is None
+        super().__init__(() if self.whole else shape, copy=copy)
 
     def output_shape(self, *shapes: Shape) -> Shape:
-        if len(shapes) != 2 or math.prod(shapes[0]) != math.prod(shapes[1]):
-            raise ValueError(f"ReshapeLike takes two inputs with as many numbers, got shapes {shapes}")
-        return shapes[1]
+        if len(shapes) != 2 or (self.whole and math.prod(shapes[0]) != math.prod(shapes[1])):
+            raise ValueError(f"ReshapeLike takes two inputs{' with as many numbers' * self.whole}, got shapes {shapes}")
+        return shapes[1] if self.whole else self.resolved(*shapes)
 
     def forward(self, ctx: Context, x: np.ndarray, like: np.ndarray) -> tuple[np.ndarray, Backward]:
         shape, dtype = like.shape, like.dtype
         y, way_back = _reshaped(x, self.output_shape(x.shape[1:], shape[1:]))
         return y, lambda dy: ((way_back(dy)[0], np.zeros(shape, dtype)), {})
-
-    def window(self, *shapes: Shape) -> None:
-        return None
 
 
 def _reshaped(x: np.ndarray, shape: Shape) -> tuple[np.ndarray, Backward]:

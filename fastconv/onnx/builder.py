@@ -6,6 +6,7 @@ in the file's numbering; the builder knows where they lie.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -20,6 +21,9 @@ from fastconv.onnx.errors import NeedsValueError, NotBatchedError, OnnxImportErr
 from fastconv.onnx.files import Block
 from fastconv.onnx.operands import Operand, Operands
 from fastconv.onnx.values import Constant, Value, last_first, with_rank
+
+#: More numbers than that no array of a sample has.
+MOST_NUMBERS = 2**38
 
 #: What names of layers have no place for.
 _OTHER = re.compile(r"[^A-Za-z0-9_.-]+")
@@ -91,6 +95,8 @@ class Builder(Operands):
             others = self._others(layer, values, symbols) if others is None else others
         except (TypeError, ValueError) as error:
             raise OnnxImportError(f"{self.node.label}: {error}") from error
+        for symbol in symbols:
+            self.require(math.prod(symbol.shape) <= MOST_NUMBERS, f"no memory is large enough for shape {symbol.shape}")
         origins = frozenset().union(*(value.origins for value in values))
         made_values = [
             Value(symbol, order, np.dtype(dtype), tuple(shape), origins, None, counted)
@@ -201,14 +207,28 @@ class Builder(Operands):
                 target[axis] = None
             else:
                 rest.append(axis)
-        like = self.of_shape(first, second, x.dtype) if len(rest) > 1 else None
-        if like is not None:
-            return self.emit(L.ReshapeLike(), [x, self.plain(like)], [order], [x.dtype])[0]
         if len(rest) > 1:
-            raise NeedsValueError(f"{self.node.label}: its shape depends on several of the sizes of the inputs", ())
+            return self._reshaped_like(x, first, second)
         for axis in rest:
             target[axis] = -1
         return self.one(L.Reshape(target, copy=copied) if copied else L.Reshape(target), x, order)
+
+    def _reshaped_like(self, x: Value, first: Shape, second: Shape) -> Value:
+        """Return the same where several sizes are not those of the value, but of something that was made before."""
+        order, sizes = tuple(range(len(first))), list(zip(first, second, strict=True))
+        like = self.of_shape(first, second, x.dtype)
+        if like is not None:
+            return self.emit(L.ReshapeLike(), [x, self.plain(like)], [order], [x.dtype])[0]
+        vary = [axis for axis, (n, m) in enumerate(sizes) if n != m]
+        for rest in (-1, *vary):  # all of them, or all but one, which is what remains
+            asked = [axis for axis in vary if axis != rest]
+            for value in reversed(self.made):
+                copy = _places([sizes[axis] for axis in asked], list(zip(value.symbol.shape, value.other, strict=True)))
+                if value.dtype == x.dtype and value.shuffle is None and copy is not None:
+                    target = [-1 if axis == rest else None if axis in asked else n for axis, n in enumerate(first)]
+                    layer = L.ReshapeLike(target, copy=[1 + place for place in copy])
+                    return self.emit(layer, [x, value], [order], [x.dtype])[0]
+        raise NeedsValueError(f"{self.node.label}: its shape depends on several of the sizes of the inputs", ())
 
     def empty(self, x: Value, axis: int) -> Constant:
         """Return what is left of a value where nothing is left along an axis: a constant without numbers."""
@@ -319,3 +339,18 @@ class Builder(Operands):
         if drop:
             order = tuple(axis - sum(gone < axis for gone in inner) for axis in x.order if axis not in inner)
         return self.one(layer, x, order)
+
+
+def _places(wanted: Sequence[Any], among: Sequence[Any]) -> list[int] | None:
+    """Return where things lie among others, in their order; None where one does not.
+
+    >>> _places("ac", "abc"), _places("ca", "abc")
+    ([0, 2], None)
+    """
+    found: list[int] = []
+    for each in wanted:
+        start = found[-1] + 1 if found else 0
+        if each not in among[start:]:
+            return None
+        found.append(among.index(each, start))
+    return found

@@ -76,6 +76,15 @@ def _gather(node: Node, inputs: Sequence[np.ndarray]) -> np.ndarray | None:
     return np.take(x, places, node.get("axis", 0)) if x.ndim and places.dtype.kind == "i" else None
 
 
+def _gather_elements(node: Node, inputs: Sequence[np.ndarray]) -> np.ndarray | None:
+    x, places = inputs
+    if not x.ndim or places.ndim != x.ndim or places.dtype.kind != "i":
+        return None
+    axis = range(x.ndim)[node.get("axis", 0)]
+    part = tuple(slice(None if at == axis else n) for at, n in enumerate(places.shape))  # indices may be for less of it
+    return np.take_along_axis(x[part], places, axis)
+
+
 def _slice(node: Node, inputs: Sequence[np.ndarray]) -> np.ndarray | None:
     x, rows = inputs[0], inputs[1:]
     if not 2 <= len(rows) <= 4 or any(row.dtype.kind != "i" or row.ndim != 1 for row in rows):
@@ -119,6 +128,7 @@ _DIRECT: dict[str, Callable[[Node, Sequence[np.ndarray]], np.ndarray | None]] = 
     "Transpose": _transpose,
     "Concat": _concat,
     "Gather": _gather,
+    "GatherElements": _gather_elements,
     "Slice": _slice,
     "Cast": _cast,
     "Add": _arithmetic(np.add),

@@ -24,8 +24,9 @@ from fastconv.onnx.values import Constant, Value
 from fastconv.unbatched import Unbatched
 
 #: What a size is taken to be where the file leaves it open, and another one that is tried beside it: of the batch, of an
-#: image, of anything else.
-BATCH, PIXELS, LENGTH = (2, 3), (224, 256), (16, 24)
+#: image, of anything else. Of images the other sizes are so much larger from axis to axis, so that what is of one axis differs
+#: from what is of another.
+BATCH, PIXELS, LENGTH, APART = (2, 3), (224, 256), (16, 24), 32
 
 #: The memory that weights may take, in bytes.
 MOST_BYTES = 4 * 2**30
@@ -177,8 +178,9 @@ def _sizes(tensor: Tensor, given: Sequence[int] | None) -> Sizes:
     for which in (0, 1):
         sizes = []
         for axis, n in enumerate(shape):
-            usual = BATCH if axis == 0 else PIXELS if len(shape) > 3 and axis > 1 else LENGTH
-            sizes.append(usual[which] if n is None else n)
+            image = len(shape) > 3 and axis > 1
+            usual = BATCH if axis == 0 else PIXELS if image else LENGTH
+            sizes.append(usual[which] + which * image * APART * (axis - 2) if n is None else n)
         both.append(tuple(sizes))
     return both[0], both[1]
 
@@ -270,6 +272,8 @@ class _Conversion:
         constants = [x for x in operands if not isinstance(x, Value)]
         if len(constants) < len(operands):
             return None
+        if node.op == "Resize" and any(x is not None and x.other is not None for x in constants):
+            return None  # what is learned for each place of an image has the size of an image while the model runs
         if any(x is not None and x.open is not None for x in constants):
             return folded_open(node, constants, self.room)
         both = [None if x is None else x.both for x in constants]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.layers.symbol import Shape
 from fastconv.model import Model
 from fastconv.onnx.errors import OnnxExportError, require_onnx
 from fastconv.onnx.writer import Tensor, Writer, plain_order
@@ -108,12 +109,37 @@ def _integer_inputs(model: Model) -> set[int]:
 def _batched(w: Writer, model: Model) -> tuple[list[Any], list[Any]]:
     xs = _inputs(w, model, model.input_shapes)
     made = [w.plain(y) for y in w.write(model, xs, "")]
-    outputs = []
-    for at, (y, name) in enumerate(zip(made, model.output_names, strict=True)):
-        called = w.unique(name or f"output_{at + 1}")
-        w.nodes.append(w.onnx.helper.make_node("Identity", [y.name], [called], name=w.unique("output")))
-        outputs.append((called, y.dtype, ["N", *y.shape]))
-    return [(x.name, x, ["N", *x.shape]) for x in xs], outputs
+    ends = [*xs, *made]
+    given, outputs = list[Any](), list[Any]()
+    for at, (x, other) in enumerate(zip(ends, _at_other_sizes(w, model) or [x.shape for x in ends], strict=True)):
+        name = x.name
+        if at >= len(xs):
+            name = w.unique(model.output_names[at - len(xs)] or f"output_{at - len(xs) + 1}")
+            w.nodes.append(w.onnx.helper.make_node("Identity", [x.name], [name], name=w.unique("output")))
+        free = [axis for axis, (n, m) in enumerate(zip(x.shape, other, strict=True)) if n != m]
+        dims = ["N", *_dims(name, x.shape, {"free": free})]
+        (given if at < len(xs) else outputs).append((name, x if at < len(xs) else x.dtype, dims))
+    return given, outputs
+
+
+def _at_other_sizes(w: Writer, model: Model) -> list[Shape] | None:
+    """Return the shapes of all inputs and outputs for other sizes of what is open; None where the nodes depend on them."""
+    graph = model.graph
+    if not any(graph.free):
+        return None
+    again = Writer(w.opset, w.dtype)
+    again.layer = model
+    pairs = zip(model.input_shapes, graph.free, strict=True)
+    shapes = [tuple(2 * n if axis in free else n for axis, n in enumerate(shape)) for shape, free in pairs]
+    xs = _inputs(again, model, shapes)
+    try:
+        made = [again.plain(y) for y in again.write(model, xs, "")]
+    except (OnnxExportError, ValueError):
+        return None
+    same = again.nodes == w.nodes and again.constants.keys() == w.constants.keys()
+    if not same or not all(np.array_equal(array, w.constants[name]) for name, array in again.constants.items()):
+        return None
+    return [x.shape for x in (*xs, *made)]
 
 
 def _whole(w: Writer, model: Any) -> tuple[list[Any], list[Any]]:

@@ -33,25 +33,32 @@ def flatten(w: Writer, layer: Any, x: Tensor) -> Tensor:
 
 @exports(L.Reshape)
 def reshape(w: Writer, layer: Any, x: Tensor) -> Tensor:
+    if layer.copy:
+        return _in_shape_of(w, layer, x, x)
     x = w.plain(x)
-    if not layer.copy:
-        target = w.integers(0, *(layer.shape if -1 in layer.shape else w.output_shape(layer, x)))
-        return w.array(w.call("Reshape", x.name, target), w.output_shape(layer, x), x.dtype)
-    sizes, parts = w.call("Shape", x.name), [w.integers(0)]
-    for at, n in enumerate(layer.shape):
-        if at in layer.open:
-            axis = layer.copy[layer.open.index(at)]
-            parts.append(w.call("Slice", sizes, w.integers(axis), w.integers(axis + 1)))
-        else:
-            parts.append(w.integers(n))
-    target = w.call("Concat", *parts, axis=0)
+    target = w.integers(0, *(layer.shape if -1 in layer.shape else w.output_shape(layer, x)))
     return w.array(w.call("Reshape", x.name, target), w.output_shape(layer, x), x.dtype)
 
 
 @exports(L.ReshapeLike)
 def reshape_like(w: Writer, layer: Any, x: Tensor, like: Tensor) -> Tensor:
+    if not layer.whole:
+        return _in_shape_of(w, layer, x, like)
     shape = w.call("Shape", w.plain(like).name)
     return w.array(w.call("Reshape", w.plain(x).name, shape), w.output_shape(layer, x, like), x.dtype)
+
+
+def _in_shape_of(w: Writer, layer: Any, x: Tensor, like: Tensor) -> Tensor:
+    """Return a tensor in a shape some of whose sizes are those of another one."""
+    sizes, parts = w.call("Shape", like.name), [w.integers(0)]
+    for at, n in enumerate(layer.shape):
+        if at in layer.open:
+            axis = like.axis(layer.copy[layer.open.index(at)])
+            parts.append(w.call("Slice", sizes, w.integers(axis), w.integers(axis + 1)))
+        else:
+            parts.append(w.integers(n))
+    target = w.call("Concat", *parts, axis=0)
+    return w.array(w.call("Reshape", w.plain(x).name, target), layer.resolved(x.shape, like.shape), x.dtype)
 
 
 @exports(L.Transpose)

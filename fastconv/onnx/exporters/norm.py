@@ -46,5 +46,5 @@ def group_norm(w: Writer, layer: Any, x: Tensor) -> Tensor:
     flat = w.call("Reshape", x.name, w.integers(0, layer.groups, -1))
     ones = w.constant(np.ones(layer.groups)), w.constant(np.zeros(layer.groups))
     unit = w.call("InstanceNormalization", flat, *ones, epsilon=layer.eps)
-    back = w.call("Reshape", unit, w.integers(0, channels, *x.shape[:-1]))
+    back = w.call("Reshape", unit, w.call("Shape", x.name))
     return w.like(x, w.call("Add", w.call("Mul", back, w.held(x, scale, "scale")), w.held(x, bias, "bias")))

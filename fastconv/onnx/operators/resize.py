@@ -9,7 +9,7 @@ from fastconv.onnx.builder import Builder, Operand
 from fastconv.onnx.errors import OnnxImportError
 from fastconv.onnx.files import Node
 from fastconv.onnx.table import register
-from fastconv.onnx.values import Value
+from fastconv.onnx.values import Constant, Value, last_first
 
 
 @register("Resize")
@@ -21,6 +21,8 @@ def resize(
     scales: Operand | None = None,
     sizes: Operand | None = None,
 ) -> Any:
+    if isinstance(x, Constant) and sizes is not None and not _empty(sizes):
+        return _held(b, node, x, sizes)
     x = b.value(x)
     if node.opset < 11:  # the second operand is the scales, and places are counted from the corner
         return _resized(b, node, x, list(range(b.rank(x))), _floats(b, roi, "scales"), None, "asymmetric", "floor")
@@ -47,6 +49,19 @@ def upsample(b: Builder, node: Node, x: Operand, scales: Operand | None = None) 
     return _resized(b, node, x, list(range(b.rank(x))), factors, None, "asymmetric", "floor")
 
 
+def _held(b: Builder, node: Node, x: Constant, sizes: Operand) -> Value:
+    """Return a constant, such as what is learned for each place of an image, in the size of another image."""
+    axes = [axis % x.rank for axis in node.get("axes") or range(x.rank)]
+    like = _wanted(b, x, axes, sizes)
+    if not isinstance(like, Value) or x.rank < 3:
+        return b.value(x)  # which says that this is not supported
+    layer: L.Layer = L.ResizeLike(**_arguments(node, b))
+    order = last_first(x.rank - b.offset, 1 - b.offset)
+    array = b.per_sample(x, x.rank).transpose(order)
+    held = Constant(array, None, x.learned)
+    return b.call(layer if b.batched else L.Each(layer), [held, like], order, [x.dtype])[0]
+
+
 def _arguments(node: Node, b: Builder) -> dict[str, Any]:
     """Return how another image gives the size: everything but the sizes."""
     coordinates = node.get("coordinate_transformation_mode", "half_pixel")
@@ -66,13 +81,14 @@ def _empty(x: Operand) -> bool:
     return not isinstance(x, Value) and x.array.size == 0
 
 
-def _wanted(b: Builder, x: Value, axes: list[int], sizes: Operand) -> list[int] | Value:
+def _wanted(b: Builder, x: Operand, axes: list[int], sizes: Operand) -> list[int] | Value:
     """Return the sizes that are asked for, or another image that has them where they are open.
 
     Where a size is that of the input, whatever that is, the axis stays.
     """
     first, second = b.both(sizes, "sizes")
-    whole, again = (list(each) for each in b.shapes(x))
+    both = b.shapes(x) if isinstance(x, Value) else (x.array.shape,) * 2
+    whole, again = (list(each) for each in both)
     b.require(len(first) == len(axes), f"one size for each of {len(axes)} axes, got {first}")
     moves = False
     for axis, n, m in zip(axes, first, second, strict=True):
@@ -80,7 +96,7 @@ def _wanted(b: Builder, x: Value, axes: list[int], sizes: Operand) -> list[int] 
         whole[axis], again[axis] = n, m
     if not moves:
         return list(first)
-    stays = [whole[:2], again[:2]] == [list(each[:2]) for each in b.shapes(x)]
+    stays = [whole[:2], again[:2]] == [list(each[:2]) for each in both]
     like = b.of_size(tuple(whole[2:]), tuple(again[2:]), x.dtype) if stays else None
     return list(b.integers(sizes, "sizes")) if like is None else like
 

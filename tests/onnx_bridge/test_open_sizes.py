@@ -1,0 +1,72 @@
+"""Files that leave the size of the image open: what is made of them takes images of any size, and goes out so too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
+
+from onnx import numpy_helper, parser  # noqa: E402
+from onnx.reference import ReferenceEvaluator  # noqa: E402
+
+import fastconv  # noqa: E402
+from fastconv.onnx import load, save  # noqa: E402
+
+RNG = np.random.default_rng(0)
+HEAD = '<ir_version: 8, opset_import: ["" : 17]> graph (float[N, 3, H, W] x) => (float[N, c, h, w] y)'
+SIZES = "whole = Shape (x) h = Gather (whole, two) w = Gather (whole, three)"
+GRAPHS = {
+    # what SegFormer does: pixels in rows, and images of another number of channels again
+    "image": f"{SIZES} rows = Conv (x, weight) flat = Reshape (rows, flatten) sizes = Concat <axis = 0> (none, five, h, w) "
+    "y = Reshape (flat, sizes)",
+    # rows are columns: places may not be confused
+    "turned": f"{SIZES} a = Conv (x, weight) t = Transpose <perm = [0, 1, 3, 2]> (a) flat = Reshape (t, flatten) "
+    "sizes = Concat <axis = 0> (none, rest, w, h) y = Reshape (flat, sizes)",
+    "places": f"{SIZES} size = Concat <axis = 0> (one, five, h, w) place = Resize <mode = \"linear\"> (places, , , size) "
+    "a = Conv (x, weight) y = Add (a, place)",
+    "groups": "a = Reshape (x, groups) b = InstanceNormalization (a, s, z) s0 = Shape (x) c = Reshape (b, s0) "
+    "d = Mul (c, scale) y = Add (d, shift)",
+    "attention": "e = Conv (x, weight) a = Reshape (e, flatten) t = Transpose <perm = [0, 2, 1]> (a) m = MatMul (t, a) "
+    "d = Div (m, root) p = Softmax <axis = -1> (d) y = Unsqueeze (p, first)",
+}  # fmt: skip
+
+
+def rows(*numbers: int) -> np.ndarray:
+    return np.array(numbers, np.int64)
+
+
+def noise(*shape: int) -> np.ndarray:
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+CONSTANTS = {
+    "weight": noise(5, 3, 1, 1), "places": noise(1, 5, 4, 4), "scale": noise(3, 1, 1), "shift": noise(3, 1, 1),
+    "s": np.ones(1, np.float32), "z": np.zeros(1, np.float32), "root": np.asarray(1.7, np.float32),
+    "two": rows(2), "three": rows(3), "none": rows(0), "one": rows(1), "five": rows(5), "rest": rows(-1), "first": rows(1),
+    "flatten": rows(0, 0, -1), "groups": rows(0, 1, -1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_images_of_any_size(name: str, tmp_path: Path) -> None:
+    graph = GRAPHS[name].replace(") ", ")\n")
+    file = parser.parse_model(f"{HEAD} {{ {graph} }}")
+    words = set(graph.replace("(", " ").replace(")", " ").replace(",", " ").split())
+    file.graph.initializer.extend(
+        numpy_helper.from_array(array, each) for each, array in CONSTANTS.items() if each in words
+    )
+    onnx.checker.check_model(file)
+    model = load(file)
+    frozen = fastconv.freeze(model)
+    save(model, tmp_path / "again.onnx")
+    before, after = ReferenceEvaluator(file), ReferenceEvaluator(str(tmp_path / "again.onnx"))
+    for n, height, width in ((1, 8, 6), (2, 5, 8), (1, 7, 7)):
+        x = noise(n, 3, height, width)
+        (want,) = before.run(None, {"x": x})
+        for got in (model(x), frozen(x), after.run(None, {"x": x})[0]):
+            np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+    dims = onnx.load(tmp_path / "again.onnx").graph.input[0].type.tensor_type.shape.dim
+    assert [dim.dim_value for dim in dims] == [0, 3, 0, 0]  # as open as they were
