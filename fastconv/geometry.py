@@ -207,9 +207,14 @@ class PoolAxis(NamedTuple):
     counted_to: int
 
     @property
+    def window_taps(self) -> int:
+        """The most taps of a window, those outside too."""
+        return -(-(self.end - self.begin) // (self.parts * self.step))
+
+    @property
     def most_taps(self) -> int:
         """At least as many as any window reads."""
-        return min(self.size, -(-(self.end - self.begin) // (self.parts * self.step)))
+        return min(self.size, self.window_taps)
 
     def windows(self) -> Windows:
         """Return the windows one by one (all arrays int64).

@@ -47,8 +47,9 @@ Where is what:
                      the gradient of its weight
 ``block.pxi``        a depthwise convolution with the products before and after it, some lines at a time
 ``pool.pxi``         maxima and averages over windows
-``pool_places.pxi``  where the maxima of a line of windows are: of few channels, of windows with many taps
-``pool_back.pxi``    their ways back
+``pool_columns.pxi`` the maxima of a line of windows column by column: of few channels, of windows with many taps
+``pool_back.pxi``    the way back of averages
+``pool_places.pxi``  the way back of maxima, from the places where they were found
 ``elementwise.pxi``  activations
 ``epilogue.pxi``     how a frozen model's outputs are finished while a cache has them: the sum with a shortcut, the activation
 ``norm_sums.pxi``    sums for each channel

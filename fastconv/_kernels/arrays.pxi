@@ -26,6 +26,9 @@ cdef extern from *:
     const int REAL
     const int NPY_DOUBLE
     const int NPY_INT64
+    const int NPY_UINT8
+    const int NPY_UINT16
+    const int NPY_INT32
     void *numbers_of(object array, int number, bint writable, Py_ssize_t *items)
 
 cdef object NDARRAY = _ndarray
@@ -64,3 +67,12 @@ cdef inline const int64_t *records_of(object array, Py_ssize_t *items = NULL) ex
 cdef inline double *sums_of(object array) except NULL:
     cdef Py_ssize_t many
     return <double *> memory_of(array, NPY_DOUBLE, sizeof(double), True, &many)
+
+
+cdef inline unsigned char *places_of(object array, bint writable, Py_ssize_t *width) except NULL:
+    """The first of an array of uint8, uint16 or int32, and how many bytes each has."""
+    cdef Py_ssize_t many, each = array.itemsize
+    width[0] = each
+    return <unsigned char *> memory_of(
+        array, NPY_UINT8 if each == 1 else NPY_UINT16 if each == 2 else NPY_INT32, each, writable, &many
+    )

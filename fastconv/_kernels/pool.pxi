@@ -1,5 +1,6 @@
 # Maxima and averages over windows. One kernel each for every pooling: padding, dilation, ceil mode, adaptive and global windows
-# differ in the records of `geometry.PoolAxis` alone, from which each window is computed where it is used.
+# differ in the records of `geometry.PoolAxis` alone, from which each window is computed where it is used. The place of a maximum,
+# which its way back needs, is the number of its tap in the window, row by row, with those taps too that are outside x.
 #
 # x (N, D, H, W, C), y (N, P, Q, R, C), axes (3, 9): the windows along D, H and W. A window's taps are all inside x.
 # Vectors run along the channels. Channels that fill no vector are computed in one that overlaps the last; where a pixel is less
@@ -12,6 +13,13 @@ cdef extern from "<math.h>" nogil:
 
 cdef extern from "simd.h":
     vec larger(vec a, vec b) nogil
+    void write_bytes(void *to, mask lanes) nogil
+    void write_pairs(void *to, mask lanes) nogil
+    void write_words(void *to, mask lanes) nogil
+
+
+cdef enum:
+    MEANS, MAXIMA, PLACES   # what is wanted of windows; with PLACES the maxima, and where they are
 
 
 cdef enum:
@@ -31,11 +39,13 @@ cdef struct Pool:
     const PoolAxis *h
     const PoolAxis *w
     Py_ssize_t channels, x_ld, y_ld  # of each pixel, and from one pixel to the next
+    Py_ssize_t width                 # bytes of a place
 
 
 cdef struct Window:
-    # along one axis: reads `first + t * step` for t < taps; an average divides by the product of the axes' counts
-    Py_ssize_t first, taps, step, count
+    # along one axis: reads `first + t * step` for t < taps, behind taps that are `skipped`; an average divides by the product of
+    # the axes' counts
+    Py_ssize_t first, taps, step, skipped, count
 
 
 cdef inline int64_t taps_before(int64_t place, int64_t begin, int64_t end, int64_t step) noexcept nogil:
@@ -46,13 +56,13 @@ cdef inline int64_t taps_before(int64_t place, int64_t begin, int64_t end, int64
 
 
 cdef inline Window window(const PoolAxis *axis, Py_ssize_t i) noexcept nogil:
-    cdef int64_t begin = i * axis.stride + axis.begin, end = i * axis.stride + axis.end, skipped
+    cdef int64_t begin = i * axis.stride + axis.begin, end = i * axis.stride + axis.end
     cdef Window w
     if axis.parts > 1:
         begin, end = begin // axis.parts, end // axis.parts
-    skipped = taps_before(0, begin, end, axis.step)
-    w.taps = taps_before(axis.size, begin, end, axis.step) - skipped
-    w.first = begin + skipped * axis.step if w.taps else 0
+    w.skipped = taps_before(0, begin, end, axis.step)
+    w.taps = taps_before(axis.size, begin, end, axis.step) - w.skipped
+    w.first = begin + w.skipped * axis.step if w.taps else 0
     w.step = axis.step
     w.count = taps_before(axis.counted_to, begin, end, axis.step) - taps_before(axis.counted_from, begin, end, axis.step)
     w.count = max(w.count, <Py_ssize_t> 1)
@@ -63,7 +73,31 @@ cdef Pool new_pool(const int64_t *axes, Py_ssize_t channels) noexcept nogil:
     cdef Pool p
     p.d, p.h, p.w = <const PoolAxis *> axes, <const PoolAxis *> (axes + 9), <const PoolAxis *> (axes + 18)
     p.channels = p.x_ld = p.y_ld = channels
+    p.width = 0
     return p
+
+
+cdef inline Py_ssize_t taps_along(const PoolAxis *axis) noexcept nogil:
+    """The most taps of a window, those outside x too."""
+    return ceil_div(axis.end - axis.begin, axis.parts * axis.step)
+
+
+cdef inline Py_ssize_t pool_taps(const Pool *p) noexcept nogil:
+    return taps_along(p.d) * taps_along(p.h) * taps_along(p.w)
+
+
+cdef inline Py_ssize_t place_of(const Pool *p, Py_ssize_t i, Py_ssize_t j, Py_ssize_t k) noexcept nogil:
+    """The number of tap i along D, j along H, k along W."""
+    return (i * taps_along(p.h) + j) * taps_along(p.w) + k
+
+
+cdef inline bint tiles(const PoolAxis *axis) noexcept nogil:
+    """Whether each pixel is in one window, but for some that come after all."""
+    return axis.parts == 1 and axis.step == 1 and axis.begin <= 0 and axis.end - axis.begin == axis.stride
+
+
+cdef inline bint tile_all(const Pool *p) noexcept nogil:
+    return tiles(p.d) and tiles(p.h) and tiles(p.w)
 
 
 cdef inline Py_ssize_t image_items(const Pool *p) noexcept nogil:
@@ -103,6 +137,38 @@ cdef inline void window_max(
                 at += step
 
 
+cdef inline void window_places(
+    const int vecs, const Pool *p, const real *x, const Window *d, const Window *h, const Window *w, vec *best, mask *found
+) noexcept nogil:
+    """The maxima, and the places of the first of each; a NaN is larger than any number."""
+    cdef Py_ssize_t i, j, k, v, step = w.step * p.x_ld
+    cdef mask place = broadcast_lane(<lane> place_of(p, d.skipped, h.skipped, w.skipped)), here
+    cdef vec value
+    cdef const real *at
+    for v in range(vecs):
+        best[v], found[v] = broadcast(-INFINITY), place
+    for i in range(d.taps):
+        for j in range(h.taps):
+            at = x + tap(p, d, h, i, j, w.first)
+            place = broadcast_lane(<lane> place_of(p, d.skipped + i, h.skipped + j, w.skipped))
+            for k in range(w.taps):
+                for v in range(vecs):
+                    value = (<const vec *> (at + v * LANES))[0]
+                    here = beats(value, best[v])
+                    best[v], found[v] = choose(here, value, best[v]), choose_lanes(here, place, found[v])
+                place = place + broadcast_lane(1)
+                at += step
+
+
+cdef inline void write_places(const Pool *p, unsigned char *to, mask found) noexcept nogil:
+    if p.width == 1:
+        write_bytes(to, found)
+    elif p.width == 2:
+        write_pairs(to, found)
+    else:
+        write_words(to, found)
+
+
 cdef inline void window_mean(
     const int vecs, const bint whole, const Pool *p, const real *x, const real *end,
     const Window *d, const Window *h, const Window *w, vec *mean,
@@ -133,38 +199,43 @@ cdef inline void window_mean(
 
 
 cdef inline void pool_vectors(
-    const int vecs, const bint maxima, const bint whole, const Pool *p, const real *x, const real *end,
-    const Window *d, const Window *h, const Window *w, real *y, Py_ssize_t items,
+    const int vecs, const int what, const bint whole, const Pool *p, const real *x, const real *end,
+    const Window *d, const Window *h, const Window *w, real *y, unsigned char *places, Py_ssize_t items,
 ) noexcept nogil:
     """Channels of one output: vectors that are `whole`, or one that writes `items` and reads nothing from `end` on."""
     cdef vec value[POOL_VECS]
+    cdef mask found[POOL_VECS]
     cdef Py_ssize_t v
-    if maxima:
+    if what == MEANS:
+        window_mean(vecs, whole, p, x, end, d, h, w, value)
+    elif what == MAXIMA:
         window_max(vecs, whole, p, x, end, d, h, w, value)
     else:
-        window_mean(vecs, whole, p, x, end, d, h, w, value)
+        window_places(vecs, p, x, d, h, w, value, found)
     for v in range(vecs):
         pool_store(whole, y + v * LANES, value[v], items)
+        if what == PLACES:
+            write_places(p, places + v * LANES * p.width, found[v])
 
 
 cdef inline void pool_pixel(
-    const bint maxima, const Pool *p, const real *x, const real *end,
-    const Window *d, const Window *h, const Window *w, real *y, Py_ssize_t channels,
+    const int what, const Pool *p, const real *x, const real *end,
+    const Window *d, const Window *h, const Window *w, real *y, unsigned char *places, Py_ssize_t channels,
 ) noexcept nogil:
     """One output's channels, at least LANES."""
     cdef Py_ssize_t c = 0
     while c + 4 * LANES <= channels:
-        pool_vectors(4, maxima, True, p, x + c, end, d, h, w, y + c, 0)
+        pool_vectors(4, what, True, p, x + c, end, d, h, w, y + c, places + c * p.width, 0)
         c += 4 * LANES
     if c + 2 * LANES <= channels:
-        pool_vectors(2, maxima, True, p, x + c, end, d, h, w, y + c, 0)
+        pool_vectors(2, what, True, p, x + c, end, d, h, w, y + c, places + c * p.width, 0)
         c += 2 * LANES
     if c + LANES <= channels:
-        pool_vectors(1, maxima, True, p, x + c, end, d, h, w, y + c, 0)
+        pool_vectors(1, what, True, p, x + c, end, d, h, w, y + c, places + c * p.width, 0)
         c += LANES
     if c < channels:
         c = channels - LANES
-        pool_vectors(1, maxima, True, p, x + c, end, d, h, w, y + c, 0)
+        pool_vectors(1, what, True, p, x + c, end, d, h, w, y + c, places + c * p.width, 0)
 
 
 cdef inline Py_ssize_t pool_blocks(Py_ssize_t lines, Py_ssize_t channels, int threads) noexcept nogil:
@@ -200,7 +271,8 @@ cdef inline void ask_for(const Pool *p, const real *x, const Window *d, const Wi
 
 
 cdef void pool_line(
-    const bint maxima, const Pool *p, const real *x, const real *end, real *y, Py_ssize_t ahead, Py_ssize_t blocks, Py_ssize_t task
+    const int what, const Pool *p, const real *x, const real *end, real *y, unsigned char *places, Py_ssize_t ahead, Py_ssize_t blocks,
+    Py_ssize_t task,
 ) noexcept nogil:
     """POOL_OUTPUTS outputs of a line (n, d, h), and one block of their channels."""
     cdef Py_ssize_t block = task % blocks, parts = ceil_div(p.w.out, POOL_OUTPUTS)
@@ -211,43 +283,43 @@ cdef void pool_line(
     cdef bint inside
     x += line // p.h.out // p.d.out * image_items(p) + c
     y += (line * p.w.out + first) * p.y_ld + c
+    places += ((line * p.w.out + first) * p.channels + c) * p.width
     inside = end - x >= tap(p, &d, &h, d.taps - 1, h.taps - 1, p.w.size) + LANES
     for i in range(first, last):
         w = window(p.w, i)
         if ahead:
             ask_for(p, x, &d, &h, i + ahead)
-        if channels >= LANES:
-            pool_pixel(maxima, p, x, end, &d, &h, &w, y, channels)
+        if what == PLACES or channels >= LANES:
+            pool_pixel(what, p, x, end, &d, &h, &w, y, places, channels)
         elif inside and (last - i) * channels >= LANES and p.y_ld == channels:
-            pool_vectors(1, maxima, True, p, x, end, &d, &h, &w, y, 0)
+            pool_vectors(1, what, True, p, x, end, &d, &h, &w, y, places, 0)
         else:
-            pool_vectors(1, maxima, False, p, x, end, &d, &h, &w, y, channels)
+            pool_vectors(1, what, False, p, x, end, &d, &h, &w, y, places, channels)
         y += p.y_ld
+        places += p.channels * p.width
 
 
-cdef void pool_forward(
-    const bint maxima, const Pool *p, const real *x, const real *end, real *y, Py_ssize_t batch, int threads
+cdef void pool_lines(
+    const int what, const Pool *p, const real *x, const real *end, real *y, unsigned char *places, Py_ssize_t batch, int threads
 ) noexcept nogil:
     cdef Py_ssize_t task, lines = batch * p.d.out * p.h.out * ceil_div(p.w.out, POOL_OUTPUTS)
     cdef Py_ssize_t blocks = pool_blocks(lines, p.channels, threads), ahead = pool_ahead(p, batch) if blocks == 1 else 0
     if threads == 1:  # to ask OpenMP takes longer than a small pooling
         for task in range(lines * blocks):
-            pool_line(maxima, p, x, end, y, ahead, blocks, task)
+            pool_line(what, p, x, end, y, places, ahead, blocks, task)
         return
     for task in prange(lines * blocks, num_threads=threads):
-        pool_line(maxima, p, x, end, y, ahead, blocks, task)
+        pool_line(what, p, x, end, y, places, ahead, blocks, task)
 
 
-cdef run_pool(const bint maxima, x, Py_ssize_t x_first, y, Py_ssize_t y_first, Pool p, Py_ssize_t batch, int threads):
-    cdef Py_ssize_t items
-    cdef const real *source = read_from(x, &items)
-    cdef const real *end = source + items
-    cdef real *to
-    p.x_ld = items // (batch * p.d.size * p.h.size * p.w.size)
-    to = write_to(y, &items)
-    p.y_ld = items // (batch * p.d.out * p.h.out * p.w.out)
-    with nogil:
-        pool_forward(maxima, &p, source + x_first, end, to + y_first, batch, threads)
+cdef inline const real *pool_operands(x, y, Pool *p, Py_ssize_t batch, Py_ssize_t *items, real **to) except NULL:
+    """x and y, which may have more channels than are pooled, and how many items x has."""
+    cdef const real *source = read_from(x, items)
+    cdef Py_ssize_t written
+    p.x_ld = items[0] // (batch * p.d.size * p.h.size * p.w.size)
+    to[0] = write_to(y, &written)
+    p.y_ld = written // (batch * p.d.out * p.h.out * p.w.out)
+    return source
 
 
 def max_pool_forward(x, Py_ssize_t x_first, y, Py_ssize_t y_first, axes, Py_ssize_t batch, Py_ssize_t channels, int threads, /):
@@ -255,9 +327,36 @@ def max_pool_forward(x, Py_ssize_t x_first, y, Py_ssize_t y_first, axes, Py_ssiz
 
     The channels are those of x from x_first on and those of y from y_first on; there is something to write.
     """
-    run_pool(True, x, x_first, y, y_first, new_pool(records_of(axes), channels), batch, threads)
+    cdef Pool p = new_pool(records_of(axes), channels)
+    cdef Py_ssize_t items
+    cdef real *to
+    cdef const real *source = pool_operands(x, y, &p, batch, &items, &to)
+    with nogil:
+        if by_columns(MAXIMA, &p):
+            pool_columns(False, &p, source + x_first, to + y_first, NULL, batch, threads)
+        else:
+            pool_lines(MAXIMA, &p, source + x_first, source + items, to + y_first, NULL, batch, threads)
+
+
+def max_pool_places(x, y, places, axes, Py_ssize_t batch, Py_ssize_t channels, int threads, /):
+    """y as by max_pool_forward, and places[n, p, c], of 1, 2 or 4 bytes, each the first maximum's (or NaN's) in its window."""
+    cdef Pool p = new_pool(records_of(axes), channels)
+    cdef Py_ssize_t items
+    cdef real *to
+    cdef const real *source = pool_operands(x, y, &p, batch, &items, &to)
+    cdef unsigned char *numbers = places_of(places, True, &p.width)
+    with nogil:
+        if by_columns(PLACES, &p):
+            pool_columns(True, &p, source, to, numbers, batch, threads)
+        else:
+            pool_lines(PLACES, &p, source, source + items, to, numbers, batch, threads)
 
 
 def avg_pool_forward(x, Py_ssize_t x_first, y, Py_ssize_t y_first, axes, Py_ssize_t batch, Py_ssize_t channels, int threads, /):
     """y[n, p, c] = sum of x[n, window p, c] / count of p; channels as for the maximum."""
-    run_pool(False, x, x_first, y, y_first, new_pool(records_of(axes), channels), batch, threads)
+    cdef Pool p = new_pool(records_of(axes), channels)
+    cdef Py_ssize_t items
+    cdef real *to
+    cdef const real *source = pool_operands(x, y, &p, batch, &items, &to)
+    with nogil:
+        pool_lines(MEANS, &p, source + x_first, source + items, to + y_first, NULL, batch, threads)

@@ -1,194 +1,326 @@
-# Where the maxima of a line of windows are, found in two steps: the first largest of each column of pixels under the line, then the
-# first largest of each window's columns. A column is gone over once, however many windows it is in, and pixels of few channels fill
-# whole vectors; then every maximum is gone to by itself.
-
+# The way back of maxima, whose places in their windows forward has kept. Where windows have few taps and pixels many channels, each
+# pixel gathers what it gets: from every window that it is in, dy where the place is its own. Else each number of dy goes to its place
+# by itself. Both add in the order of the windows.
 
 cdef extern from "simd.h":
-    mask equal(vec a, vec b) nogil
-    mask unlike(vec a, vec b) nogil
-    bint any_lane(mask a) nogil
-    mask comes_first(vec b, mask at_b, vec a, mask at_a) nogil
+    mask same_bytes(const void *source, Py_ssize_t byte) nogil
 
 
 cdef enum:
-    PLACES = 2048         # numbers of a line that are looked through at a time
-    PLACE_CHANNELS = 64   # of a pixel, about
+    BYTE_PLACES = 256
+    MOST_GIVERS = 16        # windows that a pixel gathers from: at most the taps of one
 
 
-cdef struct Line:
-    # windows that are taken together: those along D and H, and so many along W
-    Window d, h
-    const Window *along
+cdef struct Over:
+    # an axis: from the first tap of a window to the last; from a window that a pixel is in to the next, and how many taps less it is there
+    const PoolAxis *axis
+    Py_ssize_t reach, step, taps
+
+
+cdef struct Seers:
+    # the windows that a pixel is in, along one axis: `count` from window `first` on, to which it is tap `tap`
+    Py_ssize_t first, count, tap
+
+
+cdef struct Lines:
+    # a line (image, d, h) of dx, one after the other
+    Over over_d, over_h
+    Seers above
+    Py_ssize_t image, d, h
+
+
+cdef struct Givers:
+    # windows: where their outputs begin, and the place of the pixel in each
     Py_ssize_t count
+    Py_ssize_t at[MOST_GIVERS]
+    Py_ssize_t place[MOST_GIVERS]
 
 
-cdef struct Columns:
-    # of pixels under a line: for each channel the largest number, and how many pixels it is away from the first of its column
-    real largest[PLACES + LANES]
-    lane places[PLACES + LANES]
+cdef inline Over over_axis(const PoolAxis *axis) noexcept nogil:
+    cdef Py_ssize_t both = common(axis.stride, axis.step)
+    return Over(axis, (taps_along(axis) - 1) * axis.step, axis.step // both, axis.stride // both)
 
 
-cdef inline void keep_first(vec value, mask place, vec *best, mask *found) noexcept nogil:
-    cdef mask here = comes_first(value, place, best[0], found[0])
-    best[0], found[0] = choose(here, value, best[0]), choose_lanes(here, place, found[0])
+cdef inline Seers seers(const Over *over, Py_ssize_t pixel) noexcept nogil:
+    cdef Py_ssize_t stride = over.axis.stride, step = over.axis.step, behind = pixel - over.axis.begin   # window 0's first tap
+    cdef Py_ssize_t last = min(behind // stride, over.axis.out - 1)
+    cdef Seers s
+    s.first = max(ceil_div(behind - over.reach, stride), <Py_ssize_t> 0)
+    if step > 1:
+        while s.first <= last and (behind - s.first * stride) % step:
+            s.first += 1
+    s.count, s.tap = max(last + 1 - s.first, <Py_ssize_t> 0), behind - s.first * stride
+    if step > 1:
+        s.count, s.tap = ceil_div(s.count, over.step), s.tap // step
+    return s
 
 
-cdef inline bint find_in_columns(
-    const Pool *p, const real *x, const Line *line, Py_ssize_t first, Py_ssize_t step, Py_ssize_t pixels, Py_ssize_t room,
-    Py_ssize_t channels, Columns *columns,
+cdef inline Lines lines_from(const Pool *p, Py_ssize_t line) noexcept nogil:
+    cdef Lines l
+    l.over_d, l.over_h = over_axis(p.d), over_axis(p.h)
+    l.image, l.d, l.h = line // p.h.size // p.d.size, line // p.h.size % p.d.size, line % p.h.size
+    l.above = seers(&l.over_d, l.d)
+    return l
+
+
+cdef inline void next_line(const Pool *p, Lines *l) noexcept nogil:
+    l.h += 1
+    if l.h == p.h.size:
+        l.h = 0
+        l.d += 1
+        if l.d == p.d.size:
+            l.d = 0
+            l.image += 1
+        l.above = seers(&l.over_d, l.d)
+
+
+cdef inline void givers_of_line(const Pool *p, const Lines *l, Givers *rows) noexcept nogil:
+    """The lines of windows that a line is in."""
+    cdef Seers h = seers(&l.over_h, l.h)
+    cdef Py_ssize_t i, j, line = (l.image * p.d.out + l.above.first) * p.h.out + h.first, each = p.w.out * p.channels
+    cdef Py_ssize_t place = place_of(p, l.above.tap, h.tap, 0), down = taps_along(p.w) * l.over_h.taps
+    rows.count = 0
+    for i in range(l.above.count):
+        for j in range(h.count):
+            rows.at[rows.count], rows.place[rows.count] = (line + j * l.over_h.step) * each, place - j * down
+            rows.count += 1
+        line += l.over_d.step * p.h.out
+        place -= place_of(p, l.over_d.taps, 0, 0)
+
+
+cdef inline void gather(
+    const int vecs, const int count, const Givers *givers, const real *dy, const unsigned char *places, real *dx
 ) noexcept nogil:
-    """Columns of pixels `step` apart; where there is `room` for fewer, later ones go where earlier ones are. False if one may have a NaN."""
-    cdef Py_ssize_t runs = pixels, items = channels, i, r, a, b, at, slot = -1
-    cdef Py_ssize_t under = p.h.step * p.w.size, behind = p.d.step * p.h.size * p.w.size   # pixels from one tap to the next
-    cdef vec best, value, total = broadcast(0)
-    cdef mask found, here
-    cdef const real *source
-    x += tap(p, &line.d, &line.h, 0, 0, first)
-    if step == 1 and pixels <= room and channels == p.channels:
-        runs, items = 1, pixels * channels
-    for r in range(runs):
-        slot = 0 if slot == room - 1 else slot + 1
-        i = 0
-        while i < items:
-            at = max(min(i, items - LANES), <Py_ssize_t> 0)
-            best, found = broadcast(-INFINITY), broadcast_lane(0)
-            for a in range(line.d.taps):
-                for b in range(line.h.taps):
-                    source = x + (r * step + a * behind + b * under) * p.channels + at
-                    value = load(source, source + items - at)
-                    here = above(value, best)
-                    best = choose(here, value, best)
-                    found = choose_lanes(here, broadcast_lane(<lane> (a * behind + b * under)), found)
-                    total = total + value
-            at += slot * items
-            if r >= room:
-                found = found + broadcast_lane(<lane> ((r - slot) * step))
-                keep_first((<vec *> (columns.largest + at))[0], (<mask *> (columns.places + at))[0], &best, &found)
-            (<vec *> (columns.largest + at))[0] = best
-            (<mask *> (columns.places + at))[0] = found
-            i += LANES
-    return not any_lane(unlike(total, total))
+    """From so many windows, or (0) from as many as there are."""
+    cdef vec total[POOL_VECS]
+    cdef Py_ssize_t i, v, at, place
+    for v in range(vecs):
+        total[v] = broadcast(0)
+    for i in range(count if count else givers.count):
+        at, place = givers.at[i], givers.place[i]
+        for v in range(vecs):
+            total[v] = total[v] + where(same_bytes(places + at + v * LANES, place), (<const vec *> (dy + at + v * LANES))[0])
+    for v in range(vecs):
+        (<vec *> (dx + v * LANES))[0] = total[v]
 
 
-cdef inline mask first_of_columns(
-    const Columns *columns, Py_ssize_t at, Py_ssize_t taps, Py_ssize_t gap, Py_ssize_t step
+cdef inline void gather_pixel(
+    const int count, const Givers *givers, const real *dy, const unsigned char *places, real *dx, Py_ssize_t channels
 ) noexcept nogil:
-    """Where the maxima of windows are, in pixels from the first: their columns are `step` pixels apart, and here `gap` numbers."""
-    cdef vec best = (<const vec *> (columns.largest + at))[0]
-    cdef mask found = (<const mask *> (columns.places + at))[0]
+    cdef Py_ssize_t c = 0
+    while c + 4 * LANES <= channels:
+        gather(4, count, givers, dy + c, places + c, dx + c)
+        c += 4 * LANES
+    if c + 2 * LANES <= channels:
+        gather(2, count, givers, dy + c, places + c, dx + c)
+        c += 2 * LANES
+    if c + LANES <= channels:
+        gather(1, count, givers, dy + c, places + c, dx + c)
+        c += LANES
+    if c < channels:
+        c = channels - LANES
+        gather(1, count, givers, dy + c, places + c, dx + c)
+
+
+cdef apart gather_pixels(
+    const Pool *p, const real *dy, const unsigned char *places, real *dx, const Givers *rows, const Over *over, const Seers *along,
+    Py_ssize_t pixels,
+) noexcept nogil:
+    """Pixels of a line, of at least LANES channels."""
+    cdef Givers givers
+    cdef const Seers *w
+    cdef Py_ssize_t pixel, channels = p.channels, i, k, at, place
+    for pixel in range(pixels):
+        w = along + pixel
+        givers.count = 0
+        for i in range(rows.count):
+            at, place = rows.at[i] + w.first * channels, rows.place[i] + w.tap
+            for k in range(w.count):
+                givers.at[givers.count], givers.place[givers.count] = at, place
+                givers.count += 1
+                at += over.step * channels
+                place -= over.taps
+        if givers.count == 1:
+            gather_pixel(1, &givers, dy, places, dx, channels)
+        elif givers.count == 2:
+            gather_pixel(2, &givers, dy, places, dx, channels)
+        elif givers.count == 4:
+            gather_pixel(4, &givers, dy, places, dx, channels)
+        else:
+            gather_pixel(0, &givers, dy, places, dx, channels)
+        dx += channels
+
+
+cdef void gather_lines(
+    const Pool *p, const real *dy, const unsigned char *places, real *dx, Py_ssize_t first, Py_ssize_t pixels, Py_ssize_t line,
+    Py_ssize_t end,
+) noexcept nogil:
+    """Some pixels of each of the lines (n, d, h) of dx from one on and before another."""
+    cdef Over over = over_axis(p.w)
+    cdef Lines lines = lines_from(p, line)
+    cdef Seers along[POOL_OUTPUTS]
+    cdef Givers rows
     cdef Py_ssize_t k
-    for k in range(1, taps):
-        at += gap
-        keep_first(
-            (<const vec *> (columns.largest + at))[0],
-            (<const mask *> (columns.places + at))[0] + broadcast_lane(<lane> (k * step)), &best, &found,
-        )
-    return found
+    for k in range(pixels):
+        along[k] = seers(&over, first + k)
+    for line in range(line, end):
+        givers_of_line(p, &lines, &rows)
+        gather_pixels(p, dy, places, dx + (line * p.w.size + first) * p.channels, &rows, &over, along, pixels)
+        next_line(p, &lines)
 
 
-cdef inline void give_each(
-    const Pool *p, const real *dy, real *dx, const Window *w, Py_ssize_t count, Py_ssize_t channels, const lane *found, Py_ssize_t step
+cdef inline Py_ssize_t distance(const Pool *p, Py_ssize_t place) noexcept nogil:
+    """Items from the first tap of a window, which may be outside, to another."""
+    cdef Py_ssize_t row = taps_along(p.w), lines = taps_along(p.h)
+    return ((place // row // lines * p.d.step * p.h.size + place // row % lines * p.h.step) * p.w.size + place % row * p.w.step) * p.channels
+
+
+cdef inline Py_ssize_t place_at(const unsigned char *places, Py_ssize_t width, Py_ssize_t i) noexcept nogil:
+    if width == 1:
+        return places[i]
+    if width == 2:
+        return (<const uint16_t *> places)[i]
+    return (<const int32_t *> places)[i]
+
+
+cdef inline void scatter_regular(
+    const bint alone, const bint inside, const Pool *p, const real *dy, const unsigned char *places, real *dx, Py_ssize_t start,
+    Py_ssize_t channels, const Py_ssize_t *distances, Py_ssize_t first, Py_ssize_t end,
 ) noexcept nogil:
-    cdef Py_ssize_t k, c, ld = p.channels
-    cdef real *to
-    for k in range(count):
-        if w[k].taps:
-            to = dx + w[k].first * ld
-            for c in range(channels):
-                to[found[c] * ld + c] += dy[c]
-        dy += ld
-        found += step
+    """A line of windows, none of which is empty, the first tap of the first at item `start` of an image; a place is a byte.
+
+    Only items first .. end - 1 are written. Windows are `alone` that share no pixels.
+    """
+    cdef Py_ssize_t i, c, at, step = p.w.stride * channels
+    for i in range(p.w.out):
+        for c in range(channels):
+            at = start + distances[places[c]] + c
+            if alone and inside:
+                dx[at] = dy[c]
+            elif inside or first <= at < end:
+                dx[at] += dy[c]
+        start += step
+        places += channels
+        dy += channels
 
 
-cdef apart give_one_by_one(
-    const Pool *p, const real *dy, const real *x, real *dx, const Line *line, const Window *w, Py_ssize_t channels
+cdef apart scatter_any(
+    const Pool *p, const real *dy, const unsigned char *places, real *dx, Py_ssize_t origin, Py_ssize_t first, Py_ssize_t end,
 ) noexcept nogil:
-    """What a window hands to its first NaN, or else to its first largest pixel."""
-    cdef Py_ssize_t i, j, k, c, at, place
-    cdef real best
-    if not (line.d.taps and line.h.taps and w.taps):
-        return
-    for c in range(channels):
-        best, place = -INFINITY, tap(p, &line.d, &line.h, 0, 0, w.first)
-        for i in range(line.d.taps):
-            for j in range(line.h.taps):
-                for k in range(w.taps):
-                    at = tap(p, &line.d, &line.h, i, j, w.first + k * w.step)
-                    if not x[at + c] <= best and best == best:
-                        best, place = x[at + c], at
-        dx[place + c] += dy[c]
+    """The same of any windows, whose lines begin at item `origin`."""
+    cdef Py_ssize_t i, c, at, channels = p.channels
+    cdef Window w
+    for i in range(p.w.out):
+        w = window(p.w, i)
+        for c in range(channels if w.taps else 0):
+            at = origin + (w.first - w.skipped * w.step) * channels + distance(p, place_at(places, p.width, i * channels + c)) + c
+            if first <= at < end:
+                dx[at] += dy[i * channels + c]
 
 
-cdef inline Py_ssize_t windows_within(
-    const Pool *p, const Window *w, Py_ssize_t count, Py_ssize_t room, Py_ssize_t *first, Py_ssize_t *end
+cdef apart scatter_windows(
+    const Pool *p, bint inside, const real *dy, const unsigned char *places, real *dx, Py_ssize_t origin, const Py_ssize_t *distances,
+    Py_ssize_t first, Py_ssize_t end,
 ) noexcept nogil:
-    """How many windows there is room for, and columns that hold theirs: with gaps between taps, one may begin or end before the last."""
-    cdef const Window *last
-    count = min(count, room)
-    first[0] = max(w.first - w.step + 1, <Py_ssize_t> 0)
-    while count:
-        last = w + count - 1
-        end[0] = p.w.size if last.step > p.w.size else min(last.first + last.taps * last.step, <Py_ssize_t> p.w.size)
-        if end[0] - first[0] <= room:
-            break
-        count //= 2
-    return count
+    cdef Py_ssize_t start = origin + p.w.begin * p.channels, channels = p.channels
+    cdef bint alone = tile_all(p)
+    if p.width > 1 or p.w.step > 1 or p.w.parts > 1:
+        scatter_any(p, dy, places, dx, origin, first, end)
+    elif not inside:
+        scatter_regular(False, False, p, dy, places, dx, start, channels, distances, first, end)
+    elif alone and channels == 1:
+        scatter_regular(True, True, p, dy, places, dx, start, 1, distances, first, end)
+    elif alone:
+        scatter_regular(True, True, p, dy, places, dx, start, channels, distances, first, end)
+    elif channels == 1:
+        scatter_regular(False, True, p, dy, places, dx, start, 1, distances, first, end)
+    else:
+        scatter_regular(False, True, p, dy, places, dx, start, channels, distances, first, end)
 
 
-cdef inline Py_ssize_t windows_alike(const Window *w, Py_ssize_t count, Py_ssize_t stride) noexcept nogil:
-    """How many windows follow each other at this distance with as many taps as the first."""
-    while w[count - 1].taps != w.taps or w[count - 1].first != w.first + (count - 1) * stride:
-        count = (count + 1) // 2
-    return count
-
-
-cdef inline void give_to_block(
-    const Pool *p, const real *dy, const real *x, real *dx, const Line *line, const Window *w, Py_ssize_t count, Py_ssize_t channels
+cdef void scatter_lines(
+    const Pool *p, const real *dy, const unsigned char *places, real *dx, Py_ssize_t first, Py_ssize_t end
 ) noexcept nogil:
-    cdef Columns columns
-    cdef lane found[PLACES + LANES]
-    cdef Py_ssize_t room = PLACES // channels, fit, some, first, end, taps, gap, step, i, k, at
-    cdef Py_ssize_t origin = tap(p, &line.d, &line.h, 0, 0, 0)
-    cdef bint numbers, close = p.w.parts == 1 and channels * p.w.stride < LANES   # a vector reaches several windows, and what is between
-    while count:
-        fit = windows_within(p, w, count, room, &first, &end)
-        if fit:
-            numbers = find_in_columns(p, x, line, first, 1, end - first, room, channels, &columns)
-            taps, gap = room, w.step * channels
-        else:   # a window that is wider: its columns share places
-            numbers = find_in_columns(p, x, line, w.first, w.step, w.taps, room, channels, &columns)
-            fit, first, taps, gap = 1, w.first, min(room, w.taps), channels
-        count -= fit
-        while fit:
-            some, step = fit, channels
-            if close:
-                some, step = windows_alike(w, fit, p.w.stride), p.w.stride * channels
-                at = (w.first - first) * channels
-                for i in range(ceil_div((some - 1) * step + channels, LANES)):
-                    (<mask *> (found + i * LANES))[0] = first_of_columns(&columns, at + i * LANES, min(taps, w.taps), gap, w.step)
-            else:
-                for k in range(some):
-                    at = (w[k].first - first) * channels
-                    for i in range(ceil_div(channels, LANES)):
-                        i = max(min(i * LANES, channels - LANES), <Py_ssize_t> 0)
-                        (<mask *> (found + k * step + i))[0] = first_of_columns(&columns, at + i, min(taps, w[k].taps), gap, w.step)
-            if numbers:
-                give_each(p, dy, dx + origin, w, some, channels, found, step)
-            else:
-                for k in range(some):
-                    give_one_by_one(p, dy + k * p.channels, x, dx, line, w + k, channels)
-            w += some
-            dy += some * p.channels
-            fit -= some
+    """Lines (d, h) of one image of dx: they are set to zero shortly before the first window gets there."""
+    cdef Py_ssize_t distances[BYTE_PLACES]
+    cdef Py_ssize_t taps = pool_taps(p), line = p.w.size * p.channels, outputs = p.w.out * p.channels, cleared = first
+    cdef Py_ssize_t i, j, top, bottom
+    cdef Window d, h
+    for i in range(min(taps, <Py_ssize_t> BYTE_PLACES)):
+        distances[i] = distance(p, i)
+    for i in range(p.d.out):
+        d = window(p.d, i)
+        for j in range(p.h.out):
+            h = window(p.h, j)
+            top = d.first * p.h.size + h.first
+            bottom = last_pixel(&d) * p.h.size + last_pixel(&h)
+            if d.taps and h.taps and first <= bottom and top < end:
+                if min(bottom + 1, end) > cleared:
+                    memset(dx + cleared * line, 0, (min(bottom + 1, end) - cleared) * line * sizeof(real))
+                    cleared = min(bottom + 1, end)
+                scatter_windows(
+                    p, first <= top and bottom < end, dy, places, dx,
+                    ((d.first - d.skipped * d.step) * p.h.size + h.first - h.skipped * h.step) * line,
+                    distances, first * line, end * line,
+                )
+            dy += outputs
+            places += outputs * p.width
+    memset(dx + cleared * line, 0, (end - cleared) * line * sizeof(real))
 
 
-cdef apart give_to_places(
-    const Pool *p, const real *dy, const real *x, real *dx, const Line *line, const Window *along, Py_ssize_t count, Py_ssize_t channels
+cdef inline bint gathers(const Pool *p) noexcept nogil:
+    """Whether to look at each tap of a vector of windows takes less than to go to one place for each of its lanes."""
+    return (
+        p.width == 1 and p.d.parts == p.h.parts == p.w.parts == 1 and pool_taps(p) <= LANES
+        and p.channels >= (2 * LANES if tile_all(p) else 4 * LANES)
+    )
+
+
+cdef void gather_task(
+    const Pool *p, const real *dy, const unsigned char *places, real *dx, Py_ssize_t lines, Py_ssize_t tasks, Py_ssize_t task
 ) noexcept nogil:
-    """Add to dx what windows hand to their first largest pixels."""
-    cdef Py_ssize_t blocks = ceil_div(channels, PLACE_CHANNELS), block, c
-    if not (line.d.taps and line.h.taps):
-        return
-    for block in range(blocks):
-        c = block_start(channels, blocks, block)
-        give_to_block(p, dy + c, x + c, dx + c, line, along, count, block_start(channels, blocks, block + 1) - c)
+    """One of as many `tasks` for each part of the lines."""
+    cdef Py_ssize_t first = task // tasks * POOL_OUTPUTS, part = task % tasks
+    gather_lines(
+        p, dy, places, dx, first, min(<Py_ssize_t> POOL_OUTPUTS, p.w.size - first), part * lines // tasks, (part + 1) * lines // tasks
+    )
+
+
+cdef inline Py_ssize_t scatter_bands(const Pool *p, Py_ssize_t batch, int threads) noexcept nogil:
+    """Parts of an image, where there are few: windows that reach into two are gone over twice."""
+    cdef Py_ssize_t bands = 1 if batch >= 4 * threads or threads == 1 else ceil_div(2 * threads, batch)
+    return max(min(bands, p.d.size * p.h.size // (4 * taps_along(p.h) * p.h.step)), <Py_ssize_t> 1)
+
+
+cdef void scatter_task(
+    const Pool *p, const real *dy, const unsigned char *places, real *dx, Py_ssize_t bands, Py_ssize_t task
+) noexcept nogil:
+    """One of the bands of an image."""
+    cdef Py_ssize_t image = task // bands, band = task % bands, outputs = image * p.d.out * p.h.out * p.w.out * p.channels
+    cdef Py_ssize_t lines = p.d.size * p.h.size
+    scatter_lines(
+        p, dy + outputs, places + outputs * p.width, dx + image * image_items(p), band * lines // bands, (band + 1) * lines // bands
+    )
+
+
+cdef void maxima_backward(
+    const Pool *p, const real *dy, const unsigned char *places, real *dx, Py_ssize_t batch, int threads
+) noexcept nogil:
+    cdef Py_ssize_t lines = batch * p.d.size * p.h.size, tasks = min(lines, <Py_ssize_t> 8 * threads) if threads > 1 else 1
+    cdef Py_ssize_t bands = scatter_bands(p, batch, threads), task
+    if gathers(p):
+        for task in prange(tasks * ceil_div(p.w.size, POOL_OUTPUTS), num_threads=threads):
+            gather_task(p, dy, places, dx, lines, tasks, task)
+    else:
+        for task in prange(batch * bands, num_threads=threads):
+            scatter_task(p, dy, places, dx, bands, task)
+
+
+def max_pool_backward(dy, places, dx, axes, Py_ssize_t batch, Py_ssize_t channels, int threads, /):
+    """dx = the sum of dy[n, p, c] over the windows p whose place names it."""
+    cdef Pool p = new_pool(records_of(axes), channels)
+    cdef const real *gradient = read_from(dy)
+    cdef const unsigned char *numbers = places_of(places, False, &p.width)
+    cdef real *to = write_to(dx)
+    with nogil:
+        maxima_backward(&p, gradient, numbers, to, batch, threads)

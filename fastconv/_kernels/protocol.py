@@ -16,6 +16,7 @@ Real = NDArray[Any]
 Reals = list[NDArray[Any]]
 Records = NDArray[np.int64]
 Sums = NDArray[np.float64]
+Places = NDArray[Any]  # uint8, uint16 or int32
 
 
 class Description(TypedDict):
@@ -84,8 +85,11 @@ class Kernels(Protocol):
     def max_pool_forward(
         self, x: Real, x_first: int, y: Real, y_first: int, axes: Records, batch: int, channels: int, threads: int
     ) -> None: ...
+    def max_pool_places(
+        self, x: Real, y: Real, places: Places, axes: Records, batch: int, channels: int, threads: int
+    ) -> None: ...
     def max_pool_backward(
-        self, dy: Real, x: Real, dx: Real, axes: Records, batch: int, channels: int, threads: int
+        self, dy: Real, places: Places, dx: Real, axes: Records, batch: int, channels: int, threads: int
     ) -> None: ...
     def avg_pool_forward(
         self, x: Real, x_first: int, y: Real, y_first: int, axes: Records, batch: int, channels: int, threads: int

@@ -161,6 +161,22 @@ static inline mask choose_lanes(mask m, mask a, mask b) { return (m & a) | (~m &
 
 static inline mask broadcast_lane(lane i) { return i - (mask){0}; }
 
+/* The lanes of a mask as numbers of fewer bytes: half at a time, or gcc would take them one by one. */
+#define LANES_OF(type) __attribute__((vector_size(LANES * sizeof(type)), aligned(sizeof(type)), may_alias))
+typedef int8_t bytes LANES_OF(int8_t);
+typedef int16_t pairs LANES_OF(int16_t);
+typedef int32_t words LANES_OF(int32_t);
+static inline void write_words(void *to, mask m) { *(words *)to = __builtin_convertvector(m, words); }
+static inline void write_pairs(void *to, mask m) { *(pairs *)to = __builtin_convertvector(__builtin_convertvector(m, words), pairs); }
+static inline void write_bytes(void *to, mask m) {
+    *(bytes *)to = __builtin_convertvector(__builtin_convertvector(__builtin_convertvector(m, words), pairs), bytes);
+}
+
+/* Where bytes are this one. */
+static inline mask same_bytes(const void *from, intptr_t byte) {
+    return __builtin_convertvector((bytes)(*(const bytes *)from == (int8_t)byte), mask);
+}
+
 /* Lane i is lane from[i] of x. */
 #if VEC_BYTES == 16 || defined(__clang__)
 static inline vec permuted(vec x, mask from) {

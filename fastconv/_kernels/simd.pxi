@@ -1,6 +1,6 @@
 # What simd.h tells Cython. `float` stands for whichever dtype the module is compiled for.
 from cython.parallel cimport parallel, prange, threadid
-from libc.stdint cimport int64_t
+from libc.stdint cimport int32_t, int64_t, uint16_t
 from libc.stdlib cimport free, malloc
 
 cdef extern from "<stdlib.h>" nogil:

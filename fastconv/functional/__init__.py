@@ -30,6 +30,12 @@ from fastconv.functional.activation import (
     tanh,
     tanh_backward,
 )
+from fastconv.functional.avg_pool import (
+    adaptive_avg_pool,
+    adaptive_avg_pool_backward,
+    avg_pool,
+    avg_pool_backward,
+)
 from fastconv.functional.conv import (
     conv,
     conv_backward,
@@ -64,6 +70,16 @@ from fastconv.functional.lp_pool import (
     lp_pool,
     lp_pool_backward,
 )
+from fastconv.functional.max_pool import (
+    adaptive_max_pool,
+    adaptive_max_pool_backward,
+    adaptive_max_pool_places,
+    adaptive_max_pool_places_backward,
+    max_pool,
+    max_pool_backward,
+    max_pool_places,
+    max_pool_places_backward,
+)
 from fastconv.functional.norm import (
     batch_norm,
     batch_norm_backward,
@@ -76,16 +92,6 @@ from fastconv.functional.pad import (
     pad,
     pad_backward,
 )
-from fastconv.functional.pool import (
-    adaptive_avg_pool,
-    adaptive_avg_pool_backward,
-    adaptive_max_pool,
-    adaptive_max_pool_backward,
-    avg_pool,
-    avg_pool_backward,
-    max_pool,
-    max_pool_backward,
-)
 from fastconv.functional.resize import (
     upsample,
     upsample_backward,
@@ -96,6 +102,8 @@ __all__ = [
     "adaptive_avg_pool_backward",
     "adaptive_max_pool",
     "adaptive_max_pool_backward",
+    "adaptive_max_pool_places",
+    "adaptive_max_pool_places_backward",
     "avg_pool",
     "avg_pool_backward",
     "batch_norm",
@@ -134,6 +142,8 @@ __all__ = [
     "lp_pool_backward",
     "max_pool",
     "max_pool_backward",
+    "max_pool_places",
+    "max_pool_places_backward",
     "pad",
     "pad_backward",
     "relu",

@@ -7,11 +7,11 @@ from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fastconv import geometry
 from fastconv.arguments import boolean, check_elements, ntuple
-from fastconv.functional._validate import flat_arguments
+from fastconv.functional._validate import flat_arguments, float_array, require_shape
 
 
 class PoolPlan(NamedTuple):
@@ -21,6 +21,12 @@ class PoolPlan(NamedTuple):
     sizes: tuple[int, int]  # N, C
     axes: NDArray[np.int64]  # (3, 9): a `geometry.PoolAxis` each
     reads: int
+    place_dtype: np.dtype | None  # of the number of a pixel in its window; None where a window has too many
+
+    @property
+    def windows(self) -> tuple[geometry.PoolAxis, ...]:
+        """The windows along each of three axes."""
+        return tuple(geometry.PoolAxis(*axis) for axis in self.axes.tolist())
 
     @property
     def lines(self) -> geometry.PoolAxis:
@@ -42,6 +48,9 @@ class PoolPlan(NamedTuple):
         n, lines, *rest = self.y_shape
         return self._replace(y_shape=(n, end - first, *rest), axes=axes, reads=self.reads // lines * (end - first))
 
+
+#: What the number of a pixel in its window may be, the smallest first.
+_PLACES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.int32))
 
 #: An axis that a lower rank lacks: one pixel, one window.
 _NO_AXIS = geometry.adaptive_axis(1, 1)
@@ -119,4 +128,14 @@ def _pixels(shape: tuple[int, ...]) -> tuple[int, ...]:
 def _new_plan(shape: tuple[int, ...], axes: list[geometry.PoolAxis]) -> PoolPlan:
     y_shape = (shape[0], *(axis.out for axis in axes), shape[-1])
     records = np.array([_NO_AXIS] * (3 - len(axes)) + axes, np.int64)
-    return PoolPlan(y_shape, (shape[0], shape[-1]), records, prod(y_shape) * prod(axis.most_taps for axis in axes))
+    reads = prod(y_shape) * prod(axis.most_taps for axis in axes)
+    taps = prod(axis.window_taps for axis in axes)
+    dtype = next((dtype for dtype in _PLACES if taps - 1 <= np.iinfo(dtype).max), None)
+    return PoolPlan(y_shape, (shape[0], shape[-1]), records, reads, dtype)
+
+
+def output_gradient(dy: ArrayLike, plan: PoolPlan, x: NDArray[Any] | None = None) -> NDArray[Any]:
+    """Return dy, checked: the shape of the output, and the dtype of x, or of any floats without it."""
+    array = float_array(dy, "dy", like=x)
+    require_shape(array, plan.y_shape, "dy", "the shape of the output")
+    return array

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastconv.arguments import positive
 from fastconv.functional._pool_plan import PoolPlan, pool_plan
 from fastconv.functional._validate import images
-from fastconv.functional.pool import mean_of, mean_of_backward
+from fastconv.functional.avg_pool import mean_of, mean_of_backward
 
 
 def lp_pool(

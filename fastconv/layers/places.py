@@ -10,7 +10,7 @@ import numpy as np
 
 from fastconv import functional as F
 from fastconv.arguments import ntuple
-from fastconv.geometry import padding_pairs, pool_axis, pool_output
+from fastconv.geometry import padding_pairs, pool_output
 from fastconv.layers.base import Backward, Layer
 from fastconv.layers.checks import spatial_shape, with_batch
 from fastconv.layers.context import Context
@@ -81,37 +81,16 @@ class MaxPoolPlaces(Layer):
             "dilation": self.dilation,
             "ceil_mode": self.ceil_mode,
         }
-        values = F.max_pool(x, self.kernel, **arguments)
-        pixels = self._pixels(x, size)  # (N, *output, C): which pixel of the image, row by row
-        inside = np.unravel_index(pixels, size)
+        values, places = F.max_pool_places(x, self.kernel, **arguments)
+        inside = np.unravel_index(np.maximum(places.pixels(), 0), size)
         order = size[::-1] if self.column_major else size
-        place = np.ravel_multi_index(inside[::-1] if self.column_major else inside, order)
-        places = np.arange(x.shape[-1]) * math.prod(size) + place
+        pixels = np.ravel_multi_index(inside[::-1] if self.column_major else inside, order)
+        numbers = np.arange(x.shape[-1]) * math.prod(size) + pixels
 
         def backward(dy: tuple[np.ndarray, np.ndarray]) -> Gradients:
-            return F.max_pool_backward(dy[0], x, self.kernel, **arguments), {}
+            return F.max_pool_places_backward(dy[0], places), {}
 
-        return (values, places.astype(np.int64)), backward
-
-    def _pixels(self, x: np.ndarray, size: Shape) -> np.ndarray:
-        pairs = padding_pairs(self.padding, size, self.kernel, self.stride, self.dilation)
-        axes = [
-            pool_axis(*each, self.ceil_mode).windows()
-            for each in zip(size, self.kernel, self.stride, pairs, self.dilation, strict=True)
-        ]
-        out = tuple(len(axis.first) for axis in axes)
-        pixels = np.empty((len(x), *out, x.shape[-1]), np.int64)
-        number_of = np.arange(math.prod(size)).reshape(size)
-        for at in np.ndindex(*out):
-            window = tuple(
-                slice(axis.first[i], axis.first[i] + axis.taps[i] * axis.step, axis.step)
-                for axis, i in zip(axes, at, strict=True)
-            )
-            shown = number_of[window].ravel()
-            every = (slice(None),)
-            seen = x[every + window].reshape(len(x), len(shown), x.shape[-1])
-            pixels[every + at] = shown[np.argmax(seen, axis=1)]
-        return pixels
+        return (values, numbers.astype(np.int64)), backward
 
     def window(self, *shapes: Shape) -> None:
         return None

@@ -67,8 +67,13 @@ class _MaxPool(Pool):
             "dilation": self.dilation,
             "ceil_mode": self.ceil_mode,
         }
-        y = F.max_pool(x, self.kernel, **arguments)
-        return y, lambda dy: (F.max_pool_backward(dy, x, self.kernel, **arguments), {})
+        if ctx.inference:  # nobody comes back, so nothing is kept
+            return F.max_pool(x, self.kernel, **arguments), lambda dy: (
+                F.max_pool_backward(dy, x, self.kernel, **arguments),
+                {},
+            )
+        y, places = F.max_pool_places(x, self.kernel, **arguments)
+        return y, lambda dy: (F.max_pool_places_backward(dy, places), {})
 
 
 class _AvgPool(Pool):
@@ -200,13 +205,16 @@ class AvgPool3d(_AvgPool):
     rank = 3
 
 
-def _reduce_avg(x: np.ndarray, size: Shape) -> tuple[np.ndarray, Backward]:
+def _reduce_avg(ctx: Context, x: np.ndarray, size: Shape) -> tuple[np.ndarray, Backward]:
     shape = x.shape
     return F.adaptive_avg_pool(x, size), lambda dy: (F.adaptive_avg_pool_backward(dy, shape, size), {})
 
 
-def _reduce_max(x: np.ndarray, size: Shape) -> tuple[np.ndarray, Backward]:
-    return F.adaptive_max_pool(x, size), lambda dy: (F.adaptive_max_pool_backward(dy, x, size), {})
+def _reduce_max(ctx: Context, x: np.ndarray, size: Shape) -> tuple[np.ndarray, Backward]:
+    if ctx.inference:
+        return F.adaptive_max_pool(x, size), lambda dy: (F.adaptive_max_pool_backward(dy, x, size), {})
+    y, places = F.adaptive_max_pool_places(x, size)
+    return y, lambda dy: (F.adaptive_max_pool_places_backward(dy, places), {})
 
 
 class _AdaptivePool(Layer):
@@ -222,7 +230,7 @@ class _AdaptivePool(Layer):
 
     def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
         spatial_shape(x.shape[1:], self.rank)
-        result: tuple[np.ndarray, Backward] = self.reduce(x, self.output_size)
+        result: tuple[np.ndarray, Backward] = self.reduce(ctx, x, self.output_size)
         return result
 
     def window(self, *shapes: Shape) -> list[tuple[Any, Any]]:
@@ -316,7 +324,7 @@ class _GlobalPool(Layer):
 
     def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
         shape = self.output_shape(x.shape[1:])
-        y, reduce_backward = self.reduce(x, (1,) * (x.ndim - 2))
+        y, reduce_backward = self.reduce(ctx, x, (1,) * (x.ndim - 2))
         pooled = y.shape
         return y.reshape(len(x), *shape), lambda dy: reduce_backward(dy.reshape(pooled))
 

@@ -232,6 +232,70 @@ def test_windows_that_overlap_in_more_than_caches_hold(isa, threads, images, cha
         np.testing.assert_array_equal(dx[image], want)
 
 
+def assert_places(x, y, places):
+    """Whether each number of y is where its place says."""
+    pixels = places.pixels()
+    at = np.unravel_index(np.maximum(pixels, 0), x.shape[1:-1])
+    samples = np.arange(len(x)).reshape(-1, *[1] * (x.ndim - 1))
+    np.testing.assert_array_equal(np.where(pixels < 0, -np.inf, x[(samples, *at, np.arange(x.shape[-1]))]), y)
+
+
+@settings(max_examples=20)
+@given(pool=pools(dilated=True), dtype=DTYPES, seed=SEEDS, holes=st.booleans())
+def test_places_of_maxima(isa, threads, pool, dtype, seed, holes):
+    x = whole(pool.shape, dtype, seed)  # many ties
+    x = with_nan(x, seed) if holes else x
+    y, places = functional.max_pool_places(x, pool.kernel, **pool.most)
+    assert_exact(y, functional.max_pool(x, pool.kernel, **pool.most), dtype)
+    assert places.numbers.dtype == np.uint8
+    assert places.nbytes == y.size
+    assert_places(x, y, places)
+    dy = whole(y.shape, dtype, seed + 1)
+    got = functional.max_pool_places_backward(dy, places)
+    assert_exact(got, functional.max_pool_backward(dy, x, pool.kernel, **pool.most), dtype)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 33])
+@pytest.mark.parametrize(
+    ("size", "kernel", "keywords", "dtype"),
+    [
+        ((40, 30), (40, 30), {}, np.uint16),
+        ((40, 30), 17, {"stride": 3, "padding": 8, "ceil_mode": True}, np.uint16),
+        ((70_001,), 70_000, {"stride": 1}, np.int32),
+    ],
+)
+def test_places_in_large_windows_take_more_bytes(isa, threads, channels, size, kernel, keywords, dtype):
+    x = np.random.default_rng(0).integers(-9, 9, (2, *size, channels)).astype(np.float32)
+    x[1, size[0] // 2] = np.nan
+    y, places = functional.max_pool_places(x, kernel, **keywords)
+    assert places.numbers.dtype == dtype
+    assert_places(x, y, places)
+    dy = whole(y.shape, np.float32, seed=1)
+    want = reference.max_pool_backward(dy, x, kernel, **keywords)
+    assert_exact(functional.max_pool_places_backward(dy, places), want)
+
+
+@pytest.mark.parametrize("channels", [1, 20, 64, 100])
+@pytest.mark.parametrize(
+    ("size", "kernel", "keywords"),
+    [
+        ((19, 5), 3, {"stride": 1, "padding": 1}),
+        ((19, 6), (2, 3), {"stride": (3, 2), "dilation": (3, 2), "padding": (1, 2), "ceil_mode": True}),
+        ((5, 6, 7), 2, {"stride": 1}),
+        ((7, 6, 5), 3, {"stride": 2, "padding": 1}),
+        ((600,), 3, {"stride": 2}),  # a line of more pixels than are gathered together
+        ((2, 3), 2, {"stride": 1, "dilation": 2, "padding": 1}),
+    ],
+)
+def test_one_image_is_shared_by_threads(isa, threads, channels, size, kernel, keywords):
+    x = whole((1, *size, channels))
+    y, places = functional.max_pool_places(x, kernel, **keywords)
+    assert_exact(y, reference.max_pool(x, kernel, **keywords))
+    dy = whole(y.shape, seed=1)
+    want = reference.max_pool_backward(dy, x, kernel, **keywords)
+    assert_exact(functional.max_pool_places_backward(dy, places), want)
+
+
 @pytest.mark.parametrize("channels", [1, 17, 64])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_nan_is_the_maximum_and_the_first_takes_the_gradient(isa, channels, dtype):
