@@ -97,6 +97,10 @@ def every_kernel(arrays_of, dtype):
                 functional.conv_backward(y, x, weight, padding=1, algorithm="winograd")
                 functional.conv_backward(y, x, weight, padding=1)
                 y = arrays_of(functional.conv_transpose(x, new(*taps, outputs, channels), bias, algorithm="winograd"))
+    for channels, outputs in ((1, 2), (1, 6), (2, 1), (3, 5), (16, 3)):  # vectors that run along the line
+        x, weight = new(2, 5, 17, channels), new(3, 3, channels, outputs)
+        y = arrays_of(functional.conv(x, weight, padding=1))
+        functional.conv_backward(y, x, weight, padding=1)
     for channels, outputs, taps, stride in ((1, 3, 7, 2), (3, 17, 7, 2), (3, 20, 11, 4), (5, 9, 6, 2)):  # folded images
         x, weight = new(2, 17, 15, channels), new(taps, taps, channels, outputs)
         y = arrays_of(functional.conv(x, weight, stride=stride, padding=2, algorithm="winograd"))

@@ -68,6 +68,8 @@ cdef int run_products(const Product *parts, Py_ssize_t count, Py_ssize_t groups,
     if groups * count == 1 and is_one_row(parts):
         run_row(parts, threads)
         return 0
+    if groups * count == 1 and planar_pays(parts):
+        return run_planar(parts, threads)
     if groups * count == 1 and flat_pays(parts):
         return run_flat(parts, threads)
     if groups * count == 1 and over_lines(parts):
@@ -174,6 +176,8 @@ cdef Py_ssize_t packed_size(const Product *p, Py_ssize_t groups, int tile_h, int
         return packed_weights(&g, ceil_div(p.cols, TILE_N), 0)
     if groups == 1 and few_pay(p) or is_one_row(p) or (grouped_pays(p, groups) and not pixels_pay(p, groups)):
         return 0
+    if groups == 1 and planar_pays(p):
+        return 0
     if groups == 1 and flat_pays(p):
         return flat_items(p) + 1  # panels are of an even size: who sees the size knows the layout
     if groups == 1 and scatters_forward(p):
@@ -265,6 +269,7 @@ def conv_backward_input(
     cdef const int64_t *of_w = records_of(phases_w, &many_w)
     cdef const real *factors = read_from(weight)
     cdef Py_ssize_t items
+    cdef bint scattered
     cdef int status = 0
     s.dy, s.dx, s.inputs, s.outputs, s.bias = read_from(dy), write_to(dx, &items) + first, channels, outputs, NULL
     if bias is not None:
@@ -281,23 +286,27 @@ def conv_backward_input(
     tap_h = tap_w * s.w.taps
     tap_d = tap_h * s.h.taps
     with nogil:
-        if tile_h == 0 and scatter_pays(&s, groups):
-            status = run_scatter(s, batch, threads)
-        else:
-            many_d, many_h, many_w = many_d // 10, many_h // 10, many_w // 10
-            count = many_d * many_h * many_w
-            parts = <Product *> malloc(count * sizeof(Product))
-            status = -1
-            if parts != NULL:
-                for i in range(count):
-                    j = i // many_w
-                    p.d, p.h = read_axis(of_d + j // many_h * 10), read_axis(of_h + j % many_h * 10)
-                    p.w = read_axis(of_w + i % many_w * 10)
-                    p.b = factors + p.d.tap_first * tap_d + p.h.tap_first * tap_h + p.w.tap_first * tap_w
-                    p.b_d, p.b_h, p.b_w = p.d.tap_step * tap_d, p.h.tap_step * tap_h, p.w.tap_step * tap_w
-                    parts[i] = p
+        many_d, many_h, many_w = many_d // 10, many_h // 10, many_w // 10
+        count = many_d * many_h * many_w
+        parts = <Product *> malloc(count * sizeof(Product))
+        if parts != NULL:
+            for i in range(count):
+                j = i // many_w
+                p.d, p.h = read_axis(of_d + j // many_h * 10), read_axis(of_h + j % many_h * 10)
+                p.w = read_axis(of_w + i % many_w * 10)
+                p.b = factors + p.d.tap_first * tap_d + p.h.tap_first * tap_h + p.w.tap_first * tap_w
+                p.b_d, p.b_h, p.b_w = p.d.tap_step * tap_d, p.h.tap_step * tap_h, p.w.tap_step * tap_w
+                parts[i] = p
+            scattered = tile_h == 0 and scatter_pays(&s, groups)
+            if scattered and count == 1 and planar_pays(parts):  # which meets the padding
+                scattered = not finite_items(factors, s.d.taps * s.b_d)
+            if scattered:
+                status = run_scatter(s, batch, threads)
+            else:
                 status = run_groups(parts, count, groups, p.depth, tile_h, tile_w, threads)
-            free(parts)
+        else:
+            status = -1
+        free(parts)
     if status:
         raise MemoryError("no memory for the scratch of a convolution")
 
