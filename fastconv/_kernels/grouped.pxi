@@ -46,8 +46,13 @@ cdef inline Py_ssize_t first_group(const Grouped *g, Py_ssize_t panel, Py_ssize_
     """The first group of a panel, its first column in that group, and how many columns the panel has."""
     cdef Py_ssize_t group = panel // g.each * g.share
     column[0] = panel % g.each * g.width
-    cols[0] = min(g.share, g.groups - group) * g.p.cols if g.share > 1 else min(g.width, g.p.cols - column[0])
+    cols[0] = columns_from(g, group, column[0])
     return group
+
+
+cdef inline Py_ssize_t columns_from(const Grouped *g, Py_ssize_t group, Py_ssize_t column) noexcept nogil:
+    """How many columns the panel has that begins with this one of a group."""
+    return min(g.share, g.groups - group) * g.p.cols if g.share > 1 else min(g.width, g.p.cols - column)
 
 
 cdef inline Py_ssize_t grouped_taps(const Grouped *g) noexcept nogil:
@@ -75,19 +80,23 @@ cdef void pack_grouped(const Grouped *g, Py_ssize_t panel, Py_ssize_t panels, co
 
     offsets[k] is where element k of the first group's first column is. Row after row, as they lie in memory.
     """
-    cdef Py_ssize_t column, cols, group, width, i, j, k, m, t, depth = product_depth(&g.p)
+    cdef Py_ssize_t column, cols, group, width, i, j, k, m, t, depth = product_depth(&g.p), each = panel_elements(g)
     cdef const real *b
     cdef real *to
     if g.p.b_col == 1:  # columns of groups that share a panel are neighbours
         for k in range(depth):
             group = first_group(g, panel, &column, &cols)
             fetch_run(g.p.b + offsets[min(k + ROWS_AHEAD, depth - 1)] + group * g.b_group + column, panels * g.width)
-            for i in range(panels):
-                group = first_group(g, panel + i, &column, &cols)
+            for i in range(panels):  # by sums alone: divisions would take longer than the copies
+                cols = columns_from(g, group, column)
                 width = row_width(g, cols)
-                to = packed + i * panel_elements(g) + k * width
+                to = packed + i * each + k * width
                 copy(to, g.p.b + offsets[k] + group * g.b_group + column, cols)
                 zero(to + cols, width - cols)
+                column += g.width
+                if column >= g.p.cols:
+                    column = 0
+                    group += g.share
         return
     for i in range(panels):
         group = first_group(g, panel + i, &column, &cols)

@@ -100,22 +100,59 @@ cdef void pad_band(const Product *p, Py_ssize_t first, Py_ssize_t lines, real *p
 
 cdef inline Py_ssize_t lines_copies(const Product *p) noexcept nogil:
     """Elements of the windows that are copied at a time, where tiles are low."""
-    cdef Py_ssize_t rows = max(strip_rows(product_depth(p)), <Py_ssize_t> (LINES_STRIP * TILE_M))
-    return rows * DEPTH_LD if LOW_TILE and product_depth(p) <= DEPTH else 0
+    if not LOW_TILE or window_run(p) > DEPTH:
+        return 0
+    return max(strip_rows(taps_together(p) * window_run(p)), <Py_ssize_t> (LINES_STRIP * TILE_M)) * DEPTH_LD
 
 
-cdef void copy_places(const Product *p, const real **starts, Py_ssize_t m, Py_ssize_t rows, real *packed) noexcept nogil:
-    """packed[i * DEPTH_LD + k] = element k of window m + i, of those in lines that see starts[0], starts[1], ..."""
+cdef inline Py_ssize_t taps_together(const Product *p) noexcept nogil:
+    """How many lines of taps are copied at a time."""
+    return min(p.h.taps, DEPTH // window_run(p))
+
+
+cdef void copy_places(
+    const Product *p, const real **starts, Py_ssize_t m, Py_ssize_t rows, Py_ssize_t tap, Py_ssize_t taps, real *packed
+) noexcept nogil:
+    """packed[i * DEPTH_LD + k] = element k from line `tap` of the taps on of window m + i, of those in lines that see starts[0], ..."""
     cdef Py_ssize_t h = m // p.w.rows, w = m % p.w.rows, run = window_run(p), step = line_step(p), i = 0, s, some
     while i < rows:
         some = min(p.w.rows - w, rows - i)
-        for s in range(p.h.taps):
+        for s in range(taps):
             copy_rows(
-                packed + i * DEPTH_LD + s * run, DEPTH_LD, starts[h] + w * step + s * p.h.dilation * padded_line(p), step, some, run
+                packed + i * DEPTH_LD + s * run, DEPTH_LD, starts[h] + w * step + (tap + s) * p.h.dilation * padded_line(p), step, some,
+                run,
             )
         i += some
         w = 0
         h += 1
+
+
+cdef void copied_lines(
+    const Product *p, Py_ssize_t first, Py_ssize_t lines, const real **starts, const real *panels, const real *start, real *copies
+) noexcept nogil:
+    """Lines first .. first + lines - 1 of the output, which see `starts`, from copied windows."""
+    cdef Py_ssize_t out[ROWS]
+    cdef Py_ssize_t run = window_run(p), together = taps_together(p), strip = strip_rows(together * run), panel = lines_panel(p)
+    cdef Py_ssize_t m = 0, rows, tap, taps, i, width
+    cdef Left windows = left_operand(copies, NULL, 0, 0, NULL)
+    windows.far = writes_far(p)
+    while m < lines * p.w.rows:
+        rows = min(strip, lines * p.w.rows - m)
+        row_outputs(p, first * p.w.rows + m, rows, out)
+        tap = 0
+        while tap < p.h.taps:
+            taps = min(together, p.h.taps - tap)
+            copy_places(p, starts, m, rows, tap, taps, copies)
+            for i in range(ceil_div(p.cols, TILE_N)):
+                width = panel_width(p.cols - i * TILE_N)
+                packed_by_panel(
+                    rows, width, &windows, 0, panels + i * panel + tap * run * width, taps * run,
+                    start + i * TILE_N if tap == 0 else NULL, False, p.y + i * TILE_N, out,
+                )
+            tap += taps
+        if p.finish.pending:
+            finish_rows(&p.finish, p.y, out, rows, p.y_ld, 0, p.cols)
+        m += rows
 
 
 cdef void lines_band(
@@ -127,36 +164,33 @@ cdef void lines_band(
     cdef Py_ssize_t length[LINES_RUNS]
     cdef Py_ssize_t out[LINES_RUNS]
     cdef Py_ssize_t runs = p.h.taps, strip = LINES_RUNS // runs // TILE_M * TILE_M, panel = lines_panel(p)
-    cdef Py_ssize_t step = line_step(p), tap = p.h.dilation * padded_line(p), m = 0, rows, i, j, s, h = 0, w = 0, width
-    cdef Left windows = left_operand(copies, &at[0], strip, runs, &length[0])
-    cdef bint copied = lines_copies(p) > 0
+    cdef Py_ssize_t step = line_step(p), tap = p.h.dilation * padded_line(p), m = 0, rows, i, j, s, h = 0, w = 0
+    cdef Left windows = left_operand(NULL, &at[0], strip, runs, &length[0])
     windows.far = writes_far(p)
-    if copied:
-        strip = min(strip, strip_rows(product_depth(p)))
     pad_band(p, first, lines, padded, starts)
+    if lines_copies(p):
+        copied_lines(p, first, lines, starts, panels, start, copies)
+        return
     for s in range(runs):
         length[s] = window_run(p)
     while m < lines * p.w.rows:
         rows = min(strip, lines * p.w.rows - m)
-        if copied:
-            copy_places(p, starts, m, rows, copies)
-        for i in range(0 if copied else rows):
+        for i in range(rows):
             at[i] = starts[h] + w * step
             w += 1
             if w == p.w.rows:
                 w = 0
                 h += 1
-        for s in range(1, 0 if copied else runs):
+        for s in range(1, runs):
             for i in range(rows):
                 at[s * strip + i] = at[i] + s * tap
         row_outputs(p, first * p.w.rows + m, rows, out)
         for i in range(ceil_div(p.cols, TILE_N)):
             j = i * TILE_N
-            width = panel_width(p.cols - j)
-            if copied:
-                packed_by_panel(rows, width, &windows, 0, panels + i * panel, product_depth(p), start + j, False, p.y + j, out)
-            else:
-                windows_by_panel(rows, width, &windows, 0, panels + i * panel, width, start + j, p.y + j, out)
+            windows_by_panel(
+                rows, min(p.cols - j, <Py_ssize_t> TILE_N), &windows, 0, panels + i * panel, panel_width(p.cols - j), start + j,
+                p.y + j, out,
+            )
         if p.finish.pending:
             finish_rows(&p.finish, p.y, out, rows, p.y_ld, 0, p.cols)
         m += rows
@@ -210,15 +244,19 @@ cdef void add_copied_lines(
     const Product *p, const real **starts, const real *dy, Py_ssize_t pixels, real *db, const Py_ssize_t *out, real *copies
 ) noexcept nogil:
     """db += the sum over so many pixels of dy, of lines that see starts[0], starts[1], ...: a strip of their windows is copied at a time."""
-    cdef Py_ssize_t m = 0, rows, i, j
+    cdef Py_ssize_t run = window_run(p), together = taps_together(p), m = 0, rows, tap, taps, i
     while m < pixels:
         rows = min(pixels - m, <Py_ssize_t> (LINES_STRIP * TILE_M))
-        copy_places(p, starts, m, rows, copies)
-        for i in range(ceil_div(p.cols, TILE_N)):
-            j = i * TILE_N
-            columns_by_panel(
-                product_depth(p), panel_width(p.cols - j), copies, dy + m * p.y_ld + j, p.y_ld, rows, NULL, db + j, out
-            )
+        tap = 0
+        while tap < p.h.taps:
+            taps = min(together, p.h.taps - tap)
+            copy_places(p, starts, m, rows, tap, taps, copies)
+            for i in range(ceil_div(p.cols, TILE_N)):
+                columns_by_panel(
+                    taps * run, panel_width(p.cols - i * TILE_N), copies, dy + m * p.y_ld + i * TILE_N, p.y_ld, rows, NULL,
+                    db + i * TILE_N, out + tap * run,
+                )
+            tap += taps
         m += rows
 
 
@@ -234,7 +272,6 @@ cdef void lines_gradient_part(
     cdef real unneeded[TILE_N]
     cdef Py_ssize_t depth = product_depth(p), run = window_run(p), tap = p.h.dilation * padded_line(p), lines, i, j, k
     cdef Py_ssize_t rows = tile_rows(depth), panels = ceil_div(p.cols, TILE_N), steps = ceil_div(rows, TILE_M) * panels
-    cdef bint copied = lines_copies(p) > 0
     cdef Left places = left_operand(NULL, &at[0], rows, 0, &length[0])
     places.step = line_step(p)
     zero(db, depth * p.cols)
@@ -246,7 +283,7 @@ cdef void lines_gradient_part(
     while line < end:
         lines = min(band, end - line)
         pad_band(p, line, lines, padded, starts)
-        if copied:
+        if lines_copies(p):
             add_copied_lines(p, starts, dy + line * p.w.rows * p.y_ld, lines * p.w.rows, db, out, copies)
             line += lines
             continue
