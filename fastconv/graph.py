@@ -16,6 +16,7 @@ from fastconv.layers.arrange import Transpose
 from fastconv.layers.base import Layer
 from fastconv.layers.calls import connect, ensure_built, shape_of
 from fastconv.layers.symbol import Node, Shape, Symbol
+from fastconv.layers.traits import Traits
 from fastconv.layers.tree import collect, walk
 from fastconv.program import Program, Step, store
 
@@ -75,6 +76,14 @@ class Graph:
     def program(self) -> Program:
         """What computes: the steps, some of them as one."""
         return Program(fused(self.steps, self.outputs), self.outputs, inputs=len(self.input_shapes), slots=self.slots)
+
+    @cached_property
+    def traits(self) -> Traits:
+        """What its layers declare, of what matters for a model; every call asks for it."""
+        members = [layer.traits for layer in self.layers]
+        return Traits(
+            integers=any(bool(each.integers) for each in members), counts=any(each.counts for each in members)
+        )
 
     @property
     def symbols(self) -> tuple[tuple[Symbol, ...], tuple[Symbol, ...]]:

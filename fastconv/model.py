@@ -174,10 +174,7 @@ class Model(Layer):
 
     @property
     def traits(self) -> Traits:
-        members = [layer.traits for layer in self._members()]
-        return Traits(
-            integers=any(bool(each.integers) for each in members), counts=any(each.counts for each in members)
-        )
+        return self._graph.traits if self._graph else Traits()
 
     @property
     def label(self) -> str:

@@ -63,6 +63,7 @@ Where is what:
 ``dropout.pxi``      dropout, whose random numbers are a function of a key and the place
 ``optimizer.pxi``    the rules by which parameters follow their gradients
 ``resize.pxi``       upsampling, and its way back: weighted sums of pixels
+``boxes.pxi``        which boxes of images stay beside better ones
 ``moves.pxi``        channels from first to last and back, and in another order
 ``api.pxi``          what the C and Cython code of other packages may call, see ``fastconv/cython_api.pxd``
 ``cores.pxi``        the threads of a loop on processors of their own

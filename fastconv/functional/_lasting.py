@@ -17,7 +17,7 @@ from fastconv._kernels._memory import empty
 #: Bytes of a block, of the least array that goes into one, and between two arrays: a line of the cache.
 BLOCK, LEAST, LINE = 1 << 23, 1 << 14, 64
 
-#: The block that has room left, and from where on. Who takes it out has it alone; another thread begins a new one.
+#: The blocks that have room left, and from where on. Who takes one out has it alone; another thread takes others.
 _open: list[tuple[weakref.ref[NDArray[Any]], int]] = []
 
 
@@ -26,12 +26,26 @@ def lasting(items: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     size = -(-items * dtype.itemsize // LINE) * LINE
     if not LEAST <= size <= BLOCK // 2:
         return empty((items,), dtype)
-    try:
-        kept, first = _open.pop()
-        block = kept()
-    except IndexError:
-        block, first = None, 0
-    if block is None or first + size > BLOCK:
-        block, first = empty((BLOCK,), np.dtype(np.uint8)), 0
-    _open.append((weakref.ref(block), first + size))
+    block, first = _taken(size)
+    if first + size + LEAST <= BLOCK:
+        _open.append((weakref.ref(block), first + size))
     return np.ndarray((items,), dtype, block, first)
+
+
+def _taken(size: int) -> tuple[NDArray[Any], int]:
+    """Return a block that has room for so many bytes, the one that was begun first or a new one, and from where on."""
+    full = []
+    found = None
+    while found is None:
+        try:
+            kept, first = _open.pop(0)
+        except IndexError:
+            found = empty((BLOCK,), np.dtype(np.uint8)), 0
+            break
+        block = kept()
+        if block is not None and first + size <= BLOCK:
+            found = block, first
+        elif block is not None:
+            full.append((kept, first))
+    _open[:0] = full
+    return found

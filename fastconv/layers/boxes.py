@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from fastconv.arguments import ntuple, positive
+from fastconv.functional._boxes import cell_means, kept_boxes
+from fastconv.functional._spans import Side, side
 from fastconv.layers.base import Backward, Layer
 from fastconv.layers.checks import number, require_floats, with_batch
 from fastconv.layers.context import Context
@@ -20,6 +22,9 @@ from fastconv.registry import layers
 
 #: Points of a cell along each axis.
 MOST_SAMPLES = 1024
+
+#: Boxes whose weights are found at once.
+TOGETHER = 64
 
 Gradients = tuple[Any, dict[str, np.ndarray]]
 
@@ -95,18 +100,30 @@ class RoiAlign(Layer):
             )
         return (shapes[1][0], *self.size, shapes[0][-1])
 
+    def _ends(self, boxes: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return for boxes ``(R, 4)``, along rows or columns: begin, length, whether that is made up, points a cell."""
+        start, end = (
+            boxes[:, at].astype(np.float64) * self.scale - 0.5 * self.half_pixel for at in (1 - axis, 3 - axis)
+        )
+        length = end - start
+        stretched = (length < 1) & (not self.half_pixel)
+        length = np.where(stretched, 1.0, length)
+        points = np.maximum(np.ceil(length / self.size[axis]), 0) if self.samples == 0 else 0 * length + self.samples
+        return start, length, stretched, points.astype(np.int64)
+
+    def _parts(self, axis: int, points: int) -> np.ndarray:
+        """Return how far along a box each of its points is."""
+        cells = self.size[axis]
+        return (np.arange(cells)[:, None] + (np.arange(points) + 0.5) / max(points, 1)).ravel() / cells
+
     def _lines(self, box: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, int]]:
         """Return for rows and columns the places of all points, how they move with both ends of the box, and points a cell."""
         lines = []
-        for first, last, cells in ((box[1], box[3], self.size[0]), (box[0], box[2], self.size[1])):
-            start, end = (float(n) * self.scale - 0.5 * self.half_pixel for n in (first, last))
-            length = end - start
-            stretched = not self.half_pixel and length < 1
-            length = 1.0 if stretched else length
-            points = self.samples or max(math.ceil(length / cells), 0)
-            part = (np.arange(cells)[:, None] + (np.arange(points) + 0.5) / max(points, 1)).ravel() / cells
+        for axis in (0, 1):
+            start, length, stretched, points = (each[0] for each in self._ends(box[None], axis))
+            part = self._parts(axis, points)
             moves = np.stack([np.ones_like(part) if stretched else 1 - part, 0 * part if stretched else part])
-            lines.append((start + part * length, moves * self.scale, points))
+            lines.append((start + part * length, moves * self.scale, int(points)))
         return lines
 
     def forward(
@@ -121,19 +138,46 @@ class RoiAlign(Layer):
         if images.size and not (-x.shape[1] <= images.min() and images.max() < x.shape[1]):
             raise ValueError(f"the images must be numbers below {x.shape[1]}, got {images.min()} to {images.max()}")
         y = np.zeros(out, x.dtype)
-        found: dict[tuple[int, ...], _Crop] = {}
-        for at in np.ndindex(*images.shape):
-            crop = found[at] = _Crop(x[at[0], images[at]], self._lines(boxes[at]), self.size)
-            y[at] = crop.mean() if self.reduce == "mean" else crop.largest()
+
+        def crop(at: tuple[int, ...]) -> _Crop:
+            return _Crop(x[at[0], images[at]], self._lines(boxes[at]), self.size)
+
+        if self.reduce == "mean":
+            for n, (pixels, made) in enumerate(zip(np.ascontiguousarray(x), y, strict=True)):
+                self._means(pixels, boxes[n], images[n], made)
+        else:
+            for at in np.ndindex(*images.shape):
+                y[at] = crop(at).largest()
 
         def backward(dy: np.ndarray) -> Gradients:
             dx, dboxes = np.zeros_like(x), np.zeros_like(boxes)
-            for at, crop in found.items():
-                rows, columns = crop.back(dy[at], dx[at[0], images[at]], self.reduce)
+            for at in np.ndindex(*images.shape):
+                rows, columns = crop(at).back(dy[at], dx[at[0], images[at]], self.reduce)
                 dboxes[at] = (columns[0], rows[0], columns[1], rows[1])
             return (dx, dboxes, None), {}
 
         return y, backward
+
+    def _means(self, x: np.ndarray, boxes: np.ndarray, images: np.ndarray, y: np.ndarray) -> None:
+        """Write the means of the points of each cell, for the boxes of one sample; some boxes at a time."""
+        for first in range(0, len(boxes), TOGETHER):
+            some = slice(first, first + TOGETHER)
+            rows, columns = (self._side(boxes[some], axis, x.shape[1 + axis]) for axis in (0, 1))
+            cell_means([x[image] for image in images[some]], rows, columns, y[some])
+
+    def _side(self, boxes: np.ndarray, axis: int, size: int) -> Side:
+        """Return the weights of the pixels along an axis, for each cell of each box."""
+        start, length, _, points = self._ends(boxes, axis)
+        cells, entries = self.size[axis], []
+        for count in np.unique(points[points > 0]):
+            which = np.flatnonzero(points == count)[:, None]
+            place = start[which] + self._parts(axis, count) * length[which]
+            taps = _taps(place, size)
+            cell = np.broadcast_to(which * cells + np.arange(cells * count) // count, taps.pixels.shape)
+            entries.append((cell.ravel(), taps.pixels.ravel(), taps.weights.ravel() / count))
+        nothing = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
+        outputs, inputs, weights = (np.concatenate(each) for each in zip(nothing, *entries, strict=True))
+        return side(outputs, inputs, weights, len(boxes) * cells)
 
     def window(self, *shapes: Shape) -> None:
         return None
@@ -144,19 +188,8 @@ class _Crop:
 
     def __init__(self, image: np.ndarray, lines: Sequence[Any], size: tuple[int, ...]) -> None:
         self.image, self.lines, self.size = image, lines, size
-        self.taps = [self._taps(line[0], n) for line, n in zip(lines, image.shape, strict=False)]
+        self.taps = [_taps(line[0], n) for line, n in zip(lines, image.shape, strict=False)]
         self.count = lines[0][2] * lines[1][2]
-
-    def _taps(self, place: np.ndarray, size: int) -> Taps:
-        away = (place < -1) | (place > size)
-        moves = ~away & (place > 0) & (place < size - 1)
-        place = np.clip(place, 0, size - 1)
-        first = np.minimum(np.floor(place).astype(np.int64), max(size - 2, 0))
-        part = place - first
-        pixels = np.stack([first, np.minimum(first + 1, size - 1)])
-        weights = np.where(away, 0, np.stack([1 - part, part]))
-        slopes = np.where(moves, np.stack([-np.ones_like(part), np.ones_like(part)]), 0)
-        return Taps(pixels, weights, slopes)
 
     def _corners(self) -> list[tuple[int, int]]:
         return list(itertools.product((0, 1), (0, 1)))
@@ -172,12 +205,6 @@ class _Crop:
         p, q = self.size
         across = points.reshape(p, self.lines[0][2], q, self.lines[1][2], -1)
         return across.transpose(0, 2, 1, 3, 4).reshape(p, q, self.count, -1)
-
-    def mean(self) -> np.ndarray:
-        if not self.count:
-            return np.zeros((*self.size, self.image.shape[-1]), self.image.dtype)
-        total = sum(self._weighted(i, j) for i, j in self._corners())
-        return np.asarray(self._cells(np.asarray(total)).sum(axis=2) / self.count)
 
     def largest(self) -> np.ndarray:
         if not self.count:
@@ -214,6 +241,19 @@ class _Crop:
         first = np.argmax(flat, axis=2)[:, :, None] == np.arange(4 * self.count)[:, None]
         won = np.where(first, dy[:, :, None], 0).reshape(p, q, 4, a, b, -1)
         return [won[:, :, corner].transpose(0, 2, 1, 3, 4).reshape(p * a, q * b, -1) for corner in range(4)]
+
+
+def _taps(place: np.ndarray, size: int) -> Taps:
+    """Return the two pixels around each place between pixels, one after the other along the first axis."""
+    away = (place < -1) | (place > size)
+    moves = ~away & (place > 0) & (place < size - 1)
+    place = np.clip(place, 0, size - 1)
+    first = np.minimum(np.floor(place).astype(np.int64), max(size - 2, 0))
+    part = place - first
+    pixels = np.stack([first, np.minimum(first + 1, size - 1)])
+    weights = np.where(away, 0, np.stack([1 - part, part]))
+    slopes = np.where(moves, np.stack([-np.ones_like(part), np.ones_like(part)]), 0)
+    return Taps(pixels, weights, slopes)
 
 
 @layers.register("NonMaxSuppression")
@@ -286,34 +326,27 @@ class NonMaxSuppression(Layer):
         require_floats(boxes, scores)
         if len(boxes) != len(scores):
             raise ValueError(f"the inputs must have one batch size, got {len(boxes)} and {len(scores)}")
-        found = [
-            [row for t, k in np.ndindex(*scores.shape[1:3]) for row in self._kept(t, k, boxes[n, t], scores[n, t, k])]
-            for n in range(len(boxes))
-        ]
+        found = [self._rows(*sample) for sample in zip(boxes, scores, strict=True)]
         y = np.full((len(boxes), max(map(len, found), default=0) if self.trimmed else most, 3), -1, np.int64)
         for n, rows in enumerate(found):
-            y[n, : len(rows)] = np.array(rows, np.int64).reshape(-1, 3)
+            y[n, : len(rows)] = rows
         return y, lambda dy: ((np.zeros_like(boxes), np.zeros_like(scores)), {})
 
-    def _kept(self, t: int, k: int, boxes: np.ndarray, scores: np.ndarray) -> list[tuple[int, int, int]]:
+    def _rows(self, boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """Return the rows of one sample."""
+        places = list(np.ndindex(*scores.shape[:2]))
+        kept = [self._kept(boxes[t], scores[t, k]) for t, k in places]
+        numbers = np.repeat(np.array(places, np.int64).reshape(-1, 2), list(map(len, kept)), axis=0)
+        return np.column_stack([numbers, np.concatenate([*kept, np.zeros(0, np.int64)])])
+
+    def _kept(self, boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """Return the boxes that stay of one class, the best first."""
         order = np.argsort(-scores, kind="stable")
         if self.threshold is not None:
             order = order[scores[order] > self.threshold]
         corners = self._corners(boxes[order])
-        kept = np.concatenate([apart[self._best(corners[apart])] for apart in _apart(corners)])
-        return [(t, k, int(order[at])) for at in np.sort(kept)[: self.most]]
-
-    def _best(self, corners: np.ndarray) -> np.ndarray:
-        """Return which boxes stay of some that come from the best on."""
-        free, at = np.ones(len(corners), bool), 0
-        kept: list[int] = []
-        while at < len(corners) and len(kept) < self.most:
-            kept.append(at)
-            rest = at + 1 + np.flatnonzero(free[at + 1 :])
-            free[rest[_overlaps(corners[at], corners[rest]) > self.overlap]] = False
-            left = np.flatnonzero(free[at + 1 :])
-            at = at + 1 + int(left[0]) if len(left) else len(corners)
-        return np.array(kept, np.int64)
+        kept = np.concatenate([apart[kept_boxes(corners[apart], self.most, self.overlap)] for apart in _apart(corners)])
+        return np.asarray(order[np.sort(kept)[: self.most]])
 
     def _corners(self, boxes: np.ndarray) -> np.ndarray:
         """Return the boxes as their least and their greatest corner."""
@@ -334,11 +367,3 @@ def _apart(corners: np.ndarray) -> list[np.ndarray]:
     reach = np.maximum.accumulate(corners[order, 2])
     borders = 1 + np.flatnonzero(corners[order[1:], 0] > reach[:-1])
     return [np.sort(group) for group in np.split(order, borders)]
-
-
-def _overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return the intersections of a box with others ``(n, 4)`` as parts of their unions."""
-    sides = np.maximum(np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]), 0)
-    shared = sides.prod(axis=1)
-    union = (box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(axis=1) - shared
-    return np.asarray(np.where(union > 0, shared / np.where(union > 0, union, 1), 0))

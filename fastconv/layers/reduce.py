@@ -16,6 +16,9 @@ from fastconv.layers.symbol import Shape
 from fastconv.layers.traits import Traits
 from fastconv.registry import layers
 
+#: Numbers of a line from which on the first few are looked for before they are brought in order.
+LONG = 256
+
 Gradients = tuple[Any, dict[str, np.ndarray]]
 
 
@@ -280,11 +283,12 @@ class TopK(Layer):
     def forward(self, ctx: Context, x: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], Backward]:
         self.output_shape(x.shape[1:])
         axis = inner_axis(self.axis, x.ndim)
-        if self.largest:  # a stable order of the reversed array, read backwards: of equal ones the first comes first
-            order = x.shape[axis] - 1 - np.flip(np.argsort(np.flip(x, axis), axis=axis, kind="stable"), axis)
+        rows = np.moveaxis(x, axis, -1)
+        if x.shape[axis] >= LONG and 0 < 4 * self.k <= x.shape[axis]:
+            found = np.array([self._first(row) for row in rows.reshape(-1, x.shape[axis])], np.int64)
         else:
-            order = np.argsort(x, axis=axis, kind="stable")
-        places = np.ascontiguousarray(np.take(order, range(self.k), axis=axis)).astype(np.int64)
+            found = self._order(rows)[..., : self.k]
+        places = np.ascontiguousarray(np.moveaxis(found.reshape(*rows.shape[:-1], self.k), -1, axis), np.int64)
 
         def backward(dy: tuple[np.ndarray, np.ndarray]) -> Gradients:
             dx = np.zeros_like(x)
@@ -292,6 +296,19 @@ class TopK(Layer):
             return dx, {}
 
         return (np.take_along_axis(x, places, axis), places), backward
+
+    def _order(self, rows: np.ndarray) -> np.ndarray:
+        """Return which numbers come first along the last axis; of equal ones the first."""
+        if self.largest:  # a stable order of the reversed array, read backwards
+            return rows.shape[-1] - 1 - np.argsort(rows[..., ::-1], axis=-1, kind="stable")[..., ::-1]
+        return np.argsort(rows, axis=-1, kind="stable")
+
+    def _first(self, row: np.ndarray) -> np.ndarray:
+        """Return the first ones of a long row: only those that may be among them are brought in order."""
+        last = len(row) - self.k if self.largest else self.k - 1
+        bound = np.partition(row, last)[last]
+        some = np.flatnonzero(~(row < bound if self.largest else row > bound))  # NaN counts as largest, and is neither
+        return some[self._order(row[some])[: self.k]]
 
     def window(self, *shapes: Shape) -> None:
         return None

@@ -17,7 +17,7 @@ from fastconv.layers.traits import Traits
 from fastconv.registry import layers
 
 Gradients = tuple[Any, dict[str, np.ndarray]]
-Places = tuple[np.ndarray, ...]
+Places = tuple[Any, ...]
 
 REDUCTIONS = ("none", "add", "mul", "max", "min")
 
@@ -80,6 +80,10 @@ class _Along(_AtPlaces):
         axis = inner_axis(self.axis, len(shape))
         _require_indices(indices, shape[0])
         _require_range(indices, shape[axis])
+        line = indices[tuple(slice(None) if at == axis else slice(1) for at in range(indices.ndim))]
+        whole = all(n == m for at, (n, m) in enumerate(zip(shape, indices.shape, strict=True)) if at != axis)
+        if whole and (indices == line).all():  # whole lines, at the same places everywhere
+            return (*(slice(None),) * axis, line.ravel())
         grid: list[np.ndarray] = list(np.ogrid[tuple(map(slice, indices.shape))])
         grid[axis] = indices
         return tuple(grid)

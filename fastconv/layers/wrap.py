@@ -273,7 +273,7 @@ class Cast(Layer):
 
     takes_numbers = True
 
-    traits = Traits(integers=True, discrete=True)
+    traits = Traits(integers=True, discrete=True, shares_input=True)
 
     def __init__(self, dtype: str) -> None:
         if dtype not in ("float32", "float64", *DTYPES[1:]):
@@ -290,7 +290,7 @@ class Cast(Layer):
     def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
         require_numbers(x)
         with np.errstate(invalid="ignore"):
-            y = x.astype(self.dtype_out)
+            y = x.astype(self.dtype_out, copy=False)
         before, passes = x.dtype, x.dtype.kind == "f" and self.dtype_out.kind == "f"
 
         def backward(dy: np.ndarray) -> Gradients:

@@ -270,3 +270,30 @@ def test_a_gate_stretches_over_the_image() -> None:
 )
 def test_multiply_adds_by_hand(layer: Layer, shape: tuple[int, ...], expected: int) -> None:
     assert layer.multiply_adds(shape) == expected
+
+
+@pytest.mark.parametrize("largest", [True, False])
+def test_the_first_of_a_long_line_are_those_of_the_whole_order(largest):
+    x = np.random.default_rng(0).integers(0, 50, (2, 300, 3)).astype(np.float32)
+    x[0, 5:9, 1], x[1, :, 2] = (np.nan, np.inf, -np.inf, np.nan), 7
+    values, places = L.TopK(20, 1, largest=largest)(x)
+    whole = L.TopK(300, 1, largest=largest)(x)[1][:, :20]
+    np.testing.assert_array_equal(places, whole)
+    np.testing.assert_array_equal(values, np.take_along_axis(x, whole, 1))
+
+
+@pytest.mark.parametrize("reduce", ["none", "add"])
+def test_whole_lines_at_the_same_places_everywhere(reduce):
+    rng = np.random.default_rng(0)
+    x, updates, line = rng.random((2, 5, 3)), rng.random((2, 4, 3)), np.array([3, -5, 1, 3])
+    indices = np.ascontiguousarray(np.broadcast_to(line[:, None], (2, 4, 3)))
+    apart = indices.copy()
+    apart[0, 0, 0] = -2  # the same place, and no line any more
+    layer, context = L.ScatterElements(1, reduce=reduce), Context(inference=True)
+    (y, back), (want, wanted) = (layer.forward(context, x, each, updates) for each in (indices, apart))
+    np.testing.assert_allclose(y, want, rtol=1e-15)
+    for got, expected in zip(back(y)[0], wanted(y)[0], strict=True):
+        assert (got is None) == (expected is None)
+        if got is not None:
+            np.testing.assert_allclose(got, expected, rtol=1e-15)
+    np.testing.assert_array_equal(L.GatherElements(1)(x, indices), L.GatherElements(1)(x, apart))
