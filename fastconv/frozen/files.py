@@ -49,6 +49,7 @@ def save_frozen(model: FrozenModel, path: str | os.PathLike[str]) -> None:
     description: dict[str, Any] = {
         "input_shapes": [list(shape) for shape in program.input_shapes],
         "input_names": list(program.input_names),
+        "free": [list(axes) for axes in program.free],
         "dtype": str(program.dtype),
         "steps": steps,
         "outputs": list(program.outputs),
@@ -152,6 +153,9 @@ def _program(description: Any, tensors: dict[str, Array], allow_plugins: bool) -
     names = tuple(name if name is None else str(name) for name in description["input_names"])
     if len(names) != len(shapes):
         raise ValueError(f"it has {len(shapes)} inputs and {len(names)} names for them")
+    free = tuple(_values(axes) for axes in description.get("free", ()))
+    if free and len(free) != len(shapes):
+        raise ValueError(f"it has {len(shapes)} inputs and says of {len(free)} which axes are open")
     known = set(range(len(shapes)))
     steps = []
     for spec in description["steps"]:
@@ -160,7 +164,7 @@ def _program(description: Any, tensors: dict[str, Array], allow_plugins: bool) -
     outputs = _values(description["outputs"])
     if not (outputs or "arrays" in description) or not known.issuperset(outputs):
         raise ValueError(f"its outputs {outputs} are not all computed")
-    return Program(shapes, names, dtype, tuple(steps), outputs, str(description["label"]))
+    return Program(shapes, names, dtype, tuple(steps), outputs, str(description["label"]), free=free)
 
 
 def _step(spec: Any, known: set[int], tensors: dict[str, Array], dtype: np.dtype[Any], allow_plugins: bool) -> Step:

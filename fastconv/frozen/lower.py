@@ -47,7 +47,9 @@ def lower(model: Model, *, copy: bool = True) -> Program:
     lowering = _Lowering(len(graph.input_shapes), copy)
     outputs = lowering.graph(graph, range(len(graph.input_shapes)), model.input_shapes, "")
     shapes, names = tuple(tuple(shape) for shape in model.input_shapes), tuple(graph.input_names)
-    return Program(shapes, names, model.dtype, tuple(lowering.steps), tuple(outputs), model.label)
+    return Program(
+        shapes, names, model.dtype, tuple(lowering.steps), tuple(outputs), model.label, free=tuple(graph.free)
+    )
 
 
 class _Lowering:

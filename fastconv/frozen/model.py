@@ -237,8 +237,9 @@ class FrozenModel:
         if len(shapes) != len(wanted):
             raise ValueError(f"{self._label} takes {len(wanted)} inputs, got {len(shapes)}")
         for at, (shape, model_shape) in enumerate(zip(shapes, wanted, strict=True)):
-            axis = self._channel_axes[at]
-            if len(shape) != len(model_shape) + 1 or (model_shape and shape[axis] != (0, *model_shape)[axis]):
+            axis = self._channel_axes[at] % max(len(shape), 1)
+            fixed = model_shape and axis - 1 not in (self.program.free or [()] * len(wanted))[at]
+            if len(shape) != len(model_shape) + 1 or (fixed and shape[axis] != (0, *model_shape)[axis]):
                 which = f"input {names[at]!r}" if names[at] else f"input {at + 1}"
                 raise ValueError(
                     f"{self._label} takes {which} with shape {with_batch(model_shape)} (another size of the image may do, "

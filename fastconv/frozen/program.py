@@ -33,6 +33,7 @@ class Step(NamedTuple):
 class Program(NamedTuple):
     """Steps from inputs to outputs. Input shapes are without the batch axis; other sizes of the image may do.
 
+    Of each input the axes that are `free`, not counting the batch, may be of any size, channels too; where it is empty, none.
     `known` are the shapes of values for one sample, where they have been found: no pass changes what a value is. Of what is its
     `own` nobody else needs the arrays: a pass may write into those of the program that it gets.
     """
@@ -45,6 +46,7 @@ class Program(NamedTuple):
     label: str = "the model"
     known: Mapping[int, Shape] | None = None
     own: bool = False
+    free: tuple[tuple[int, ...], ...] = ()
 
     def with_steps(self, steps: Sequence[Step]) -> Program:
         """Return the program with other steps."""

@@ -76,4 +76,4 @@ class FrozenUnbatched(FrozenModel):
         """Leave it to the steps: no axis is the channels for sure."""
 
     def _in_a_batch(self, inputs: Sequence[Any]) -> list[Any]:
-        return [x[None] if isinstance(x, np.ndarray) else x for x in inputs]
+        return [np.asarray(x)[None] if isinstance(x, (np.ndarray, np.generic)) else x for x in inputs]

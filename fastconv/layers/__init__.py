@@ -44,6 +44,7 @@ from fastconv.layers.context import Context
 from fastconv.layers.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from fastconv.layers.depth_space import DepthToSpace, SpaceToDepth
 from fastconv.layers.dropout import AlphaDropout, Dropout, FixedDropout, SpatialDropout, StochasticDepth
+from fastconv.layers.fold import Fold
 from fastconv.layers.linear import Linear
 from fastconv.layers.local import LocallyConnected1d, LocallyConnected2d
 from fastconv.layers.logic import Logic, Not
@@ -165,6 +166,7 @@ __all__ = [
     "FixedDropout",
     "Flatten",
     "Floor",
+    "Fold",
     "Gather",
     "GatherElements",
     "GatherND",

@@ -49,6 +49,11 @@ class RoiAlign(Layer):
     half_pixel : bool
         Whether places are half a pixel less; else boxes are at least one pixel large.
 
+    Raises
+    ------
+    ValueError
+        For boxes that are not finite, and images that are none.
+
     Examples
     --------
     >>> import numpy as np
@@ -137,6 +142,8 @@ class RoiAlign(Layer):
             )
         if images.size and not (-x.shape[1] <= images.min() and images.max() < x.shape[1]):
             raise ValueError(f"the images must be numbers below {x.shape[1]}, got {images.min()} to {images.max()}")
+        if not np.isfinite(boxes).all():
+            raise ValueError("the boxes must be finite numbers")
         y = np.zeros(out, x.dtype)
 
         def crop(at: tuple[int, ...]) -> _Crop:

@@ -67,6 +67,9 @@ def _forward(torch: Any, module: Any) -> Function | None:
     nn = torch.nn
     if type(module) is nn.Bilinear:
         return lambda x, z: _bilinear(torch, module, x, z)
+    if type(module) is nn.EmbeddingBag and module.max_norm is None:
+        otherwise = module.forward
+        return lambda x, *more: otherwise(x, *more) if more or x.ndim < 2 else _bag(torch, module, x)
     ways: dict[type, Function] = {
         nn.ChannelShuffle: _shuffled,
         nn.Threshold: _thresholded,
@@ -143,6 +146,18 @@ def _even_windows(torch: Any, module: Any, x: Any) -> Any:
 def _bilinear(torch: Any, module: Any, x: Any, z: Any) -> Any:
     pairs = (x.unsqueeze(-1) * z.unsqueeze(-2)).flatten(-2)
     return torch.nn.functional.linear(pairs, module.weight.flatten(1), module.bias)
+
+
+def _bag(torch: Any, module: Any, x: Any) -> Any:
+    """Sum, average or take the largest of the vectors of each row of places; the padding is left out."""
+    rows = torch.nn.functional.embedding(x, module.weight)
+    counts = torch.ones_like(x) if module.padding_idx is None else (x != module.padding_idx).to(x.dtype)
+    there = counts.unsqueeze(-1).to(rows.dtype)
+    if module.mode == "max":
+        largest = torch.where(there > 0, rows, torch.full((), torch.finfo(rows.dtype).min, dtype=rows.dtype)).amax(1)
+        return largest * there.amax(1)
+    total = (rows * there).sum(1)
+    return total if module.mode == "sum" else total / there.sum(1).clamp(min=1)
 
 
 def _shuffled(torch: Any, module: Any, x: Any) -> Any:

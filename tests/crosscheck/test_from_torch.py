@@ -181,6 +181,10 @@ MODULES: dict[str, tuple[Callable[[], Any], tuple[int, ...]]] = {
     ),
     "running sums": (lambda: Calls(lambda m, x: m.conv(x).cumsum(3), conv=nn.Conv2d(3, 6, 3)), (3, 9, 9)),
     "powers": (lambda: nn.Sequential(nn.Conv2d(3, 6, 3), nn.LPPool2d(2, 2), nn.Hardshrink(0.2)), (3, 9, 9)),
+    "windows": (
+        lambda: nn.Sequential(nn.Conv2d(3, 4, 1), nn.Unfold(3, 1, 1, 2), nn.Fold((9, 8), 3, padding=1, stride=2)),
+        (3, 9, 8),
+    ),
     "vectors": (lambda: nn.Sequential(nn.Linear(6, 8), nn.LayerNorm(8), nn.GELU(), nn.Linear(8, 3)), (6,)),
 }
 
@@ -202,6 +206,19 @@ def made(name: str) -> tuple[Any, Any]:
     with torch.no_grad():
         module.train()(x + 0.3)
     return module.eval(), x
+
+
+@pytest.mark.parametrize("padding", [None, 2])
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+def test_bags_of_vectors(mode: str, padding: int | None) -> None:
+    torch.manual_seed(0)
+    module = nn.EmbeddingBag(7, 4, mode=mode, padding_idx=padding)
+    places = torch.tensor([[2, 2, 2], [1, 2, 6], [0, 4, 4], [5, 5, 2]])
+    model = fastconv.from_torch(module, places[:1])
+    with torch.no_grad():
+        expected = module(places).numpy()
+    np.testing.assert_allclose(model(places.numpy()), expected, rtol=1e-6)
+    assert [array.shape for array in model.params.values()] == [(7, 4)]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -216,6 +216,11 @@ CASES: dict[str, list[Case]] = {
         case(lambda: L.DepthToSpace(2), (2, 3, 8)),
         case(lambda: L.DepthToSpace(2, order="CRD"), (1, 2, 8)),
     ],
+    "Fold": [
+        case(lambda: L.Fold((4, 5), (2, 3), stride=(1, 2), padding=1), (15, 12)),
+        case(lambda: L.Fold((7,), 2, stride=2, dilation=3, padding=((1, 0),)), (3, 4)),
+        case(lambda: L.Fold((2, 3, 2), 2, padding=((0, 1), (0, 0), (1, 1))), (12, 8)),
+    ],
     "SpaceToDepth": [
         case(lambda: L.SpaceToDepth(2), (4, 2, 2)),
         case(lambda: L.SpaceToDepth(2, order="CRD"), (2, 4, 3)),

@@ -61,6 +61,8 @@ IMAGES = RNG.standard_normal((3, 6, 5, 4)).astype(np.float32)
         (lambda: L.Reshape((-2, 3)), ValueError, "shape must be at least -1"),
         (lambda: L.ZeroPad("same"), TypeError, "padding must be an integer or a tuple, got 'same'"),
         (lambda: L.ZeroPad(-1), ValueError, "padding must be at least 0, got -1"),
+        (lambda: L.Fold(4, 2), TypeError, "size must be a tuple of one to three integers, got 4"),
+        (lambda: L.Fold((4,), 7), ValueError, "the kernel is larger than the padded input"),
         (lambda: L.RoiAlign([2, 2], samples=1025), ValueError, "samples must be at most 1024, got 1025"),
         (lambda: L.Upsample(0), ValueError, "scale must be at least 1, got 0"),
         (lambda: L.Upsample(2, mode="cubic"), ValueError, 'mode must be "nearest" or "bilinear", got .cubic.'),

@@ -254,3 +254,12 @@ def test_without_onnx_the_error_says_what_to_install(monkeypatch: pytest.MonkeyP
     with pytest.raises(TypeError, match="a path, bytes or a ModelProto"):
         monkeypatch.undo()
         load(3)
+
+
+def test_a_grid_that_is_known() -> None:
+    grid = numpy_helper.from_array(RNG.uniform(-1, 1, (2, 4, 5, 2)).astype(np.float32), "grid")
+    file = model_of(
+        [helper.make_node("GridSample", ["x", "grid"], ["y"])], {"x": (2, 3, 6, 7)}, {"y": (2, 3, 4, 5)}, [grid]
+    )
+    x = RNG.standard_normal((2, 3, 6, 7)).astype(np.float32)
+    np.testing.assert_allclose(load(file)(x), expected(file, x)[0], rtol=1e-5, atol=1e-6)

@@ -29,6 +29,7 @@ GRAPHS = {
     "a = Conv (x, weight) y = Add (a, place)",
     "groups": "a = Reshape (x, groups) b = InstanceNormalization (a, s, z) s0 = Shape (x) c = Reshape (b, s0) "
     "d = Mul (c, scale) y = Add (d, shift)",
+    "round": "left = Slice (x, minus, far, rest) a = Concat <axis = 3> (left, x) b = Conv (a, weight) y = Relu (b)",
     "attention": "e = Conv (x, weight) a = Reshape (e, flatten) t = Transpose <perm = [0, 2, 1]> (a) m = MatMul (t, a) "
     "d = Div (m, root) p = Softmax <axis = -1> (d) y = Unsqueeze (p, first)",
 }  # fmt: skip
@@ -45,6 +46,7 @@ def noise(*shape: int) -> np.ndarray:
 CONSTANTS = {
     "weight": noise(5, 3, 1, 1), "places": noise(1, 5, 4, 4), "scale": noise(3, 1, 1), "shift": noise(3, 1, 1),
     "s": np.ones(1, np.float32), "z": np.zeros(1, np.float32), "root": np.asarray(1.7, np.float32),
+    "minus": rows(-1), "far": rows(2**40),
     "two": rows(2), "three": rows(3), "none": rows(0), "one": rows(1), "five": rows(5), "rest": rows(-1), "first": rows(1),
     "flatten": rows(0, 0, -1), "groups": rows(0, 1, -1),
 }  # fmt: skip

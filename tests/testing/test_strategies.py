@@ -72,7 +72,7 @@ NOT_DRAWN = {
     *("Sign", "Floor", "Ceil", "Round", "Sin", "Cos"),
     *("Exp", "Log", "Reciprocal", "Sqrt", "Square", "FixedDropout"),
     *("Reshape", "ReshapeLike", "Expand", "Pad", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"),
-    *("DepthToSpace", "SpaceToDepth", "Resize", "ResizeLike", "GridSample", "RoiAlign"),
+    *("DepthToSpace", "SpaceToDepth", "Fold", "Resize", "ResizeLike", "GridSample", "RoiAlign"),
     *("CumSum", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"),
 }
 

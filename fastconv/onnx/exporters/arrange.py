@@ -228,6 +228,16 @@ def blocks(w: Writer, layer: Any, x: Tensor) -> Tensor:
     return w.like(x, w.call("Reshape", turned, w.integers(0, shape[-1], *shape[:-1])), shape)
 
 
+@exports(L.Fold)
+def fold(w: Writer, layer: Any, x: Tensor) -> Tensor:
+    w.require_opset(18)
+    x, rank = w.arranged(x, (1, 0)), len(layer.size)
+    pads = [pair[end] for end in (0, 1) for pair in layer.padding]
+    operands = w.integers(*layer.size), w.integers(*layer.kernel)
+    made = w.call("Col2Im", x.name, *operands, strides=layer.stride, dilations=layer.dilation, pads=pads)
+    return Tensor(made, w.output_shape(layer, x), (rank, *range(rank)), x.dtype)
+
+
 @exports(L.ZeroPad, L.Pad)
 def pad(w: Writer, layer: Any, x: Tensor) -> Tensor:
     zeros = isinstance(layer, L.ZeroPad)

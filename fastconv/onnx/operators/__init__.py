@@ -6,6 +6,7 @@ list of several.
 
 from fastconv.onnx.operators import (  # noqa: F401 - importing them fills the table
     activation,
+    blocks,
     composed,
     control,
     conv,

@@ -12,6 +12,7 @@ from fastconv.onnx.counting import COUNT, counted
 from fastconv.onnx.errors import NotBatchedError, OnnxImportError
 from fastconv.onnx.files import Node
 from fastconv.onnx.table import register
+from fastconv.onnx.values import Value
 
 
 @register("GridSample")
@@ -20,9 +21,8 @@ def grid_sample(b: Builder, node: Node, x: Operand, grid: Operand) -> Any:
     layer: L.Layer = L.GridSample(
         mode=mode, padding=node.get("padding_mode", "zeros"), align_corners=bool(node.get("align_corners", 0))
     )
-    x, grid = b.channels_last(x), b.plain(grid)
-    layer = layer if b.batched else L.Each(layer)
-    return b.emit(layer, [x, grid], [x.order], [x.dtype])
+    x, places = b.channels_last(x), b.plain(grid) if isinstance(grid, Value) else b.per_sample(grid, grid.rank)
+    return b.call(layer if b.batched else L.Each(layer), [x, places], x.order, [x.dtype])
 
 
 @register("RoiAlign")

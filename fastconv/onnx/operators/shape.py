@@ -346,13 +346,3 @@ def pad(
         return x
     fill = fill if math.isfinite(fill) else str(fill)
     return b.one(L.Pad([inner[place] for place in x.order], mode=mode, value=fill), x)
-
-
-@register("DepthToSpace")
-def depth_to_space(b: Builder, node: Node, x: Operand) -> Any:
-    return b.image(L.DepthToSpace(node.get("blocksize", 1), order=node.get("mode", "DCR")), x)
-
-
-@register("SpaceToDepth")
-def space_to_depth(b: Builder, node: Node, x: Operand) -> Any:
-    return b.image(L.SpaceToDepth(node.get("blocksize", 1), order=node.get("mode", "DCR")), x)
