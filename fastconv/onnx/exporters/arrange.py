@@ -232,9 +232,14 @@ def blocks(w: Writer, layer: Any, x: Tensor) -> Tensor:
 def fold(w: Writer, layer: Any, x: Tensor) -> Tensor:
     w.require_opset(18)
     x, rank = w.arranged(x, (1, 0)), len(layer.size)
-    pads = [pair[end] for end in (0, 1) for pair in layer.padding]
-    operands = w.integers(*layer.size), w.integers(*layer.kernel)
-    made = w.call("Col2Im", x.name, *operands, strides=layer.stride, dilations=layer.dilation, pads=pads)
+    line = rank == 1  # as an image of one row: of lines ONNX Runtime 1.32 takes other windows where they are dilated
+    size, kernel, stride, dilation = (
+        (1,) * line + each for each in (layer.size, layer.kernel, layer.stride, layer.dilation)
+    )
+    pads = [pair[end] for end in (0, 1) for pair in ((0, 0),) * line + layer.padding]
+    operands = w.integers(*size), w.integers(*kernel)
+    made = w.call("Col2Im", x.name, *operands, strides=stride, dilations=dilation, pads=pads)
+    made = w.call("Squeeze", made, w.integers(2)) if line else made
     return Tensor(made, w.output_shape(layer, x), (rank, *range(rank)), x.dtype)
 
 
