@@ -176,7 +176,9 @@ def _report(measured: Comparison, as_markdown: bool) -> str:
         rows.append([name, *spent, bytes_in_words(each.peak)])
     right = range(1, len(HEADER))
     lines = markdown(HEADER, rows, left=1) if as_markdown else table([HEADER, *rows], right=right)
-    said = [f"largest difference between outputs: {measured.difference:.1e} of the largest output"]
+    said = []
+    if sum(not each.error for each in measured.engines) > 1:
+        said.append(f"largest difference between outputs: {measured.difference:.1e} of the largest output")
     if measured.ratio is not None and measured.best is not None:
         said.insert(
             0, f"fastconv is {measured.ratio:.2f} times as fast as {measured.best.engine}, the best of the others"

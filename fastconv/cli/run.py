@@ -80,7 +80,11 @@ def run(options: argparse.Namespace) -> int:
         read_input(network, port, path, options)
         for port, path in zip(network.inputs, assigned(options.input, network.inputs), strict=True)
     ]
-    made = network.compiled([x.shape for x in given])(*given)
+    try:
+        made = network.compiled([x.shape for x in given])(*given)
+    except ValueError as error:
+        others = _of_other_sizes(network.inputs, given)
+        raise ValueError(f"{others}: {error}" if others else str(error)) from error
     outputs = dict(zip(network.outputs, made if isinstance(made, tuple) else (made,), strict=True))
     rows = scores(list(outputs.values()))
     if rows is not None:
@@ -93,6 +97,15 @@ def run(options: argparse.Namespace) -> int:
         write(options.output, outputs)
         print(f"wrote {options.output}")
     return 0
+
+
+def _of_other_sizes(ports: Sequence[Port], given: Sequence[np.ndarray]) -> str:
+    """Return which arrays have other sizes than the network says, which may be why it does not run; the batch may be any."""
+    return " and ".join(
+        f"{port.label} got shape {x.shape}"
+        for port, x in zip(ports, given, strict=True)
+        if port.shape is not None and any(n not in (None, m) for n, m in zip(port.shape, x.shape, strict=True))
+    )
 
 
 def assigned(given: Sequence[str], inputs: Sequence[Port]) -> list[Path]:

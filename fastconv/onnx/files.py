@@ -128,7 +128,10 @@ def read(source: Any) -> File:
             content = _mapped(source)
         else:
             raise TypeError(f"an ONNX model is a path, bytes or a ModelProto, got {type(source).__name__}")
-        model, data = _parsed(onnx, memoryview(content))
+        try:
+            model, data = _parsed(onnx, memoryview(content))
+        except OnnxImportError as error:
+            raise OnnxImportError(f"{os.fspath(source)}: {error}" if folder else str(error)) from error
     try:
         file = _graph(onnx, model, folder, data)
     except OnnxImportError:
