@@ -16,8 +16,10 @@ cdef enum:
     CELL_WORK = 1 << 15  # multiply-adds that take as long as all else there is to a cell
     CELL_COLUMNS = 7     # columns of a gradient, the same of packing dy
     WORTH_A_CUT = 92     # percent of the time without, at most
-    TAPS_DEPTH = 128     # channels, at least, for which a tap reads and writes its rows of y
-    TAPS_ROWS = 1 << 11  # rows, at most, that share one packed weight
+    MOST_TAPS_APART = 64 # taps that are computed one after the other, at most,
+    TAPS_DEPTH = 32      # of so many channels at least,
+    TAPS_ROWS = 1 << 11  # for so many rows at most, which share one packed weight
+    TAPS_SUMS = 20       # channels whose multiply-adds take as long as reading and writing the sums
     TAPS_ITEMS = 3 << 16 # of y, about, that a task holds: in the second-level cache
 
 
@@ -212,12 +214,14 @@ cdef bint taps_pay(const Product *p, Cuts *cuts) noexcept nogil:
     return choose_cuts(p, cuts, work_of_taps)
 
 
-cdef bint tap_by_tap(const Product *p) noexcept nogil:
-    """Whether a product is done soonest tap by tap."""
+cdef bint tap_by_tap(const Product *p, bint kept, Py_ssize_t groups, int threads) noexcept nogil:
+    """Whether a product is done soonest tap by tap; `kept`: as a whole it would need no packing. Threads share its columns alone."""
     cdef const Axis *axes = &p.d
     cdef Py_ssize_t i, tap, seen
-    cdef double rows = p.batch, taps = 1, count = CELL_WORK
-    if p.packed != NULL or p.depth < TAPS_DEPTH or product_rows(p) > TAPS_ROWS or p.d.taps * p.h.taps * p.w.taps > MOST_CUTS:
+    cdef double rows = p.batch, taps = 1, count = CELL_WORK, whole
+    if p.packed != NULL or p.depth < TAPS_DEPTH or product_rows(p) > TAPS_ROWS or p.d.taps * p.h.taps * p.w.taps > MOST_TAPS_APART:
+        return False
+    if groups * ceil_div(p.cols, TILE_N) < threads:
         return False
     for i in range(3):
         seen = 0
@@ -225,7 +229,9 @@ cdef bint tap_by_tap(const Product *p) noexcept nogil:
             seen += axis_of_tap(axes + i, tap, 0).rows
         rows *= seen
         taps *= axes[i].taps
-    return (rows + CELL_ROWS * taps) * p.depth * p.cols + count * taps < work_of_cells(p, NULL, 0) * WORTH_A_CUT / 100
+    count = count * taps + (rows * (p.depth + TAPS_SUMS) + CELL_ROWS * taps * p.depth) * p.cols
+    whole = work_of_cells(p, NULL, 0) - (CELL_ROWS * taps * p.depth * p.cols if kept else 0)
+    return count < whole * WORTH_A_CUT / 100
 
 
 cdef inline Product only_bias(const Product *p) noexcept nogil:

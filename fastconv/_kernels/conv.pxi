@@ -79,7 +79,7 @@ cdef int run_products(const Product *parts, Py_ssize_t count, Py_ssize_t groups,
             return run_scatter(scatter_of(parts), parts.batch, threads)
         unpacked = parts[0]
         unpacked.packed, parts = NULL, &unpacked
-    if count == 1 and tap_by_tap(parts):
+    if count == 1 and tap_by_tap(parts, False, groups, threads):
         return run_taps(parts, groups, b_group, threads)
     cells = cells_of(parts, groups, b_group, threads, &count)
     if cells != NULL:
@@ -183,7 +183,7 @@ cdef Py_ssize_t packed_size(const Product *p, Py_ssize_t groups, int tile_h, int
     if groups == 1 and scatters_forward(p):
         scattered = scatter_of(p)
         return scatter_items(&scattered) + 2
-    if cells_pay(p, cuts) or tap_by_tap(p):
+    if cells_pay(p, cuts) or tap_by_tap(p, True, groups, 1):
         return 0
     return packed_panels(p, ceil_div(product_depth(p), depth_step(product_depth(p))))
 

@@ -271,7 +271,7 @@ cdef void lines_gradient_part(
     cdef Py_ssize_t offsets[LINES_DEPTH + TILE_M]
     cdef real unneeded[TILE_N]
     cdef Py_ssize_t depth = product_depth(p), run = window_run(p), tap = p.h.dilation * padded_line(p), lines, i, j, k
-    cdef Py_ssize_t rows = tile_rows(depth), panels = ceil_div(p.cols, TILE_N), steps = ceil_div(rows, TILE_M) * panels
+    cdef Py_ssize_t rows = tile_rows(depth), panels = ceil_div(p.cols, TILE_N), steps = (rows // TILE_M + 2) * panels
     cdef Left places = left_operand(NULL, &at[0], rows, 0, &length[0])
     places.step = line_step(p)
     zero(db, depth * p.cols)

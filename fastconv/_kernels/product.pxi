@@ -11,7 +11,7 @@ cdef enum:
     ROWS = 224 // TILE_M * TILE_M   # rows packed at a time for a gradient: ROWS x DEPTH_LD stays in the second-level cache
     STRIP = 14 // TILE_M * TILE_M   # rows packed at a time for a product: STRIP x DEPTH stays in the first
     BLOCK = 4                       # so many times ROWS are a block: packed panels serve them all
-    FEW = TILE_M // 2               # rows of a block for which panels are not packed: they would be read once or twice
+    FEW = TILE_M // (1 + LOW_TILE)  # rows of a block for which panels are not packed: they would be read once or twice
     FEW_DEPTH = 32                  # rows of a weight read side by side where it lies, in steps: so many streams run in step
     COLUMNS = 512                   # columns of a block: COLUMNS x DEPTH too
     TOGETHER = (640 << 10) // sizeof(real)  # of the panels of all parts of the depth that the second-level cache keeps together

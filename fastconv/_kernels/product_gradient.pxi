@@ -69,6 +69,22 @@ cdef void pace_gradient(
     run.pace = min(ceil_div(of_x + of_dy, max(steps, <Py_ssize_t> 1)), <Py_ssize_t> LINE_ITEMS)
 
 
+cdef void ask_for_a_line(
+    const Product *p, Left *run, const real *x, Py_ssize_t depth, const real *dy, Py_ssize_t cols, Py_ssize_t rows,
+    Py_ssize_t number, Py_ssize_t of,
+) noexcept nogil:
+    """Have what part `number` of so many has of `rows` rows of x and dy fetched, which have gaps: one cache line of each row, or nothing."""
+    cdef Py_ssize_t of_x = depth // LINE_ITEMS + 1, lines = of_x + cols // LINE_ITEMS + 1, line = lines * number // of
+    if lines > of:
+        line = number
+    elif lines * (number + 1) // of == line:
+        return
+    run.ahead, run.pace = x + line * LINE_ITEMS, p.a_ld
+    if line >= of_x:
+        run.ahead, run.pace = dy + (line - of_x) * LINE_ITEMS, p.y_ld
+    run.ahead_end, run.then_end = run.ahead + rows * run.pace, NULL
+
+
 cdef void gradient_block(
     const Product *p, Grid g, Py_ssize_t block, Py_ssize_t row_first, Py_ssize_t row_end, const real *dy, real *db, real *scratch,
 ) noexcept nogil:
@@ -90,7 +106,7 @@ cdef void gradient_block(
     cdef Py_ssize_t copied = 0 if depth >= REUSE and lies_badly(p, dy) or not even else panels - (cols % LANES > 0)
     # packed windows are read tile by tile, each with all panels; those in place panel by panel
     cdef Py_ssize_t units = panels * (run.runs if p.in_place else ceil_div(depth, TILE_M)), unit
-    cdef bint plain = is_plain(p) and depth == p.a_ld
+    cdef bint plain = is_plain(p) and depth == p.a_ld, tiled
     cdef const real *b
     cdef int finite = -1  # rows of a panel of dy; -1: not looked at
     zero(zeros, DEPTH_LD)
@@ -100,7 +116,9 @@ cdef void gradient_block(
     while True:
         rows = min(<Py_ssize_t> ROWS, row_end - m)
         next_rows = min(<Py_ssize_t> ROWS, row_end - m - rows) if reads_far(p) or writes_far(p) else 0
-        pace_gradient(p, &run, dy, m + rows, next_rows, cols, plain, ceil_div(depth, TILE_M) * panels * rows)
+        tiled = next_rows > 0 and is_plain(p) and not plain and p.in_place
+        if not tiled:
+            pace_gradient(p, &run, dy, m + rows, next_rows, cols, plain, ceil_div(depth, TILE_M) * panels * rows)
         find_windows(p, m, rows, k_first, k_first + depth, zeros, packed_windows, at, ROWS, length)
         row_outputs(p, m, rows, out)
         if copied < panels and not p.in_place:
@@ -123,7 +141,7 @@ cdef void gradient_block(
                 b, b_k = packed + (0 if p.in_place else (i - copied) * panel_items(ROWS)), panel_width(width)
                 if p.in_place and s == 0:
                     pack_rows(dy + col_first + j, out, rows, width, packed, 0)
-            if next_rows:
+            if next_rows and not tiled:
                 share = next_rows * unit // units
                 more = next_rows * (unit + 1) // units - share
                 if not plain:
@@ -140,10 +158,19 @@ cdef void gradient_block(
                 while finite and low < high and at[s * ROWS + low] == zeros:
                     low += 1
             run.at = at + s * ROWS + low
-            pixels_by_panel(
-                size, width, &run, k if not p.in_place else 0, high - low, b + low * b_k, b_k, nothing if m == row_first else NULL,
-                db + col_first + j, offsets + k,
-            )
+            t = 0
+            while t < size:
+                more = min(size - t, <Py_ssize_t> TILE_M) if tiled else size
+                if tiled:
+                    ask_for_a_line(
+                        p, &run, p.a + (m + rows) * p.a_ld + k_first, depth, dy + (m + rows) * p.y_ld + col_first, cols, next_rows,
+                        i * ceil_div(depth, TILE_M) + t // TILE_M, panels * ceil_div(depth, TILE_M),
+                    )
+                pixels_by_panel(
+                    more, width, &run, t if p.in_place else k, high - low, b + low * b_k, b_k,
+                    nothing if m == row_first else NULL, db + col_first + j, offsets + k + t,
+                )
+                t += more
             k += size
         m += rows
         if m >= row_end:

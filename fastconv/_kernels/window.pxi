@@ -162,7 +162,8 @@ cdef inline bint product_in_place(const Product *p) noexcept nogil:
     where so many columns use each row that constant strides save more, and where neighbours alias in the cache."""
     cdef Py_ssize_t most = MANY_OF_LOW if LOW_TILE else MANY_COLUMNS
     cdef bint aliasing = p.w.stride * p.a_ld * sizeof(real) % 4096 == 0
-    return window_run(p) >= SHORT_RUN and (p.cols <= most and not aliasing or product_rows(p) <= FEW)
+    cdef Py_ssize_t rows = product_rows(p)
+    return window_run(p) >= SHORT_RUN and ((p.cols <= most or rows <= FEW) and not aliasing or rows <= TILE_M // 2)
 
 
 cdef inline bint gradient_in_place(const Product *p) noexcept nogil:

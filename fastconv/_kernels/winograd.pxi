@@ -32,7 +32,7 @@ cdef inline Py_ssize_t product_items(const Winograd *g) noexcept nogil:
 cdef inline void multiply_part(
     const Winograd *g, Py_ssize_t part, Py_ssize_t rows, Py_ssize_t cols, const real *v, const real *u, const real *zeros, real *m
 ) noexcept nogil:
-    """M = or += V U over one part of the channels, for `rows` tiles and a panel of `cols` columns."""
+    """M = or += V U over one part of the channels, whose V and U are given, for `rows` tiles and a panel of `cols` columns."""
     cdef Py_ssize_t position = rows * TILE_N + LANES, depth = part_depth(g, part), i, k
     cdef Py_ssize_t out[STRIP]
     cdef Left left = left_operand(v, NULL, 0, 0, NULL)
@@ -43,7 +43,7 @@ cdef inline void multiply_part(
             ask_for_panels(&left, u + (k + 1) * panel_items(g.step), panel_items(g.step), ceil_div(rows, TILE_M) * depth)
         i = 0
         while i < rows:
-            left.a = v + packed_inputs(g, part, k) + i * DEPTH_LD
+            left.a = v + packed_inputs(g, 0, k) + i * DEPTH_LD
             packed_by_panel(
                 min(rows - i, <Py_ssize_t> STRIP), round_up(cols, TILE_STEP), &left, 0, u + k * panel_items(g.step), depth, zeros,
                 part > 0, m + k * position + i * TILE_N, out,
@@ -61,16 +61,20 @@ cdef void block_of_tiles(
     transform_inputs(g, 0, g.parts, first, count, v)
     for i in range(panel, panel + panels):
         for part in range(g.parts):
-            multiply_part(g, part, count, panel_cols(g, i), v, u + packed_weights(g, i, part), zeros, m)
+            multiply_part(g, part, count, panel_cols(g, i), v + packed_inputs(g, part, 0), u + packed_weights(g, i, part), zeros, m)
         transform_outputs(g, first, count, panel_first(g, i), panel_cols(g, i), m, count * TILE_N + LANES)
 
 
 cdef void transform_all_weights(const Winograd *g, Py_ssize_t panels, real *u, int threads) noexcept nogil:
-    cdef Py_ssize_t groups = ceil_div(g.step, LANES), task
+    """U of all panels; where they are few, threads share channels that are fewer than a vector."""
+    cdef Py_ssize_t each = LANES, groups, task
+    while g.p.b_col == 1 and each > 4 and threads > 1 and panels * g.parts * ceil_div(g.step, each) < 2 * threads:
+        each //= 2
+    groups = ceil_div(g.step, each)
     for task in prange(panels * g.parts * groups, schedule="dynamic", num_threads=threads):
         transform_weights(
             g, panel_first(g, task // groups // g.parts), panel_cols(g, task // groups // g.parts), task // groups % g.parts,
-            task % groups * LANES, u + packed_weights(g, task // groups // g.parts, task // groups % g.parts),
+            task % groups * each, each, u + packed_weights(g, task // groups // g.parts, task // groups % g.parts),
         )
 
 
@@ -83,7 +87,7 @@ cdef int by_tiles(Winograd *g, Py_ssize_t panels, int threads) noexcept nogil:
     cdef const real *u = g.p.packed
     if g.p.packed:
         u_items = 0
-    each = ceil_div(g.positions * g.parts, g.abreast) * DEPTH_LD + g.positions * TILE_N
+    each = g.parts * ceil_div(g.positions, g.abreast) * DEPTH_LD + g.positions * TILE_N
     blocks = max((CACHE_BYTES // items - packed_weights(g, 0, 1)) // each // TILE_M, <Py_ssize_t> 1) * TILE_M
     blocks = min(round_up(ceil_div(g.tiles, blocks), threads), ceil_div(g.tiles, TILE_M // 2 if panels >= threads else 2))
     g.rows = ceil_div(g.tiles, blocks)
@@ -112,20 +116,25 @@ cdef int by_tiles(Winograd *g, Py_ssize_t panels, int threads) noexcept nogil:
 
 
 cdef void panel_of_tiles(
-    const Winograd *g, Py_ssize_t panel, Py_ssize_t first, Py_ssize_t count, const real *v, const real *zeros, real *u
+    const Winograd *g, Py_ssize_t panel, Py_ssize_t first, Py_ssize_t count, const real *v, real *part_v, const real *zeros, real *u
 ) noexcept nogil:
-    """One panel of tiles whose V is given: U of one part after the other stays in the second-level cache."""
+    """One panel of tiles: U of one part after the other stays in the second-level cache. V is given, or made for each part too."""
     cdef Py_ssize_t col = panel_first(g, panel), cols = panel_cols(g, panel), part, c
     cdef real *m = u + (0 if g.p.packed else own_lines(packed_weights(g, 0, 1)))
+    cdef const real *of_part
     for part in range(g.parts):
+        of_part = u
         if g.p.packed:
-            multiply_part(g, part, count, cols, v, g.p.packed + packed_weights(g, panel, part), zeros, m)
-            continue
+            of_part = g.p.packed + packed_weights(g, panel, part)
         c = 0
-        while c < g.step:
-            transform_weights(g, col, cols, part, c, u)
+        while c < g.step and not g.p.packed:
+            transform_weights(g, col, cols, part, c, LANES, u)
             c += LANES
-        multiply_part(g, part, count, cols, v, u, zeros, m)
+        if part_v != NULL:
+            transform_inputs(g, part, 1, first, count, part_v)
+        multiply_part(
+            g, part, count, cols, v + packed_inputs(g, part, 0) if part_v == NULL else part_v, of_part, zeros, m
+        )
     transform_outputs(g, first, count, col, cols, m, count * TILE_N + LANES)
 
 
@@ -133,12 +142,16 @@ cdef void panels_of_tiles(
     const Winograd *g, Py_ssize_t panels, Py_ssize_t first, Py_ssize_t count, Py_ssize_t *taken, int threads, int thread,
     const real *v, real *own, const real *zeros, real *u,
 ) noexcept nogil:
-    """What one thread takes of the panels. V is given, or `own` is the memory for one that the thread makes."""
+    """What one thread takes of the panels. V is given, or `own` is the memory for one that the thread makes.
+
+    For one panel V is made part by part: less of it is in the cache.
+    """
     cdef Py_ssize_t panel = take_task(taken, panels, threads, thread)
-    if own != NULL and panel >= 0:
+    if own != NULL and panel >= 0 and panels > threads:
         transform_inputs(g, 0, g.parts, first, count, own)
+        v, own = own, NULL
     while panel >= 0:
-        panel_of_tiles(g, panel, first, count, v if own == NULL else own, zeros, u)
+        panel_of_tiles(g, panel, first, count, v, own, zeros, u)
         panel = take_task(taken, panels, threads, thread)
 
 
@@ -170,7 +183,7 @@ cdef int by_panels(Winograd *g, Py_ssize_t panels, int threads) noexcept nogil:
         with parallel(num_threads=threads):
             panels_of_tiles(
                 g, panels, first, count, &taken[0], threads, threadid(), v,
-                scratch + zeros + threadid() * each + u_items if own else NULL, scratch, scratch + zeros + threadid() * each,
+                scratch + zeros + threadid() * each if own else NULL, scratch, scratch + zeros + (threadid() + 1) * each - u_items,
             )
         first += count
     free(scratch)
@@ -193,11 +206,11 @@ cdef int run_winograd(const Product *p, int out_h, int out_w, int threads) noexc
     cdef Py_ssize_t panels = ceil_div(p.cols, TILE_N), items = sizeof(real), u_bytes, most
     u_bytes = packed_weights(&g, panels, 0) * items
     most = min(
-        TILE_BYTES // items // (ceil_div(g.positions * g.parts, g.abreast) * DEPTH_LD),
+        TILE_BYTES // items // (g.parts * ceil_div(g.positions, g.abreast) * DEPTH_LD),
         CACHE_BYTES // items // (g.positions * TILE_N),
     )
     most = max(most // TILE_M * TILE_M, <Py_ssize_t> (TILE_M // 2))
-    if panels < threads and g.tiles <= FEW_TILES and p.cols >= threads * LANES and not p.packed:
+    if panels % threads and panels < 2 * threads and g.tiles <= FEW_TILES and ceil_div(p.cols, LANES) >= threads and not p.packed:
         g.panel = LANES
         panels = ceil_div(p.cols, LANES)
     if u_bytes > WEIGHT_BYTES or (

@@ -9,7 +9,7 @@ cdef enum:
     GRADIENT_STEP = 128     # channels and columns of a task, in float32: GRADIENT_STEP^2 times 36 positions are 2.4 MB
     GRADIENT_TILES = 56     # tiles that are transformed at a time
     GRADIENT_TASKS = 16     # so many tasks are enough
-    CHUNK_TILES = 112       # a chunk has so many tiles at least: its sums are transformed back for themselves
+    CHUNK_TILES = 112       # of a chunk, about: its sums are transformed back for themselves
 
 
 cdef inline int sum_points(const int outputs) noexcept nogil:
@@ -63,19 +63,25 @@ cdef inline Py_ssize_t column_cut(const Gradient *g, Py_ssize_t i) noexcept nogi
 
 
 cdef Gradient winograd_gradient_grid(const Product *p, int out_h, int out_w, Py_ssize_t groups) noexcept nogil:
-    """Parts of the channels, blocks of the columns and chunks of the tiles: the shapes alone decide."""
+    """Parts of the channels, blocks of the columns and chunks of the tiles, even numbers if possible: the shapes alone decide."""
     cdef Gradient g
-    cdef Py_ssize_t most = GRADIENT_STEP * 4 // sizeof(real)
+    cdef Py_ssize_t most = GRADIENT_STEP * 4 // sizeof(real), chunks
     g.w = winograd_grid(p, out_h, out_w)
-    if g.w.tiles < 2 * CHUNK_TILES:  # too few for chunks: smaller blocks are tasks enough
+    if g.w.tiles < 2 * CHUNK_TILES:  # too few for many chunks: smaller blocks are tasks enough
         most //= 2
     cut_depth(&g.w, most)
     g.col_blocks = max(min(ceil_div(p.cols, most), p.cols // TILE_N), <Py_ssize_t> 1)
+    chunks = (g.w.tiles + CHUNK_TILES // 2) // CHUNK_TILES
+    if chunks > 1:
+        chunks = round_up(chunks, 2)
+    chunks = min(min(chunks, ceil_div(GRADIENT_TASKS, groups * g.w.parts * g.col_blocks)), most_partial(p, groups))
+    g.chunks = max(chunks, <Py_ssize_t> 1)
+    if groups * g.w.parts * g.col_blocks * g.chunks % 2 and groups * g.w.parts * g.col_blocks * g.chunks < GRADIENT_TASKS // 2:
+        if p.cols // TILE_N > g.col_blocks:
+            g.col_blocks += 1
+        elif p.depth >= 2 * LANES * (g.w.cuts + 1):
+            cut_depth(&g.w, ceil_div(p.depth, g.w.cuts + 1))
     g.block_cols = round_up(p.cols - column_cut(&g, g.col_blocks - 1), TILE_N)
-    g.chunks = max(
-        <Py_ssize_t> 1,
-        min(ceil_div(GRADIENT_TASKS, groups * g.w.parts * g.col_blocks), g.w.tiles // CHUNK_TILES, most_partial(p, groups)),
-    )
     g.w.rows = min(g.w.tiles, <Py_ssize_t> GRADIENT_TILES)
     g.v_items = input_items(&g.w, 1)
     g.z_items = own_lines(g.w.positions * (g.w.rows + 1) * g.block_cols)

@@ -49,7 +49,7 @@ cdef inline void cut_depth(Winograd *g, Py_ssize_t most) noexcept nogil:
 
 cdef inline Py_ssize_t input_items(const Winograd *g, Py_ssize_t parts) noexcept nogil:
     """The size of V for a block of tiles and some parts of the channels."""
-    return own_lines(ceil_div(g.positions * parts, g.abreast) * g.rows * DEPTH_LD)
+    return own_lines(parts * ceil_div(g.positions, g.abreast) * g.rows * DEPTH_LD)
 
 
 cdef inline Py_ssize_t tiles_along(const Axis *axis, int outputs) noexcept nogil:
@@ -85,29 +85,28 @@ cdef inline Py_ssize_t packed_weights(const Winograd *g, Py_ssize_t panel, Py_ss
 
 cdef inline Py_ssize_t packed_inputs(const Winograd *g, Py_ssize_t part, Py_ssize_t k) noexcept nogil:
     """Where in V the first row of one part and position is."""
-    cdef Py_ssize_t unit = part * g.positions + k
-    return unit // g.abreast * g.rows * DEPTH_LD + unit % g.abreast * g.step
+    return (part * ceil_div(g.positions, g.abreast) + k // g.abreast) * g.rows * DEPTH_LD + k % g.abreast * g.step
 
 
 cdef apart transform_weights(
-    const Winograd *g, Py_ssize_t col_first, Py_ssize_t cols, Py_ssize_t part, Py_ssize_t first, real *u
+    const Winograd *g, Py_ssize_t col_first, Py_ssize_t cols, Py_ssize_t part, Py_ssize_t first, Py_ssize_t most, real *u
 ) noexcept nogil:
-    """U of LANES channels of a part, from its channel `first`, for the panel of `cols` columns that begins at col_first."""
+    """U of `most` (LANES or fewer) channels of a part, from its channel `first`, for the panel of `cols` columns from col_first on."""
     if g.out_h == g.out_w == 7:
-        panel_of_weights(7, 7, g, col_first, cols, part, first, u)
+        panel_of_weights(7, 7, g, col_first, cols, part, first, most, u)
     elif g.out_h == g.out_w == 4:
-        panel_of_weights(4, 4, g, col_first, cols, part, first, u)
+        panel_of_weights(4, 4, g, col_first, cols, part, first, most, u)
     else:
-        panel_of_weights(g.out_h, g.out_w, g, col_first, cols, part, first, u)
+        panel_of_weights(g.out_h, g.out_w, g, col_first, cols, part, first, most, u)
 
 
 cdef inline void panel_of_weights(
     const int out_h, const int out_w, const Winograd *g, Py_ssize_t col_first, Py_ssize_t cols, Py_ssize_t part,
-    Py_ssize_t first, real *u,
+    Py_ssize_t first, Py_ssize_t most, real *u,
 ) noexcept nogil:
     cdef int taps_h = taps_of(out_h), taps_w = taps_of(out_w)
     cdef Py_ssize_t c_first = channel_cut(g, part % g.cuts) + first
-    cdef Py_ssize_t count = min(channel_cut(g, part % g.cuts + 1) - c_first, <Py_ssize_t> LANES)
+    cdef Py_ssize_t count = min(channel_cut(g, part % g.cuts + 1) - c_first, most)
     cdef Py_ssize_t width = panel_width(cols), position = panel_items(g.step), c, o, r, s
     cdef const real *source = g.p.b + part // g.cuts * g.p.b_d + c_first * g.p.b_k + col_first * g.p.b_col
     cdef real packed[MOST_TAPS * TAP_ITEMS]
