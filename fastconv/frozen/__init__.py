@@ -3,7 +3,7 @@
 ===================  =================================================================================================
 ``lower``            from a model to a program: a flat list of steps over values
 ``program``          what a program is
-``operation``, ``weighted``, ``unweighted``, ``pooling``, ``normalization``, ``moves``, ``foreign``, ``activations``
+``operation``, ``weighted``, ``unweighted``, ``pooling``, ``normalization``, ``moves``, ``copies``, ``foreign``, ``activations``
                      what a step can be, and which calls of kernels it makes
 ``passes``, ``formulas``, ``chains``
                      from a program to one that computes the same with less work

@@ -175,9 +175,16 @@ def _step(spec: Any, known: set[int], tensors: dict[str, Array], dtype: np.dtype
     if spec["operation"] == Foreign.kind:
         operation = _foreign(spec, tensors, dtype, allow_plugins)
     elif spec["operation"] in OPERATIONS:
-        constants = {name: array for name, array in tensors.items() if array.dtype == dtype}
-        operation = OPERATIONS[spec["operation"]](
-            **{key: decode(value, constants) for key, value in spec["fields"].items()}
+        cls = OPERATIONS[spec["operation"]]
+        floats, others = (
+            {name: array for name, array in tensors.items() if array.dtype in dtypes}
+            for dtypes in ((dtype,), (np.dtype(np.int64), np.dtype(bool)))
+        )
+        operation = cls(
+            **{
+                key: decode(value, others if key in cls.index_fields else floats)
+                for key, value in spec["fields"].items()
+            }
         )
     else:
         raise ValueError(f"there is no operation {spec['operation']!r:.80} in this version of fastconv")

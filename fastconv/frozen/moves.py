@@ -57,6 +57,7 @@ class Pick(Operation):
     places: Array
 
     kind = "pick"
+    index_fields = ("places",)
 
     def output_shape(self, *shapes: Shape) -> Shape:
         shape, places = shapes[0], self.places

@@ -33,6 +33,9 @@ class Operation:
     #: Whether the output may be written over an input of its shape that nobody reads any more.
     in_place: ClassVar[bool] = False
 
+    #: Fields whose arrays are places or conditions, int64 or bool; all others have the dtype of the model.
+    index_fields: ClassVar[tuple[str, ...]] = ()
+
     #: Whether `output_shape` takes the batch of the model as ``batch=``: what it reads has another one.
     knows_batch: ClassVar[bool] = False
 

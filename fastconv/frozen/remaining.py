@@ -8,15 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from fastconv import layers as L
 from fastconv.arrays import contiguous
+from fastconv.frozen.copies import Chosen, Surrounded, Taken, Tiled, fits_tiles, is_surrounded
 from fastconv.frozen.foreign import Foreign
 from fastconv.frozen.numerics import ConcatWith, Function, Reduce, Stretch, With
 from fastconv.frozen.operation import Operation
 from fastconv.frozen.program import Program, Step
 from fastconv.frozen.unweighted import Pair
+from fastconv.functional.pad import pad_pairs
 from fastconv.layers.base import Layer
-from fastconv.layers.checks import inner_axes
+from fastconv.layers.checks import inner_axes, inner_axis
 from fastconv.layers.symbol import Shape
 
 #: What two numbers become.
@@ -62,6 +66,8 @@ def _operation(step: Step, floats: set[int]) -> Operation | None:
 def _given(layer: Any, shape: Shape, inputs: int) -> Operation | None:
     held = {**layer.params, **layer.buffers}
     arrays = {at: contiguous(held[f"input_{at}"]) for at in layer.held}
+    if type(layer.inner) in _CHOICES:
+        return _CHOICES[type(layer.inner)](layer, shape, arrays)
     if any(array.dtype != layer.dtype for array in arrays.values()):
         return None
     kind = type(layer.inner)
@@ -72,6 +78,39 @@ def _given(layer: Any, shape: Shape, inputs: int) -> Operation | None:
         return None
     ((at, array),) = arrays.items()
     return With(_PAIRS[kind], array, at == 0) if array.ndim == len(shape) else None
+
+
+def _taken(layer: Any, shape: Shape, arrays: dict[int, Any]) -> Operation | None:
+    if list(arrays) != [1]:
+        return None
+    places, axis = arrays[1].astype(np.int64), inner_axis(layer.inner.axis, 1 + len(shape))
+    inside = places.size and -shape[axis - 1] <= places.min() and places.max() < shape[axis - 1]
+    return Taken(axis, places) if inside else None
+
+
+def _chosen(layer: Any, shape: Shape, arrays: dict[int, Any]) -> Operation | None:
+    floats = [array for at, array in arrays.items() if at]
+    alike = all(array.dtype == layer.dtype for array in floats) and {array.ndim for array in arrays.values()} == {
+        len(shape)
+    }
+    return Chosen(arrays[0] != 0, arrays.get(1), arrays.get(2)) if 0 in arrays and len(arrays) < 3 and alike else None
+
+
+#: Layers that copy what constants choose.
+_CHOICES: dict[type[Layer], Callable[..., Operation | None]] = {L.Gather: _taken, L.Where: _chosen}
+
+
+def _padded(layer: Any, shape: Shape, inputs: int) -> Operation | None:
+    pairs = pad_pairs(shape, layer.padding, layer.mode)
+    return (
+        Surrounded(tuple(pairs), layer.value)
+        if layer.mode == "constant" and is_surrounded(pairs, layer.value)
+        else None
+    )
+
+
+def _tiled(layer: Any, shape: Shape, inputs: int) -> Operation | None:
+    return Tiled(layer.repeats) if fits_tiles(layer.repeats) else None
 
 
 def _pair(layer: Any, shape: Shape, inputs: int) -> Operation | None:
@@ -94,6 +133,8 @@ _RULES: dict[type[Layer], _Rule] = {
     L.ReduceMax: _reduce("max"),
     L.ReduceMin: _reduce("min"),
     L.ReduceL2: _reduce("l2"),
+    L.Pad: _padded,
+    L.Tile: _tiled,
     L.Expand: lambda layer, shape, inputs: Stretch(layer.shape),
     L.Abs: _function("abs"),
     L.Exp: _function("exp"),
