@@ -172,7 +172,8 @@ class Conv(Weighted):
         """Return how many lines of the output for an image of `shape` come together; None where they do not by themselves."""
         plan = self.plan(shape)
         alone = len(shape) == 4 and not plan.empty and plan.forward.name != "depthwise" and self.parts == 1
-        return max(plan.forward.tile[0], 1) if alone else None
+        dilation = ntuple(self.dilation, len(shape) - 2, "dilation")[0]  # the tiles of so many images lie in turn
+        return max(plan.forward.tile[0] * dilation, 1) if alone else None
 
     def line_calls(self, kernels: Any, reads: Sequence[View], y: View, first: int, end: int) -> list[Call]:
         """Return the calls that write lines ``first .. end - 1`` for an image; y and a shortcut are these lines."""
