@@ -198,7 +198,7 @@ cdef void lines_band(
 
 cdef int run_lines(const Product *p, int threads) noexcept nogil:
     """The whole product. -1: no memory."""
-    cdef Py_ssize_t total = p.batch * p.h.rows, depth = product_depth(p), panel = lines_panel(p), i
+    cdef Py_ssize_t total = p.batch * p.d.size * p.h.rows, depth = product_depth(p), panel = lines_panel(p), i
     cdef Py_ssize_t offsets[LINES_DEPTH]
     cdef Py_ssize_t fair = ceil_div(total, threads if total < threads * LINES_FEW else 2 * threads) if threads > 1 else total
     cdef Py_ssize_t band = band_lines(p, min(fair, <Py_ssize_t> LINES_PLACES))
@@ -308,7 +308,7 @@ cdef int run_lines_gradient(
     const Product *p, const real *dy, real *db, Py_ssize_t items, Py_ssize_t parts, int threads
 ) noexcept nogil:
     """Write `parts` partial gradients, `items` elements apart. -1: no memory."""
-    cdef Py_ssize_t lines = p.batch * p.h.rows, some = ceil_div(lines, parts), part
+    cdef Py_ssize_t lines = p.batch * p.d.size * p.h.rows, some = ceil_div(lines, parts), part
     cdef Py_ssize_t band = band_lines(p, min(some, LINES_PLACES // tile_rows(product_depth(p)))), of_band = own_lines(band_items(p, band))
     cdef Py_ssize_t each = of_band + lines_copies(p)
     cdef real *scratch

@@ -49,6 +49,11 @@ def test_windows_of_more_columns_than_a_part_of_other_products_has(isa, threads,
     )
 
 
+def test_planes_of_a_third_axis_are_images_of_their_own(isa, threads):
+    x, weight, bias = several([(3, 2, 9, 7, 3), (1, 3, 3, 3, 32), (32,)], np.float32, 0)
+    assert_product_exact(x, weight, bias, padding=((0, 0), (1, 1), (1, 1)))
+
+
 @pytest.mark.parametrize("padding", [(5, 0), (0, 5)])
 def test_windows_that_begin_behind_the_image_or_end_before_it_see_zeros(isa, padding):
     x, weight = np.ones((9, 2, 3, 1), np.float32), np.ones((2, 3, 1, 16), np.float32)
