@@ -282,3 +282,12 @@ def test_missing_extras_are_named(package: str, extra: str, capsys: Said, monkey
     monkeypatch.setitem(__import__("sys").modules, package, None)
     assert main(["run", "model.onnx" if package == "onnx" else "model", "--input", "photo.png"]) == 1
     assert f"pip install 'fastconv[{extra}]'" in capsys.readouterr().err
+
+
+def test_other_sizes_are_said_where_the_network_does_not_run(capsys: Said) -> None:
+    x = fastconv.Input((8, 8, 3), name="image")
+    fastconv.Model(x, L.Linear(2)(L.Flatten()(x))).build().save("model.safetensors")
+    np.save("x.npy", np.zeros((2, 6, 6, 3), np.float32))
+    assert main(["run", "model.safetensors", "--input", "x.npy"]) == 1
+    said = capsys.readouterr().err
+    assert "the input 'image' of shape (any, 8, 8, 3) got shape (2, 6, 6, 3): " in said

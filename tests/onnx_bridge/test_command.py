@@ -52,4 +52,5 @@ def test_bad_files_are_one_line(content: bytes | None, tmp_path: Path, capsys: p
     if content is not None:
         (tmp_path / "model.onnx").write_bytes(content)
     assert main(["onnx", "info", str(tmp_path / "model.onnx")]) == 1
-    assert capsys.readouterr().err.startswith("fastconv onnx: error: ")
+    said = capsys.readouterr().err
+    assert said.startswith("fastconv onnx: error: ") and "model.onnx: " in said and said.count("\n") == 1
