@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.frozen.branches import merge_branches
 from fastconv.frozen.chains import fuse_chains
 from fastconv.frozen.formulas import fuse_formulas
 from fastconv.frozen.moves import Pick, Transpose
@@ -270,6 +271,7 @@ PASSES: tuple[Callable[[Program], Program], ...] = (
     fuse_chains,
     absorb_padding,
     fold_scales,
+    merge_branches,
     fold_scales_forward,
     merge_products,
     fuse_sums,
