@@ -39,7 +39,9 @@ Where is what:
 ``few_gradient.pxi``
                      the gradient of the weight of such products with few columns
 ``row.pxi``          products of one row, a linear layer that meets one image
-``conv.pxi``         convolution forward, adjoint (gradient of the input, transposed convolution), gradient of the weight
+``conv.pxi``         convolution forward and its adjoint (gradient of the input, transposed convolution)
+``conv_gradient.pxi``
+                     the gradient of a convolution's weight
 ``local.pxi``        locally connected layers: the same product with weights of its own at each position
 ``depthwise_tile.pxi``
                      one channel at a time: vectors run along the channels, no product
