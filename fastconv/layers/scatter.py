@@ -82,7 +82,7 @@ class _Along(_AtPlaces):
         _require_range(indices, shape[axis])
         line = indices[tuple(slice(None) if at == axis else slice(1) for at in range(indices.ndim))]
         whole = all(n == m for at, (n, m) in enumerate(zip(shape, indices.shape, strict=True)) if at != axis)
-        if whole and (indices == line).all():  # whole lines, at the same places everywhere
+        if whole and indices.size and (indices == line).all():  # whole lines, at the same places everywhere
             return (*(slice(None),) * axis, line.ravel())
         grid: list[np.ndarray] = list(np.ogrid[tuple(map(slice, indices.shape))])
         grid[axis] = indices
