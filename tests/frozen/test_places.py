@@ -141,7 +141,7 @@ def test_a_dense_block_is_one_array(isa, threads):
         lambda x: L.Conv2d(6, 3, padding=1)(x),  # lines as a whole
         lambda x: L.DepthwiseConv2d(3, padding="same")(x),
         lambda x: L.ReLU()(x),
-        lambda x: L.Add()(L.Conv2d(32, 1)(x), L.Conv2d(32, 3, padding=1)(x)),
+        lambda x: L.Add()(L.Conv2d(32, 1)(x), L.Conv2d(32, 3, padding=1)(L.ReLU()(x))),
     ],
 )
 def test_others_are_copied(part):

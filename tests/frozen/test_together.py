@@ -72,12 +72,12 @@ def test_another_number_of_entries_may_come(frames):
 def test_what_is_together_stays_together():
     x = Input((4, 6, 6, 3))
     y = L.Each(L.BatchNorm())(L.Each(L.Conv2d(3, 3, padding=1))(x))
-    y = L.ReLU()(L.Add()(y, L.Each(L.Conv2d(3, 1))(x)))
+    y = L.ReLU()(L.Add()(y, L.Each(L.Conv2d(3, 3, padding=3, dilation=3))(x)))
     frozen = fastconv.freeze(trained(Model(x, L.Each(L.MaxPool2d(2))(y))))
     assert kinds(frozen.program) == ["together", "conv", "together", "conv", "pool", "apart"]
     image = Input((6, 6, 3))
-    z = L.ReLU()(L.Add()(L.BatchNorm()(L.Conv2d(3, 3, padding=1)(image)), L.Conv2d(3, 1)(image)))
-    alone = fastconv.freeze(trained(Model(image, L.MaxPool2d(2)(z))))
+    z = L.Add()(L.BatchNorm()(L.Conv2d(3, 3, padding=1)(image)), L.Conv2d(3, 3, padding=3, dilation=3)(image))
+    alone = fastconv.freeze(trained(Model(image, L.MaxPool2d(2)(L.ReLU()(z)))))
     xs = np.random.default_rng(0).standard_normal((2, 4, 6, 6, 3)).astype(np.float32)
     np.testing.assert_array_equal(frozen(xs).reshape(8, 3, 3, 3), alone(xs.reshape(8, 6, 6, 3)))
 
