@@ -309,8 +309,8 @@ cdef int run_lines_gradient(
 ) noexcept nogil:
     """Write `parts` partial gradients, `items` elements apart. -1: no memory."""
     cdef Py_ssize_t lines = p.batch * p.d.size * p.h.rows, some = ceil_div(lines, parts), part
-    cdef Py_ssize_t band = band_lines(p, min(some, LINES_PLACES // tile_rows(product_depth(p)))), of_band = own_lines(band_items(p, band))
-    cdef Py_ssize_t each = of_band + lines_copies(p)
+    cdef Py_ssize_t band = band_lines(p, min(some, LINES_PLACES // tile_rows(product_depth(p))))
+    cdef Py_ssize_t of_band = own_lines(band_items(p, band)), each = of_band + lines_copies(p)
     cdef real *scratch
     threads = min(threads, parts)
     scratch = new_scratch(each, threads)

@@ -32,7 +32,8 @@ cdef bint planar_fits(const Product *p) noexcept nogil:
     """Whether outputs of a line fill vectors, and their channels do not."""
     return (
         0 < p.cols <= PLANAR_MOST and p.cols == p.y_ld
-        and 0 < p.depth <= (PLANAR_DEPTH if p.cols < PLANAR_MOST else PART_LANES) and p.depth == p.a_ld and p.w.stride == 1 and p.w.out_step == 1 and p.w.rows == p.out_w and 4 * p.w.rows >= 3 * LANES
+        and 0 < p.depth <= (PLANAR_DEPTH if p.cols < PLANAR_MOST else PART_LANES) and p.depth == p.a_ld
+        and p.w.stride == 1 and p.w.out_step == 1 and p.w.rows == p.out_w and 4 * p.w.rows >= 3 * LANES
         and p.h.dilation > 0 and p.w.dilation > 0 and p.h.taps * p.w.taps > 1
         and whole_axis(&p.d) and p.out_d == p.d.rows and p.d.out_first == 0 and p.d.out_step == 1
         and product_depth(p) * p.cols <= PLANAR_WEIGHTS and seen(&p.h, PLANAR_LINES) * planar_line(p) * p.depth <= MOST_PADDED
