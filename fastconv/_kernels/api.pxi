@@ -137,7 +137,7 @@ cdef void api_tile(
     Py_ssize_t count, Py_ssize_t columns, Py_ssize_t elements, const real *strip, const real *panel, const real *start,
     real *y, const Py_ssize_t *out,
 ) noexcept nogil:
-    rows_by_panel(count, columns, strip, panel, elements, start, False, y, out)
+    rows_by_panel(count, columns, strip, panel, elements, start, y, out)
 
 
 cdef void api_parallel(Py_ssize_t tasks, int threads, fastconv_task task, void *context) noexcept nogil:

@@ -16,6 +16,13 @@ cdef struct Finish:
     const real *slope
 
 
+cdef struct Ending:
+    # What a tile does with its sums before it writes them: y = min(max(y + add, low), high)
+    const real *add  # as y lies in memory, or NULL
+    bint clamps
+    real low, high
+
+
 cdef inline Finish nothing_more() noexcept nogil:
     return Finish(False, NULL, NO_ACTIVATION, -INFINITY, INFINITY, NULL)
 
@@ -42,9 +49,28 @@ cdef Finish finish_of(residual, activation) except *:
     return f
 
 
+cdef inline bint only_clamps(const Finish *f) noexcept nogil:
+    """Whether sums only have to be brought within bounds, those of nothing_more() among them."""
+    return f.kind == CLAMP or f.kind == NO_ACTIVATION
+
+
 cdef inline bint is_clamp(const Finish *f) noexcept nogil:
-    """Whether the outputs only have to be brought within bounds, those of nothing_more() among them."""
-    return f.residual == NULL and (f.kind == CLAMP or f.kind == NO_ACTIVATION)
+    """Whether there is no shortcut either."""
+    return f.residual == NULL and only_clamps(f)
+
+
+cdef inline Ending no_ending() noexcept nogil:
+    return Ending(NULL, False, -INFINITY, INFINITY)
+
+
+cdef inline Ending ending_of(const Finish *f, Py_ssize_t at) noexcept nogil:
+    """As much of it as a tile does whose outputs begin `at` elements after those of y: all, where it `only_clamps`, or nothing."""
+    cdef Ending ending = no_ending()
+    if only_clamps(f):
+        ending.clamps, ending.low, ending.high = f.kind == CLAMP, f.a, f.b
+        if f.residual:
+            ending.add = f.residual + at
+    return ending
 
 
 cdef inline vec clamped_sum(const bint add, const real *y, const real *residual, real low, real high) noexcept nogil:
@@ -70,9 +96,17 @@ cdef inline void clamp_values(const bint add, real *y, const real *residual, Py_
         i += 1
 
 
+cdef apart end_values(const Ending *ending, real *y, Py_ssize_t at, Py_ssize_t items) noexcept nogil:
+    """The same for `items` neighbours that a tile has left elsewhere: what is added to them is `at` elements on."""
+    if ending.add:
+        clamp_values(True, y, ending.add + at, items, ending.low, ending.high)
+    elif ending.clamps:
+        clamp_values(False, y, NULL, items, ending.low, ending.high)
+
+
 cdef apart finish_values(const Finish *f, real *y, Py_ssize_t at, Py_ssize_t items, Py_ssize_t channel) noexcept nogil:
     """y[i] = f(y[i] + residual[at + i]) for neighbours of one pixel, from `channel` on; of several pixels where all slopes are one."""
-    if f.kind == CLAMP or f.kind == NO_ACTIVATION:
+    if only_clamps(f):
         if f.residual:
             clamp_values(True, y, f.residual + at, items, f.a, f.b)
         else:
@@ -107,14 +141,6 @@ cdef void finish_rows(
         return
     if neighbours and f.kind >= 0 and not f.residual:
         forward_portion(f.kind, y + out[0] + channel, y + out[0] + channel, rows, y_ld, cols, f.a, f.b)
-        return
-    if f.residual and (f.kind == CLAMP or f.kind == NO_ACTIVATION):
-        for i in range(rows):
-            clamp_values(True, y + out[i] + channel, f.residual + out[i] + channel, cols, f.a, f.b)
-        return
-    if f.kind == CLAMP:
-        for i in range(rows):
-            clamp_values(False, y + out[i] + channel, NULL, cols, f.a, f.b)
         return
     for i in range(rows):
         finish_values(f, y + out[i] + channel, out[i] + channel, cols, channel)

@@ -225,6 +225,7 @@ cdef void grouped_block(const Grouped *g, Grid grid, Py_ssize_t block, real *scr
     cdef Py_ssize_t channels = min(last_group + g.share, g.groups) * g.p.depth - channel
     cdef bint far = reads_far(&g.p)
     cdef const real *b
+    cdef Ending ending
     zero(zeros, g.p.a_ld + LANES)
     zero(start, TILE_N)
     copy(tail, g.p.a + g.p.batch * g.p.d.size * g.p.h.size * g.p.w.size * g.p.a_ld - tails, tails)
@@ -255,15 +256,16 @@ cdef void grouped_block(const Grouped *g, Grid grid, Py_ssize_t block, real *scr
             width = round_up(cols, LANES if g.share > 1 else TILE_STEP)
             if first + width > end:
                 width = cols
+            ending = ending_of(&g.p.finish, first)
             if g.share > 1:
-                spread_by_panel(rows, width, &windows, b, start, g.p.y + first, out)
+                spread_by_panel(rows, width, &windows, b, start, &ending, g.p.y + first, out)
             elif copied:
                 if column == 0 or i == 0:
                     copy_windows(&windows, rows, copies)
-                packed_by_panel(rows, width, &windows, 0, b, product_depth(&g.p), start, False, g.p.y + first, out)
+                packed_by_panel(rows, width, &windows, 0, b, product_depth(&g.p), start, &ending, g.p.y + first, out)
             else:
-                windows_by_panel(rows, width, &windows, 0, b, row_width(g, cols), start, g.p.y + first, out)
-        if g.p.finish.pending:
+                windows_by_panel(rows, width, &windows, 0, b, row_width(g, cols), start, &ending, g.p.y + first, out)
+        if not only_clamps(&g.p.finish):
             finish_rows(&g.p.finish, g.p.y, out, rows, g.p.y_ld, begin, end - begin)
         m += rows
 

@@ -76,6 +76,7 @@ cdef void pixels_task(const Pixels *g, Py_ssize_t task, real *scratch) noexcept 
     cdef real *copies = <real *> (length + most)
     cdef Py_ssize_t out[2 * TILE_M]
     cdef const real *b
+    cdef Ending ending
     cdef bint far = reads_far(&g.p)
     cdef Left windows = left_operand(copies, at, g.rows, 0, length)
     windows.far = writes_far(&g.p)
@@ -103,13 +104,14 @@ cdef void pixels_task(const Pixels *g, Py_ssize_t task, real *scratch) noexcept 
             whole = round_up(width, TILE_STEP)
             if column + whole > end:
                 whole = width
+            ending = ending_of(&g.p.finish, column)
             if LOW_TILE:
-                packed_by_panel(rows, whole, &windows, 0, b, g.p.depth, start, False, g.p.y + column, out)
+                packed_by_panel(rows, whole, &windows, 0, b, g.p.depth, start, &ending, g.p.y + column, out)
             else:
-                windows_by_panel(rows, whole, &windows, 0, b, panel_width(width), start, g.p.y + column, out)
+                windows_by_panel(rows, whole, &windows, 0, b, panel_width(width), start, &ending, g.p.y + column, out)
             b += g.of_panel
         group += 1
-    if g.p.finish.pending:
+    if not only_clamps(&g.p.finish):
         finish_rows(&g.p.finish, g.p.y, out, rows, g.p.y_ld, begin, end - begin)
 
 

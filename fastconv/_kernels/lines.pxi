@@ -135,6 +135,7 @@ cdef void copied_lines(
     cdef Py_ssize_t run = window_run(p), together = taps_together(p), strip = strip_rows(together * run), panel = lines_panel(p)
     cdef Py_ssize_t m = 0, rows, tap, taps, i, width
     cdef Left windows = left_operand(copies, NULL, 0, 0, NULL)
+    cdef Ending ending
     windows.far = writes_far(p)
     while m < lines * p.w.rows:
         rows = min(strip, lines * p.w.rows - m)
@@ -145,12 +146,13 @@ cdef void copied_lines(
             copy_places(p, starts, m, rows, tap, taps, copies)
             for i in range(ceil_div(p.cols, TILE_N)):
                 width = panel_width(p.cols - i * TILE_N)
+                ending = ending_of(&p.finish, i * TILE_N)
                 packed_by_panel(
                     rows, width, &windows, 0, panels + i * panel + tap * run * width, taps * run,
-                    start + i * TILE_N if tap == 0 else NULL, False, p.y + i * TILE_N, out,
+                    start + i * TILE_N if tap == 0 else NULL, &ending if tap + taps == p.h.taps else NULL, p.y + i * TILE_N, out,
                 )
             tap += taps
-        if p.finish.pending:
+        if not only_clamps(&p.finish):
             finish_rows(&p.finish, p.y, out, rows, p.y_ld, 0, p.cols)
         m += rows
 
@@ -166,6 +168,7 @@ cdef void lines_band(
     cdef Py_ssize_t runs = p.h.taps, strip = LINES_RUNS // runs // TILE_M * TILE_M, panel = lines_panel(p)
     cdef Py_ssize_t step = line_step(p), tap = p.h.dilation * padded_line(p), m = 0, rows, i, j, s, h = 0, w = 0
     cdef Left windows = left_operand(NULL, &at[0], strip, runs, &length[0])
+    cdef Ending ending
     windows.far = writes_far(p)
     pad_band(p, first, lines, padded, starts)
     if lines_copies(p):
@@ -187,11 +190,12 @@ cdef void lines_band(
         row_outputs(p, first * p.w.rows + m, rows, out)
         for i in range(ceil_div(p.cols, TILE_N)):
             j = i * TILE_N
+            ending = ending_of(&p.finish, j)
             windows_by_panel(
                 rows, min(p.cols - j, <Py_ssize_t> TILE_N), &windows, 0, panels + i * panel, panel_width(p.cols - j), start + j,
-                p.y + j, out,
+                &ending, p.y + j, out,
             )
-        if p.finish.pending:
+        if not only_clamps(&p.finish):
             finish_rows(&p.finish, p.y, out, rows, p.y_ld, 0, p.cols)
         m += rows
 
@@ -299,7 +303,7 @@ cdef void lines_gradient_part(
             j = i * TILE_N
             windows_by_panel(
                 rows if p.cols - j <= LANES else depth, min(p.cols - j, <Py_ssize_t> TILE_N), &places, 0,
-                dy + line * p.w.rows * p.y_ld + j, p.y_ld, NULL, db + j, out,
+                dy + line * p.w.rows * p.y_ld + j, p.y_ld, NULL, NULL, db + j, out,
             )
         line += lines
 

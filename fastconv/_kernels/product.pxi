@@ -190,12 +190,12 @@ cdef inline Py_ssize_t strip_rows(Py_ssize_t depth) noexcept nogil:
 
 cdef inline void strip_by_panel(
     const Product *p, Py_ssize_t rows, Py_ssize_t cols, Left *windows, Py_ssize_t first,
-    const real *b, Py_ssize_t b_k, Py_ssize_t depth, const real *start, real *y, const Py_ssize_t *out,
+    const real *b, Py_ssize_t b_k, Py_ssize_t depth, const real *start, const Ending *ending, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
     if p.in_place:
-        windows_by_panel(rows, cols, windows, first, b, b_k, start, y, out)
+        windows_by_panel(rows, cols, windows, first, b, b_k, start, ending, y, out)
     else:
-        packed_by_panel(rows, cols, windows, first, b, depth, start, False, y, out)
+        packed_by_panel(rows, cols, windows, first, b, depth, start, ending, y, out)
 
 
 cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratch) noexcept nogil:
@@ -219,6 +219,8 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
     cdef Left windows = left_operand(packed, &at[0], 0, 0, &length[0])
     cdef Py_ssize_t k, depth, m, rows, i, j, width, vectors, whole, b_k, in_place = 0, next_rows, share, part, first = 0, end
     cdef const real *b
+    cdef Ending ending
+    cdef const Ending *last  # that of the last part of the depth
     cdef int finite = -1  # the panels; -1: not looked at
     cdef Py_ssize_t parts = max(ceil_div(total, step), <Py_ssize_t> 1)
     cdef bint skipped, together = not few and parts_together(p, parts, panels_items)
@@ -294,18 +296,20 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
                     b, b_k = panels + i * panel, panel_width(width)
                     if j < in_place:
                         b, b_k = p.b + col_first + j + offsets[0], p.b_k
+                    ending = ending_of(&p.finish, col_first + j)
+                    last = &ending if k + depth >= total else NULL
                     # a narrow row is written in whole vectors where rows and columns that come later put its excess right
                     whole = rows if width == vectors else 0
                     if width < vectors and alone:
                         whole = min(rows, row_end - m - ceil_div(vectors - width, p.y_ld))
                     if whole > 0:
                         strip_by_panel(p, whole, vectors, &windows, 0, b, b_k, 0 if skipped else depth,
-                                       start + j if k == 0 and not p.adds else NULL, p.y + col_first + j, out)
+                                       start + j if k == 0 and not p.adds else NULL, last, p.y + col_first + j, out)
                     whole = max(whole, <Py_ssize_t> 0)
                     if whole < rows:
                         strip_by_panel(p, rows - whole, width, &windows, whole, b, b_k, 0 if skipped else depth,
-                                       start + j if k == 0 and not p.adds else NULL, p.y + col_first + j, out + whole)
-                    if p.finish.pending and k + depth >= total:
+                                       start + j if k == 0 and not p.adds else NULL, last, p.y + col_first + j, out + whole)
+                    if k + depth >= total and not only_clamps(&p.finish):
                         finish_rows(&p.finish, p.y, out, rows, p.y_ld, col_first + j, width)
             m += rows
         first = end

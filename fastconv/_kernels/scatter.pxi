@@ -217,9 +217,9 @@ cdef void scatter_line(
                 panel = s.packed + scatter_panels(s, tap, k) + j * panel_items(s.step)
                 start = zeros if k == 0 else NULL
                 if LOW_TILE:
-                    packed_by_panel(rows, width, &left, 0, panel, depth, start, False, sums + j * TILE_N, out)
+                    packed_by_panel(rows, width, &left, 0, panel, depth, start, NULL, sums + j * TILE_N, out)
                 else:
-                    windows_by_panel(rows, width, &left, 0, panel, width, start, sums + j * TILE_N, out)
+                    windows_by_panel(rows, width, &left, 0, panel, width, start, NULL, sums + j * TILE_N, out)
             k += depth
         zero(sums + rows * ld, (s.overlap - 1) * ld + LANES)
         for r in range(s.h.taps):

@@ -146,6 +146,17 @@ static inline vec clamped(vec x, real low, real high) {
     return z;
 }
 
+/* The same without lanes one by one, which would keep gcc from holding the vectors of a tile in registers. */
+#define BOUNDED(name, vector)                                                                                                             \
+    static inline vector name(vector x, real low, real high) {                                                                           \
+        __typeof__(x < x) less = x < low, more;                                                                                           \
+        x = (vector)((less & (__typeof__(less))(low - (vector){0})) | (~less & (__typeof__(less))x));                                     \
+        more = x > high;                                                                                                                  \
+        return (vector)((more & (__typeof__(less))(high - (vector){0})) | (~more & (__typeof__(less))x));                                 \
+    }
+BOUNDED(bounded, vec)
+BOUNDED(bounded_half, half_vec)
+
 /* The first address in a buffer, of a vector more than is needed, where a vector is aligned: one that crosses a cache line is slow to
  * read when it has just been written. */
 static inline real *aligned_in(real *buffer) { return (real *)(((uintptr_t)buffer + VEC_BYTES - 1) & -(uintptr_t)VEC_BYTES); }

@@ -29,6 +29,8 @@ cdef extern from "simd.h":
     void transpose_small_square(const real *source, Py_ssize_t from_ld, real *to, Py_ssize_t to_ld) nogil
     vec lane_sums(vec *a) nogil
     vec clamped(vec x, real low, real high) nogil
+    vec bounded(vec x, real low, real high) nogil
+    half_vec bounded_half(half_vec x, real low, real high) nogil
     real *aligned_in(real *buffer) nogil
     void prefetch(const real *x) nogil
     void fetch(const real *x) nogil

@@ -117,9 +117,9 @@ cdef inline const real *look_ahead(
 
 cdef inline void accumulate(
     const int form, const int rows, const int width, Left *left, Py_ssize_t first, Py_ssize_t depth,
-    const real *b, Py_ssize_t b_k, const real *start, bint add, real *y, const Py_ssize_t *out,
+    const real *b, Py_ssize_t b_k, const real *start, const Ending *ending, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
-    """y[out[i] + j] = (start[j] or y[out[i] + j]) + sum_k left[first + i, k] * b[k * b_k + j]; `add` y to that afterwards.
+    """y[out[i] + j] = (start[j] or y[out[i] + j]) + sum_k left[first + i, k] * b[k * b_k + j], and its `ending` or NULL.
 
     `form`, `rows` (at most TILE_M, or TILE_TALL of one vector) and `width` (columns: halves of LANES up to TILE_N) are constants where
     it is called, so that the compiler unrolls the tile and keeps it in registers. The order of the sum is that of k, whatever the tile.
@@ -193,12 +193,18 @@ cdef inline void accumulate(
             left.ahead, left.ahead_end, left.then_end = left.then, left.then_end, NULL
             if left.ahead_end == NULL:
                 left.pace = 0
-    if add:
+    if ending != NULL and ending.add != NULL:
         for i in range(rows):
             for j in range(vecs):
-                acc[i * TILE_V + j] = acc[i * TILE_V + j] + (<vec *> (y + out[i] + j * LANES))[0]
+                acc[i * TILE_V + j] = acc[i * TILE_V + j] + (<const vec *> (ending.add + out[i] + j * LANES))[0]
             if whole < width:
-                rest[i] = rest[i] + (<half_vec *> (y + out[i] + whole))[0]
+                rest[i] = rest[i] + (<const half_vec *> (ending.add + out[i] + whole))[0]
+    if ending != NULL and ending.clamps:
+        for i in range(rows):
+            for j in range(vecs):
+                acc[i * TILE_V + j] = bounded(acc[i * TILE_V + j], ending.low, ending.high)
+            if whole < width:
+                rest[i] = bounded_half(rest[i], ending.low, ending.high)
     for i in range(rows):
         for j in range(vecs):
             (<vec *> (y + out[i] + j * LANES))[0] = acc[i * TILE_V + j]
@@ -208,28 +214,28 @@ cdef inline void accumulate(
 
 cdef inline Py_ssize_t accumulate_rows(
     const int form, const int width, Py_ssize_t rows, Left *left, Py_ssize_t first, Py_ssize_t depth,
-    const real *b, Py_ssize_t b_k, const real *start, bint add, real *y, const Py_ssize_t *out,
+    const real *b, Py_ssize_t b_k, const real *start, const Ending *ending, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
     """Run the highest tile that `rows` fills (heights TILE_TALL, TILE_M, a half, a quarter, 2, 1) and return its height.
 
     A tile of one row waits for its own sums as long as one of two rows: a quarter and one are twice two.
     """
     if LOW_TILE and width == LANES and form != ROWS_SPREAD and form != COLUMNS_AT and rows >= TILE_TALL:
-        accumulate(form, TILE_TALL, width, left, first, depth, b, b_k, start, add, y, out)
+        accumulate(form, TILE_TALL, width, left, first, depth, b, b_k, start, ending, y, out)
         return TILE_TALL
     if rows >= TILE_M:
-        accumulate(form, TILE_M, width, left, first, depth, b, b_k, start, add, y, out)
+        accumulate(form, TILE_M, width, left, first, depth, b, b_k, start, ending, y, out)
         return TILE_M
     if rows >= TILE_M // 2:
-        accumulate(form, TILE_M // 2, width, left, first, depth, b, b_k, start, add, y, out)
+        accumulate(form, TILE_M // 2, width, left, first, depth, b, b_k, start, ending, y, out)
         return TILE_M // 2
     if rows >= TILE_M // 4 and TILE_M // 4 > 2 and rows != TILE_M // 4 + 1:
-        accumulate(form, TILE_M // 4, width, left, first, depth, b, b_k, start, add, y, out)
+        accumulate(form, TILE_M // 4, width, left, first, depth, b, b_k, start, ending, y, out)
         return TILE_M // 4
     if rows >= 2 and TILE_M // 2 > 2:
-        accumulate(form, 2, width, left, first, depth, b, b_k, start, add, y, out)
+        accumulate(form, 2, width, left, first, depth, b, b_k, start, ending, y, out)
         return 2
-    accumulate(form, 1, width, left, first, depth, b, b_k, start, add, y, out)
+    accumulate(form, 1, width, left, first, depth, b, b_k, start, ending, y, out)
     return 1
 
 
@@ -253,7 +259,7 @@ cdef inline void copy_narrow(real *to, const real *source, Py_ssize_t items) noe
 
 cdef inline void panel(
     const int form, const int width, Py_ssize_t rows, Py_ssize_t cols, Left *left, Py_ssize_t first, Py_ssize_t depth,
-    const real *b, Py_ssize_t b_k, const real *start, bint add, real *y, const Py_ssize_t *out,
+    const real *b, Py_ssize_t b_k, const real *start, const Ending *ending, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
     """`accumulate` for any number of rows and for `cols` <= width columns: a narrow tile goes through a buffer."""
     cdef real edge[TILE_TALL * TILE_N]
@@ -264,19 +270,21 @@ cdef inline void panel(
     if narrow:
         for r in range(TILE_TALL):
             edge_out[r] = r * TILE_N
-        if add or not start:
+        if not start:
             zero(edge, TILE_TALL * TILE_N)
     while i < rows:
-        if narrow and (add or not start):
+        if narrow and not start:
             for r in range(min(rows - i, <Py_ssize_t> TILE_TALL)):
                 copy_narrow(edge + r * TILE_N, y + out[i + r], cols)
         if not narrow:
             at = out + i
         height = accumulate_rows(
-            form, width, rows - i, left, first + i, depth, b, b_k, start, add, &edge[0] if narrow else y, at
+            form, width, rows - i, left, first + i, depth, b, b_k, start, NULL if narrow else ending, &edge[0] if narrow else y, at
         )
         if narrow:
             for r in range(height):
+                if ending != NULL:
+                    end_values(ending, edge + r * TILE_N, out[i + r], cols)
                 copy_narrow(y + out[i + r], edge + r * TILE_N, cols)
         i += height
 
@@ -288,34 +296,34 @@ cdef inline Py_ssize_t panel_width(Py_ssize_t cols) noexcept nogil:
 
 cdef inline void narrowest_panel(
     const int form, const int step, Py_ssize_t rows, Py_ssize_t cols, Left *left, Py_ssize_t first, Py_ssize_t depth,
-    const real *b, Py_ssize_t b_k, const real *start, bint add, real *y, const Py_ssize_t *out,
+    const real *b, Py_ssize_t b_k, const real *start, const Ending *ending, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
     """`panel` with the narrowest tile of a multiple of `step` columns, LANES or half as many."""
     if cols > TILE_N - step:
-        panel(form, TILE_N, rows, cols, left, first, depth, b, b_k, start, add, y, out)
+        panel(form, TILE_N, rows, cols, left, first, depth, b, b_k, start, ending, y, out)
     elif cols > LANES and step < LANES:
-        panel(form, LANES + step, rows, cols, left, first, depth, b, b_k, start, add, y, out)
+        panel(form, LANES + step, rows, cols, left, first, depth, b, b_k, start, ending, y, out)
     elif cols > step or step == LANES:
-        panel(form, LANES, rows, cols, left, first, depth, b, b_k, start, add, y, out)
+        panel(form, LANES, rows, cols, left, first, depth, b, b_k, start, ending, y, out)
     else:
-        panel(form, step, rows, cols, left, first, depth, b, b_k, start, add, y, out)
+        panel(form, step, rows, cols, left, first, depth, b, b_k, start, ending, y, out)
 
 
 cdef apart packed_by_panel(
     Py_ssize_t rows, Py_ssize_t cols, Left *left, Py_ssize_t first, const real *b, Py_ssize_t depth,
-    const real *start, bint add, real *y, const Py_ssize_t *out,
+    const real *start, const Ending *ending, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
-    """y (rows x cols) += packed rows from the first on @ b (depth x cols, a packed panel); `add` as `accumulate`."""
-    narrowest_panel(ROWS_PACKED, TILE_STEP, rows, cols, left, first, depth, b, panel_width(cols), start, add, y, out)
+    """y (rows x cols) += packed rows from the first on @ b (depth x cols, a packed panel); `ending` as for `accumulate`."""
+    narrowest_panel(ROWS_PACKED, TILE_STEP, rows, cols, left, first, depth, b, panel_width(cols), start, ending, y, out)
 
 
 cdef inline void rows_by_panel(
     Py_ssize_t rows, Py_ssize_t cols, const real *a, const real *b, Py_ssize_t depth,
-    const real *start, bint add, real *y, const Py_ssize_t *out,
+    const real *start, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
-    """y (rows x cols) += a (rows x depth, packed) @ b (depth x cols, a packed panel); `add`: a sum of its own is added to y."""
+    """y (rows x cols) += a (rows x depth, packed) @ b (depth x cols, a packed panel)."""
     cdef Left left = left_operand(a, NULL, 0, 0, NULL)
-    packed_by_panel(rows, cols, &left, 0, b, depth, start, add, y, out)
+    packed_by_panel(rows, cols, &left, 0, b, depth, start, NULL, y, out)
 
 
 cdef apart columns_by_panel(
@@ -324,22 +332,22 @@ cdef apart columns_by_panel(
 ) noexcept nogil:
     """y (rows x cols) += a.T @ b: `a` is (depth x rows, packed), rows of b are b_k apart."""
     cdef Left left = left_operand(a, NULL, 0, 0, NULL)
-    narrowest_panel(COLUMNS_PACKED, LANES, rows, cols, &left, 0, depth, b, b_k, start, False, y, out)
+    narrowest_panel(COLUMNS_PACKED, LANES, rows, cols, &left, 0, depth, b, b_k, start, NULL, y, out)
 
 
 cdef apart windows_by_panel(
     Py_ssize_t rows, Py_ssize_t cols, Left *windows, Py_ssize_t first, const real *b, Py_ssize_t b_k,
-    const real *start, real *y, const Py_ssize_t *out,
+    const real *start, const Ending *ending, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
     """y (rows x cols) += windows (by their addresses, from the first) @ b (rows of it b_k apart)."""
-    narrowest_panel(ROWS_AT, TILE_STEP, rows, cols, windows, first, 0, b, b_k, start, False, y, out)
+    narrowest_panel(ROWS_AT, TILE_STEP, rows, cols, windows, first, 0, b, b_k, start, ending, y, out)
 
 
 cdef apart spread_by_panel(
-    Py_ssize_t rows, Py_ssize_t cols, Left *windows, const real *b, const real *start, real *y, const Py_ssize_t *out,
+    Py_ssize_t rows, Py_ssize_t cols, Left *windows, const real *b, const real *start, const Ending *ending, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
     """y (rows x cols <= LANES) += windows @ b, where each lane has its own of the elements of a run."""
-    panel(ROWS_SPREAD, LANES, rows, cols, windows, 0, 0, b, LANES, start, False, y, out)
+    panel(ROWS_SPREAD, LANES, rows, cols, windows, 0, 0, b, LANES, start, ending, y, out)
 
 
 cdef apart pixels_by_panel(
@@ -347,4 +355,4 @@ cdef apart pixels_by_panel(
     const real *start, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
     """y (rows x cols) += a.T @ b: row k of `a` (depth x rows) is at windows.at[k], from the first on."""
-    narrowest_panel(COLUMNS_AT, TILE_STEP, rows, cols, windows, first, depth, b, b_k, start, False, y, out)
+    narrowest_panel(COLUMNS_AT, TILE_STEP, rows, cols, windows, first, depth, b, b_k, start, NULL, y, out)

@@ -36,6 +36,7 @@ cdef inline void multiply_part(
     cdef Py_ssize_t position = rows * TILE_N + LANES, depth = part_depth(g, part), i, k
     cdef Py_ssize_t out[STRIP]
     cdef Left left = left_operand(v, NULL, 0, 0, NULL)
+    cdef Ending ending = no_ending()
     for i in range(STRIP):
         out[i] = i * TILE_N
     for k in range(g.positions):
@@ -44,9 +45,10 @@ cdef inline void multiply_part(
         i = 0
         while i < rows:
             left.a = v + packed_inputs(g, 0, k) + i * DEPTH_LD
+            ending.add = m + k * position + i * TILE_N
             packed_by_panel(
                 min(rows - i, <Py_ssize_t> STRIP), round_up(cols, TILE_STEP), &left, 0, u + k * panel_items(g.step), depth, zeros,
-                part > 0, m + k * position + i * TILE_N, out,
+                &ending if part else NULL, m + k * position + i * TILE_N, out,
             )
             i += STRIP
 
