@@ -18,8 +18,8 @@ enum {
     LINE = 64,                /* of a cache, in bytes; before the data comes a header as long */
     PAGE = 4096,
     LARGE = 1 << 18,          /* bytes from which on a block is kept */
-    HUGE = 1 << 22,           /* bytes from which on pages of 2 MB are asked for, as NumPy does */
-    HUGE_PAGE = 1 << 21,
+    HUGE_PAGE = 1 << 21,      /* processors read ahead up to the end of a page, and small ones are many to look up */
+    HUGE = 3 << 19,           /* bytes from which on such pages are asked for, and of a block's last one that it must use */
     MOST_BLOCKS = 128,
     MOST_AXES = 32,
     SHARE = 16,               /* of the machine's memory this part at most is kept, */
@@ -56,6 +56,11 @@ static void keep(block *freed) {
     bytes += freed->size;
 }
 
+/* The bytes to ask for: what goes beyond huge pages gets one too where it fills most of it. */
+static size_t whole_pages(size_t size) {
+    return size % HUGE_PAGE >= HUGE ? (size / HUGE_PAGE + 1) * HUGE_PAGE : size;
+}
+
 /* Large blocks begin at a page, so that a kernel that reads and writes at one pace never reads an address whose last 12 bits are
  * those of what it is just writing: processors take the two for the same until they know better. */
 static void *allocate(void *context, size_t size) {
@@ -64,9 +69,11 @@ static void *allocate(void *context, size_t size) {
     if (!found) {
         void *base;
         size_t before = size >= LARGE ? PAGE : LINE;
-        if (size > SIZE_MAX - before || posix_memalign(&base, size >= HUGE ? HUGE_PAGE : before, before + size)) return NULL;
+        if (size > SIZE_MAX - before - HUGE_PAGE) return NULL;
+        size_t asked = whole_pages(before + size);
+        if (posix_memalign(&base, size >= HUGE ? HUGE_PAGE : before, asked)) return NULL;
 #if defined(MADV_HUGEPAGE)
-        if (size >= HUGE) madvise(base, before + size, MADV_HUGEPAGE);
+        if (size >= HUGE) madvise(base, asked, MADV_HUGEPAGE);
 #endif
         found = header((char *)base + before);
         found->base = base;
