@@ -140,8 +140,16 @@ class Graph:
             store(shapes, step.writes, shape_of(step.layer, [shapes[slot] for slot in step.reads]))
         return shapes
 
-    def build(self, input_shapes: Sequence[Shape], rng: np.random.Generator) -> None:
-        """Build the layers that are not built yet; a shared layer by its first use, which the others must fit."""
+    @property
+    def draws(self) -> bool:
+        """Whether a layer that is not built yet makes parameters when it is."""
+        return any(not step.layer.built and type(step.layer).build is not Layer.build for step in self.steps)
+
+    def build(self, input_shapes: Sequence[Shape], rng: np.random.Generator | None) -> None:
+        """Build the layers that are not built yet; a shared layer by its first use, which the others must fit.
+
+        `rng` may be None where nobody `draws`.
+        """
         shapes = self.shapes(*input_shapes)
         met: dict[int, list[Shape]] = {}
         for step in self.steps:

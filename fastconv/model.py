@@ -207,8 +207,7 @@ class Model(Layer):
         ValueError
             For shapes of another rank or other channels than the model's, or none where it does not know them.
         """
-        rng = np.random.default_rng(0) if rng is None else rng
-        if not isinstance(rng, np.random.Generator):
+        if rng is not None and not isinstance(rng, np.random.Generator):
             raise TypeError(f"rng must be a numpy.random.Generator, as made by numpy.random.default_rng, got {rng!r}")
         given = [input_shape_of(shape) for shape in shapes] or list(self.input_shapes)
         if not given:
@@ -217,10 +216,12 @@ class Model(Layer):
             )
         self._connect(given)
         self._require_inputs(given)
+        if rng is None and self.graph.draws:
+            rng = np.random.default_rng(0)  # not sooner: importing numpy.random takes memory and time
         self.graph.build(given, rng)
         self._built = True
         self._built_for = given
-        self._rng = np.random.default_rng(int(rng.integers(2**63)))
+        self._rng = None if rng is None else np.random.default_rng(int(rng.integers(2**63)))
         if self._dtype != FLOATS[0]:
             self.astype(self._dtype)
         return self

@@ -17,6 +17,7 @@ cdef extern from "memory.h":
     object new_array(object shape, object dtype, object capsule)
     size_t bytes
     void release_kept()
+    void trim_heap()
 
 cdef extern from "signature.h":
     object signature_function()
@@ -41,3 +42,8 @@ def kept():
 def give_back():
     """Keep nothing more."""
     release_kept()
+
+
+def trim():
+    """Let the C library give memory that was freed back to the system, where it can."""
+    trim_heap()

@@ -48,10 +48,13 @@ cdef Product packed_product(object taken, Py_ssize_t batch) except *:
     cdef Product p
     weight, packed, bias, axes, channels, outputs = taken
     p = forward_product(records_of(axes), batch, channels, outputs, 1)
-    p.b = read_from(weight)
     if bias is not None:
         p.bias = read_from(bias)
-    array = None if packed is None else packed.use()
+    array = None
+    if packed is not None:
+        array, weight = packed.use()
+    if weight is not None:
+        p.b = read_from(weight)
     if array is not None:
         p.packed = read_from(array)
         p.packed_group = packed_size(&p, 1, 0, 0)

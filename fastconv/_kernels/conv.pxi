@@ -189,19 +189,25 @@ cdef Py_ssize_t packed_size(const Product *p, Py_ssize_t groups, int tile_h, int
 
 
 def pack_weight(
-    weight, packed, axes, Py_ssize_t batch, Py_ssize_t channels, Py_ssize_t outputs, Py_ssize_t groups, int tile_h, int tile_w,
-    int threads, /,
+    weight, packed, bint back, axes, Py_ssize_t batch, Py_ssize_t channels, Py_ssize_t outputs, Py_ssize_t groups, int tile_h,
+    int tile_w, int threads, /,
 ):
-    """Write what `conv_frozen` reads instead of the weight: `packed_items` elements."""
+    """Write what `conv_frozen` reads instead of the weight, `packed_items` elements; return whether the weight is no longer read.
+
+    Where it is not, `back` writes the weight from them, the same bits.
+    """
     cdef Product q, p = forward_product(records_of(axes), batch, channels, outputs, groups)
     cdef Winograd g
     cdef Scatter scattered
+    cdef const real *b = read_from(weight)
     cdef real *to = write_to(packed)
     cdef Py_ssize_t group, each = packed_size(&p, groups, tile_h, tile_w)
     cdef int status = 0
-    p.b = read_from(weight)
+    cdef bint panels = True
+    p.b = b
     for group in range(groups):
         q = of_group(&p, group, p.cols)
+        panels = False
         if tile_h and folds(&q):
             status |= pack_folded(&q, tile_h, tile_w, to, threads)
         elif tile_h:
@@ -212,17 +218,22 @@ def pack_weight(
         elif groups == 1 and scatters_forward(&q):
             scattered = scatter_of(&q)
             pack_scatter(&scattered, to)
+        elif back:
+            unpack_panels(&q, to + group * each, write_to(weight) + (q.b - b))
         else:
             pack_panels(&q, to + group * each)
+            panels = True
     if status:
         raise MemoryError("no memory for the scratch of a convolution's weight")
+    return panels
 
 
 def conv_frozen(
     x, weight, packed, bias, residual, y, Py_ssize_t first, activation, Py_ssize_t parts, axes, Py_ssize_t batch,
     Py_ssize_t channels, Py_ssize_t outputs, Py_ssize_t groups, int tile_h, int tile_w, int threads, /,
 ):
-    """y = f(conv_forward + residual); packed.use(): what `pack_weight` made of the weight for the same arguments, or None.
+    """y = f(conv_forward + residual); packed.use() instead of a weight: what `pack_weight` made for the same arguments, or None,
+    and the weight, or None where it is not read.
 
     y may have more channels than outputs, which are written from channel `first` on: so many outputs that no kernel writes
     whole lines (flat.pxi), no residual. Where `parts` is not 1, groups take the channels of as many parts of x in turn, and the
@@ -231,12 +242,16 @@ def conv_frozen(
     cdef Product p = forward_product(records_of(axes), batch, channels, outputs, groups)
     cdef int status
     cdef Py_ssize_t items
-    p.a, p.b, p.y = read_from(x), read_from(weight), write_to(y, &items) + first
+    p.a, p.y = read_from(x), write_to(y, &items) + first
     p.y_ld = items // product_rows(&p)
     p.finish = finish_of(residual, activation)
     if bias is not None:
         p.bias = read_from(bias)
-    array = None if packed is None else packed.use()
+    array = None
+    if packed is not None:
+        array, weight = packed.use()
+    if weight is not None:
+        p.b = read_from(weight)
     if array is not None:
         p.packed = read_from(array)
         p.packed_group = packed_size(&p, groups, tile_h, tile_w)

@@ -13,6 +13,9 @@
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 
 enum {
     LINE = 64,                /* of a cache, in bytes; before the data comes a header as long */
@@ -139,6 +142,12 @@ static PyObject *new_array(PyObject *shape, PyObject *dtype, PyObject *capsule) 
     ((PyArrayObject_fields *)array)->mem_handler = capsule;
     PyArray_ENABLEFLAGS((PyArrayObject *)array, NPY_ARRAY_OWNDATA);
     return array;
+}
+
+static void trim_heap(void) {
+#if defined(__GLIBC__)
+    malloc_trim(0);
+#endif
 }
 
 static void release_kept(void) {

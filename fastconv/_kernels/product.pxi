@@ -87,6 +87,20 @@ cdef void pack_panels(const Product *p, real *packed) noexcept nogil:
         pack_rows(p.b, offsets, depth, p.cols, packed + packed_panels(p, part), panel_items(step))
 
 
+cdef void unpack_panels(const Product *p, const real *packed, real *b) noexcept nogil:
+    """Write the right operand, from its first element on, as `pack_panels` found it."""
+    cdef Py_ssize_t total = product_depth(p), step = depth_step(total), k, j, width, offset
+    cdef const real *panels
+    for k in range(total):
+        weight_offsets(p, k, 1, &offset)
+        panels = packed + packed_panels(p, k // step)
+        j = 0
+        while j < p.cols:
+            width = panel_width(p.cols - j)
+            copy(b + offset + j, panels + j // TILE_N * panel_items(step) + k % step * width, min(p.cols - j, width))
+            j += TILE_N
+
+
 cdef inline void ask_for_panels(Left *left, const real *panels, Py_ssize_t items, Py_ssize_t steps) noexcept nogil:
     """Have panels that come from memory fetched in so many steps of the products before them."""
     left.ahead, left.ahead_end, left.then_end = panels, panels + items, NULL

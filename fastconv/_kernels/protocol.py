@@ -39,7 +39,7 @@ class Kernels(Protocol):
         groups: int, tile_h: int, tile_w: int, threads: int
     ) -> None: ...
     def conv_frozen(
-        self, x: Real, weight: Real, packed: Any, bias: Real | None, residual: Real | None, y: Real, first: int,
+        self, x: Real, weight: Real | None, packed: Any, bias: Real | None, residual: Real | None, y: Real, first: int,
         activation: tuple[str, float, float, Real | None] | None, parts: int, axes: Records, batch: int, channels: int,
         outputs: int, groups: int, tile_h: int, tile_w: int, threads: int
     ) -> None: ...
@@ -47,9 +47,9 @@ class Kernels(Protocol):
         self, axes: Records, batch: int, channels: int, outputs: int, groups: int, tile_h: int, tile_w: int
     ) -> int: ...
     def pack_weight(
-        self, weight: Real, packed: Real, axes: Records, batch: int, channels: int, outputs: int, groups: int,
+        self, weight: Real, packed: Real, back: bool, axes: Records, batch: int, channels: int, outputs: int, groups: int,
         tile_h: int, tile_w: int, threads: int
-    ) -> None: ...
+    ) -> bool: ...
     def conv_backward_input(
         self, dy: Real, weight: Real, bias: Real | None, dx: Real, first: int,
         axes: Records, phases_d: Records, phases_h: Records, phases_w: Records,

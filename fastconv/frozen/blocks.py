@@ -138,7 +138,7 @@ def _projects(step: Step, shapes: Mapping[int, Shape]) -> bool:
     conv, plan = _planned(step, shapes)
     if conv is None or plan is None or plan.forward.name != "product":
         return False
-    return conv.matrix() is not None and plan.sizes[2] >= WHOLE
+    return conv.is_matrix() and plan.sizes[2] >= WHOLE
 
 
 def _planned(step: Step, shapes: Mapping[int, Shape]) -> tuple[Conv | None, ConvPlan | None]:

@@ -18,6 +18,7 @@ from fastconv.frozen.operation import constants
 from fastconv.frozen.passes import optimized
 from fastconv.frozen.plan import Plan
 from fastconv.frozen.program import Program
+from fastconv.frozen.weighted import let_go
 from fastconv.layers.checks import with_batch
 from fastconv.layers.symbol import Shape
 from fastconv.model import Model
@@ -124,7 +125,7 @@ class FrozenModel:
     """
 
     def __init__(self, program: Program) -> None:
-        self.program = program
+        self.program = let_go(program)
         self.dtype = program.dtype
         self.input_shapes = program.input_shapes
         # integers may come only to inputs that layers of others alone take

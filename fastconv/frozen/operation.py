@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fastconv.frozen.activations import NAMES
 from fastconv.functional.calls import Activation, Call, View
+from fastconv.functional.frozen_weight import Weight, array_of
 from fastconv.layers.symbol import Shape
 
 Array = NDArray[Any]
@@ -74,15 +75,15 @@ def register(cls: type[Self]) -> type[Self]:
     return cls
 
 
-def constants(operation: Operation) -> list[Array]:
+def constants(operation: Operation) -> list[Array | Weight]:
     """Return the arrays that an operation computes with."""
-    found: list[Array] = []
+    found: list[Array | Weight] = []
     if not dataclasses.is_dataclass(operation):
         return found
     for value in vars(operation).values():
         for item in value if type(value) is tuple else (value,):
             each = item.slope if type(item) is Activation else item
-            if isinstance(each, np.ndarray):
+            if isinstance(each, (np.ndarray, Weight)):
                 found.append(each)
     return found
 
@@ -94,8 +95,8 @@ def fields(operation: Operation) -> dict[str, Any]:
 
 def encode(value: Any, name_of: Callable[[Array], str]) -> Any:
     """Return a field as JSON; an array as ``{"array": name}``."""
-    if isinstance(value, np.ndarray):
-        return {"array": name_of(value)}
+    if isinstance(value, (np.ndarray, Weight)):
+        return {"array": name_of(array_of(value))}
     if isinstance(value, Activation):
         numbers = [
             str(number) if math.isinf(number) else number for number in (value.a, value.b)

@@ -17,6 +17,7 @@ from fastconv import geometry
 from fastconv.arguments import ntuple, positive
 from fastconv.arrays import owned
 from fastconv.frozen.operation import Array, Operation, register, require_image, require_slope
+from fastconv.frozen.program import Program
 from fastconv.functional import _conv_plan as plans
 from fastconv.functional._conv_algorithm import wish
 from fastconv.functional.calls import Activation, Call, View
@@ -29,6 +30,7 @@ from fastconv.functional.frozen_conv import (
     transposed_writes_channels,
     writes_channels,
 )
+from fastconv.functional.frozen_weight import Weight
 from fastconv.functional.linear import linear_plan
 from fastconv.functional.local import LocalPlan, local_plan
 from fastconv.layers.symbol import Shape
@@ -191,11 +193,15 @@ class Conv(Weighted):
     def multiply_adds(self, *shapes: Shape) -> int:
         return self.plan(shapes[0]).multiply_adds
 
-    def matrix(self) -> Array | None:
-        """Return the matrix (in, out) that it multiplies each pixel with, None where it is more or less than that."""
+    def is_matrix(self) -> bool:
+        """Return whether it multiplies each pixel with a matrix, and does nothing more or less."""
         rank = self.weight.ndim - 2
         ones = self.weight.shape[:rank] == (1,) * rank == ntuple(self.stride, rank, "stride")
-        return self.weight[(0,) * rank] if ones and self.groups == 1 and self.never_padded() else None
+        return ones and self.groups == 1 and self.never_padded()
+
+    def matrix(self) -> Array | None:
+        """Return the matrix (in, out) that it multiplies each pixel with, None where it is more or less than that."""
+        return self.weight[(0,) * (self.weight.ndim - 2)] if self.is_matrix() else None
 
     def times(self, matrix: Array, bias: Array | None) -> Conv | None:
         """Return the operation whose output is that of this one times `matrix` plus `bias`, for one group."""
@@ -345,6 +351,19 @@ class Local(Weighted):
         """Return the shape of the output of one sample: the weight says where its windows are."""
         rank = (self.weight.ndim - 2) // 2
         return (1, *self.weight.shape[:rank], self.weight.shape[-1])
+
+
+def let_go(program: Program) -> Program:
+    """Return a program, all passes behind it, whose weights give up their memory once kernels have packed them."""
+    weights: dict[int, Weight] = {}
+    steps = []
+    for step in program.steps:
+        operation = step.operation
+        if isinstance(operation, (Conv, Linear)) and isinstance(operation.weight, np.ndarray):
+            weight = weights.setdefault(id(operation.weight), Weight(operation.weight))
+            step = step._replace(operation=operation.replace(weight=weight))
+        steps.append(step)
+    return program.with_steps(steps)
 
 
 def _is_finite(array: Array) -> bool:

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import math
 from typing import Any, NamedTuple
-from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv.functional._conv_algorithm import MOST_PACKED, Algorithm
+from fastconv.functional._conv_algorithm import Algorithm
 from fastconv.functional._conv_plan import ConvPlan, weight3
-from fastconv.functional._lasting import lasting
 from fastconv.functional.calls import Activation, Call, View, epilogue
+from fastconv.functional.frozen_weight import Weight, array_of, packed_weight
 from fastconv.functional.linear import linear_plan
 from fastconv.functional.local import LocalPlan
-from fastconv.threads import get_num_threads
 
 #: Elements of the widest vectors.
 WHOLE = 16
@@ -32,14 +30,11 @@ PANEL, MOST_DEPTH, MOST_SHUFFLED = 32, 256, 2**20
 #: So many times as long takes a multiply-add with a weight that no other pixel meets: it comes from far.
 READ_ONCE = 2
 
-#: Weights that plans hold, by what they are made of and for: they hold the weight too, so its id is taken.
-_PACKED: WeakValueDictionary[tuple[Any, ...], Packed] = WeakValueDictionary()
-
 
 def conv_calls(
     kernels: Any,
     plan: ConvPlan,
-    weight: NDArray[Any],
+    weight: NDArray[Any] | Weight,
     bias: NDArray[Any] | None,
     x: View,
     y: View,
@@ -71,11 +66,11 @@ def conv_calls(
         kernel = kernels.depthwise
         phases = np.split(plan.axes, 3)  # a convolution has one phase
         shortcut = residual.spatial3() if residual is not None else None
-        args = (x.spatial3(), weight3(weight), bias, y.spatial3(), *phases, False, shortcut, activation)
+        args = (x.spatial3(), weight3(array_of(weight)), bias, y.spatial3(), *phases, False, shortcut, activation)
     else:
         kernel = kernels.conv_frozen
         shape = (plan.axes, *plan.sizes, *plan.forward.tile)
-        args = (x, weight, _packed(kernels, weight, shape), bias, residual, y, y.first, activation, parts, *shape)
+        args = (x, *_read(kernels, weight, shape), bias, residual, y, y.first, activation, parts, *shape)
     one_row = math.prod(plan.y_shape[:-1]) == 1
     return [Call(name, kernel, args, plan.multiply_adds * (READ_ONCE if one_row else 1))]
 
@@ -168,15 +163,15 @@ class Part(NamedTuple):
     """A convolution of a block: its plan, its constants, the activation after it."""
 
     plan: ConvPlan
-    weight: NDArray[Any]
+    weight: NDArray[Any] | Weight
     bias: NDArray[Any] | None
     activation: Activation | None
 
     def multiplied(self, kernels: Any) -> tuple[Any, ...]:
         """Return what the kernel of blocks takes for a product."""
         axes, sizes = self.plan.axes, self.plan.sizes
-        packed = _packed(kernels, self.weight, (axes, *sizes, *self.plan.forward.tile))
-        return self.weight, packed, self.bias, axes, sizes[1], sizes[2]
+        read = _read(kernels, self.weight, (axes, *sizes, *self.plan.forward.tile))
+        return *read, self.bias, axes, sizes[1], sizes[2]
 
 
 def block_calls(
@@ -201,7 +196,7 @@ def block_calls(
         x,
         expansion and expansion.multiplied(kernels),
         expansion and expansion.activation,
-        depthwise and (depthwise.weight, depthwise.bias, depthwise.plan.axes, depthwise.plan.sizes[1]),
+        depthwise and (array_of(depthwise.weight), depthwise.bias, depthwise.plan.axes, depthwise.plan.sizes[1]),
         gate,
         depthwise and depthwise.activation,
         projection and projection.multiplied(kernels),
@@ -220,39 +215,10 @@ def _named(algorithm: Algorithm, residual: View | None = None, activation: Activ
     return ", ".join([algorithm.name + tile, *ends, *([] if activation is None else [activation.name])])
 
 
-class Packed:
-    """A weight as its kernel packs it, from its second use on: who calls once does not wait for what later calls gain by."""
-
-    def __init__(self, kernels: Any, weight: NDArray[Any], shape: tuple[Any, ...], items: int) -> None:
-        self._pack = kernels.pack_weight
-        self._arguments = weight, shape, items
-        self._used = False
-        self._array: NDArray[Any] | None = None
-
-    def use(self) -> NDArray[Any] | None:
-        """Return the packed weight, or None for the first time. Two threads that come at once may both pack it."""
-        if self._array is None and self._used:
-            weight, shape, items = self._arguments
-            array = lasting(items, weight.dtype)
-            self._pack(weight, array, *shape, get_num_threads())
-            self._array = array
-        self._used = True
-        return self._array
-
-
-def _packed(kernels: Any, weight: NDArray[Any], shape: tuple[Any, ...]) -> Packed | None:
-    """Return the weight to be packed, None where its kernel reads it as it is or the copy would be too large.
-
-    Plans for other shapes share it as long as one of them needs it.
-    """
-    items = kernels.packed_items(*shape)
-    if items == 0 or items * weight.itemsize > MOST_PACKED:
-        return None
-    key = id(weight), kernels.__name__, items, *shape[-2:]
-    packed = _PACKED.get(key)
-    if packed is None:
-        packed = _PACKED[key] = Packed(kernels, weight, shape, items)
-    return packed
+def _read(kernels: Any, weight: NDArray[Any] | Weight, shape: tuple[Any, ...]) -> tuple[NDArray[Any] | None, Any]:
+    """Return what a kernel takes as its weight and its packed weight: one of them is None."""
+    packed = packed_weight(kernels, weight, shape)
+    return (array_of(weight) if packed is None else None), packed
 
 
 def _without_products(bias: NDArray[Any] | None, y: View) -> list[Call]:

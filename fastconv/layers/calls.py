@@ -58,7 +58,7 @@ def _shape(shape: Any) -> Shape:
     return tuple(int(n) for n in shape)
 
 
-def ensure_built(layer: Layer, shapes: Sequence[Shape], rng: np.random.Generator) -> None:
+def ensure_built(layer: Layer, shapes: Sequence[Shape], rng: np.random.Generator | None) -> None:
     """Build a layer that is not built yet, and cast it to its dtype; errors name the layer."""
     if layer.built:
         return

@@ -7,7 +7,6 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.random  # which every model asks for: not when the first file is read
 
 import fastconv.onnx.operators  # noqa: F401 - which fills the table
 from fastconv.collector import collector_waits

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import weakref
 
 import numpy as np
 import pytest
@@ -369,7 +370,8 @@ def test_weights_may_stay_with_the_model():
     frozen, apart = fastconv.freeze(model, copy=False), fastconv.freeze(model)
     held = [step.operation.weight for step in frozen.program.steps if hasattr(step.operation, "weight")]
     assert all(
-        np.shares_memory(weight, param) for weight, param in zip(held, list(model.params.values())[::2], strict=True)
+        np.shares_memory(weight.array(), param)
+        for weight, param in zip(held, list(model.params.values())[::2], strict=True)
     )
     assert_equal_models(frozen, model)
     x = np.ones((2, 6, 6, 2), np.float32)
@@ -404,9 +406,29 @@ def test_a_model_that_nobody_keeps_gives_its_weights(copy):
     frozen, wanted = fastconv.freeze(model, copy=copy, keep=False), fastconv.freeze(made(), copy=False)
     x = np.random.default_rng(0).random((2, 6, 6, 2)).astype(np.float32)
     np.testing.assert_array_equal(frozen(x), wanted(x))
-    first, last = (step.operation.weight for step in (frozen.program.steps[0], frozen.program.steps[-1]))
+    first, last = (step.operation.weight.array() for step in (frozen.program.steps[0], frozen.program.steps[-1]))
     assert np.shares_memory(last, model.params["conv2d_2/weight"])  # folded where it lies
     np.testing.assert_array_equal(first, made().params["conv2d_1/weight"])  # used twice, so not
+
+
+def test_plain_weights_go_once_they_are_packed(tmp_path):
+    layers = [L.Conv2d(48, 1), L.ReLU(), L.Conv2d(64, 3, stride=2), L.ReLU(), L.Flatten(), L.Linear(10)]
+    model = trained(Sequential(layers, input_shape=(12, 12, 40)))
+    frozen, apart = fastconv.freeze(model), fastconv.freeze(model)
+    weights = [step.operation.weight for step in frozen.program.steps if hasattr(step.operation, "weight")]
+    held = [weakref.ref(weight.array()) for weight in weights]
+    x = np.random.default_rng(0).random((3, 12, 12, 40)).astype(np.float32)
+    want = [apart(x[:n]) for n in (1, 2, 3)]
+    for _ in range(2):
+        np.testing.assert_array_equal(frozen(x[:1]), want[0])
+    assert [ref() is None for ref in held] == [True, True, False]  # one image meets a linear map as it is
+    for _ in range(3):
+        np.testing.assert_array_equal(frozen(x), want[2])
+    frozen.save(tmp_path / "frozen.safetensors")
+    for again in (fastconv.load_frozen(tmp_path / "frozen.safetensors"), pickle.loads(pickle.dumps(frozen))):
+        np.testing.assert_array_equal(again(x[:2]), want[1])
+    assert_equal_models(fastconv.freeze(model), model)
+    assert frozen.constant_bytes == apart.constant_bytes
 
 
 def test_folding_where_a_weight_lies_never_overflows():

@@ -193,8 +193,12 @@ def test_plans_share_a_packed_weight_and_let_it_go():
         for plan in (conv_plan((n, 4, 4, 32), w.shape, 1, 0, 1, 1, "kept") for n in (1, 2))
     ]
     assert held[0] is held[1]
-    assert held[0].use() is None
-    assert held[0].use() is held[0].use() is not None
+    packed, weight = held[0].use()
+    assert packed is None
+    assert weight is w
+    packed, weight = held[0].use()
+    assert packed is held[0].use()[0] is not None
+    assert weight is None
     gone = weakref.ref(held[0])
     held.clear()
     assert gone() is None
