@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from fastconv import _kernels
+from fastconv._kernels._memory import empty
+from fastconv.lasting import Place, lasting
 from fastconv.threads import get_num_threads
 
 #: Numbers below which NumPy turns an array as fast, and those that a kernel turns at a time: they fit into a core's cache.
@@ -69,9 +71,20 @@ def contiguous(array: np.ndarray, read: Callable[[int], object] | None = None) -
     rows = array.transpose(order)
     if order[0] != array.ndim - 1 or not rows.flags.c_contiguous:
         return np.ascontiguousarray(array)
-    y = np.empty(array.shape, array.dtype)
+    y = lasting(array.shape, array.dtype)
     _turn(rows, y.transpose(*order[1:], order[0]), read)
     return y
+
+
+def copied(array: np.ndarray) -> np.ndarray:
+    """Return a copy of an array, C contiguous, that stays: it lies where weights do.
+
+    >>> copied(np.frombuffer(bytes(9), "<f4", 2, offset=1)).flags.aligned
+    True
+    """
+    made = lasting(array.shape, array.dtype)
+    np.copyto(made, array)
+    return made
 
 
 def owned(array: np.ndarray) -> bool:
@@ -80,8 +93,9 @@ def owned(array: np.ndarray) -> bool:
     >>> owned(np.zeros(6).reshape(2, 3)), owned(np.zeros(6)[1:])
     (True, False)
     """
-    whole = array if array.base is None else array.base
-    return isinstance(whole, np.ndarray) and whole.flags.owndata and array.flags.writeable and whole.size == array.size
+    whole = array.base if isinstance(array.base, np.ndarray) else array
+    own = whole.flags.owndata or isinstance(whole.base, Place)
+    return own and array.flags.writeable and whole.size == array.size
 
 
 def _turn(rows: np.ndarray, columns: np.ndarray, read: Callable[[int], object] | None) -> None:
@@ -95,9 +109,16 @@ def _turn(rows: np.ndarray, columns: np.ndarray, read: Callable[[int], object] |
     for first in range(0, many, some):
         part = rows[first : first + some]
         to = turned if whole else turned[: part.size]
-        # a copy of what a file has mapped, which lies at any byte
-        transpose(part if part.flags.aligned else part.copy(), to, 1, len(part), width, get_num_threads())
+        # what a file has mapped lies at any byte
+        transpose(part if part.flags.aligned else _here(part), to, 1, len(part), width, get_num_threads())
         if not whole:
             columns[..., first : first + some] = to.reshape(*rows.shape[1:], len(part))
         if read is not None:
             read(part.nbytes)
+
+
+def _here(part: np.ndarray) -> np.ndarray:
+    """Return a copy for the moment, in memory that is kept for the next one."""
+    made = empty((max(part.size, CHUNK),), part.dtype)[: part.size].reshape(part.shape)
+    np.copyto(made, part)
+    return made

@@ -21,6 +21,7 @@ FLOORS = {
     "config": 1,
     "discovery": 1,
     "geometry": 1,
+    "lasting": 1,
     "loading": 1,
     "reference": 1,
     "registry": 1,

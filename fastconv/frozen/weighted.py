@@ -79,16 +79,15 @@ class Weighted(Operation):
 
     def _with(self: Self, factors: Array, bias: Array, *, in_place: bool = False) -> Self | None:
         """Return the operation with its weight times factors (of float64), and another bias; None where one is not finite."""
-        if in_place and owned(self.weight):
-            small = _largest(self.weight) * _largest(factors) < float(np.finfo(self.weight.dtype).max)
-            made = self._of(self.weight, bias) if small else None
-            if made is not None:
-                np.multiply(self.weight, factors, out=self.weight, casting="same_kind")
-                return made
-        weight = np.empty_like(self.weight)
         with np.errstate(over="ignore", invalid="ignore"):
-            np.multiply(self.weight, factors, out=weight, casting="same_kind")
-        return self._of(weight, bias)
+            factors = factors.astype(self.weight.dtype)  # to multiply in double precision takes four times as long
+            if in_place and owned(self.weight):
+                small = _largest(self.weight) * _largest(factors) < float(np.finfo(self.weight.dtype).max)
+                made = self._of(self.weight, bias) if small else None
+                if made is not None:
+                    np.multiply(self.weight, factors, out=self.weight)
+                    return made
+            return self._of(self.weight * factors, bias)
 
     def _of(self: Self, weight: Array, bias: Array) -> Self | None:
         """Return the operation with another weight and another bias; None where one is not finite."""

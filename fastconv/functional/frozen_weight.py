@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fastconv._kernels._memory import empty, trim
 from fastconv.functional._conv_algorithm import MOST_PACKED
-from fastconv.functional._lasting import lasting
+from fastconv.lasting import lasting
 from fastconv.threads import get_num_threads
 
 #: Weights that plans hold, by what they are made of and for: they hold the weight too, so its id is taken.
@@ -111,7 +111,7 @@ class Packed:
         if not self._used:
             self._used = True
             return None, plain
-        array = lasting(self._items, plain.dtype)
+        array = lasting((self._items,), plain.dtype)
         if self._kernels.pack_weight(plain, array, False, *self._shape, get_num_threads()):
             self._ready = array, None
             if isinstance(weight, Weight):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import layers as L
-from fastconv.arrays import contiguous, owned
+from fastconv.arrays import contiguous, copied, owned
 from fastconv.layers.calls import shape_of
 from fastconv.layers.symbol import Shape, Symbol, several
 from fastconv.onnx.errors import NeedsValueError, NotBatchedError, OnnxImportError
@@ -65,7 +65,7 @@ class Builder(Operands):
                 kept = array if array.flags.c_contiguous else contiguous(array, self.release).reshape(array.shape)
                 # in place later: what a file has mapped must not change
                 if not owned(kept):
-                    kept = kept.copy()
+                    kept = copied(kept)
                     self.release(kept.nbytes)
                 kind[name] = kept
         if weights or buffers:
