@@ -54,6 +54,14 @@ def test_every_variant_has_its_stub():
     assert {path.read_text() for path in SOURCES.glob("_*_f??.pyx")} == {'include "kernels.pxi"\n'}
 
 
+def test_the_package_says_what_every_file_is_for():
+    files = {path.name for ending in ("*.pxi", "*.h", "*.pyx") for path in CHECKOUT.glob(ending)}
+    variants = {path.name for path in CHECKOUT.glob("_*_f??.pyx")}
+    named = set(re.findall(r"``(\w+\.\w+)``", str(_kernels.__doc__)))
+    assert files - variants <= named
+    assert named - {"setup.py"} <= files | {path.name for path in CHECKOUT.glob("*.py")}
+
+
 def test_a_variant_is_what_its_name_says(isa):
     for dtype, module in _kernels.modules.items():
         assert module.__name__ == f"fastconv._kernels._{isa}_f{8 * dtype.itemsize}"

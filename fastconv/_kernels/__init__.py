@@ -29,6 +29,8 @@ Where is what:
 ``grouped.pxi``      convolution in groups of few channels, and its adjoint: groups share vectors, windows are found once
 ``grouped_gradient.pxi``
                      the gradient of its weight
+``grouped_pixels.pxi``
+                     the same of one tap: pixels go through all groups, whose channels may lie shuffled
 ``lines.pxi``        convolution of few channels, and the gradient of its weight, over lines padded beforehand
 ``flat.pxi``         convolution with fewer outputs than half a vector: vectors run over pixels and channels together
 ``flat_gradient.pxi``
@@ -68,8 +70,10 @@ Where is what:
 ``boxes.pxi``        which boxes of images stay beside better ones
 ``moves.pxi``        channels from first to last and back, and in another order
 ``api.pxi``          what the C and Cython code of other packages may call, see ``fastconv/cython_api.pxd``
-``cores.pxi``        the threads of a loop on processors of their own
+``cores.h``          the threads of a loop on processors of their own; ``cores.pxi`` says when they are looked at
 ``peak.pxi``         multiply-adds on registers alone: the yardstick of the benchmarks
+``_cpu.pyx``         which instruction sets the processor offers, how long a look of a waiting thread takes
+``protocol.py``      the kernels that every variant has, for the type checker
 ===================  =================================================================================================
 
 ``kernels.pxi`` includes them all, and ``_<isa>_<dtype>.pyx`` is a stub that includes ``kernels.pxi``: ``setup.py`` compiles
