@@ -97,7 +97,7 @@ def every_kernel(arrays_of, dtype):
                 functional.conv_backward(y, x, weight, padding=1, algorithm="winograd")
                 functional.conv_backward(y, x, weight, padding=1)
                 y = arrays_of(functional.conv_transpose(x, new(*taps, outputs, channels), bias, algorithm="winograd"))
-    for channels, outputs in ((1, 2), (1, 6), (2, 1), (3, 5), (16, 3)):  # vectors that run along the line
+    for channels, outputs in ((1, 2), (1, 6), (2, 1), (3, 5), (16, 3), (1, 32)):  # vectors along the line or across channels
         x, weight = new(2, 5, 17, channels), new(3, 3, channels, outputs)
         y = arrays_of(functional.conv(x, weight, padding=1))
         functional.conv_backward(y, x, weight, padding=1)

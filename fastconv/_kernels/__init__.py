@@ -36,6 +36,7 @@ Where is what:
 ``flat_gradient.pxi``
                      the gradient of its weight
 ``planar.pxi``       convolution to few channels, and the adjoint of one from few, with stride 1: vectors run along the line
+``across.pxi``       the same where the input has whole vectors of channels: vectors run across them
 ``sums.pxi``         sums over rows: the gradient of a bias, and what becomes of partial sums
 ``few.pxi``          products of one tap with few columns, or from few channels: vectors run along the many of the other side
 ``few_gradient.pxi``

@@ -12,6 +12,7 @@ cdef enum:
     STRIP = 14 // TILE_M * TILE_M   # rows packed at a time for a product: STRIP x DEPTH stays in the first
     BLOCK = 4                       # so many times ROWS are a block: packed panels serve them all
     FEW = TILE_M // (1 + LOW_TILE)  # rows of a block for which panels are not packed: they would be read once or twice
+    MUCH_WEIGHT = 1 << 15           # elements of a weight for which that goes for twice as many
     FEW_DEPTH = 32                  # rows of a weight read side by side where it lies, in steps: so many streams run in step
     COLUMNS = 512                   # columns of a block: COLUMNS x DEPTH too
     TOGETHER = (640 << 10) // sizeof(real)  # of the panels of all parts of the depth that the second-level cache keeps together
@@ -216,7 +217,7 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
     """Compute block number `block` of the grid."""
     cdef Py_ssize_t row_first = block % g.row_blocks * g.rows, col_first = block // g.row_blocks * g.cols
     cdef Py_ssize_t row_end = min(row_first + g.rows, product_rows(p)), cols = min(g.cols, p.cols - col_first)
-    cdef bint few = row_end - row_first <= FEW and p.in_place and p.b_col == 1 and product_depth(p) > 0 and not p.packed
+    cdef bint few = are_few(p, row_end - row_first) and p.in_place and p.b_col == 1 and product_depth(p) > 0 and not p.packed
     cdef Py_ssize_t total = product_depth(p), step = min(depth_step(total), <Py_ssize_t> FEW_DEPTH) if few else depth_step(total)
     cdef Py_ssize_t panel = panel_items(step), panels_items = ceil_div(cols, TILE_N) * panel
     cdef real *zeros = scratch

@@ -101,8 +101,25 @@ cdef void row_gradient(const Product *p, const real *dy, real *db, int threads) 
 
 
 cdef void multiply_outer(const real *a, Py_ssize_t rows, const real *b, Py_ssize_t cols, real *to) noexcept nogil:
+    """to[k * cols + j] = a[k] * b[j], in vectors that begin at a cache line but for the first and the last of a row.
+
+    A row shorter than a vector is written with what the next rows overwrite.
+    """
+    cdef real short[LANES]
+    cdef real *end = to + rows * cols
     cdef Py_ssize_t k, j
+    if cols < LANES:
+        (<vec *> short)[0] = load(b, b + cols)
+        for k in range(rows):
+            store(to, (<const vec *> short)[0] * a[k], end - to)
+            to += cols
+        return
     for k in range(rows):
-        for j in range(cols):
-            to[j] = a[k] * b[j]
+        (<vec *> to)[0] = (<const vec *> b)[0] * a[k]
+        j = LANES - <Py_ssize_t> (<size_t> to // sizeof(real) % LANES)
+        while j + LANES <= cols:
+            (<vec *> (to + j))[0] = (<const vec *> (b + j))[0] * a[k]
+            j += LANES
+        if j < cols:
+            (<vec *> (to + cols - LANES))[0] = (<const vec *> (b + cols - LANES))[0] * a[k]
         to += cols

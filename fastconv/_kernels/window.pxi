@@ -157,13 +157,18 @@ cdef inline Py_ssize_t window_run(const Product *p) noexcept nogil:
     return p.depth * p.w.taps if p.w.dilation == 1 and p.depth == p.a_ld else p.depth
 
 
+cdef inline bint are_few(const Product *p, Py_ssize_t rows) noexcept nogil:
+    """Whether so many rows of a product read its right operand where it lies; a large one twice, which copies take longer."""
+    return rows <= FEW or (not LOW_TILE and rows <= 2 * FEW and product_depth(p) * p.cols >= MUCH_WEIGHT)
+
+
 cdef inline bint product_in_place(const Product *p) noexcept nogil:
     """Whether a product reads its windows where they lie; it packs them where runs are too short to be worth an address,
     where so many columns use each row that constant strides save more, and where neighbours alias in the cache."""
     cdef Py_ssize_t most = MANY_OF_LOW if LOW_TILE else MANY_COLUMNS
     cdef bint aliasing = p.w.stride * p.a_ld * sizeof(real) % 4096 == 0
     cdef Py_ssize_t rows = product_rows(p)
-    return window_run(p) >= SHORT_RUN and ((p.cols <= most or rows <= FEW) and not aliasing or rows <= TILE_M // 2)
+    return window_run(p) >= SHORT_RUN and ((p.cols <= most or are_few(p, rows)) and not aliasing or rows <= TILE_M // 2)
 
 
 cdef inline bint gradient_in_place(const Product *p) noexcept nogil:

@@ -1,4 +1,4 @@
-"""Convolutions of many channels to few, which scatter: around whole vectors, in much padding, what is not finite."""
+"""Convolutions of many channels to few, which scatter or run across channels: around whole vectors, in much padding, not finite."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def test_many_channels_in_parts(isa, threads):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize("outputs", [1, 3, 8])
+@pytest.mark.parametrize(("channels", "outputs"), [(20, 1), (20, 3), (20, 8), (32, 1), (32, 3)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_what_is_not_finite_stays_with_the_windows_that_see_it(isa, value, outputs, dtype):
+def test_what_is_not_finite_stays_with_the_windows_that_see_it(isa, value, channels, outputs, dtype):
     rng = np.random.default_rng(0)
     x, weight = (
-        rng.standard_normal((2, 9, 21, 20)).astype(dtype),
-        rng.standard_normal((3, 3, 20, outputs)).astype(dtype),
+        rng.standard_normal((2, 9, 21, channels)).astype(dtype),
+        rng.standard_normal((3, 3, channels, outputs)).astype(dtype),
     )
     x[1, 4, 10, 7] = value
     y = functional.conv(x, weight, padding=1, algorithm="product")
@@ -58,10 +58,11 @@ def test_what_is_not_finite_stays_with_the_windows_that_see_it(isa, value, outpu
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize("where", [(0, 0, 0, 0), (2, 2, 19, 2)])
-def test_a_weight_that_is_not_finite_makes_nan_of_the_padding(isa, value, where):
+@pytest.mark.parametrize("channels", [20, 32])
+@pytest.mark.parametrize("where", [(0, 0, 0, 0), (2, 2, -1, 2)])
+def test_a_weight_that_is_not_finite_makes_nan_of_the_padding(isa, value, channels, where):
     rng = np.random.default_rng(0)
-    x, weight = rng.standard_normal((1, 6, 7, 20)), rng.standard_normal((3, 3, 20, 3))
+    x, weight = rng.standard_normal((1, 6, 7, channels)), rng.standard_normal((3, 3, channels, 3))
     weight[where] = value
     with np.errstate(invalid="ignore"):
         want = reference.conv(x, weight, padding=1)
