@@ -11,6 +11,9 @@ cdef void transpose_part(
 ) noexcept nogil:
     """y[j * rows + i] = x[i * cols + j] for columns first .. end - 1, in squares where there are whole ones."""
     cdef Py_ssize_t i, j = first, height, width
+    if rows == 3:
+        j += (end - first) // LANES * LANES
+        join_planes(x + first, cols, j - first, y + first * 3)
     while j < end:
         width = min(end - j, <Py_ssize_t> LANES)
         i = 0

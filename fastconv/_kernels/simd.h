@@ -199,6 +199,22 @@ static inline vec permuted(vec x, mask from) {
 static inline vec permuted(vec x, mask from) { return __builtin_shuffle(x, from); }
 #endif
 
+/* to[3 * j + i] = x[i * ld + j] for so many columns, whole vectors: the three planes of an image as pixels. */
+static void join_planes(const real *x, intptr_t ld, intptr_t cols, real *to) {
+    mask from[3], first[3], second[3];
+    for (int i = 0; i < 3 * LANES; i++) {
+        from[i / LANES][i % LANES] = i / 3;
+        first[i / LANES][i % LANES] = -(i % 3 == 0);
+        second[i / LANES][i % LANES] = -(i % 3 == 1);
+    }
+    for (const real *end = x + cols; x < end; x += LANES)
+        for (int i = 0; i < 3; i++, to += LANES) {
+            vec a = permuted(*(const vec *)x, from[i]), b = permuted(*(const vec *)(x + ld), from[i]);
+            vec c = permuted(*(const vec *)(x + 2 * ld), from[i]);
+            *(vec *)to = choose(first[i], a, choose(second[i], b, c));
+        }
+}
+
 /* The lower halves of two vectors, lane by lane in turn; the upper halves. */
 #if defined(__clang__)
 #define SHUFFLE(indices, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)

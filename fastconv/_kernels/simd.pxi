@@ -27,6 +27,7 @@ cdef extern from "simd.h":
     vec held(const real *x) nogil
     void transpose_square(const real *source, Py_ssize_t from_ld, real *to, Py_ssize_t to_ld) nogil
     void transpose_small_square(const real *source, Py_ssize_t from_ld, real *to, Py_ssize_t to_ld) nogil
+    void join_planes(const real *x, Py_ssize_t ld, Py_ssize_t cols, real *to) nogil
     vec lane_sums(vec *a) nogil
     vec clamped(vec x, real low, real high) nogil
     vec bounded(vec x, real low, real high) nogil
