@@ -20,7 +20,7 @@ from fastconv.layers.symbol import Shape
 @register
 @dataclass(frozen=True, eq=False)
 class Resize(Operation):
-    """The image in another size: by a `scale` or to a `size` for each spatial axis, or as large as a second one.
+    """The image in another size: by a `scale` or to a `size` (or both) for each spatial axis, or as large as a second one.
 
     `rule` has the fields of `fastconv.functional.interpolate.Rule`, in order.
     """
@@ -35,8 +35,8 @@ class Resize(Operation):
     def lines(self, *shapes: Shape) -> list[Line | None]:
         """Return the line of each axis for images of these shapes."""
         size = self.size if len(shapes) == 1 else shapes[1][1:-1]
-        if (self.scale is None) == (size is None):
-            raise ValueError(f"either scale or size must be given, got {self.scale} and {size}")
+        if self.scale is None and size is None:
+            raise ValueError("scale or size must be given, got neither")
         return image_lines(shapes[0], self.scale, size, self.region, Rule(*self.rule))
 
     def output_shape(self, *shapes: Shape) -> Shape:

@@ -140,22 +140,24 @@ def image_lines(
 ) -> list[Line | None]:
     """Return the line of every axis of an image ``(N, *spatial, C)``, by `scale` or to `size`, one for each spatial axis.
 
-    `region` is that of "tf_crop_and_resize". Raises `ValueError` for what cannot be.
+    With both, `size` says how many pixels come out, and `scale` how far apart they are. `region` is that of
+    "tf_crop_and_resize". Raises `ValueError` for what cannot be.
     """
     spatial = shape[1:-1]
-    asked: Sequence[Any] = size if scale is None else scale  # type: ignore[assignment]
+    factors: Sequence[float | None] = [None] * len(spatial) if scale is None else scale
+    # of a region too: the scale is that of the image
+    sizes = (
+        [int(np.floor(n * (item or 0))) for n, item in zip(spatial, factors, strict=False)] if size is None else size
+    )
     regions = region or [(0.0, 1.0)] * len(spatial)
-    if len(asked) != len(spatial) or len(regions) != len(spatial):
-        raise ValueError(f"scale, size and region must be one for each spatial axis of {tuple(shape[1:])}, got {asked}")
+    if not len(factors) == len(sizes) == len(regions) == len(spatial):
+        raise ValueError(
+            f"scale, size and region must be one for each spatial axis of {tuple(shape[1:])}, got {scale} and {size}"
+        )
     lines: list[Line | None] = [None]
-    for n, item, ends in zip(spatial, asked, regions, strict=True):
-        line = Line(item, None, ends)
-        if scale is not None:
-            # "crop" scales the region
-            span = ends[1] - ends[0] if may_be_outside(rule) else 1.0
-            line = Line(int(np.floor(n * span * item)), item, ends)
-        same = line.size == n and item in (n, 1.0) and not may_be_outside(rule)
-        lines.append(None if same else line)
+    for n, factor, out, ends in zip(spatial, factors, sizes, regions, strict=True):
+        same = out == n and factor in (None, 1.0) and not may_be_outside(rule)
+        lines.append(None if same else Line(out, factor, ends))
     lines.append(None)
     check_lines((1, *shape[1:]), lines, rule)
     return lines

@@ -16,7 +16,7 @@ from fastconv.layers.traits import Traits
 from fastconv.registry import layers
 
 
-class _Function(Layer):
+class Function(Layer):
     """y = value(x) for each number; `slope` is the derivative, from x and y."""
 
     takes_numbers = True
@@ -42,7 +42,7 @@ class _Function(Layer):
 
 
 @layers.register("Abs")
-class Abs(_Function):
+class Abs(Function):
     """``|x|``.
 
     >>> import numpy as np
@@ -60,7 +60,7 @@ class Abs(_Function):
 
 
 @layers.register("Exp")
-class Exp(_Function):
+class Exp(Function):
     """``exp(x)``.
 
     >>> import numpy as np
@@ -76,7 +76,7 @@ class Exp(_Function):
 
 
 @layers.register("Log")
-class Log(_Function):
+class Log(Function):
     """The natural logarithm; of 0 it is -inf, of negative numbers NaN.
 
     >>> import numpy as np
@@ -94,7 +94,7 @@ class Log(_Function):
 
 
 @layers.register("Sqrt")
-class Sqrt(_Function):
+class Sqrt(Function):
     """The square root; of negative numbers NaN.
 
     >>> import numpy as np
@@ -112,7 +112,7 @@ class Sqrt(_Function):
 
 
 @layers.register("Square")
-class Square(_Function):
+class Square(Function):
     """``x * x``.
 
     >>> import numpy as np
@@ -128,7 +128,7 @@ class Square(_Function):
 
 
 @layers.register("Reciprocal")
-class Reciprocal(_Function):
+class Reciprocal(Function):
     """``1 / x``; of 0 it is infinite.
 
     >>> import numpy as np
@@ -145,40 +145,8 @@ class Reciprocal(_Function):
         return -y * y
 
 
-@layers.register("Sin")
-class Sin(_Function):
-    """``sin(x)``, of radians.
-
-    >>> import numpy as np
-    >>> Sin()(np.array([[0.0, np.pi / 2]]))
-    array([[0., 1.]])
-    """
-
-    def value(self, x: np.ndarray) -> Any:
-        return np.sin(x)
-
-    def slope(self, x: np.ndarray, y: np.ndarray) -> Any:
-        return np.cos(x)
-
-
-@layers.register("Cos")
-class Cos(_Function):
-    """``cos(x)``, of radians.
-
-    >>> import numpy as np
-    >>> Cos()(np.array([[0.0, np.pi]]))
-    array([[ 1., -1.]])
-    """
-
-    def value(self, x: np.ndarray) -> Any:
-        return np.cos(x)
-
-    def slope(self, x: np.ndarray, y: np.ndarray) -> Any:
-        return -np.sin(x)
-
-
 @layers.register("Erf")
-class Erf(_Function):
+class Erf(Function):
     """The error function, ``2 / sqrt(pi)`` times the integral of ``exp(-t**2)`` from 0 to x.
 
     >>> import numpy as np
@@ -195,7 +163,7 @@ class Erf(_Function):
 
 
 @layers.register("Softsign")
-class Softsign(_Function):
+class Softsign(Function):
     """``x / (1 + |x|)``, between -1 and 1.
 
     >>> import numpy as np
@@ -211,7 +179,7 @@ class Softsign(_Function):
 
 
 @layers.register("Mish")
-class Mish(_Function):
+class Mish(Function):
     """``x * tanh(log(1 + exp(x)))``. Source: Misra, Mish, BMVC 2020.
 
     >>> import numpy as np
@@ -228,7 +196,7 @@ class Mish(_Function):
 
 
 @layers.register("CELU")
-class CELU(_Function):
+class CELU(Function):
     """``x`` where it is positive, else ``alpha * (exp(x / alpha) - 1)``. Source: Barron, 2017.
 
     >>> import numpy as np
@@ -249,7 +217,7 @@ class CELU(_Function):
 
 
 @layers.register("ThresholdedReLU")
-class ThresholdedReLU(_Function):
+class ThresholdedReLU(Function):
     """``x`` where it is above `threshold`, else 0. Source: Konda et al., Zero-bias autoencoders, ICLR 2015.
 
     >>> import numpy as np
@@ -272,7 +240,7 @@ class ThresholdedReLU(_Function):
 
 
 @layers.register("Clip")
-class Clip(_Function):
+class Clip(Function):
     """``x``, but at least `low` and at most `high` (None: no bound); the gradient is 0 outside.
 
     >>> import numpy as np
@@ -298,7 +266,7 @@ class Clip(_Function):
 
 
 @layers.register("ScaleShift")
-class ScaleShift(_Function):
+class ScaleShift(Function):
     """``scale * x + shift`` with two fixed numbers.
 
     >>> import numpy as np

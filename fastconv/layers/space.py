@@ -75,7 +75,8 @@ class Resize(Layer):
     scale : list of float or None
         For each spatial axis; the output has ``floor(size * scale)`` pixels.
     size : list of int or None
-        Pixels of the output along each spatial axis; either `scale` or `size` is given.
+        Pixels of the output along each spatial axis. With a `scale` too that says how far apart they are, where it is not
+        quite the quotient of the sizes; one of the two is given.
     mode : "nearest", "linear" or "cubic"
     coordinates : str
         Where an output lies in the input, such as "half_pixel", "asymmetric" or "align_corners"; this, `rounding`, `cubic`,
@@ -114,8 +115,8 @@ class Resize(Layer):
         outside: float = 0.0,
         region: Sequence[Any] | None = None,
     ) -> None:
-        if (scale is None) == (size is None):
-            raise ValueError(f"either scale or size must be given, got {scale!r} and {size!r}")
+        if scale is None and size is None:
+            raise ValueError("scale or size must be given, got neither")
         for value, allowed, name in (
             (mode, MODES, "mode"), (coordinates, COORDINATES, "coordinates"), (rounding, ROUNDING, "rounding")
         ):  # fmt: skip

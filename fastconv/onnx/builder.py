@@ -146,6 +146,14 @@ class Builder(Operands):
         x = self.value(x)
         return self.one(layer, x, dtype=dtype)._replace(shuffle=x.shuffle)
 
+    def cast(self, x: Operand, dtype: Any) -> Any:
+        """Return an operand of another dtype."""
+        if x.dtype == dtype:
+            return x
+        if isinstance(x, Constant):
+            return Constant(x.array.astype(dtype), None, x.learned)
+        return self.elementwise(L.Cast(np.dtype(dtype).name), x, dtype=np.dtype(dtype))
+
     def arranged(self, x: Value, order: tuple[int, ...]) -> Value:
         """Return a value whose array has its axes in `order`."""
         x = self.settled(x)
@@ -230,12 +238,12 @@ class Builder(Operands):
                     return self.emit(layer, [x, value], [order], [x.dtype])[0]
         raise NeedsValueError(f"{self.node.label}: its shape depends on several of the sizes of the inputs", ())
 
-    def empty(self, x: Value, axis: int) -> Constant:
-        """Return what is left of a value where nothing is left along an axis: a constant without numbers."""
+    def empty(self, x: Value, sizes: Mapping[int, int]) -> Constant:
+        """Return what is left of a value of which nothing is left: a constant without numbers, of other `sizes` along axes."""
         if self.batched:
             raise NotBatchedError
-        shape = list(x.shape)
-        shape[axis] = 0
+        shape = [sizes.get(axis, n) for axis, n in enumerate(x.shape)]
+        self.require(0 in shape, f"shape {shape} is not empty")
         return Constant(np.zeros(shape, x.dtype))
 
     def image(self, layer: L.Layer, x: Operand, dtypes: Sequence[Any] | None = None) -> list[Value]:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.onnx.errors import OnnxImportError, require_onnx
+from fastconv.onnx.functions import to_write_out, written_out
 from fastconv.onnx.wire import slim
 
 #: The oldest set of operators whose meaning is known here.
@@ -155,7 +156,7 @@ def _parsed(onnx: Any, content: memoryview) -> tuple[Any, dict[int, memoryview]]
     """Return the message in a file, and the numbers of large initializers, which it lacks, by their places."""
     less = slim(onnx, content)
     model = _message(onnx, content if less is None else less.content, len(content))
-    if less is not None and len(model.functions):  # which are written out in the whole message
+    if less is not None and to_write_out(model):  # in the whole message
         model, less = _message(onnx, content, len(content)), None
     return model, {} if less is None else less.data
 
@@ -182,8 +183,8 @@ def _graph(onnx: Any, model: Any, folder: Path | None, data: dict[int, memoryvie
         raise OnnxImportError(
             f"the file uses version {opset} of the operators; known are {OLDEST_OPSET} to {newest} (onnx {onnx.__version__})"
         )
-    if len(model.functions):
-        model = _inlined(onnx, model)
+    if to_write_out(model):
+        model = written_out(onnx, model)
     graph = model.graph
     if len(graph.sparse_initializer):
         raise OnnxImportError("the file has sparse tensors, which are not supported")
@@ -205,15 +206,6 @@ def _graph(onnx: Any, model: Any, folder: Path | None, data: dict[int, memoryvie
     return File(
         ordered, inputs, outputs, constants, opset, " ".join((model.producer_name, model.producer_version)).strip()
     )
-
-
-def _inlined(onnx: Any, model: Any) -> Any:
-    try:
-        import onnx.inliner
-
-        return onnx.inliner.inline_local_functions(model)
-    except Exception as error:
-        raise OnnxImportError(f"the functions in the file cannot be written out: {error}") from error
 
 
 def _tensor(onnx: Any, value: Any, what: str) -> Tensor:

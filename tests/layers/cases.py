@@ -19,7 +19,7 @@ class Case(NamedTuple):
     make: Callable[[], Layer]
     shapes: tuple[tuple[int, ...], ...]
     takes_any_rank: bool = False
-    positive: bool = False
+    within: tuple[float, float] = (-4.0, 4.0)
     integers: tuple[int, ...] = ()
     ones: tuple[int, ...] = ()
 
@@ -37,7 +37,14 @@ def case(
 
 def positive_case(make: Callable[[], Layer], *shapes: tuple[int, ...], any_rank: bool = False) -> Case:
     """Return a case with inputs from 0.3 to 2."""
-    return Case(make, shapes, any_rank, positive=True)
+    return case_within(0.3, 2.0, make, *shapes, any_rank=any_rank)
+
+
+def case_within(
+    low: float, high: float, make: Callable[[], Layer], *shapes: tuple[int, ...], any_rank: bool = False
+) -> Case:
+    """Return a case with inputs between two numbers."""
+    return Case(make, shapes, any_rank, within=(low, high))
 
 
 def _residual() -> Model:
@@ -126,7 +133,7 @@ CASES: dict[str, list[Case]] = {
     "AlphaDropout": [case(lambda: L.AlphaDropout(0.3), IMAGE, any_rank=True)],
     **{
         name: [case(getattr(L, name), IMAGE, any_rank=True)]
-        for name in ("Sign", "Floor", "Ceil", "Round", "Sin", "Cos")
+        for name in ("Sign", "Floor", "Ceil", "Round", "Sin", "Cos", "Arctan", "Sinh", "Cosh", "Arcsinh")
     },
     "Logic": [
         case(lambda: L.Logic("and"), (3, 2), (3, 1), integers=(0, 1), any_rank=True),
@@ -177,6 +184,20 @@ CASES: dict[str, list[Case]] = {
     **{
         name: [positive_case(lambda name=name: getattr(L, name)(), IMAGE, any_rank=True)]
         for name in ("Log", "Sqrt", "Reciprocal")
+    },
+    **{
+        name: [case_within(*ends, lambda name=name: getattr(L, name)(), IMAGE, any_rank=True)]
+        for name, ends in (
+            ("Tan", (-1.2, 1.2)),
+            ("Arcsin", (-0.8, 0.8)),
+            ("Arccos", (-0.8, 0.8)),
+            ("Arccosh", (1.2, 4.0)),
+            ("Arctanh", (-0.8, 0.8)),
+            ("Arcsin", (-0.8, 0.8)),
+            ("Arccos", (-0.8, 0.8)),
+            ("Arccosh", (1.2, 4.0)),
+            ("Arctanh", (-0.8, 0.8)),
+        )
     },
     "Clip": [
         case(lambda: L.Clip(-1.0, 1.5), IMAGE, any_rank=True),
@@ -367,8 +388,8 @@ def inputs(case: Case, batch: int = 2, dtype: Any = np.float64, seed: int = 0) -
             xs.append(rng.integers(-1, 1, (batch, *shape)))
             continue
         values = (np.arange(size) + 0.5 - size // 2) * (8.0 / max(size, 1))  # from -4 to 4
-        if case.positive:
-            values = 1.15 + values * (0.85 / 4)
+        low, high = case.within
+        values = (low + high) / 2 + values * ((high - low) / 8)
         xs.append(rng.permutation(values).reshape(batch, *shape).astype(dtype))
     return xs
 

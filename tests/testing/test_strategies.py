@@ -70,6 +70,7 @@ NOT_DRAWN = {
     *("Add", "Multiply", "Concat", "Subtract", "Divide", "Power", "Maximum", "Minimum", "MatMul", "Einsum", "Where"),
     *("ArgMax", "Cast", "Compare", "Gather", "Logic", "MaxPoolPlaces", "MaxUnpool", "NonMaxSuppression", "Not", "TopK"),
     *("Sign", "Floor", "Ceil", "Round", "Sin", "Cos"),
+    *("Tan", "Arcsin", "Arccos", "Arctan", "Sinh", "Cosh", "Arcsinh", "Arccosh", "Arctanh"),
     *("Exp", "Log", "Reciprocal", "Sqrt", "Square", "FixedDropout"),
     *("Reshape", "ReshapeLike", "Expand", "Pad", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"),
     *("DepthToSpace", "SpaceToDepth", "Fold", "Resize", "ResizeLike", "GridSample", "RoiAlign"),

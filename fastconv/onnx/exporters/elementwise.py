@@ -35,6 +35,15 @@ _SAME: dict[type[L.Layer], tuple[str, Callable[[Any], dict[str, Any]]]] = {
     L.Round: ("Round", lambda layer: {}),
     L.Sin: ("Sin", lambda layer: {}),
     L.Cos: ("Cos", lambda layer: {}),
+    L.Tan: ("Tan", lambda layer: {}),
+    L.Arcsin: ("Asin", lambda layer: {}),
+    L.Arccos: ("Acos", lambda layer: {}),
+    L.Arctan: ("Atan", lambda layer: {}),
+    L.Sinh: ("Sinh", lambda layer: {}),
+    L.Cosh: ("Cosh", lambda layer: {}),
+    L.Arcsinh: ("Asinh", lambda layer: {}),
+    L.Arccosh: ("Acosh", lambda layer: {}),
+    L.Arctanh: ("Atanh", lambda layer: {}),
 }
 
 

@@ -195,7 +195,8 @@ def resize(w: Writer, layer: Any, x: Tensor) -> Tensor:
     if rule.coordinates == "half_pixel_symmetric":
         w.require_opset(19)
     rank = len(shape) - 1
-    if rule.mode == "cubic" and rank != 2:  # of which ONNX Runtime knows nothing
+    both = layer.scale is not None and layer.size is not None
+    if both or (rule.mode == "cubic" and rank != 2):  # of which ONNX, or ONNX Runtime, knows nothing
         return _interpolated(w, layer, x)
     x = w.channels_first(x)
     attributes: dict[str, Any] = {

@@ -12,12 +12,12 @@ from fastconv import layers as L
 from fastconv.onnx.builder import Builder, Operand
 from fastconv.onnx.errors import NotBatchedError, OnnxImportError
 from fastconv.onnx.files import Node
+from fastconv.onnx.operators.shape import flattened_from
 from fastconv.onnx.table import register
 from fastconv.onnx.values import Constant, Value, with_rank
 
 #: Operators that are one layer, made of the node's arguments.
 _LAYERS: dict[str, Callable[[Node], L.Layer]] = {
-    "Relu": lambda node: L.ReLU(),
     "LeakyRelu": lambda node: L.LeakyReLU(node.get("alpha", 0.01)),
     "Elu": lambda node: L.ELU(node.get("alpha", 1.0)),
     "Celu": lambda node: L.CELU(node.get("alpha", 1.0)),
@@ -42,6 +42,15 @@ _LAYERS: dict[str, Callable[[Node], L.Layer]] = {
     "Round": lambda node: L.Round(),
     "Sin": lambda node: L.Sin(),
     "Cos": lambda node: L.Cos(),
+    "Tan": lambda node: L.Tan(),
+    "Asin": lambda node: L.Arcsin(),
+    "Acos": lambda node: L.Arccos(),
+    "Atan": lambda node: L.Arctan(),
+    "Sinh": lambda node: L.Sinh(),
+    "Cosh": lambda node: L.Cosh(),
+    "Asinh": lambda node: L.Arcsinh(),
+    "Acosh": lambda node: L.Arccosh(),
+    "Atanh": lambda node: L.Arctanh(),
 }
 
 
@@ -55,6 +64,13 @@ def _register(op: str, make: Callable[[Node], L.Layer]) -> None:
 
 for _op, _make in _LAYERS.items():
     _register(_op, _make)
+
+
+@register("Relu")
+def relu(b: Builder, node: Node, x: Operand) -> Any:
+    if x.dtype.kind == "f":
+        return b.elementwise(L.ReLU(), x)
+    return b.combine(L.Maximum(), x, Constant(np.zeros((1,) * b.rank(x), x.dtype)))
 
 
 @register("Selu")
@@ -85,6 +101,9 @@ def swish(b: Builder, node: Node, x: Operand) -> Any:
 @register("PRelu")
 def prelu(b: Builder, node: Node, x: Operand, slope: Operand) -> Any:
     x = b.value(x)
+    if isinstance(slope, Value):
+        positive = b.elementwise(L.ReLU(), x)
+        return b.combine(L.Add(), positive, b.combine(L.Multiply(), b.combine(L.Subtract(), x, positive), slope))
     array = b.array(slope, "slope")
     if array.dtype.kind != "f":
         raise OnnxImportError(f"{node.label}: the slope must be floats, got {array.dtype}")
@@ -103,7 +122,13 @@ def prelu(b: Builder, node: Node, x: Operand, slope: Operand) -> Any:
 
 @register("Clip")
 def clip(b: Builder, node: Node, x: Operand, low: Operand | None = None, high: Operand | None = None) -> Any:
+    for layer, bound in ((L.Maximum(), low), (L.Minimum(), high)):
+        if isinstance(bound, Value):  # a number all the same
+            x = b.combine(layer, x, bound)
+    low, high = (None if isinstance(bound, Value) else bound for bound in (low, high))
     least, most = b.number(low, "min", node.get("min")), b.number(high, "max", node.get("max"))
+    if least is None and most is None:
+        return x
     bounds = [None if bound is None or not math.isfinite(bound) else float(bound) for bound in (least, most)]
     return b.elementwise(L.Clip(*bounds), x)
 
@@ -121,21 +146,11 @@ def log_softmax(b: Builder, node: Node, x: Operand) -> Any:
 def _softmax(b: Builder, node: Node, x: Operand, layer: Callable[[], L.Layer]) -> Any:
     if node.opset >= 13:
         return b.one(layer(), b.last(x, node.get("axis", -1)))
-    x = b.value(x)  # over all axes from `axis` on, together
-    axis, rank = node.get("axis", 1), b.rank(x)
-    first = axis + rank if axis < 0 else axis
-    if first == rank - 1 or all(n == 1 for n in x.shape[first + 1 - b.offset :]):
+    x, axis = b.value(x), node.get("axis", 1)
+    first = axis + b.rank(x) if axis < 0 else axis
+    if first >= b.offset and all(n == 1 for n in x.shape[first + 1 - b.offset :]):
         return b.one(layer(), b.last(x, first))
-    x = b.plain(x)
-    if b.batched and first < 1:
-        raise NotBatchedError
-    first -= b.offset
-    flat = b.reshaped(
-        x,
-        (*x.shape[:first], math.prod(x.shape[first:])),
-        (*x.other_shape[:first], math.prod(x.other_shape[first:])),
-    )
-    return b.reshaped(b.one(layer(), flat), x.shape, x.other_shape)
+    return flattened_from(b, x, axis, lambda flat: b.one(layer(), b.last(flat, -1)))
 
 
 @register("Dropout")

@@ -10,6 +10,7 @@ from fastconv import layers as L
 from fastconv.onnx.builder import Builder, Operand
 from fastconv.onnx.errors import NotBatchedError, require_onnx
 from fastconv.onnx.files import Node
+from fastconv.onnx.operators.shape import flattened_from
 from fastconv.onnx.table import register
 from fastconv.onnx.values import Constant, Value
 
@@ -31,6 +32,35 @@ def is_inf(b: Builder, node: Node, x: Operand) -> Any:
         return b.combine(L.Compare("equal"), x, far, dtype=np.bool_)
     x = b.elementwise(L.Abs(), x) if above else b.elementwise(L.ScaleShift(-1.0), x)
     return b.combine(L.Compare("equal"), x, far, dtype=np.bool_)
+
+
+@register("Shrink")
+def shrink(b: Builder, node: Node, x: Operand) -> Any:
+    bias, lambd = node.get("bias", 0.0), node.get("lambd", 0.5)
+    x = b.value(x)
+    near, far = (Constant(np.full((1,) * b.rank(x), n, x.dtype)) for n in (-lambd, lambd))
+    below, above = (b.combine(L.Compare(how), x, n, dtype=np.bool_) for how, n in (("less", near), ("greater", far)))
+    zeros = Constant(np.zeros((1,) * b.rank(x), x.dtype))
+    y = b.combine(L.Where(), above, b.elementwise(L.ScaleShift(1.0, -bias), x), zeros, dtype=x.dtype)
+    return b.combine(L.Where(), below, b.elementwise(L.ScaleShift(1.0, bias), x), y, dtype=x.dtype)
+
+
+@register("Hardmax")
+def hardmax(b: Builder, node: Node, x: Operand) -> Any:
+    x = b.value(x)
+    if node.opset < 13:
+        axis = node.get("axis", 1)
+        return flattened_from(b, x, axis, lambda flat: _of_largest(b, flat, b.rank(flat) - 1))
+    return _of_largest(b, x, node.get("axis", -1))
+
+
+def _of_largest(b: Builder, x: Value, axis: int) -> Value:
+    """Return 1 where the first of the largest numbers along an axis is, else 0."""
+    size = x.shape[b.inner(x, axis)]
+    b.require(x.other_shape[b.inner(x, axis)] == size, "the size of its axis must be known")
+    first = b.along(x, [axis], lambda places: L.ArgMax(places[0], keepdims=True))._replace(dtype=np.dtype(np.int64))
+    places = np.arange(size).reshape([size if at == axis % b.rank(x) else 1 for at in range(b.rank(x))])
+    return b.cast(b.combine(L.Compare("equal"), first, Constant(places), dtype=np.bool_), x.dtype)
 
 
 @register("Trilu")

@@ -35,17 +35,11 @@ def _register(op: str, layer: Callable[[], L.Layer], dtype: Any = None) -> None:
     def convert(b: Builder, node: Node, x: Operand, y: Operand) -> Any:
         y = _broadcast(b, node, x, y)
         if x.dtype != y.dtype:
-            y = _cast(b, y, x.dtype)
+            y = b.cast(y, x.dtype)
         return b.combine(layer(), x, y, dtype=dtype)
 
     convert.__qualname__ = convert.__name__ = op
     register(op)(convert)
-
-
-def _cast(b: Builder, x: Operand, dtype: Any) -> Operand:
-    if isinstance(x, Constant):
-        return Constant(x.array.astype(dtype), None, x.learned)
-    return b.elementwise(L.Cast(np.dtype(dtype).name), x, dtype=dtype)
 
 
 _register("Add", L.Add)
@@ -81,8 +75,8 @@ def power(b: Builder, node: Node, x: Operand, y: Operand) -> Any:
     if x.dtype == y.dtype:
         return b.combine(L.Power(), x, y)
     both = np.result_type(x.dtype, y.dtype)
-    y = b.combine(L.Power(), _cast(b, x, both), _cast(b, y, both))
-    return _cast(b, y, x.dtype)
+    y = b.combine(L.Power(), b.cast(x, both), b.cast(y, both))
+    return b.cast(y, x.dtype)
 
 
 def _variadic(op: str, make: Callable[[], L.Layer], single: float | None = None) -> None:

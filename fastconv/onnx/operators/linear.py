@@ -107,7 +107,9 @@ def matmul(b: Builder, node: Node, x: Operand, y: Operand) -> Any:
         raise NotBatchedError
     left, right = _matrix(b, x, rank, row=True), _matrix(b, y, rank, row=False)
     order = tuple(range(rank - b.offset))
-    made = b.call(L.MatMul(), [left, right], order, [x.dtype])[0]
+    if x.dtype.kind != "f":  # exact up to 2**53
+        left, right = b.cast(left, np.float64), b.cast(right, np.float64)
+    made = b.cast(b.call(L.MatMul(), [left, right], order, [left.dtype])[0], x.dtype)
     gone = [axis for axis, short in ((rank - 2, ranks[0] == 1), (rank - 1, ranks[1] == 1)) if short]
     return b.along(made, gone, L.Squeeze, drop=True) if gone else made
 

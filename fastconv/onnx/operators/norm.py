@@ -84,23 +84,48 @@ def group_normalization(b: Builder, node: Node, x: Operand, scale: Operand, bias
 @register("LayerNormalization")
 def layer_normalization(b: Builder, node: Node, x: Operand, scale: Operand, bias: Operand | None = None) -> Any:
     x = b.plain(x)
-    rank = b.rank(x)
     first = b.inner(x, node.get("axis", -1))  # an inner axis; all from there on are normalized together
-    sizes = x.shape[first:]
-    weight = np.broadcast_to(b.weight(scale, "scale"), sizes)
-    shift = np.zeros(sizes, weight.dtype) if bias is None else np.broadcast_to(b.weight(bias, "B"), sizes)
-    layer = b.layer(
-        L.LayerNorm(eps=node.get("epsilon", 1e-5)), {"scale": weight.reshape(-1), "bias": shift.reshape(-1)}
-    )
-    outputs = [_flattened(b, x, first, layer)]
-    if len(node.outputs) > 1:
-        axes = list(range(first + b.offset, rank))
-        mean = b.along(x, axes, lambda places: L.ReduceMean(places, keepdims=True))
-        square = b.elementwise(L.Square(), b.combine(L.Subtract(), x, mean))
-        var = b.along(square, axes, lambda places: L.ReduceMean(places, keepdims=True))
-        root = b.elementwise(L.Sqrt(), b.elementwise(L.ScaleShift(1.0, node.get("epsilon", 1e-5)), var))
-        outputs += [mean, b.elementwise(L.Reciprocal(), root)]
-    return outputs
+    sizes, eps = x.shape[first:], node.get("epsilon", 1e-5)
+    weights = [b.weight(scale, "scale")] + ([] if bias is None else [b.weight(bias, "B")])
+    if sizes == x.other_shape[first:]:
+        weight, *shift = (np.broadcast_to(each, sizes).reshape(-1) for each in weights)
+        arrays = {"scale": weight, "bias": shift[0] if shift else np.zeros_like(weight)}
+        y = _flattened(b, x, first, b.layer(L.LayerNorm(eps=eps), arrays))
+        if len(node.outputs) < 2:
+            return y
+    axes = list(range(first + b.offset, b.rank(x)))
+    moved, mean, root = _standard(b, x, axes, eps)
+    if sizes != x.other_shape[first:]:  # no layer of as many weights
+        y = b.combine(L.Multiply(), b.combine(L.Divide(), moved, root), Constant(weights[0], None, True))
+        y = b.combine(L.Add(), y, Constant(weights[1], None, True)) if bias is not None else y
+    # float32 whatever x is
+    return [y, b.cast(mean, np.float32), b.cast(b.elementwise(L.Reciprocal(), root), np.float32)]
+
+
+def _standard(b: Builder, x: Value, axes: list[int], eps: float) -> tuple[Value, Value, Value]:
+    """Return a value less its mean along axes, that mean, and the root of the variance and `eps`."""
+    mean = b.along(x, axes, lambda places: L.ReduceMean(places, keepdims=True))
+    moved = b.combine(L.Subtract(), x, mean)
+    var = b.along(b.elementwise(L.Square(), moved), axes, lambda places: L.ReduceMean(places, keepdims=True))
+    return moved, mean, b.elementwise(L.Sqrt(), b.elementwise(L.ScaleShift(1.0, eps), var))
+
+
+@register("RMSNormalization")
+def rms_normalization(b: Builder, node: Node, x: Operand, scale: Operand) -> Any:
+    x = b.value(x)
+    axes = list(range(b.inner(x, node.get("axis", -1)) + b.offset, b.rank(x)))
+    mean = b.along(b.elementwise(L.Square(), x), axes, lambda places: L.ReduceMean(places, keepdims=True))
+    root = b.elementwise(L.Sqrt(), b.elementwise(L.ScaleShift(1.0, node.get("epsilon", 1e-5)), mean))
+    return b.combine(L.Multiply(), b.combine(L.Divide(), x, root), scale)
+
+
+@register("MeanVarianceNormalization")
+def mean_variance_normalization(b: Builder, node: Node, x: Operand) -> Any:
+    x, axes = b.value(x), node.get("axes") or [0, 2, 3]
+    if b.batched and any(axis % b.rank(x) == 0 for axis in axes):
+        raise NotBatchedError
+    moved, _, root = _standard(b, x, axes, 0.0)
+    return b.combine(L.Divide(), moved, b.elementwise(L.ScaleShift(1.0, 1e-9), root))
 
 
 def _flattened(b: Builder, x: Value, first: int, layer: L.Layer) -> Value:

@@ -13,6 +13,7 @@ from fastconv.onnx.errors import NotBatchedError, OnnxImportError
 from fastconv.onnx.files import Node
 from fastconv.onnx.operators.conv import Window
 from fastconv.onnx.table import register
+from fastconv.onnx.values import Constant
 
 #: Images whose places of the largest are counted from the first image on: one number of each is kept.
 MOST_IMAGES = 2**20
@@ -70,6 +71,17 @@ def global_average_pool(b: Builder, node: Node, x: Operand) -> Any:
 @register("GlobalMaxPool")
 def global_max_pool(b: Builder, node: Node, x: Operand) -> Any:
     return b.image(L.GlobalMaxPool(keepdims=True), x)
+
+
+@register("GlobalLpPool")
+def global_lp_pool(b: Builder, node: Node, x: Operand) -> Any:
+    x, p = b.value(x), node.get("p", 2)
+    axes = list(range(2, b.rank(x)))
+    if p == 2:
+        return b.along(x, axes, lambda places: L.ReduceL2(places, keepdims=True))
+    powers = [Constant(np.full((1,) * b.rank(x), n, x.dtype)) for n in (p, 1 / p)]
+    raised = b.combine(L.Power(), b.elementwise(L.Abs(), x), powers[0])
+    return b.combine(L.Power(), b.along(raised, axes, lambda places: L.ReduceSum(places, keepdims=True)), powers[1])
 
 
 @register("MaxUnpool")

@@ -25,7 +25,7 @@ def resize(
         return _held(b, node, x, sizes)
     x = b.value(x)
     if node.opset < 11:  # the second operand is the scales, and places are counted from the corner
-        return _resized(b, node, x, list(range(b.rank(x))), _floats(b, roi, "scales"), None, "asymmetric", "floor")
+        return _from_corner(b, node, x, _floats(b, roi, "scales"))
     axes = [axis % b.rank(x) for axis in node.get("axes") or range(b.rank(x))]
     factors = _floats(b, scales, "scales") if scales is not None and not _empty(scales) else None
     wanted = _wanted(b, x, axes, sizes) if sizes is not None and not _empty(sizes) else None
@@ -47,6 +47,17 @@ def upsample(b: Builder, node: Node, x: Operand, scales: Operand | None = None) 
     factors = _floats(b, scales, "scales") if scales is not None else node.get("scales")
     b.require(factors is not None, "the scales are missing")
     return _resized(b, node, x, list(range(b.rank(x))), factors, None, "asymmetric", "floor")
+
+
+def _from_corner(b: Builder, node: Node, x: Value, factors: list[float]) -> Any:
+    """Return what version 10 means: the next pixel towards the corner where an axis grows, away from it where it shrinks."""
+    steps = [(factors, "floor")]
+    if node.get("mode", "nearest") == "nearest":
+        steps = [([min(s, 1.0) for s in factors], "ceil"), ([max(s, 1.0) for s in factors], "floor")]
+    for each, rounding in steps:
+        made: Any = _resized(b, node, x, list(range(b.rank(x))), each, None, "asymmetric", rounding)
+        x = made[0] if isinstance(made, list) else made
+    return x
 
 
 def _held(b: Builder, node: Node, x: Constant, sizes: Operand) -> Value:
@@ -135,8 +146,9 @@ def _resized(
         "antialias": bool(node.get("antialias", 0)),
         "outside": node.get("extrapolation_value", 0.0),
     }
+    scale = None
     if factors is None:
-        asked = _kept_in_proportion(node, x, b, asked)
+        asked, scale = _kept_in_proportion(node, x, b, asked)
     whole, again = b.shapes(x)
     crops = coordinates == "tf_crop_and_resize"
     moves = [
@@ -145,12 +157,16 @@ def _resized(
         if not _stays(asked[axis], whole[axis], factors is None)
         or (crops and regions.get(axis, (0.0, 1.0)) != (0.0, 1.0))
     ]
+    if not moves:
+        return x
     outer = [axis for axis in moves if axis < 2]
     if rank >= 3 and not outer:
         spatial = range(2, rank)
         used = [asked.get(axis, 1.0 if factors is not None else whole[axis]) for axis in spatial]
         if all(axis in asked or whole[axis] == again[axis] or factors is not None for axis in spatial):
             pairs = [regions.get(axis, (0.0, 1.0)) for axis in spatial]
+            if scale is not None:
+                arguments["scale"] = [scale if axis in asked else 1.0 for axis in spatial]
             return b.image(_layer(used, factors is not None, pairs if regions else None, arguments), x)
     # any tensor: its axes as those of an image of one channel
     if b.batched:
@@ -165,6 +181,8 @@ def _resized(
     flat = b.reshaped(turned._replace(order=tuple(range(rank))), (_product(sizes), *(whole[a] for a in moves), 1), None)
     used = [asked[axis] for axis in moves]
     pairs = [regions.get(axis, (0.0, 1.0)) for axis in moves]
+    if scale is not None:
+        arguments["scale"] = [scale] * len(moves)
     layer = _layer(used, factors is not None, pairs if regions else None, arguments)
     made = b.one(L.Each(layer), flat)
     shape = (*sizes, *made.shape[1:-1])
@@ -184,23 +202,24 @@ def _layer(asked: list[Any], scaled: bool, regions: Any, arguments: dict[str, An
             return L.Upsample(whole)
         if mode == "linear" and coordinates == "half_pixel":
             return L.Upsample(whole, mode="bilinear")
-    return L.Resize(asked if scaled else None, None if scaled else asked, region=regions, **arguments)
+    given: dict[str, Any] = {**arguments, "scale" if scaled else "size": asked}
+    return L.Resize(region=regions, **given)
 
 
 def _stays(asked: float, size: int, is_size: bool) -> bool:
     return asked == (size if is_size else 1.0)
 
 
-def _kept_in_proportion(node: Node, x: Value, b: Builder, asked: dict[int, int]) -> dict[int, int]:
-    """Return the sizes that are meant where the image shall keep its proportions."""
+def _kept_in_proportion(node: Node, x: Value, b: Builder, asked: dict[int, int]) -> tuple[dict[int, int], float | None]:
+    """Return the sizes that are meant where the image shall keep its proportions, and the scale that is used then."""
     policy = node.get("keep_aspect_ratio_policy", "stretch")
     if policy == "stretch":
-        return asked
+        return asked, None
     whole, again = b.shapes(x)
     b.require(all(whole[axis] == again[axis] for axis in asked), "its sizes depend on those of the inputs")
     ratios = [n / whole[axis] for axis, n in asked.items()]
     scale = min(ratios) if policy == "not_larger" else max(ratios)
-    return {axis: int(scale * whole[axis] + 0.5) for axis in asked}
+    return {axis: int(scale * whole[axis] + 0.5) for axis in asked}, scale
 
 
 def _product(sizes: list[int]) -> int:

@@ -32,7 +32,13 @@ def compress(b: Builder, node: Node, x: Operand, condition: Operand) -> Any:
     inner = b.inner(x, axis)
     order = tuple(range(len(x.order)))
     if isinstance(condition, Constant):
-        places = np.flatnonzero(b.array(condition, "condition")[: x.shape[inner]])
+        places = np.flatnonzero(b.array(condition, "condition"))
+        b.require(
+            places.max(initial=-1) < x.shape[inner],
+            f"the condition is longer than the axis, which has {x.shape[inner]}",
+        )
+        if not places.size:
+            return b.empty(x, {inner: 0})
         return b.call(L.Gather(1 + inner), [b.plain(x), Constant(places)], order, [x.dtype])
     row = b.along(non_zero(b, node, condition), [0], L.Squeeze, drop=True)
     return b.call(L.Gather(1 + inner), [b.plain(x), row], order, [x.dtype])
@@ -44,7 +50,7 @@ def _flat(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _operands(b: Builder, *xs: Operand) -> list[Operand]:
     """Return operands as the file has them; places and numbers that are known are the same for each sample."""
-    if b.batched and any(b.rank(x) < 1 for x in xs):
+    if b.batched and any(b.rank(x) < 1 or (isinstance(x, Constant) and len(x.array) != b.batch[0]) for x in xs):
         raise NotBatchedError
     return [x._replace(array=b.per_sample(x, x.rank)) if isinstance(x, Constant) else b.plain(x) for x in xs]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -107,6 +107,20 @@ def flatten(b: Builder, node: Node, x: Operand) -> Any:
     return _reshaped(b, x, *both)
 
 
+def flattened_from(b: Builder, x: Value, axis: int, call: Callable[[Value], Value]) -> Value:
+    """Return what a function makes of a value whose axes from one on are one, with these axes again."""
+    rank = b.rank(x)
+    first = axis + rank if axis < 0 else axis
+    b.require(0 <= first < max(rank, 1), f"there is no axis {axis} in a tensor of {rank}")
+    if first == rank - 1:
+        return call(x)
+    if b.batched and first < 1:
+        raise NotBatchedError
+    x, first = b.plain(x), first - b.offset
+    flat = ((*shape[:first], math.prod(shape[first:])) for shape in (x.shape, x.other_shape))
+    return b.reshaped(call(b.reshaped(x, *flat)), x.shape, x.other_shape)
+
+
 def _axes(b: Builder, node: Node, given: Operand | None) -> list[int] | None:
     """Return the axes that a node names, as an argument or, in newer files, as an operand."""
     return node.get("axes") if given is None else b.integers(given, "axes")
@@ -182,7 +196,7 @@ def split(b: Builder, node: Node, x: Operand, parts: Operand | None = None) -> A
         made = iter(b.emit(layer, [x], [x.order] * len(filled), [x.dtype] * len(filled)))
     else:
         made = iter([x])
-    return [next(made) if n else b.empty(x, inner + b.offset) for n in sizes]
+    return [next(made) if n else b.empty(x, {inner + b.offset: 0}) for n in sizes]
 
 
 @register("Slice")
@@ -213,16 +227,20 @@ def slice_(
     for axis, begin, end, each in zip(named, first, last, step, strict=True):
         place = axis % b.rank(x) if -b.rank(x) <= axis < b.rank(x) else -1
         b.require(place >= 0, f"there is no axis {axis} in a tensor of {b.rank(x)}")
-        part = _python_slice(begin, end, each)
         sizes = whole[0][place], whole[1][place]
+        part = _python_slice(begin if each > 0 else max(begin, -min(sizes)), end, each)
         if not (x.counted and sizes[0] != sizes[1]) and all(range(n)[part] == range(n) for n in sizes):
             continue
         kept.append((place, part))
     if not kept:
         return x
-    for place, part in kept:
-        if not x.counted and not range(whole[0][place])[part] and not range(whole[1][place])[part]:
-            return b.empty(x, place)
+    left = [[len(range(n[place])[part]) for n in whole] for place, part in kept]
+    if not x.counted and [0, 0] in left:
+        first, second = (
+            {place: sizes[which] for (place, _), sizes in zip(kept, left, strict=True)} for which in (0, 1)
+        )
+        b.require(first == second, "how much is left depends on the sizes of the inputs")
+        return b.empty(x, first)
 
     def make(places: list[int]) -> L.Layer:
         parts = [part for _, part in kept]
@@ -267,6 +285,10 @@ def gather(b: Builder, node: Node, x: Operand, indices: Operand) -> Any:
             not array.size or (-size <= array.min() and array.max() < size),
             f"indices must be from {-size} to {size - 1}",
         )
+        if not array.size:
+            if b.batched:
+                raise NotBatchedError
+            return Constant(np.zeros((*x.shape[:inner], *array.shape, *x.shape[inner + 1 :]), x.dtype))
         picked, rank = Constant(array.astype(np.int64)), array.ndim
         if rank == 0:  # one entry: cut out
             at = int(array)

@@ -1,0 +1,121 @@
+"""Nodes alone with arguments that few files have, beside the onnx package's own definitions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
+
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from onnx.reference import ReferenceEvaluator  # noqa: E402
+
+from fastconv.onnx import load  # noqa: E402
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((3, 2, 4, 5)).astype(np.float32)
+UNIT = np.tanh(X)
+
+
+def of_node(op: str, opset: int, x: np.ndarray, constants: Any = (), outputs: int = 1, **arguments: Any) -> Any:
+    """Return a file of one node, whose first input is the file's and whose others (None: left out) are constants."""
+    names = ["x", *("" if array is None else f"c{at}" for at, array in enumerate(constants))]
+    results = [f"y{at}" for at in range(outputs)]
+    held = [numpy_helper.from_array(array, f"c{at}") for at, array in enumerate(constants) if array is not None]
+    info = helper.make_tensor_value_info("x", helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
+    ends = [onnx.ValueInfoProto(name=name) for name in results]
+    graph = helper.make_graph([helper.make_node(op, names, results, **arguments)], "one", [info], ends, held)
+    return onnx.shape_inference.infer_shapes(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+    )
+
+
+def rows(*numbers: float, dtype: Any = np.int64) -> np.ndarray:
+    return np.array(numbers, dtype)
+
+
+SCALES = rows(1, 1, 1.5, 2, dtype=np.float32)
+CROP = {"coordinate_transformation_mode": "tf_crop_and_resize", "mode": "linear"}
+KEEP = {"axes": [2, 3], "mode": "linear", "keep_aspect_ratio_policy": "not_larger"}
+LARGEST = {"axes": [2, 3], "mode": "cubic", "keep_aspect_ratio_policy": "not_smaller"}
+CASES = {
+    "slice: nothing along two axes": ("Slice", 13, X, (rows(2, 1, 1), rows(1, 1, 3), rows(0, 1, 3)), {}),
+    "gather: nothing": ("Gather", 13, X, (rows(),), {"axis": 2}),
+    "compress: nothing": ("Compress", 11, X, (np.zeros(2, bool),), {"axis": 1}),
+    "resize: a region, scaled": ("Resize", 13, X, (rows(0, 0, 0.2, 0, 1, 1, 0.8, 0.7, dtype=np.float32), SCALES), CROP),
+    "resize: proportions kept": ("Resize", 18, X, (None, None, rows(7, 7)), KEEP),
+    "resize: proportions kept, cubic": ("Resize", 19, X, (None, None, rows(7, 7)), LARGEST),
+    "matmul: integers": ("MatMul", 13, X.astype(np.int32), (np.arange(10, dtype=np.int32).reshape(5, 2),), {}),
+    "relu: integers": ("Relu", 14, (4 * X).astype(np.int32), (), {}),
+    "clip: integers": ("Clip", 13, (4 * X).astype(np.int64), (np.array(-1), np.array(2)), {}),
+    "shrink": ("Shrink", 11, X, (), {"lambd": 0.3, "bias": 0.2}),
+    "hardmax": ("Hardmax", 13, X, (), {"axis": 1}),
+    "mean and variance": ("MeanVarianceNormalization", 13, X, (), {"axes": [2, 3]}),
+    "root mean square": ("RMSNormalization", 23, X, (np.ones((4, 5), np.float32),), {"axis": 2}),
+    **{op: (op, 14, UNIT, (), {}) for op in ("Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Asinh", "Atanh")},
+    "Acosh": ("Acosh", 14, 1.01 + np.abs(X), (), {}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_corner(name: str) -> None:
+    op, opset, x, constants, arguments = CASES[name]
+    model = of_node(op, opset, x, constants, **arguments)
+    (expected,) = ReferenceEvaluator(model).run(None, {"x": x})
+    y: Any = load(model)(x)
+    assert y.shape == expected.shape and y.dtype == expected.dtype
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_statistics_of_layer_normalization_are_float32() -> None:
+    model = of_node("LayerNormalization", 17, X.astype(np.float64), (np.ones(5),), outputs=3)
+    y, mean, deviation = load(model)(X.astype(np.float64))
+    assert (y.dtype, mean.dtype, deviation.dtype) == (np.float64, np.float32, np.float32)
+    np.testing.assert_allclose(mean, X.mean(-1, keepdims=True), atol=1e-6)
+    np.testing.assert_allclose(deviation, 1 / np.sqrt(X.var(-1, keepdims=True) + 1e-5), rtol=1e-5)
+
+
+def test_the_nearest_pixel_of_version_10_is_beyond_the_corner_where_an_axis_shrinks() -> None:
+    # the example of the operator's specification
+    x = np.arange(1, 9, dtype=np.float32).reshape(1, 1, 2, 4)
+    y: Any = load(of_node("Resize", 10, x, (rows(1, 1, 0.6, 0.6, dtype=np.float32),), mode="nearest"))(x)
+    assert y.tolist() == [[[[1, 3]]]]
+
+
+def test_what_the_definitions_lack() -> None:
+    one: Any = load(of_node("Resize", 10, X[0, 0], (rows(1, 1, dtype=np.float32),)))(X[0, 0])
+    np.testing.assert_array_equal(one, X[0, 0])
+    norm: Any = load(of_node("GlobalLpPool", 11, X, p=3))(X)
+    np.testing.assert_allclose(norm[..., 0, 0], (np.abs(X) ** 3).sum((2, 3)) ** (1 / 3), rtol=1e-5)
+    hard: Any = load(of_node("Hardmax", 11, X, axis=2))(X)  # of the axes from there on together
+    np.testing.assert_array_equal(hard.reshape(6, 20).argmax(1), X.reshape(6, 20).argmax(1))
+    assert (hard.reshape(6, 20).sum(1) == 1).all()
+    few = np.ones((1, 2, 3, 5), np.int64)
+    picked: Any = load(of_node("GatherElements", 13, X, (few,), axis=2))(X)
+    np.testing.assert_array_equal(picked, X[:1, :, [1, 1, 1]])
+
+
+def test_bounds_and_slopes_may_be_inputs() -> None:
+    def loaded(node: Any, *shapes: tuple[int, ...]) -> Any:
+        infos = [
+            helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n, shape in zip("xab", shapes, strict=False)
+        ]
+        graph = helper.make_graph([node], "one", infos, [helper.make_empty_tensor_value_info("y")])
+        return load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 16)]))
+
+    low, high = np.array(-0.5, np.float32), np.array(0.7, np.float32)
+    clip = loaded(helper.make_node("Clip", ["x", "a", "b"], ["y"]), X.shape, (), ())
+    np.testing.assert_array_equal(clip(X, low, high), X.clip(-0.5, 0.7))
+    slope = np.array([[[0.1]], [[0.3]]], np.float32)
+    prelu = loaded(helper.make_node("PRelu", ["x", "a"], ["y"]), X.shape, slope.shape)
+    np.testing.assert_allclose(prelu(X, slope), np.where(X < 0, X * slope, X), rtol=1e-6)
+
+
+def test_attention_is_written_out() -> None:
+    model = of_node("Attention", 23, X, (X[:, :, ::-1].copy(), X[:, :, :, ::-1].copy()), is_causal=1)
+    before = model.SerializeToString()
+    (expected,) = ReferenceEvaluator(model).run(None, {"x": X})
+    np.testing.assert_allclose(load(model)(X), expected, rtol=1e-4, atol=1e-5)
+    assert model.SerializeToString() == before
