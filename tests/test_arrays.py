@@ -10,8 +10,10 @@ import pytest
 from fastconv import functional
 from fastconv import layers as L
 from fastconv.arrays import as_array
-from fastconv.model import Input
+from fastconv.frozen import freeze
+from fastconv.model import Input, Model
 from fastconv.sequential import Sequential
+from fastconv.unbatched import Unbatched
 
 
 class ByDLPack:
@@ -80,6 +82,23 @@ def test_layers_models_and_training_take_them(kind: Any) -> None:
         np.testing.assert_array_equal(gradients[name], gradient)
     histories = [network().fit(*data, epochs=1, verbose=0) for data in ((X, y), (kind(X), kind(y)))]
     assert histories[0]["loss"] == histories[1]["loss"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_frozen_models_take_them(kind: Any) -> None:
+    frozen = freeze(network().build())
+    np.testing.assert_array_equal(frozen(kind(X)), frozen(X))
+    np.testing.assert_array_equal(frozen.predict(kind(X)), frozen(X))
+    x = Input((6, 6, 2))
+    named = [{"name": "x", "shape": [6, 6, 2], "used": True}], [{"name": "y", "from": 0}]
+    unbatched = freeze(Unbatched(Model(x, L.ReLU()(x)), *named).build())
+    np.testing.assert_array_equal(unbatched(kind(X[0])), np.maximum(X[0], 0))
+    with pytest.raises(TypeError, match="is float32 and got an input of float64"):
+        frozen(kind(X.astype(np.float64)))
+    with pytest.raises(
+        TypeError, match="input 1 of the frozen model cannot be read as an array, a Elsewhere says: its n"
+    ):
+        frozen(Elsewhere())
 
 
 def test_what_cannot_be_read_says_why() -> None:

@@ -98,6 +98,21 @@ scratch("linear_backward", x, x, weight)
 x, weight = ones(1, 20, 20, 512), ones(31, 31, 1, 512)  # a large weight: sums of parts of the image are as large each
 scratch("conv_backward", x, x, weight, padding=15, groups=512)
 
+x, channel = ones(64, 100_000), ones(100_000)  # so many channels that partial sums would be large
+scratch("batch_norm", x, channel, channel)
+scratch("batch_norm_backward", x, x, channel, channel, channel)
+scratch("group_norm_backward", x[:, None], x[:, None], 8, channel)
+scratch("layer_norm_backward", x.reshape(1280, 5000), x.reshape(1280, 5000), ones(5000))
+scratch("softmax_backward", x, x)
+
+def every_pass(shape, kernel, *, padding="same", **layout):
+    x, weight = ones(*shape), ones(*kernel)
+    layout |= dict(padding=padding, groups=shape[-1] // kernel[-2])
+    scratch("conv", x, weight, **layout)
+    y = np.broadcast_to(x.dtype.type(1), functional.conv(x, weight, **layout).shape).copy()
+    for name in ("x", "weight", "bias"):
+        scratch("conv_backward", y, x, weight, wrt=name, **layout)
+
 # Winograd's algorithm at its widest, few tiles and many, and gradients whose partial sums would be large
 for shape, kernel in (
     ((1, 20, 20, 1536), (3, 3, 1536, 64)),
@@ -108,12 +123,27 @@ for shape, kernel in (
     ((1, 200, 200, 64), (3, 3, 32, 64)),
     ((1, 200, 200, 64), (5, 5, 4, 64)),
 ):
-    x, weight = ones(*shape), ones(*kernel)
-    layout = dict(padding="same", groups=shape[-1] // kernel[-2])
-    scratch("conv", x, weight, **layout)
-    y = ones(*shape[:-1], kernel[-1])
-    for name in ("x", "weight", "bias"):
-        scratch("conv_backward", y, x, weight, wrt=name, **layout)
+    every_pass(shape, kernel)
+
+# lines, channels and weights that are as long, as many and as large as can be where few would be copied, packed or folded
+for shape, kernel, stride in (
+    ((1, 12, 20_000, 3), (7, 7, 3, 64), 2),
+    ((8, 224, 224, 3), (11, 11, 3, 110), 4),
+    ((1, 64, 64, 128), (7, 7, 128, 128), 2),
+    ((4, 100, 100, 32), (5, 5, 32, 42), 2),
+    ((1, 2, 200_000, 3), (3, 3, 3, 6), 1),
+    ((1, 3, 50_000, 16), (3, 3, 16, 32), 1),
+    ((1, 3, 50_000, 64), (3, 3, 64, 2), 1),
+    ((1, 3, 50_000, 6), (3, 3, 6, 6), 2),
+    ((1, 100_000, 16), (501, 16, 2), 1),
+    ((1, 5, 10_000, 256), (3, 3, 4, 256), 1),
+    ((1, 4, 4, 100_000), (1, 1, 100_000, 4), 1),
+    ((1, 4, 4, 4), (1, 1, 4, 100_000), 1),
+    ((1, 6, 6, 50_000), (3, 3, 1, 50_000), 1),
+):
+    every_pass(shape, kernel, padding=kernel[0] // 2, stride=stride)
+every_pass((1, 33, 33, 512), (3, 3, 512, 128), dilation=12)
+every_pass((1, 28, 28, 1024), (1, 1, 32, 1024))
 print(json.dumps(grown))
 """
 

@@ -9,7 +9,8 @@
 
 
 cdef enum:
-    FOLDED_BYTES = 1 << 22  # of a band of folded lines
+    FOLDED_BYTES = 3 << 19      # of a band of folded lines
+    FOR_ALL_BANDS = 1 << 21     # of transformed weights that are kept from band to band
 
 
 cdef struct Fold:
@@ -164,7 +165,7 @@ cdef int run_folded(const Product *p, int out_h, int out_w, int threads) noexcep
     cdef Product q
     cdef int status = 0
     u_items = own_lines(packed_weights(&g, ceil_div(p.cols, TILE_N), 0))
-    if p.packed or bands == 1 or u_items * <Py_ssize_t> sizeof(real) > WEIGHT_BYTES:
+    if p.packed or bands == 1 or u_items * <Py_ssize_t> sizeof(real) > FOR_ALL_BANDS:
         u_items = 0
     scratch = new_scratch(items + weight + u_items, 1)
     if scratch == NULL:

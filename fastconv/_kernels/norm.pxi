@@ -9,6 +9,7 @@ cdef enum:
     LINE = 64          # numbers of a line, about
     CHUNKS = 64        # of a single set, at most
     CHUNK = 16384      # numbers, at least
+    PARTIAL = 1 << 19  # sums of all chunks, at most
     SETS = 4096        # bytes after which addresses share a set of the first-level cache
 
 cdef struct Norm:
@@ -25,6 +26,11 @@ cdef struct Norm:
     const real *residual   # what is added to the output, or NULL
     real *mean          # (C,) or NULL: given, or written where it is not
     real *var
+
+
+cdef inline Py_ssize_t most_chunks(Py_ssize_t sums) noexcept nogil:
+    """The most chunks, of which each has so many sums."""
+    return max(min(<Py_ssize_t> CHUNKS, PARTIAL // sums), <Py_ssize_t> 1)
 
 
 cdef Norm normalization(
@@ -47,7 +53,7 @@ cdef Norm normalization(
     n.order.columns = NEAR_COLUMNS if near else FAR_COLUMNS
     n.chunk, n.chunks = n.items, 1
     if sets == 1:
-        lines = round_up(max(<Py_ssize_t> CHUNK, ceil_div(items, CHUNKS)) // n.width + 1, 2 * BLOCK_LINES)
+        lines = round_up(max(<Py_ssize_t> CHUNK, ceil_div(items, most_chunks(SUMS * n.width))) // n.width + 1, 2 * BLOCK_LINES)
         n.chunk = lines * n.width
         n.chunks = ceil_div(items, n.chunk)
     return n
@@ -244,7 +250,7 @@ cdef int normalize(
     const Norm *n, const real *dy, const real *x, real *y, real *dscale, real *dbias, int threads
 ) noexcept nogil:
     """y, or with dy the gradient of x; -1 where there is no memory for the sums."""
-    cdef Py_ssize_t tasks = min(n.sets, <Py_ssize_t> CHUNKS), some = ceil_div(n.sets, tasks), i, c, dparams = 2 * n.channels
+    cdef Py_ssize_t dparams = 2 * n.channels, tasks = min(n.sets, most_chunks(dparams)), some = ceil_div(n.sets, tasks), i, c
     cdef Py_ssize_t lines = round_up((SUMS + TABLES) * n.width, 8), each = SUMS * n.width
     cdef Py_ssize_t sums = lines * threads if n.sets > 1 else lines + each * n.chunks
     cdef double *scratch = <double *> aligned_alloc(64, round_up(sums + dparams * tasks, 8) * sizeof(double))

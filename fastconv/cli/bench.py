@@ -43,7 +43,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "fastconv writes as one first, whose images are channels last. torch runs an ONNX file through the package onnx2torch; "
         "one with newer operators than that knows is written with older ones for it.",
     )
-    add_model_arguments(parser, also="an ONNX file, ")
+    add_model_arguments(parser)
     parser.add_argument(
         "--against",
         type=_names,

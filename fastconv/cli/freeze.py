@@ -11,7 +11,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "freeze",
-        help="compile a model for inference",
+        help="compile a model or an ONNX file for inference",
         description="Compile a model for inference, and write it to a file that fastconv.load_frozen reads, or show its steps: "
         "which layers each does, with which algorithm, how long it takes, and at what share of the machine's peak.",
     )

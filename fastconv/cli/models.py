@@ -79,10 +79,12 @@ def facts_of(extra: dict[str, Any], file: Path) -> tuple[tuple[str, ...], float]
 
 
 def chosen_model(options: argparse.Namespace) -> Model:
-    """Return the model that the command line names: of a file or folder, or a built-in one, which is not trained."""
+    """Return the model that the command line names: that of a file or folder, or a built-in one, which is not trained."""
     import fastconv
     from fastconv import networks
 
+    if options.model.lower().endswith(".onnx"):
+        return fastconv.onnx.load(options.model)
     if options.model.endswith(".json"):
         return read_model_json(Path(options.model), options.input_shape)
     if Path(options.model).exists():

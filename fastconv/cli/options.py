@@ -119,9 +119,9 @@ def named_shape(text: str) -> tuple[str, tuple[int, ...]]:
     return name, tuple(_sizes(sizes))
 
 
-def add_model_arguments(parser: argparse.ArgumentParser, *, also: str = "") -> None:
-    """Add to a parser the options that name a model, which `fastconv.cli.models.chosen_model` reads, or what else it may be."""
-    kinds = f"a model file, a run's folder, a JSON file, {also}or the name of a network"
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add to a parser the options that name a model, which `fastconv.cli.models.chosen_model` reads."""
+    kinds = "an ONNX file, a model file, a run's folder, a JSON file, or the name of a network"
     parser.add_argument("model", metavar="MODEL", help=kinds)
     parser.add_argument(
         "--input-shape",

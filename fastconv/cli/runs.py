@@ -108,7 +108,8 @@ def model_file(path: str) -> Path:
         raise FileNotFoundError(f"there is no model file {given}")
     if given.suffix.lower() == ".onnx":
         raise ValueError(
-            f"{given} is an ONNX file: `fastconv run` and `fastconv bench` take it, and fastconv.onnx.load makes a model of it"
+            f"{given} is an ONNX file: `fastconv run`, `bench`, `freeze` and `summary` take it, and fastconv.onnx.load makes a "
+            "model of it"
         )
     return given
 

@@ -12,7 +12,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "summary",
-        help="the layers of a model file or a built-in network",
+        help="the layers of a model file, an ONNX file or a built-in network",
         description="Show the layers of a model, their output shapes, parameters and multiply-adds.",
     )
     add_model_arguments(parser)

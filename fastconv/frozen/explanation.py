@@ -63,7 +63,7 @@ class Explanation(NamedTuple):
     """What `FrozenModel.explain` returns; printed, a table."""
 
     steps: tuple[StepTime, ...]
-    seconds: float  # of a whole call, the median
+    seconds: float  # of a whole call: of all steps and outside of kernels, each the median
     overhead: float  # of it outside of kernels, in seconds
     arena_bytes: int
     separate_bytes: int  # what the values between the steps would take without sharing memory
@@ -114,6 +114,7 @@ def explain(model: FrozenModel, inputs: Sequence[Any], batch: int, repeats: int)
     medians = [statistics.median(times[at]) for at in shown]
     total = sum(medians)
     spent = [sum(each) for each in zip(*times, strict=True)] or [0.0] * repeats
+    outside = statistics.median(all_of - kernels for all_of, kernels in zip(whole, spent, strict=True))
     explained = tuple(
         _explained(_done_with(plan, at), seconds, total, peak, plan.banded.get(at))
         for at, seconds in zip(shown, medians, strict=True)
@@ -121,8 +122,8 @@ def explain(model: FrozenModel, inputs: Sequence[Any], batch: int, repeats: int)
     between = {value for step in steps for value in step.step.writes} - set(plan.own) - plan.foreign()
     return Explanation(
         explained,
-        statistics.median(whole),
-        statistics.median(all_of - kernels for all_of, kernels in zip(whole, spent, strict=True)),
+        total + outside,
+        outside,
         plan.arena_bytes,
         sum(int(np.prod(plan.shapes[value])) for value in between) * plan.dtype.itemsize,
         model.constant_bytes,

@@ -10,6 +10,7 @@ import numpy as np
 
 from fastconv import _kernels
 from fastconv.accuracy import is_exact
+from fastconv.arrays import as_array, is_foreign
 from fastconv.collector import collector_waits
 from fastconv.frozen.foreign import Foreign
 from fastconv.frozen.lower import lower
@@ -216,6 +217,8 @@ class FrozenModel:
 
     def _checked(self, at: int, x: Any) -> np.ndarray:
         """Return input number `at` as the plan takes it; `TypeError` for what is no array, or of another dtype."""
+        if is_foreign(x):
+            x = as_array(x, f"input {at + 1} of {self._label}")
         if not isinstance(x, np.ndarray):
             raise TypeError(f"{self._label} takes arrays with a batch axis, got {type(x).__name__}")
         if x.dtype.kind == "f" and x.dtype != self.dtype:

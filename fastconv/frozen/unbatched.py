@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.arrays import as_array, is_foreign
 from fastconv.frozen.explanation import Explanation
 from fastconv.frozen.model import FrozenModel
 from fastconv.frozen.operation import Array
@@ -44,6 +45,9 @@ class FrozenUnbatched(FrozenModel):
         wanted = self.named_inputs
         if len(xs) != len(wanted):
             raise ValueError(f"{self._label} takes {len(wanted)} inputs, got {len(xs)}")
+        xs = tuple(
+            as_array(x, f"input {item['name']!r}") if is_foreign(x) else x for item, x in zip(wanted, xs, strict=True)
+        )
         for item, x in zip(wanted, xs, strict=True):
             if np.ndim(x) != len(item["shape"]):
                 raise ValueError(

@@ -38,6 +38,10 @@ FLOAT_BYTES = 4
 #: Multiply-adds in the time in which a number of a folded image is written.
 FOLDED = 8
 
+#: The most that is folded, so that scratch stays within its bound (fold.pxi): channels of a pixel, numbers of a transformed
+#: weight, and those that one line of tiles sees.
+MOST_FOLDED_CHANNELS, MOST_FOLDED_WEIGHT, MOST_FOLDED_LINES = 128, 700_000, 3 * 2**16
+
 #: Rows of a product that are lost where its last tile is not full.
 PART_OF_TILE = 1.5
 
@@ -162,6 +166,24 @@ def winograd_obstacle(problem: Problem, *, weight_gradient: bool = False, adjoin
         return f"it is for at least {FEWEST_CHANNELS} channels a group of the input, not {problem.depth}"
     if not possible_tiles(problem, weight_gradient=weight_gradient):
         return f"it has no tile for {'the gradient of such a weight' if weight_gradient else 'so many channels'}"
+    if max(stride) > 1:
+        return _folded_obstacle(problem)
+    return None
+
+
+def _folded_obstacle(problem: Problem) -> str | None:
+    """Return why a folded problem would take too much scratch, or None where it does not."""
+    tiles = TILES[problem.taps[1:]]
+    transformed = (
+        max(math.prod(points_of(problem, tile)) for tile in tiles) * problem.depth * whole_vectors(problem.cols)
+    )
+    lines = max(points_of(problem, tile)[0] for tile in tiles)
+    if problem.depth > MOST_FOLDED_CHANNELS or transformed > MOST_FOLDED_WEIGHT:
+        return (
+            f"with a stride it is for at most {MOST_FOLDED_CHANNELS} channels times strides, and not too large a weight"
+        )
+    if lines * (problem.outputs[2] + problem.taps[2] - 1) * problem.depth > MOST_FOLDED_LINES:
+        return "with a stride it is for lines of which it can fold a few at a time"
     return None
 
 

@@ -21,8 +21,9 @@ Gradients = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 #: Multiply-adds for each number, about: of the sums and the map, and as many again on the way back.
 COST = 2
 
-#: The gradients of scale and bias are summed over at most so many parts of the rows, of at least so many rows each.
-PARTS, PART_ROWS = 64, 64
+#: The gradients of scale and bias are summed over at most so many parts of the rows, of at least so many rows each; all partial
+#: sums together are at most so many.
+PARTS, PART_ROWS, PARTIAL_ITEMS = 64, 64, 2**19
 
 
 def batch_norm(
@@ -267,7 +268,8 @@ def layer_norm_backward(dy: ArrayLike, x: ArrayLike, scale: ArrayLike, *, eps: f
     scale, dy, eps = _channel(scale, "scale", x), _output_gradient(dy, x), _epsilon(eps)
     channels = x.shape[-1]
     dx = empty(x.shape, x.dtype)
-    partial = np.zeros((min(-(-(x.size // channels) // PART_ROWS), PARTS), 2, channels))
+    parts = min(-(-(x.size // channels) // PART_ROWS), PARTS, max(PARTIAL_ITEMS // (2 * channels), 1))
+    partial = np.zeros((parts, 2, channels))
     if x.size:
         kernels_for(x).layer_norm_backward(dy, x, scale, dx, partial, eps, threads_for(2 * COST * x.size))
     dscale, dbias = partial.sum(axis=0).astype(x.dtype)

@@ -29,6 +29,21 @@ def test_it_writes_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert (fastconv.load_frozen(out)(x) == fastconv.freeze(model)(x)).all()
 
 
+def test_an_onnx_file_is_a_model_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = networks.create("lenet", (12, 12, 1), 3).build(rng=np.random.default_rng(5))
+    file, out = tmp_path / "net.onnx", tmp_path / "frozen.safetensors"
+    fastconv.onnx.save(model, file)
+    assert main(["freeze", str(file), "--out", str(out)]) == 0
+    x = np.random.default_rng(0).standard_normal((2, 12, 12, 1)).astype(np.float32)
+    np.testing.assert_allclose(fastconv.load_frozen(out)(x), model(x), rtol=0, atol=1e-5)
+    capsys.readouterr()
+    assert main(["summary", str(file)]) == 0
+    assert "total: 15,031 parameters" in capsys.readouterr().out
+    file.write_bytes(file.read_bytes()[:100])
+    assert main(["freeze", str(file)]) == 1
+    assert f"fastconv freeze: error: {file}: this is no ONNX file, or not a whole one" in capsys.readouterr().err
+
+
 def test_it_draws_a_chart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     chart = tmp_path / "chart.png"
     assert main(["freeze", "lenet", "--chart", str(chart)]) == 0

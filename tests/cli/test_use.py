@@ -156,7 +156,9 @@ def test_missing_models(command: list[str], capsys: pytest.CaptureFixture[str]) 
     assert "there is no model file nowhere" in capsys.readouterr().err
     Path("net.ONNX").write_bytes(b"")
     assert main(["evaluate", "net.ONNX"]) == 1
-    assert "net.ONNX is an ONNX file: `fastconv run` and `fastconv bench` take it" in capsys.readouterr().err
+    assert (
+        "net.ONNX is an ONNX file: `fastconv run`, `bench`, `freeze` and `summary` take it" in capsys.readouterr().err
+    )
 
 
 def test_a_model_that_is_no_classifier(capsys: pytest.CaptureFixture[str]) -> None:
