@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from benchmarks import bars
 from benchmarks.report import geometric_mean, milliseconds, table
 from fastconv.engines import Comparison
 
@@ -165,25 +165,13 @@ def larger(result: Comparison) -> bool:
 
 def chart(path: Path, results: Sequence[Comparison]) -> None:
     """Draw the ratio of each network as bars, one for each batch and number of threads, and a line for its target."""
-    from matplotlib.figure import Figure
-
-    grouped = configurations(results)
-    names = list(dict.fromkeys(result.network for result in results))
-    figure = Figure(figsize=(9, 1.5 + 0.15 * len(names) * (len(grouped) + 1)), layout="constrained")
-    axes = figure.add_subplot()
-    height = 0.8 / len(grouped)
-    for i, ((threads, batch), members) in enumerate(grouped.items()):
-        found = {result.network: result.ratio for result in members if result.ratio is not None}
-        places = [names.index(name) + (i + 0.5) * height - 0.4 for name in found]
-        axes.barh(places, list(found.values()), height, label=f"{threads_in_words(threads)}, batch {batch}")
-    for name, target in TARGETS.items():
-        if name in names:
-            at = names.index(name)
-            axes.plot([target, target], [at - 0.4, at + 0.4], color="black", linewidth=2)
-    axes.axvline(1, color="gray", linewidth=1)
-    axes.set_yticks(range(len(names)), names)
-    axes.invert_yaxis()
-    axes.set_xlim(0, math.ceil(2 * max((r.ratio or 0 for r in results), default=1)) / 2)
-    axes.set_xlabel("speed against the best of the other engines; black: target")
-    axes.legend()
-    figure.savefig(path, dpi=120)
+    drawn = [
+        bars.Bar(
+            result.network, f"{threads_in_words(threads)}, batch {batch}", result.ratio, TARGETS.get(result.network)
+        )
+        for (threads, batch), members in configurations(results).items()
+        for result in members
+        if result.ratio is not None
+    ]
+    titles = {result.network: result.network for result in results}
+    bars.draw(path, drawn, titles, "speed against the best of the other engines")

@@ -9,6 +9,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any, NamedTuple
 
+from benchmarks import bars
 from benchmarks.groups import BY_NAME, GROUPS, Group, lowest
 from fastconv.cli.tables import markdown as table
 
@@ -176,26 +177,19 @@ def load(path: Path) -> tuple[list[Result], dict[str, str]]:
 
 def chart(path: Path, results: Sequence[Result]) -> None:
     """Draw a bar for the geometric mean of each group and number of threads, and a line for its target."""
-    from matplotlib.figure import Figure
-
-    threads = counts(results)
-    names = [group.name for group in GROUPS if any(r.group == group.name for r in results)]
-    figure = Figure(figsize=(9, 1 + 0.25 * len(names) * (len(threads) + 1)), layout="constrained")
-    axes = figure.add_subplot()
-    height = 0.8 / len(threads)
-    for i, number in enumerate(threads):
-        for group, members in by_group(results, number):
-            at = names.index(group.name) + (i + 0.5) * height - 0.4
-            mean = geometric_mean(r.ratio for r in members)
-            label = f"{number} thread{'s' * (number > 1)}" if group.name == names[0] else None
-            axes.barh(at, mean, height, color=f"C{i}", label=label)
-            axes.text(0, at, f" {mean:.2f}", va="center", color="white", fontsize="small")
-            target = group.target_for(number, members[0].isa, members[0].against)
-            if target:
-                axes.plot([target, target], [at - height / 2, at + height / 2], color="black", linewidth=2)
-    axes.axvline(1, color="gray", linewidth=1)
-    axes.set_yticks(range(len(names)), [fill(BY_NAME[name].title, 38) for name in names])
-    axes.invert_yaxis()
-    axes.set_xlabel("speed against the best alternative; black: target")
-    axes.legend()
-    figure.savefig(path, dpi=120)
+    titles = {
+        group.name: fill(BY_NAME[group.name].title, 38)
+        for group in GROUPS
+        if any(result.group == group.name for result in results)
+    }
+    drawn = [
+        bars.Bar(
+            group.name,
+            f"{number} thread{'s' * (number > 1)}",
+            geometric_mean(member.ratio for member in members),
+            group.target_for(number, members[0].isa, members[0].against),
+        )
+        for number in counts(results)
+        for group, members in by_group(results, number)
+    ]
+    bars.draw(path, drawn, titles, "speed against the best alternative")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import compare, machine, report
+from benchmarks.bars import COLOURS
 from benchmarks.case import Case
 from benchmarks.cases import conv
 from benchmarks.groups import Task
@@ -59,8 +60,9 @@ def chart(path: Path, results: list[report.Result]) -> None:
                 points = [(n, found[str(case)]) for n, case in cases if str(case) in found]
                 at = [n for n, _ in points]
                 text = f"{threads} thread{'s' * (threads > 1)}"
-                axes.loglog(at, [1e3 * r.ours for _, r in points], f"C{i}-o", markersize=3, label=f"fastconv, {text}")
-                axes.loglog(at, [1e3 * r.theirs for _, r in points], f"C{i}--", label=f"others' best, {text}")
+                for said, style, seconds in (("fastconv", "-o", "ours"), ("others' best", "--", "theirs")):
+                    times = [1e3 * getattr(result, seconds) for _, result in points]
+                    axes.loglog(at, times, style, color=COLOURS[i], markersize=3, label=f"{said}, {text}")
             axes.set_xlabel(name)
             axes.set_ylabel(f"{way}, ms")
     panels[0][0].legend(fontsize="small")
