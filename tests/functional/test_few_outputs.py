@@ -1,4 +1,4 @@
-"""Convolutions of many channels to few, which scatter or run across channels: around whole vectors, in much padding, not finite."""
+"""Convolutions of many channels to few, scattered or across channels: around whole vectors, in much padding, not finite."""
 
 from __future__ import annotations
 
