@@ -102,7 +102,7 @@ x, channel = ones(128, 40_000), ones(40_000)  # so many channels that partial su
 scratch("batch_norm", x, channel, channel)
 scratch("batch_norm_backward", x, x, channel, channel, channel)
 scratch("group_norm_backward", x[:, None], x[:, None], 8, channel)
-scratch("layer_norm_backward", x.reshape(1280, 5000), x.reshape(1280, 5000), ones(5000))
+scratch("layer_norm_backward", x.reshape(1024, 5000), x.reshape(1024, 5000), ones(5000))
 scratch("softmax_backward", x, x)
 
 def every_pass(shape, kernel, *, padding="same", **layout):
