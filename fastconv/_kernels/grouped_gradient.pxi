@@ -16,6 +16,8 @@ cdef enum:
     GRADIENT_PANELS = 8  # of a task
     GRADIENT_STRIP = 4   # times TILE_M rows at a time: their pixels stay in the second-level cache
     COPIED_STRIP = 16    # the same of copies, each of which is read by many tiles
+    SUMS_DEPTH = 2 * DEPTH  # rows of a panel at most whose sums are side by side until they are whole
+    GRADIENT_NEAR = 6144 # elements of a group's pixels that are brought together, where they alias in the cache as they lie
 
 
 cdef inline void accumulate_pixels(
@@ -153,15 +155,47 @@ cdef inline Py_ssize_t gradient_strip(const Grouped *g) noexcept nogil:
     return GRADIENT_STRIP * TILE_M if grouped_taps(g) <= 64 else TILE_M
 
 
+cdef inline bint brings_together(const Grouped *g) noexcept nogil:
+    """Whether the pixels of a group alias so that few of them stay in the first-level cache, and are read so often that a copy pays."""
+    cdef bint aliasing = g.p.a_ld * sizeof(real) % 1024 == 0
+    return aliasing and g.p.depth > LANES and not gradient_copies(g) and g.p.d.taps * g.p.d.size * g.p.d.rows == 1
+
+
+cdef inline Py_ssize_t panel_sums(const Grouped *g) noexcept nogil:
+    """Elements of the sums of a panel that are side by side; in the gradient they are a row of it apart, and alias in the cache."""
+    return 0 if gradient_copies(g) or product_depth(&g.p) > SUMS_DEPTH else product_depth(&g.p) * LANES
+
+
+cdef inline Py_ssize_t near_items(const Grouped *g) noexcept nogil:
+    """Elements of the pixels that are brought together, of dy beside them, and of their addresses."""
+    cdef Py_ssize_t strip = gradient_strip(g)
+    return GRADIENT_NEAR + strip * (LANES + grouped_taps(g) * sizeof(void *) // sizeof(real)) if brings_together(g) else 0
+
+
+cdef inline Py_ssize_t line_under(const Product *p, Py_ssize_t m, Py_ssize_t tap) noexcept nogil:
+    """The line of the input, of those of all images in turn, under a tap of the window of row m, or the nearest in its image."""
+    cdef Py_ssize_t line = m // p.w.rows, h = line % p.h.rows * p.h.stride + p.h.origin + tap * p.h.dilation
+    return line // p.h.rows * p.h.size + min(max(h, <Py_ssize_t> 0), p.h.size - 1)
+
+
+cdef inline void bring_rows(
+    real *to, Py_ssize_t to_ld, const real *source, Py_ssize_t source_ld, Py_ssize_t rows, Py_ssize_t items
+) noexcept nogil:
+    """`copy_rows`, which reads nothing behind the last row."""
+    copy_rows(to, to_ld, source, source_ld, rows - 1, items)
+    copy(to + (rows - 1) * to_ld, source + (rows - 1) * source_ld, items)
+
+
 cdef inline Py_ssize_t tail_rows(const Product *p) noexcept nogil:
     """How many rows at the end of dy a whole vector may not be read from."""
     return min(LANES // p.y_ld + 1, product_rows(p))
 
 
 cdef inline Py_ssize_t grouped_gradient_scratch(const Grouped *g) noexcept nogil:
-    cdef Py_ssize_t addresses = (2 * gradient_strip(g) + 1) * grouped_taps(g) + product_depth(&g.p)
+    cdef Py_ssize_t addresses = (2 * gradient_strip(g) + 1) * grouped_taps(g) + 2 * product_depth(&g.p)
     cdef Py_ssize_t pixels = (tail_pixels(&g.p) + 1) * g.p.a_ld + tail_rows(&g.p) * g.p.y_ld + 3 * LANES
-    return own_lines(addresses * sizeof(void *) // sizeof(real) + pixels + (gradient_strip(g) * DEPTH_LD if gradient_copies(g) else 0))
+    pixels += LANES + near_items(g) + GRADIENT_PANELS * panel_sums(g) + (gradient_strip(g) * DEPTH_LD if gradient_copies(g) else 0)
+    return own_lines(addresses * sizeof(void *) // sizeof(real) + pixels)
 
 
 cdef void grouped_gradient_block(
@@ -175,10 +209,20 @@ cdef void grouped_gradient_block(
     cdef const real **ahead = at + taps * strip
     cdef Py_ssize_t *length = <Py_ssize_t *> (ahead + taps * strip)
     cdef Py_ssize_t *offsets = length + taps
-    cdef real *zeros = <real *> (offsets + product_depth(&g.p))
+    cdef Py_ssize_t *places = offsets + product_depth(&g.p)
+    cdef real *zeros = <real *> (places + product_depth(&g.p))
     cdef real *tail = zeros + g.p.a_ld + LANES
     cdef real *end = tail + tails + LANES
-    cdef real *copies = end + ends + LANES
+    cdef real *sums = aligned_in(end + ends + LANES)
+    cdef real *copies = sums + GRADIENT_PANELS * panel_sums(g)
+    cdef real *near = copies
+    cdef real *to
+    cdef real *near_dy = near + GRADIENT_NEAR
+    cdef const real **near_at = <const real **> (near_dy + strip * LANES)
+    cdef Left near_x = left_operand(NULL, near_at, strip, taps, length)
+    cdef Product q = g.p
+    cdef Py_ssize_t low = 0, pixels = 0, wide
+    cdef bint together = False, strips = row_end - m > strip, gathers = strips and panel_sums(g)
     cdef Py_ssize_t rows, next_rows, i, group, column, cols, first, safe
     cdef Left x = left_operand(copies, at, strip, taps, length, &g.lanes[0])
     cdef Py_ssize_t channel = first_group(g, panel, &column, &cols) * g.p.depth
@@ -193,6 +237,7 @@ cdef void grouped_gradient_block(
         kernel = gradient_of_several
     elif gradient_copies(g):
         kernel = gradient_of_copies
+    q.a_ld = round_up(g.p.depth, LANES)
     for i in range(taps):
         length[i] = g.p.depth
     zero(zeros, g.p.a_ld + LANES)
@@ -201,6 +246,8 @@ cdef void grouped_gradient_block(
     copy(end, dy + last * g.p.y_ld, ends)
     zero(end + ends, LANES)
     weight_offsets(&g.p, 0, product_depth(&g.p), offsets)
+    for i in range(product_depth(&g.p)):
+        places[i] = i * LANES if gathers else offsets[i]
     next_rows = min(strip, row_end - m)
     find_pixels(&g.p, m, next_rows, zeros, tail, ahead, strip)
     while True:
@@ -208,6 +255,13 @@ cdef void grouped_gradient_block(
         ahead, x.at = x.at, ahead
         next_rows = min(strip, row_end - m - rows)
         find_pixels(&g.p, m + rows, next_rows, zeros, tail, ahead, strip)
+        if strips and rows and brings_together(g):
+            low = line_under(&q, m, 0) * q.w.size
+            pixels = (line_under(&q, m + rows - 1, q.h.taps - 1) + 1) * q.w.size - low
+            together = pixels * q.a_ld <= GRADIENT_NEAR
+            q.a = near - low * q.a_ld
+        if together:
+            find_pixels(&q, m, rows, zeros, q.a + (q.batch * q.h.size * q.w.size - tail_pixels(&q)) * q.a_ld, near_at, strip)
         for i in range(panels):
             group = first_group(g, panel + i, &column, &cols)
             first = group * g.p.cols + column
@@ -215,15 +269,28 @@ cdef void grouped_gradient_block(
             fetch_pixels(&g.p, next_rows, ahead, strip, channel, channels, i, panels)
             for j in range(i * next_rows // panels, (i + 1) * next_rows // panels):
                 fetch_run(dy + (m + rows + j) * g.p.y_ld + of_block, outputs)
+            to, wide = db + first, cols
+            if gathers:
+                to, wide = sums + i * panel_sums(g), LANES
+            if together:
+                if column == 0 or i == 0:
+                    bring_rows(near, q.a_ld, g.p.a + low * g.p.a_ld + x.offset, g.p.a_ld, pixels, g.p.depth)
+                bring_rows(near_dy, LANES, dy + m * g.p.y_ld + first, g.p.y_ld, rows, cols)
+                kernel(rows, &near_x, near_dy, LANES, to, places, wide, m == row_first)
+                continue
             safe = rows if cols == LANES else max(min(rows, last - m), <Py_ssize_t> 0)
-            kernel(safe, &x, dy + m * g.p.y_ld + first, g.p.y_ld, db + first, offsets, cols, m == row_first)
+            kernel(safe, &x, dy + m * g.p.y_ld + first, g.p.y_ld, to, places, wide, m == row_first)
             if safe < rows:
                 x.at += safe
-                kernel(rows - safe, &x, end + (m + safe - last) * g.p.y_ld + first, g.p.y_ld, db + first, offsets, cols, False)
+                kernel(rows - safe, &x, end + (m + safe - last) * g.p.y_ld + first, g.p.y_ld, to, places, wide, False)
                 x.at -= safe
         m += rows
         if m >= row_end:
-            return
+            break
+    for i in range(panels if gathers else 0):
+        first = first_group(g, panel + i, &column, &cols) * g.p.cols
+        for j in range(product_depth(&g.p)):
+            copy(db + first + column + offsets[j], sums + i * panel_sums(g) + places[j], cols)
 
 
 cdef int run_grouped_gradient(

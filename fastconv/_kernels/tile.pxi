@@ -344,7 +344,8 @@ cdef apart windows_by_panel(
 
 
 cdef apart spread_by_panel(
-    Py_ssize_t rows, Py_ssize_t cols, Left *windows, const real *b, const real *start, const Ending *ending, real *y, const Py_ssize_t *out,
+    Py_ssize_t rows, Py_ssize_t cols, Left *windows, const real *b, const real *start, const Ending *ending, real *y,
+    const Py_ssize_t *out,
 ) noexcept nogil:
     """y (rows x cols <= LANES) += windows @ b, where each lane has its own of the elements of a run."""
     panel(ROWS_SPREAD, LANES, rows, cols, windows, 0, 0, b, LANES, start, ending, y, out)

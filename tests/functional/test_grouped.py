@@ -45,6 +45,23 @@ def test_equals_the_reference(isa, threads, size, kernel, keywords, groups, dtyp
     assert_product_exact(x, weight, bias, seed, groups=count, **keywords)
 
 
+@pytest.mark.parametrize(
+    ("size", "keywords"),
+    [
+        ((11, 9), {"padding": 1}),
+        ((11, 9), {"padding": 5, "dilation": 4}),  # taps beside the image
+        ((21, 17), {"padding": 0, "stride": 2}),
+        ((3, 90), {"padding": 1}),  # lines too long to be brought together
+        ((5, 4, 9), {"padding": 1}),
+    ],
+)
+def test_channels_that_alias_over_several_strips(isa, size, keywords):
+    for count, channels, outputs, dtype in ((8, 32, 12, np.float32), (8, 32, 33, np.float32), (4, 64, 16, np.float64)):
+        weight_shape = (*(3,) * len(size), channels, count * outputs)
+        x, weight, bias = several([(9, *size, count * channels), weight_shape, (count * outputs,)], dtype, 0)
+        assert_product_exact(x, weight, bias, groups=count, **keywords)
+
+
 @settings(max_examples=40)
 @given(
     size=st.sampled_from([(9, 7), (1, 1), (3, 31), (5, 4, 3), (70,), (29, 14)]),
