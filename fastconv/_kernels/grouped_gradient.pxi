@@ -158,7 +158,7 @@ cdef inline Py_ssize_t gradient_strip(const Grouped *g) noexcept nogil:
 cdef inline bint brings_together(const Grouped *g) noexcept nogil:
     """Whether the pixels of a group alias so that few of them stay in the first-level cache, and are read so often that a copy pays."""
     cdef bint aliasing = g.p.a_ld * sizeof(real) % 1024 == 0
-    return aliasing and g.p.depth > LANES and not gradient_copies(g) and g.p.d.taps * g.p.d.size * g.p.d.rows == 1
+    return not LOW_TILE and aliasing and g.p.depth > LANES and g.p.d.taps * g.p.d.size * g.p.d.rows == 1
 
 
 cdef inline Py_ssize_t panel_sums(const Grouped *g) noexcept nogil:
@@ -178,7 +178,7 @@ cdef inline Py_ssize_t line_under(const Product *p, Py_ssize_t m, Py_ssize_t tap
     return line // p.h.rows * p.h.size + min(max(h, <Py_ssize_t> 0), p.h.size - 1)
 
 
-cdef inline void bring_rows(
+cdef apart bring_rows(
     real *to, Py_ssize_t to_ld, const real *source, Py_ssize_t source_ld, Py_ssize_t rows, Py_ssize_t items
 ) noexcept nogil:
     """`copy_rows`, which reads nothing behind the last row."""
