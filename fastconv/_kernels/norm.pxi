@@ -59,7 +59,7 @@ cdef Norm normalization(
     return n
 
 
-cdef void sum_chunk(
+cdef apart sum_chunk(
     const Norm *n, const real *dy, const real *x, Py_ssize_t chunk, const real *origin, double *sums
 ) noexcept nogil:
     """The sums of one chunk of a set that begins at x; dy is NULL where no gradient is wanted."""
@@ -204,7 +204,7 @@ cdef void backward_tables(const Norm *n, double *sums, real *tables, double *dsc
         repeat_line(tables + c * width, width, channels)
 
 
-cdef void map_chunk(
+cdef apart map_chunk(
     const Norm *n, const real *add, const real *x, Py_ssize_t chunk, const real *tables, real *y
 ) noexcept nogil:
     cdef Py_ssize_t start = chunk * n.chunk, items = min(n.chunk, n.items - start)
@@ -246,6 +246,19 @@ cdef inline Py_ssize_t last_first(Py_ssize_t i, Py_ssize_t chunks, int threads) 
     return first + min(first + share, chunks) - 1 - i
 
 
+cdef void one_set_tables(
+    const Norm *n, const real *dy, const real *x, real *tables, double *sums, double *dparams, int threads
+) noexcept nogil:
+    """The tables of a single set: its chunks are summed by all threads."""
+    cdef Py_ssize_t i, each = SUMS * n.width
+    set_origin(n, x, tables)
+    if dy != NULL or not n.given:
+        for i in prange(n.chunks, num_threads=threads):
+            sum_chunk(n, dy, x, i, tables, sums + i * each)
+        add_up(n, dy != NULL, sums)
+    set_tables(n, dy != NULL, sums, tables, dparams)
+
+
 cdef int normalize(
     const Norm *n, const real *dy, const real *x, real *y, real *dscale, real *dbias, int threads
 ) noexcept nogil:
@@ -256,7 +269,6 @@ cdef int normalize(
     cdef double *scratch = <double *> aligned_alloc(64, round_up(sums + dparams * tasks, 8) * sizeof(double))
     cdef double *parameters = scratch + sums
     cdef real *tables = <real *> (scratch + each * n.chunks)
-    cdef double total
     if scratch == NULL:
         return -1
     for c in range(dparams * tasks):
@@ -268,26 +280,28 @@ cdef int normalize(
                 scratch + threadid() * lines,
             )
     else:
-        set_origin(n, x, tables)
-        if dy != NULL or not n.given:
-            for i in prange(n.chunks, num_threads=threads):
-                sum_chunk(n, dy, x, i, tables, scratch + i * each)
-            add_up(n, dy != NULL, scratch)
-        set_tables(n, dy != NULL, scratch, tables, parameters)
+        one_set_tables(n, dy, x, tables, scratch, parameters, threads)
         for i in prange(n.chunks, num_threads=threads):
             map_chunk(n, dy if dy != NULL else n.residual, x, last_first(i, n.chunks, threads), tables, y)
     if dy != NULL:
-        for c in range(n.channels):
-            total = 0
-            for i in range(tasks):
-                total = total + parameters[i * dparams + c]
-            dscale[c] = <real> total
-            total = 0
-            for i in range(tasks):
-                total = total + parameters[i * dparams + n.channels + c]
-            dbias[c] = <real> total
+        write_parameters(n, parameters, tasks, dscale, dbias)
     free(scratch)
     return 0
+
+
+cdef void write_parameters(const Norm *n, const double *parameters, Py_ssize_t tasks, real *dscale, real *dbias) noexcept nogil:
+    """The gradients of scale and bias: the sums of those that tasks have found."""
+    cdef Py_ssize_t i, c
+    cdef double total
+    for c in range(n.channels):
+        total = 0
+        for i in range(tasks):
+            total = total + parameters[i * 2 * n.channels + c]
+        dscale[c] = <real> total
+        total = 0
+        for i in range(tasks):
+            total = total + parameters[i * 2 * n.channels + n.channels + c]
+        dbias[c] = <real> total
 
 
 def norm_forward(

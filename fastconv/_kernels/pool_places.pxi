@@ -36,6 +36,13 @@ cdef struct Givers:
     Py_ssize_t place[MOST_GIVERS]
 
 
+cdef struct Behind:
+    # a normalization and a ReLU that the pooled pixels came out of: its input, and tables of its way back
+    const real *x
+    const real *tables
+    Py_ssize_t width
+
+
 cdef inline Over over_axis(const PoolAxis *axis) noexcept nogil:
     cdef Py_ssize_t both = common(axis.stride, axis.step)
     return Over(axis, (taps_along(axis) - 1) * axis.step, axis.step // both, axis.stride // both)
@@ -89,47 +96,54 @@ cdef inline void givers_of_line(const Pool *p, const Lines *l, Givers *rows) noe
 
 
 cdef inline void gather(
-    const int vecs, const int count, const Givers *givers, const real *dy, const unsigned char *places, real *dx
+    const int vecs, const int count, const bint behind, const Givers *givers, const real *dy, const unsigned char *places,
+    const Behind *b, const real *x, Py_ssize_t c, real *dx,
 ) noexcept nogil:
-    """From so many windows, or (0) from as many as there are."""
+    """Vectors from channel c on, from so many windows, or (0) from as many as there are."""
     cdef vec total[POOL_VECS]
+    cdef vec source
     cdef Py_ssize_t i, v, at, place
     for v in range(vecs):
         total[v] = broadcast(0)
     for i in range(count if count else givers.count):
-        at, place = givers.at[i], givers.place[i]
+        at, place = givers.at[i] + c, givers.place[i]
         for v in range(vecs):
             total[v] = total[v] + where(same_bytes(places + at + v * LANES, place), (<const vec *> (dy + at + v * LANES))[0])
     for v in range(vecs):
-        (<vec *> (dx + v * LANES))[0] = total[v]
+        if behind:
+            source = (<const vec *> (x + c + v * LANES))[0]
+            total[v] = gradient_behind(total[v], source, b.tables + c + v * LANES, b.width)
+        (<vec *> (dx + c + v * LANES))[0] = total[v]
 
 
 cdef inline void gather_pixel(
-    const int count, const Givers *givers, const real *dy, const unsigned char *places, real *dx, Py_ssize_t channels
+    const int count, const bint behind, const Givers *givers, const real *dy, const unsigned char *places, const Behind *b,
+    const real *x, real *dx, Py_ssize_t channels,
 ) noexcept nogil:
     cdef Py_ssize_t c = 0
-    while c + 4 * LANES <= channels:
-        gather(4, count, givers, dy + c, places + c, dx + c)
+    while not behind and c + 4 * LANES <= channels:
+        gather(4, count, behind, givers, dy, places, b, x, c, dx)
         c += 4 * LANES
-    if c + 2 * LANES <= channels:
-        gather(2, count, givers, dy + c, places + c, dx + c)
+    while c + 2 * LANES <= channels:
+        gather(2, count, behind, givers, dy, places, b, x, c, dx)
         c += 2 * LANES
     if c + LANES <= channels:
-        gather(1, count, givers, dy + c, places + c, dx + c)
+        gather(1, count, behind, givers, dy, places, b, x, c, dx)
         c += LANES
     if c < channels:
-        c = channels - LANES
-        gather(1, count, givers, dy + c, places + c, dx + c)
+        gather(1, count, behind, givers, dy, places, b, x, channels - LANES, dx)
 
 
-cdef apart gather_pixels(
-    const Pool *p, const real *dy, const unsigned char *places, real *dx, const Givers *rows, const Over *over, const Seers *along,
-    Py_ssize_t pixels,
+cdef inline void gather_some(
+    const bint behind, const Pool *p, const real *dy, const unsigned char *places, const Behind *b, Py_ssize_t first, real *dx,
+    const Givers *rows, const Over *over, const Seers *along, Py_ssize_t pixels,
 ) noexcept nogil:
-    """Pixels of a line, of at least LANES channels."""
+    """Pixels of a line, of at least LANES channels, from item `first` on."""
     cdef Givers givers
     cdef const Seers *w
+    cdef const real *x = b.x + first if behind else NULL
     cdef Py_ssize_t pixel, channels = p.channels, i, k, at, place
+    dx += first
     for pixel in range(pixels):
         w = along + pixel
         givers.count = 0
@@ -141,31 +155,51 @@ cdef apart gather_pixels(
                 at += over.step * channels
                 place -= over.taps
         if givers.count == 1:
-            gather_pixel(1, &givers, dy, places, dx, channels)
-        elif givers.count == 2:
-            gather_pixel(2, &givers, dy, places, dx, channels)
-        elif givers.count == 4:
-            gather_pixel(4, &givers, dy, places, dx, channels)
+            gather_pixel(1, behind, &givers, dy, places, b, x, dx, channels)
+        elif not behind and givers.count == 2:
+            gather_pixel(2, behind, &givers, dy, places, b, x, dx, channels)
+        elif not behind and givers.count == 4:
+            gather_pixel(4, behind, &givers, dy, places, b, x, dx, channels)
         else:
-            gather_pixel(0, &givers, dy, places, dx, channels)
+            gather_pixel(0, behind, &givers, dy, places, b, x, dx, channels)
         dx += channels
+        if behind:
+            x += channels
+
+
+cdef apart gather_pixels(
+    const Pool *p, const real *dy, const unsigned char *places, Py_ssize_t first, real *dx, const Givers *rows, const Over *over,
+    const Seers *along, Py_ssize_t pixels,
+) noexcept nogil:
+    gather_some(False, p, dy, places, NULL, first, dx, rows, over, along, pixels)
+
+
+cdef apart gather_pixels_behind(
+    const Pool *p, const real *dy, const unsigned char *places, const Behind *b, Py_ssize_t first, real *dx, const Givers *rows,
+    const Over *over, const Seers *along, Py_ssize_t pixels,
+) noexcept nogil:
+    gather_some(True, p, dy, places, b, first, dx, rows, over, along, pixels)
 
 
 cdef void gather_lines(
-    const Pool *p, const real *dy, const unsigned char *places, real *dx, Py_ssize_t first, Py_ssize_t pixels, Py_ssize_t line,
-    Py_ssize_t end,
+    const Pool *p, const real *dy, const unsigned char *places, const Behind *b, real *dx, Py_ssize_t first, Py_ssize_t pixels,
+    Py_ssize_t line, Py_ssize_t end,
 ) noexcept nogil:
     """Some pixels of each of the lines (n, d, h) of dx from one on and before another."""
     cdef Over over = over_axis(p.w)
     cdef Lines lines = lines_from(p, line)
     cdef Seers along[POOL_OUTPUTS]
     cdef Givers rows
-    cdef Py_ssize_t k
+    cdef Py_ssize_t k, at
     for k in range(pixels):
         along[k] = seers(&over, first + k)
     for line in range(line, end):
         givers_of_line(p, &lines, &rows)
-        gather_pixels(p, dy, places, dx + (line * p.w.size + first) * p.channels, &rows, &over, along, pixels)
+        at = (line * p.w.size + first) * p.channels
+        if b == NULL:
+            gather_pixels(p, dy, places, at, dx, &rows, &over, along, pixels)
+        else:
+            gather_pixels_behind(p, dy, places, b, at, dx, &rows, &over, along, pixels)
         next_line(p, &lines)
 
 
@@ -277,12 +311,14 @@ cdef inline bint gathers(const Pool *p) noexcept nogil:
 
 
 cdef void gather_task(
-    const Pool *p, const real *dy, const unsigned char *places, real *dx, Py_ssize_t lines, Py_ssize_t tasks, Py_ssize_t task
+    const Pool *p, const real *dy, const unsigned char *places, const Behind *b, real *dx, Py_ssize_t lines, Py_ssize_t tasks,
+    Py_ssize_t task,
 ) noexcept nogil:
     """One of as many `tasks` for each part of the lines."""
     cdef Py_ssize_t first = task // tasks * POOL_OUTPUTS, part = task % tasks
     gather_lines(
-        p, dy, places, dx, first, min(<Py_ssize_t> POOL_OUTPUTS, p.w.size - first), part * lines // tasks, (part + 1) * lines // tasks
+        p, dy, places, b, dx, first, min(<Py_ssize_t> POOL_OUTPUTS, p.w.size - first), part * lines // tasks,
+        (part + 1) * lines // tasks,
     )
 
 
@@ -310,7 +346,7 @@ cdef void maxima_backward(
     cdef Py_ssize_t bands = scatter_bands(p, batch, threads), task
     if gathers(p):
         for task in prange(tasks * ceil_div(p.w.size, POOL_OUTPUTS), num_threads=threads):
-            gather_task(p, dy, places, dx, lines, tasks, task)
+            gather_task(p, dy, places, NULL, dx, lines, tasks, task)
     else:
         for task in prange(batch * bands, num_threads=threads):
             scatter_task(p, dy, places, dx, bands, task)

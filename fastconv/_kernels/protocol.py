@@ -115,6 +115,15 @@ class Kernels(Protocol):
         dx: Real, dscale: Real, dbias: Real, through: bool, sets: int, groups: int, eps: float, threads: int
     ) -> None: ...
 
+    def norm_pool_forward(
+        self, x: Real, scale: Real, bias: Real, y: Real, places: Places, sources: Real, mean: Real, var: Real,
+        given: bool, axes: Records, batch: int, eps: float, threads: int
+    ) -> None: ...
+    def norm_pool_backward(
+        self, dy: Real, places: Places, sources: Real, x: Real, scale: Real, bias: Real, mean: Real, var: Real,
+        dx: Real, dscale: Real, dbias: Real, through: bool, axes: Records, batch: int, eps: float, threads: int
+    ) -> None: ...
+
     def layer_norm_forward(
         self, x: Real, scale: Real, bias: Real, y: Real, eps: float, centred: bool, floor: float, threads: int
     ) -> None: ...

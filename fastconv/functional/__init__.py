@@ -45,6 +45,8 @@ from fastconv.functional.conv import (
 from fastconv.functional.fused import (
     batch_norm_relu,
     batch_norm_relu_backward,
+    batch_norm_relu_max_pool,
+    batch_norm_relu_max_pool_backward,
 )
 from fastconv.functional.interpolate import (
     interpolate,
@@ -110,6 +112,8 @@ __all__ = [
     "batch_norm_backward",
     "batch_norm_relu",
     "batch_norm_relu_backward",
+    "batch_norm_relu_max_pool",
+    "batch_norm_relu_max_pool_backward",
     "conv",
     "conv_backward",
     "conv_transpose",

@@ -6,7 +6,7 @@ the channels of a group; `layer_norm` over C.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -276,6 +276,31 @@ def layer_norm_backward(dy: ArrayLike, x: ArrayLike, scale: ArrayLike, *, eps: f
     return dx, dscale, dbias
 
 
+class Statistics(NamedTuple):
+    """What a batch normalization takes beside x, checked; mean and var are yet to be computed where they are not `given`."""
+
+    scale: NDArray[Any]
+    bias: NDArray[Any]
+    mean: NDArray[Any]
+    var: NDArray[Any]
+    given: bool
+    eps: float
+
+
+def statistics(
+    x: NDArray[Any], scale: ArrayLike, bias: ArrayLike, mean: ArrayLike | None, var: ArrayLike | None, eps: float
+) -> Statistics:
+    """Check what `batch_norm` takes beside x, and make room for what is not given."""
+    scale, bias, eps = _channel(scale, "scale", x), _channel(bias, "bias", x), _epsilon(eps)
+    if mean is not None and var is not None:
+        return Statistics(scale, bias, _channel(mean, "mean", x), _channel(var, "var", x), True, eps)
+    if mean is not None or var is not None:
+        raise ValueError(f"mean and var must be given both or not at all, got mean={mean!r} and var={var!r}")
+    if x.size == 0:
+        raise ValueError(f"x must have at least one value for each channel to average, got shape {x.shape}")
+    return Statistics(scale, bias, np.empty_like(scale), np.empty_like(scale), False, eps)
+
+
 def of_batch(
     x: ArrayLike,
     scale: ArrayLike,
@@ -289,16 +314,7 @@ def of_batch(
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Return what `batch_norm` returns, after a residual (of the shape of x) and a ReLU where they are asked for."""
     x = _array(x)
-    scale, bias, eps = _channel(scale, "scale", x), _channel(bias, "bias", x), _epsilon(eps)
-    given = mean is not None and var is not None
-    if given:
-        mean, var = _channel(mean, "mean", x), _channel(var, "var", x)
-    elif mean is not None or var is not None:
-        raise ValueError(f"mean and var must be given both or not at all, got mean={mean!r} and var={var!r}")
-    elif x.size == 0:
-        raise ValueError(f"x must have at least one value for each channel to average, got shape {x.shape}")
-    else:
-        mean, var = np.empty_like(scale), np.empty_like(scale)
+    scale, bias, mean, var, given, eps = statistics(x, scale, bias, mean, var, eps)
     y = empty(x.shape, x.dtype)
     if x.size:
         threads = threads_for(COST * x.size)

@@ -84,20 +84,23 @@ class BatchNorm(_Norm):
         return y, backward
 
     def normalized(
-        self, function: Callable[..., Any], ctx: Context, x: np.ndarray, **keywords: Any
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Return the output of `function`, `functional.batch_norm` or one that does more, and what its way back takes."""
+        self, function: Callable[..., Any], ctx: Context, x: np.ndarray, *arguments: Any, **keywords: Any
+    ) -> tuple[Any, ...]:
+        """Return the output of `function`, `functional.batch_norm` or one that does more, and what its way back takes.
+
+        What `function` returns after y, mean and var comes last.
+        """
         scale, bias = self.params["scale"], self.params["bias"]
         require_channels(x, len(scale))
         of_batch = ctx.training and x.size > 0  # an empty batch has no statistics
         if of_batch:
-            y, mean, var = function(x, scale, bias, eps=self.eps, **keywords)
+            y, mean, var, *more = function(x, scale, bias, *arguments, eps=self.eps, **keywords)
             self._remember(mean, var, x.size // len(scale))
         else:
             # copies: a later step in training changes the buffers, and the way back must not see it
             mean, var = self.buffers["mean"].copy(), self.buffers["var"].copy()
-            y, _, _ = function(x, scale, bias, mean=mean, var=var, eps=self.eps, **keywords)
-        return y, {"mean": mean, "var": var, "eps": self.eps, "batch_statistics": of_batch}
+            y, _, _, *more = function(x, scale, bias, *arguments, mean=mean, var=var, eps=self.eps, **keywords)
+        return y, {"mean": mean, "var": var, "eps": self.eps, "batch_statistics": of_batch}, *more
 
     def _remember(self, mean: np.ndarray, var: np.ndarray, count: int) -> None:
         unbiased = var * (count / max(count - 1, 1))

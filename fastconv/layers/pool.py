@@ -35,6 +35,16 @@ class Pool(Layer):
         self.ceil_mode = boolean(ceil_mode, "ceil_mode")
         padding_pairs(padding, self.kernel, self.kernel, self.stride, self.dilation)
 
+    @property
+    def windows(self) -> dict[str, Any]:
+        """What the functions of `functional` take as keywords, beside the kernel's size."""
+        return {
+            "stride": self.stride,
+            "padding": self.padding,
+            "dilation": self.dilation,
+            "ceil_mode": self.ceil_mode,
+        }
+
     def output_shape(self, shape: Shape) -> Shape:
         size = spatial_shape(shape, self.rank)
         pairs = padding_pairs(self.padding, size, self.kernel, self.stride, self.dilation)
@@ -45,7 +55,9 @@ class Pool(Layer):
         return list(zip(spans, self.stride, strict=True))
 
 
-class _MaxPool(Pool):
+class MaxPool(Pool):
+    """The largest value of each window."""
+
     traits = _MAX
 
     def __init__(
@@ -61,12 +73,7 @@ class _MaxPool(Pool):
 
     def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
         spatial_shape(x.shape[1:], self.rank)
-        arguments: dict[str, Any] = {
-            "stride": self.stride,
-            "padding": self.padding,
-            "dilation": self.dilation,
-            "ceil_mode": self.ceil_mode,
-        }
+        arguments = self.windows
         if ctx.inference:  # nobody comes back, so nothing is kept
             return F.max_pool(x, self.kernel, **arguments), lambda dy: (
                 F.max_pool_backward(dy, x, self.kernel, **arguments),
@@ -94,19 +101,13 @@ class _AvgPool(Pool):
 
     def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
         spatial_shape(x.shape[1:], self.rank)
-        arguments: dict[str, Any] = {
-            "stride": self.stride,
-            "padding": self.padding,
-            "dilation": self.dilation,
-            "ceil_mode": self.ceil_mode,
-            "count_include_pad": self.count_include_pad,
-        }
+        arguments = {**self.windows, "count_include_pad": self.count_include_pad}
         y, shape = F.avg_pool(x, self.kernel, **arguments), x.shape  # the way back needs the shape, not the values
         return y, lambda dy: (F.avg_pool_backward(dy, shape, self.kernel, **arguments), {})
 
 
 @layers.register("MaxPool1d")
-class MaxPool1d(_MaxPool):
+class MaxPool1d(MaxPool):
     """The largest value of each window of ``(N, L, C)``; the arguments are those of `MaxPool2d`.
 
     >>> import numpy as np
@@ -118,7 +119,7 @@ class MaxPool1d(_MaxPool):
 
 
 @layers.register("MaxPool2d")
-class MaxPool2d(_MaxPool):
+class MaxPool2d(MaxPool):
     """The largest value of each window of ``(N, H, W, C)``, for each channel.
 
     Parameters
@@ -149,7 +150,7 @@ class MaxPool2d(_MaxPool):
 
 
 @layers.register("MaxPool3d")
-class MaxPool3d(_MaxPool):
+class MaxPool3d(MaxPool):
     """The largest value of each window of ``(N, D, H, W, C)``; the arguments are those of `MaxPool2d`.
 
     >>> import numpy as np

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.data.check import whole
+from fastconv.lasting import lasting
 from fastconv.training.names import Described, at_least_zero, optimizers, positive
 from fastconv.training.schedules import Schedule
 
@@ -240,7 +241,7 @@ class Optimizer(Described):
     def _state(self, name: str, param: np.ndarray) -> None:
         state = self._states.get(name)
         if state is None:
-            self._states[name] = _State(param.shape, {slot: np.zeros(param.size, param.dtype) for slot in self.slots})
+            self._states[name] = _State(param.shape, {slot: _zeros(param.size, param.dtype) for slot in self.slots})
         elif state.shape != param.shape or any(array.dtype != param.dtype for array in state.arrays.values()):
             dtype = next((array.dtype for array in state.arrays.values()), param.dtype)
             raise ValueError(
@@ -290,3 +291,9 @@ class Optimizer(Described):
         if dtype not in self._scratch:
             self._scratch[dtype] = np.empty(BLOCK, dtype), np.empty(BLOCK, dtype)
         return self._scratch[dtype]
+
+
+def _zeros(items: int, dtype: np.dtype) -> np.ndarray:
+    array = lasting((items,), dtype)
+    array[...] = 0
+    return array
