@@ -68,13 +68,6 @@ cdef inline Py_ssize_t row_width(const Grouped *g, Py_ssize_t cols) noexcept nog
     return LANES if g.share > 1 else panel_width(cols)
 
 
-cdef inline void fetch_run(const real *x, Py_ssize_t items) noexcept nogil:
-    cdef Py_ssize_t i = 0
-    while i < items:
-        fetch(x + i)
-        i += 4 * PART_LANES  # a cache line
-
-
 cdef void pack_grouped(const Grouped *g, Py_ssize_t panel, Py_ssize_t panels, const Py_ssize_t *offsets, real *packed) noexcept nogil:
     """packed[i * panel_elements + k * width + j] = element k of column j of panel i from `panel` on; columns beyond are 0.
 
@@ -176,10 +169,10 @@ cdef inline Py_ssize_t grouped_strip(const Grouped *g) noexcept nogil:
 
 
 cdef inline Py_ssize_t grouped_copies(const Grouped *g) noexcept nogil:
-    """Elements of a packed strip, where tiles are low, or pixels side by side alias in the cache and are read again for each of their
-    channels."""
+    """Elements of a packed strip, where pixels side by side alias in the cache and are read again for each of their channels. A low tile
+    reads few of them at a time."""
     cdef bint aliasing = g.p.w.stride * g.p.a_ld * sizeof(real) % 4096 == 0
-    return grouped_strip(g) * DEPTH_LD if (LOW_TILE or aliasing) and g.share == 1 and product_depth(&g.p) <= DEPTH else 0
+    return grouped_strip(g) * DEPTH_LD if not LOW_TILE and aliasing and g.share == 1 and product_depth(&g.p) <= DEPTH else 0
 
 
 cdef inline Py_ssize_t grouped_scratch(const Grouped *g, Grid grid) noexcept nogil:

@@ -99,16 +99,21 @@ cdef whole gradient_of_several(
 cdef void gradient_of_copies(
     Py_ssize_t rows, const Left *x, const real *dy, Py_ssize_t dy_ld, real *db, const Py_ssize_t *offsets, Py_ssize_t cols, bint fresh
 ) noexcept nogil:
-    """The same of a whole group: its pixels are copied, and tiles go across taps."""
+    """The same of a whole group: its pixels are copied, and tiles go across taps. So is dy, whose rows may share a set of the cache."""
     cdef real nothing[TILE_N]
+    cdef real panel[COPIED_STRIP * TILE_M * TILE_N]
     cdef real *copies = <real *> x.a
-    cdef Py_ssize_t j = 0
+    cdef Py_ssize_t j = 0, i, width
     zero(nothing, TILE_N)
     copy_windows(x, rows, copies)
     while j < cols:
+        width = min(cols - j, <Py_ssize_t> TILE_N)
+        if width % LANES:
+            zero(panel, rows * TILE_N)
+        for i in range(rows):
+            copy_narrow(panel + i * TILE_N, dy + i * dy_ld + j, width)
         columns_by_panel(
-            x.runs * x.length[0], min(cols - j, <Py_ssize_t> TILE_N), copies, dy + j, dy_ld, rows, nothing if fresh else NULL, db + j,
-            offsets,
+            x.runs * x.length[0], width, copies, panel, TILE_N, rows, nothing if fresh else NULL, db + j, offsets,
         )
         j += TILE_N
 

@@ -64,7 +64,8 @@ cdef inline bint over_lines(const Product *p) noexcept nogil:
     return (
         p.cols % LANES == 0 and p.depth == p.a_ld and p.a_ld <= LINES_CHANNELS and p.w.dilation == 1 and p.h.dilation > 0
         and p.depth < product_depth(p) <= (DEPTH if p.packed else LINES_DEPTH) and product_rows(p) >= LINES_ROWS
-        and p.h.taps <= LINES_RUNS // TILE_M and whole_axis(&p.d) and seen(&p.h, 2) * padded_line(p) <= MOST_PADDED
+        and p.h.taps <= LINES_RUNS // TILE_M and (not LOW_TILE or window_run(p) <= DEPTH) and whole_axis(&p.d)
+        and seen(&p.h, 2) * padded_line(p) <= MOST_PADDED
     )
 
 
@@ -100,7 +101,7 @@ cdef void pad_band(const Product *p, Py_ssize_t first, Py_ssize_t lines, real *p
 
 cdef inline Py_ssize_t lines_copies(const Product *p) noexcept nogil:
     """Elements of the windows that are copied at a time, where tiles are low."""
-    if not LOW_TILE or window_run(p) > DEPTH:
+    if not LOW_TILE:
         return 0
     return max(strip_rows(taps_together(p) * window_run(p)), <Py_ssize_t> (LINES_STRIP * TILE_M)) * DEPTH_LD
 

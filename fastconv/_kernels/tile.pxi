@@ -9,6 +9,7 @@
 cdef enum:
     DEPTH = 288      # columns of the left operand at a time: its rows stay in the first-level cache, panels come from the second
     STEPS = 4        # of the sum at a time where one vector leaves registers for the right operand
+    ASIDE = 16       # steps of a low tile at a time, between which is asked for what comes next
     DEPTH_LD = 304   # elements between packed rows: whole cache lines, but no power of two, whose rows would share a set
 
 
@@ -44,14 +45,26 @@ cdef inline Left left_operand(
 
 
 cdef inline void copy_windows(const Left *windows, Py_ssize_t rows, real *packed) noexcept nogil:
-    """packed[i * DEPTH_LD + k] = element k of row i, run after run."""
-    cdef Py_ssize_t i, s
+    """packed[i * DEPTH_LD + k] = element k of row i, run after run.
+
+    Down some rows at a time, and the last vector of a run overlaps the one before: along a short run its ends would cost more.
+    """
+    cdef Py_ssize_t first = 0, end, i, s, k, length
+    cdef const real **at
     cdef real *to
-    for i in range(rows):
-        to = packed + i * DEPTH_LD
+    while first < rows:
+        end, to = min(first + TILE_M, rows), packed
         for s in range(windows.runs):
-            copy(to, windows.at[s * windows.at_ld + i] + windows.offset, windows.length[s])
-            to += windows.length[s]
+            at, length, k = windows.at + s * windows.at_ld, windows.length[s], 0
+            while k < length and length >= LANES:
+                k = min(k, length - LANES)
+                for i in range(first, end):
+                    (<vec *> (to + i * DEPTH_LD + k))[0] = (<const vec *> (at[i] + windows.offset + k))[0]
+                k += LANES
+            for i in range(first, end if length < LANES else first):
+                copy(to + i * DEPTH_LD, at[i] + windows.offset, length)
+            to += length
+        first = end
 
 
 cdef inline void multiply(
@@ -98,6 +111,13 @@ cdef inline void multiply_steps(
                 acc[i * TILE_V] = acc[i * TILE_V] + row[j] * at[i][k + j * step]
             else:
                 rest[i] = rest[i] + row_rest[j] * at[i][k + j * step]
+
+
+cdef inline void fetch_run(const real *x, Py_ssize_t items) noexcept nogil:
+    cdef Py_ssize_t i = 0
+    while i < items:
+        fetch(x + i)
+        i += 4 * PART_LANES  # a cache line
 
 
 cdef inline const real *look_ahead(
@@ -153,6 +173,21 @@ cdef inline void accumulate(
             multiply(rows, width, acc, rest, b, a, NULL, 1, 0)
             a += DEPTH_LD
             b += b_k
+    elif form == ROWS_AT and LOW_TILE:  # of step 1; what is asked for waits, so that all addresses are in registers
+        for i in range(asked):
+            fetch_run(y + out[i], width)
+        for s in range(left.runs):
+            for i in range(rows):
+                at[i] = left.at[s * left.at_ld + first + i] + left.offset
+            k = 0
+            while k < left.length[s]:
+                end = min(k + ASIDE, left.length[s])
+                fetch_run(ahead, left.pace * (end - k))
+                ahead += left.pace * (end - k)
+                while k < end:
+                    multiply(rows, width, acc, rest, b, NULL, at, 0, k)
+                    k += 1
+                    b += b_k
     elif form == ROWS_AT:
         for s in range(left.runs):
             for i in range(rows):
@@ -212,6 +247,18 @@ cdef inline void accumulate(
             (<half_vec *> (y + out[i] + whole))[0] = rest[i]
 
 
+cdef apart wide_tile_of_windows(
+    Left *left, Py_ssize_t first, const real *b, Py_ssize_t b_k, const real *start, const Ending *ending, real *y, const Py_ssize_t *out,
+) noexcept nogil:
+    accumulate(ROWS_AT, TILE_M, TILE_N, left, first, 0, b, b_k, start, ending, y, out)
+
+
+cdef apart narrow_tile_of_windows(
+    Left *left, Py_ssize_t first, const real *b, Py_ssize_t b_k, const real *start, const Ending *ending, real *y, const Py_ssize_t *out,
+) noexcept nogil:
+    accumulate(ROWS_AT, TILE_M, LANES, left, first, 0, b, b_k, start, ending, y, out)
+
+
 cdef inline Py_ssize_t accumulate_rows(
     const int form, const int width, Py_ssize_t rows, Left *left, Py_ssize_t first, Py_ssize_t depth,
     const real *b, Py_ssize_t b_k, const real *start, const Ending *ending, real *y, const Py_ssize_t *out,
@@ -220,9 +267,15 @@ cdef inline Py_ssize_t accumulate_rows(
 
     A tile of one row waits for its own sums as long as one of two rows: a quarter and one are twice two.
     """
-    if LOW_TILE and width == LANES and form != ROWS_SPREAD and form != COLUMNS_AT and rows >= TILE_TALL:
+    if LOW_TILE and width == LANES and (form == ROWS_PACKED or form == COLUMNS_PACKED) and rows >= TILE_TALL:
         accumulate(form, TILE_TALL, width, left, first, depth, b, b_k, start, ending, y, out)
         return TILE_TALL
+    if LOW_TILE and form == ROWS_AT and rows >= TILE_M:  # functions of their own, or addresses are in no registers
+        if width == LANES:
+            narrow_tile_of_windows(left, first, b, b_k, start, ending, y, out)
+        else:
+            wide_tile_of_windows(left, first, b, b_k, start, ending, y, out)
+        return TILE_M
     if rows >= TILE_M:
         accumulate(form, TILE_M, width, left, first, depth, b, b_k, start, ending, y, out)
         return TILE_M
