@@ -17,6 +17,7 @@ from fastconv.frozen.formulas import fuse_formulas
 from fastconv.frozen.moves import Pick, Transpose
 from fastconv.frozen.normalization import LayerNorm
 from fastconv.frozen.operation import Array, Operation
+from fastconv.frozen.parted import part_joined
 from fastconv.frozen.program import Program, Step
 from fastconv.frozen.remaining import compile_remaining
 from fastconv.frozen.shuffles import fold_shuffles
@@ -270,6 +271,7 @@ PASSES: tuple[Callable[[Program], Program], ...] = (
     fuse_formulas,
     fuse_chains,
     absorb_padding,
+    part_joined,
     fold_scales,
     merge_branches,
     fold_scales_forward,

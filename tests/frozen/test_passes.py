@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 
 import numpy as np
@@ -164,6 +165,38 @@ def test_normalization_after_a_weight_is_folded_into_it(layer, dtype):
     assert "scale" not in kinds(program)
     assert program.steps[-1].layers[-2:] == ("batchnorm_1", "batchnorm_2")
     assert_equal_models(fastconv.freeze(model), model)
+
+
+PARTS = (L.DepthwiseConv2d(3, padding="same"), L.Conv2d(5, 1, bias=False), L.Conv2d(6, 3, padding=1))
+
+
+def mixed(*after, parts=PARTS):
+    x = Input(SHAPE)
+    y = L.Concat()(*(copy.deepcopy(part)(x) for part in parts))
+    for layer in after:
+        y = layer(y)
+    return trained(Model(x, L.Conv2d(3, 1)(y)))
+
+
+@pytest.mark.parametrize("after", [[L.BatchNorm(), L.SiLU()], [L.BatchNorm()], [L.ReLU()], [L.BatchNorm(), L.PReLU()]])
+def test_what_follows_a_concatenation_ends_its_parts(after):
+    model = mixed(*copy.deepcopy(after))
+    frozen = fastconv.freeze(model)
+    assert kinds(frozen.program) == ["conv"] * 3 + ["concat"] + ["activate"] * isinstance(after[-1], L.PReLU) + ["conv"]
+    assert_equal_models(frozen, model)
+    assert_equal_models(from_file(frozen), model)
+
+
+def test_parts_that_do_not_take_it_in_are_scaled_together():
+    pooled = mixed(L.BatchNorm(), L.ReLU(), parts=(L.Conv2d(5, 1), L.MaxPool2d(3, stride=1, padding=1)))
+    ended = mixed(L.BatchNorm(), L.ReLU(), parts=(L.Conv2d(5, 1), Sequential([L.Conv2d(5, 1), L.Tanh()])))
+    x = Input(SHAPE)
+    one, other = L.Conv2d(5, 1)(x), L.Conv2d(6, 1)(x)
+    shared = trained(Model(x, [L.ReLU()(L.BatchNorm()(L.Concat()(one, other))), one]))
+    for model in (pooled, ended, shared):
+        frozen = fastconv.freeze(model)
+        assert kinds(frozen.program).count("scale") == 1
+        assert_equal_models(frozen, model)
 
 
 def test_scales_in_a_row_become_one():
