@@ -90,7 +90,7 @@ def _onnx(path: str) -> Runnable:
     inputs = [Port(*tensor) for tensor in file.inputs]
 
     def compiled(shapes: Sequence[tuple[int, ...]]) -> Function:
-        is_open = [port.shape is None or None in port.shape[1:] for port in inputs]
+        is_open = [port.shape is None or None in port.shape for port in inputs]
         given = {port.name: shape for port, shape, said in zip(inputs, shapes, is_open, strict=True) if said}
         return fastconv.freeze(load(file, input_shapes=given or None), keep=False)
 

@@ -242,9 +242,9 @@ class Builder(Operands):
         """Return what is left of a value of which nothing is left: a constant without numbers, of other `sizes` along axes."""
         if self.batched:
             raise NotBatchedError
-        shape = [sizes.get(axis, n) for axis, n in enumerate(x.shape)]
-        self.require(0 in shape, f"shape {shape} is not empty")
-        return Constant(np.zeros(shape, x.dtype))
+        first, second = (np.zeros([sizes.get(axis, n) for axis, n in enumerate(s)], x.dtype) for s in self.shapes(x))
+        self.require(first.size == second.size == 0, "how much is left depends on the sizes of the inputs")
+        return Constant(first, None if first.shape == second.shape else second)
 
     def image(self, layer: L.Layer, x: Operand, dtypes: Sequence[Any] | None = None) -> list[Value]:
         """Call a layer of images ``(N, *spatial, C)`` and return its outputs, images too."""

@@ -84,7 +84,7 @@ def load(
         )
         raise OnnxImportError(f"{error}{hint}") from None
     except OnnxImportError as error:
-        guessed = {each.name: _sizes(each, None)[0] for each in file.inputs if each.shape and None in each.shape[1:]}
+        guessed = {each.name: _sizes(each, None)[0] for each in file.inputs if each.shape and None in each.shape}
         if not guessed or input_shapes or error.unsupported:
             raise
         raise OnnxImportError(
@@ -116,7 +116,10 @@ def convert(
         except NeedsValueError as error:
             if error.names:
                 raise
-    return _Conversion(file, fixed, shapes, batched=False, most_bytes=max_bytes).model()
+    try:
+        return _Conversion(file, fixed, shapes, batched=False, most_bytes=max_bytes).model()
+    except NotBatchedError as error:  # an argument that nothing fits
+        raise OnnxImportError("the file has a node whose axes are those of no tensor") from error
 
 
 def missing_operators(file: File, fixed: Mapping[str, Any]) -> list[tuple[Node, str | None]]:
@@ -209,6 +212,7 @@ class _Conversion:
             first = shapes[self.inputs[0].name][0][0]
             batch = first, first + 1  # whatever the file says
         self.builder = Builder(batched=batched, batch=batch, most_bytes=most_bytes, release=file.release)
+        self.builder.open_batch = any(each.shape is None or None in each.shape[:1] for each in self.inputs)
         for node in file.nodes:
             for name in node.inputs:
                 self.builder.readers.setdefault(name, set()).add(node.op)

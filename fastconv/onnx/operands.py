@@ -24,6 +24,8 @@ class Operands:
         Whether the first axis of every tensor is the batch of the model. Where it is not, arrays have a batch of one in front.
     batch : (int, int)
         How long the batch axis of the file is, for two sizes of the inputs.
+    open_batch : bool
+        Whether the file leaves it open, so that it writes its length nowhere as a number.
     node, operands
         The node that is being converted, and its inputs.
     """
@@ -31,6 +33,7 @@ class Operands:
     def __init__(self, *, batched: bool, batch: tuple[int, int]) -> None:
         self.batched = batched
         self.batch = batch
+        self.open_batch = False
         self.node = Node("", "", "", (), (), {}, 1)
         self.operands: Sequence[Operand | None] = ()
 

@@ -12,7 +12,7 @@ onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from onnx.reference import ReferenceEvaluator  # noqa: E402
 
-from fastconv.onnx import load  # noqa: E402
+from fastconv.onnx import OnnxImportError, load  # noqa: E402
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((3, 2, 4, 5)).astype(np.float32)
@@ -92,6 +92,10 @@ def test_what_the_definitions_lack() -> None:
     hard: Any = load(of_node("Hardmax", 11, X, axis=2))(X)  # of the axes from there on together
     np.testing.assert_array_equal(hard.reshape(6, 20).argmax(1), X.reshape(6, 20).argmax(1))
     assert (hard.reshape(6, 20).sum(1) == 1).all()
+    back: Any = load(of_node("Slice", 13, X, (rows(-9), rows(-9), rows(2), rows(-1))))(X)  # from the first one on
+    np.testing.assert_array_equal(back, X[:, :, :1])
+    round_: Any = load(of_node("Pad", 19, X, (rows(0, 0, -1, 0, 0, 0, 2, 1),), mode="wrap"))(X)
+    np.testing.assert_array_equal(round_, np.pad(X[:, :, 1:], [(0, 0)] * 2 + [(0, 2), (0, 1)], "wrap"))
     few = np.ones((1, 2, 3, 5), np.int64)
     picked: Any = load(of_node("GatherElements", 13, X, (few,), axis=2))(X)
     np.testing.assert_array_equal(picked, X[:1, :, [1, 1, 1]])
@@ -111,6 +115,26 @@ def test_bounds_and_slopes_may_be_inputs() -> None:
     slope = np.array([[[0.1]], [[0.3]]], np.float32)
     prelu = loaded(helper.make_node("PRelu", ["x", "a"], ["y"]), X.shape, slope.shape)
     np.testing.assert_allclose(prelu(X, slope), np.where(X < 0, X * slope, X), rtol=1e-6)
+
+
+def test_sizes_that_a_file_leaves_open_are_not_taken_for_numbers_in_it() -> None:
+    x = RNG.standard_normal((6, 4)).astype(np.float32)
+
+    def loaded(op: str, *operands: list[int]) -> Any:
+        model = of_node(op, 13, x, [rows(*numbers) for numbers in operands])
+        model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "N"
+        return load(model, input_shapes=shapes)(x)
+
+    shapes: dict[str, tuple[int, ...]] | None = None
+    with pytest.raises(
+        OnnxImportError, match=r"taken to be \{'x': \(2, 4\)\}: give others with load\(..., input_shapes=\)"
+    ):
+        loaded("Reshape", [2, -1, 4])
+    np.testing.assert_array_equal(loaded("Reshape", [2, -1, 2]), x.reshape(2, -1, 2))
+    shapes = {"x": (6, 4)}
+    np.testing.assert_array_equal(loaded("Reshape", [2, -1, 4]), x.reshape(2, 3, 4))
+    shapes = None
+    np.testing.assert_array_equal(loaded("Slice", [0], [3], [0]), x[:3])
 
 
 def test_attention_is_written_out() -> None:

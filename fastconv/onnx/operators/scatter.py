@@ -84,6 +84,7 @@ def scatter(b: Builder, node: Node, x: Operand, indices: Operand, updates: Opera
 @register("GatherND")
 def gather_nd(b: Builder, node: Node, x: Operand, indices: Operand) -> Any:
     shared = node.get("batch_dims", 0) - b.offset
+    b.require(shared >= -b.offset, f"batch_dims must be at least 0, got {node.get('batch_dims')}")
     if shared < 0:
         raise NotBatchedError
     rank = b.rank(x) + b.rank(indices) - node.get("batch_dims", 0) - 1 - _last(b, indices)

@@ -46,7 +46,8 @@ def reshape(b: Builder, node: Node, x: Operand, target: Operand | None = None) -
     targets = b.both(target, "shape")
     for whole, wanted in zip(b.shapes(x), targets, strict=True):
         sizes = list(wanted)
-        if b.batched and sizes and len(both) and targets[0] == targets[1] and sizes[0] == both[0][0] == b.batch[0]:
+        written = b.batched and not b.open_batch and sizes and len(both) and targets[0] == targets[1]
+        if written and sizes[0] == both[0][0] == b.batch[0]:
             sizes[0] = whole[0]  # the file's own batch, written as a number
         both.append(_resolved(node, whole, sizes, bool(node.get("allowzero", 0))))
     return _reshaped(b, x, *both)
@@ -228,8 +229,9 @@ def slice_(
         place = axis % b.rank(x) if -b.rank(x) <= axis < b.rank(x) else -1
         b.require(place >= 0, f"there is no axis {axis} in a tensor of {b.rank(x)}")
         sizes = whole[0][place], whole[1][place]
-        part = _python_slice(begin if each > 0 else max(begin, -min(sizes)), end, each)
-        if not (x.counted and sizes[0] != sizes[1]) and all(range(n)[part] == range(n) for n in sizes):
+        is_open = sizes[0] != sizes[1]
+        part = _python_slice(begin if each > 0 or is_open else max(begin, -sizes[0]), end, each)
+        if part in (slice(0, None, 1), slice(None, None, 1)) if is_open else range(sizes[0])[part] == range(sizes[0]):
             continue
         kept.append((place, part))
     if not kept:
@@ -362,6 +364,11 @@ def pad(
         pairs[axis] = (amounts[at], amounts[at + len(named)])
     if b.batched and pairs[0] != (0, 0):
         raise NotBatchedError
+    if mode == "wrap" and min(map(min, pairs), default=0) < 0:  # what is cut off does not come again
+        cut = [axis for axis, pair in enumerate(pairs) if min(pair) < 0]
+        ends = [[max(0, -pairs[axis][0]) for axis in cut], [min(0, pairs[axis][1]) or None for axis in cut]]
+        x = b.along(x, cut, lambda places: L.Slice(places, *ends))
+        pairs = [(max(0, before), max(0, after)) for before, after in pairs]
     inner = pairs[b.offset :]
     fill = b.number(value, "constant_value", node.get("value", 0.0))
     if not any(pair != (0, 0) for pair in inner):
