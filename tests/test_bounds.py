@@ -62,6 +62,9 @@ def every_kernel(arrays_of, dtype):
     def new(*shape):
         return arrays_of(rng.standard_normal(shape).astype(dtype))
 
+    for rows, inputs, outputs in ((1, 9, 3), (1, 40, 84), (1, 9, 120), (20, 260, 136)):  # weights where they lie
+        x, weight, bias = new(rows, inputs), new(inputs, outputs), new(outputs)
+        functional.linear_backward(arrays_of(functional.linear(x, weight, bias)), x, weight)
     for channels in EDGES:
         for outputs in (1, EDGES[-1] - channels + 1):
             x, weight = new(2, 4, 3, channels), new(3, 2, channels, outputs)

@@ -6,6 +6,8 @@ cdef enum:
     ROW_STEP = 8        # rows of the matrix at a time: so many streams a core reads at once, and fewer stores of the sums
     ROW_AHEAD = 16384   # bytes ahead that are asked for: a stream ends with its page, before a processor has learnt to follow it
     ROW_WIDTH = 4096    # columns of a task: their sums stay in the first-level cache
+    ROW_VECS = 8        # vectors of columns whose sums stay in registers
+    ROW_NEAR = 1 << 19  # bytes of a matrix that the second-level cache holds
     ROW_ITEMS = 16384   # elements of the matrix in a task of its own
 
 
@@ -40,6 +42,9 @@ cdef void row_part(const Product *p, Py_ssize_t first, Py_ssize_t end) noexcept 
     else:
         for j in range(first, end):
             p.y[j] = p.bias[j] if p.bias else 0
+        if fits_registers(p, end - first):
+            add_short_rows(p, first, end)
+            k = p.depth
         while k + ROW_STEP <= p.depth:
             add_rows(ROW_STEP, p, k, first, end)
             k += ROW_STEP
@@ -48,6 +53,30 @@ cdef void row_part(const Product *p, Py_ssize_t first, Py_ssize_t end) noexcept 
             k += 1
     if p.finish.pending:
         finish_values(&p.finish, p.y + first, first, end - first, first)
+
+
+cdef inline bint fits_registers(const Product *p, Py_ssize_t cols) noexcept nogil:
+    """Whether so many columns are summed in registers: whole rows of the matrix, which then come one after the other, or near ones."""
+    cdef bint near = p.depth * p.b_k * <Py_ssize_t> sizeof(real) <= ROW_NEAR
+    return ROW_VECS // 2 * LANES < cols <= ROW_VECS * LANES and (cols == p.b_k or near)
+
+
+cdef void add_short_rows(const Product *p, Py_ssize_t first, Py_ssize_t end) noexcept nogil:
+    """y[j] += sum_k a[k] * b[k, j]; the last vectors overlap those before."""
+    cdef vec total[ROW_VECS]
+    cdef const real *b[ROW_VECS]
+    cdef Py_ssize_t at[ROW_VECS]
+    cdef Py_ssize_t k = 0, i
+    for i in range(ROW_VECS):
+        at[i] = min(first + i * LANES, end - LANES)
+        b[i] = p.b + at[i]
+        total[i] = (<const vec *> (p.y + at[i]))[0]
+    for k in range(p.depth):
+        for i in range(ROW_VECS):
+            total[i] = total[i] + (<const vec *> b[i])[0] * p.a[k]
+            b[i] += p.b_k
+    for i in range(ROW_VECS):
+        (<vec *> (p.y + at[i]))[0] = total[i]
 
 
 cdef inline void add_rows(const int rows, const Product *p, Py_ssize_t k, Py_ssize_t j, Py_ssize_t end) noexcept nogil:

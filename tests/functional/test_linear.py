@@ -36,6 +36,18 @@ def test_equals_the_reference_and_its_ways_back_are_adjoint(
     assert dot(dy, x @ weight) == dot(dx, x) == dot(dweight, weight)
 
 
+@pytest.mark.parametrize(
+    ("rows", "outputs"), [(1, 21), (1, 33), (1, 64), (1, 84), (1, 120), (1, 200), (20, 136), (28, 140)]
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_large_weight_is_read_where_it_lies(isa, threads, rows, outputs, dtype):
+    x, weight, bias = several([(rows, 260), (260, outputs), (outputs,)], dtype, 0)
+    assert_exact(functional.linear(x, weight, bias), reference.linear(x, weight, bias), dtype)
+    dy = whole((rows, outputs), dtype, 1)
+    got = functional.linear_backward(dy, x, weight)
+    assert_all_exact(got, reference.linear_backward(dy, x, weight), dtype)
+
+
 @given(inputs=st.sampled_from(EDGES), outputs=st.sampled_from(EDGES), seed=SEEDS)
 def test_linear_in_x_and_in_the_weight(isa, inputs, outputs, seed):
     x, x2, weight, weight2 = several([(5, inputs)] * 2 + [(inputs, outputs)] * 2, np.float32, seed)
