@@ -11,7 +11,7 @@ import numpy as np
 
 from fastconv.frozen.operation import Array, Operation, register
 from fastconv.frozen.pooling import AdaptivePool
-from fastconv.frozen.unweighted import PAIRS, combine, concatenate, require_pair, stretched
+from fastconv.frozen.unweighted import FEW_ENTRIES, PAIRS, combine, concatenate, require_pair, stretched
 from fastconv.functional.calls import Call, View, activated_sum
 from fastconv.layers.symbol import Shape
 
@@ -113,6 +113,9 @@ class Reduce(Operation):
             pooling = AdaptivePool("avg" if self.how == "mean" else "max", ())
             line = x.reshape(rows, math.prod(x.shape[first:end]), inner)
             return pooling.calls(kernels, [line], [y.reshape(rows, inner)])
+        entries = x.shape[-1]
+        if set(self.axes) == {len(x.shape) - 1} and self.how in _PAIRS and 0 < entries <= FEW_ENTRIES:
+            return [Call(self.how, _of_few, (*_PAIRS[self.how], x, y.reshape(*x.shape[:-1])))]
         return [Call(self.how, _reduced, (_REDUCTIONS[self.how], x, tuple(set(self.axes)), self.keepdims, y))]
 
 
@@ -176,6 +179,16 @@ def _reduced(function: Callable[..., Any], x: Array, axes: tuple[int, ...], keep
         function(x, axis=axes, keepdims=keepdims, out=y)
 
 
+def _of_few(function: np.ufunc, mean: bool, x: Array, y: Array) -> None:
+    """Reduce the last axis entry by entry."""
+    with np.errstate(all="ignore"):
+        np.copyto(y, x[..., 0])
+        for entry in range(1, x.shape[-1]):
+            function(y, x[..., entry], out=y)
+        if mean:
+            y /= x.shape[-1]
+
+
 def _mean(x: Array, axis: tuple[int, ...], keepdims: bool, out: Array) -> None:
     np.sum(x, axis=axis, keepdims=keepdims, out=out)
     out /= math.prod(x.shape[each] for each in axis)
@@ -184,6 +197,14 @@ def _mean(x: Array, axis: tuple[int, ...], keepdims: bool, out: Array) -> None:
 def _l2(x: Array, axis: tuple[int, ...], keepdims: bool, out: Array) -> None:
     np.sqrt(np.sum(np.square(x), axis=axis, keepdims=keepdims, out=out), out=out)
 
+
+#: How two numbers become one, and whether what comes of all is divided by how many there are.
+_PAIRS: dict[str, tuple[np.ufunc, bool]] = {
+    "mean": (np.add, True),
+    "sum": (np.add, False),
+    "max": (np.maximum, False),
+    "min": (np.minimum, False),
+}
 
 _REDUCTIONS: dict[str, Callable[..., Any]] = {
     "mean": _mean,

@@ -27,6 +27,9 @@ PAIRS: dict[str, np.ufunc] = {
     "smaller": np.minimum,
 }
 
+#: Along a last axis of so few entries arrays are combined entry by entry: for each of many rows of few NumPy would take longer.
+FEW_ENTRIES = 8
+
 
 @register
 @dataclass(frozen=True, eq=False)
@@ -315,7 +318,14 @@ def _multiplied(kernels: Any, a: View, b: View, y: View) -> Call:
     for x, gate in ((a, b), (b, a)):
         if x.shape == y.shape and gate.shape == (y.shape[0], *(1,) * (len(y.shape) - 2), y.shape[-1]):
             return Call("scale", kernels.scale_columns, (x, 0, gate, None, y, y.shape[-1], False), MOVE * y.size)
-    return Call("multiply", np.multiply, (a, b, y))
+    few = a.shape != b.shape and 1 < y.shape[-1] <= FEW_ENTRIES
+    return Call("multiply", _multiply_few if few else np.multiply, (a, b, y))
+
+
+def _multiply_few(a: Array, b: Array, y: Array) -> None:
+    for entry in range(y.shape[-1]):
+        of_a, of_b = (x[..., min(entry, x.shape[-1] - 1)] for x in (a, b))
+        np.multiply(of_a, of_b, out=y[..., entry])
 
 
 def combine(function: np.ufunc, a: Array, b: Array, y: Array) -> None:

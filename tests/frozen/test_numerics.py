@@ -116,6 +116,18 @@ def test_a_vision_transformer_has_no_layer_that_is_not_compiled(tmp_path):
     assert again.constant_bytes == frozen.constant_bytes > 17 * 12 * 4
 
 
+@pytest.mark.parametrize("reduce", REDUCTIONS)
+@pytest.mark.parametrize("entries", [1, 2, 8, 9])
+def test_few_entries_along_the_last_axis(reduce, entries):
+    x = Input((3, 5, 6, entries))
+    gate = L.ReduceMean((2, 3), keepdims=True)(x)
+    model = trained(Model(x, reduce(-1)(L.Multiply()(gate, x))))
+    assert "layer" not in kinds(model)
+    assert_equal_models(fastconv.freeze(model), model)
+    kept = trained(Model(x, reduce(-1, keepdims=True)(x)))
+    assert_equal_models(fastconv.freeze(kept), kept)
+
+
 def test_what_a_file_may_have_wrong():
     with pytest.raises(ValueError, match="a function is one of abs"):
         Function("other").output_shape((1, 2))
