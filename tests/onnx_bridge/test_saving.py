@@ -70,6 +70,16 @@ def test_every_layer(name: str, case: Case, tmp_path: Path) -> None:
         assert_close(tuple(runtime(path, xs)), want)
 
 
+@pytest.mark.parametrize("kind", [L.MaxPool2d, L.AvgPool2d, L.LpPool2d])
+def test_a_last_window_that_is_all_padding_is_none(kind: Any, tmp_path: Path) -> None:
+    x = Input((5, 7, 2))
+    pool = kind([2, 1], [3, 3], padding=[(1, 0), (0, 0)], ceil_mode=True)
+    model, path = Model(x, pool(x)).build(), tmp_path / "model.onnx"
+    xs = [np.random.default_rng(0).standard_normal((2, 5, 7, 2)).astype(np.float32)]
+    save(model, path, opset=20)
+    assert_close(tuple(runtime(path, xs)), model(*xs))
+
+
 def test_boxes_of_as_many_rows_as_the_fullest_sample_has(tmp_path: Path) -> None:
     boxes, scores = Input((2, 5, 4), name="boxes"), Input((2, 3, 5), name="scores")
     layer = L.NonMaxSuppression(4, overlap=0.2, threshold=0.8, centred=True, trimmed=True)

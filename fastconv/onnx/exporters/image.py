@@ -9,7 +9,7 @@ import numpy as np
 
 from fastconv import layers as L
 from fastconv.functional.interpolate import taps
-from fastconv.geometry import adaptive_axis, conv_transpose_padding, padding_pairs
+from fastconv.geometry import adaptive_axis, conv_transpose_padding, padding_pairs, pool_output
 from fastconv.onnx.exporters import exports
 from fastconv.onnx.writer import Tensor, Writer
 
@@ -119,16 +119,24 @@ def pool(w: Writer, layer: Any, x: Tensor) -> Tensor:
         more["count_include_pad"] = int(layer.count_include_pad)
     if op == "LpPool":
         more["p"] = layer.p
-    if layer.ceil_mode:
+    hangs = layer.ceil_mode and _hangs_over(layer, x.shape[:-1])
+    if hangs:
         more["ceil_mode"] = 1
     if op != "MaxPool":
         needed = 19 if op == "AveragePool" else 18
         if set(layer.dilation) == {1}:
             del window["dilations"]
-        if (op == "LpPool" and layer.ceil_mode) or "dilations" in window:
+        if (op == "LpPool" and hangs) or "dilations" in window:
             w.require_opset(needed)
     x = w.channels_first(x)
     return w.like(x, w.call(op, x.name, **window, **more), w.output_shape(layer, x))
+
+
+def _hangs_over(layer: Any, size: tuple[int, ...]) -> bool:
+    """Return whether a last window hangs over the end: where none does, older versions would count one that is all padding."""
+    pairs = padding_pairs(layer.padding, size, layer.kernel, layer.stride, layer.dilation)
+    found = [pool_output(size, layer.kernel, layer.stride, pairs, layer.dilation, ceil) for ceil in (False, True)]
+    return found[0] != found[1]
 
 
 @exports(L.GlobalAvgPool, L.GlobalMaxPool)
