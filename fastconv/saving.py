@@ -378,7 +378,8 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         if os.path.exists(temporary):
             os.unlink(temporary)
         if isinstance(error, OSError) and error.filename == temporary:
-            error.filename, error.filename2 = os.fspath(path), None  # what the caller knows
+            error.filename = os.fspath(path)  # what the caller knows
+            del error.filename2  # None would be a name too
         raise
     _sync_folder(folder)
 

@@ -136,6 +136,11 @@ def test_every_network_is_described_in_one_line() -> None:
         assert 20 < len(networks.description(name)) < 130
 
 
+def test_a_name_that_is_nearly_right_is_answered_with_the_right_one() -> None:
+    with pytest.raises(ValueError, match=r"no network 'resnet-18'; did you mean 'resnet18'\? There are: cnn-small"):
+        networks.create("resnet-18", (32, 32, 3), 10)
+
+
 def test_unknown_name_lists_those_that_are() -> None:
     with pytest.raises(ValueError, match=r"no network 'alexnet'; there are: cnn-small, densenet121"):
         networks.create("alexnet", (28, 28, 1), 10)

@@ -454,6 +454,10 @@ def test_an_error_names_the_file_that_was_to_be_written(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         write_atomically(tmp_path / "nowhere" / "file", b"content")
     assert caught.value.filename == str(tmp_path / "nowhere" / "file")
+    assert str(caught.value).endswith(f"{str(tmp_path / 'nowhere' / 'file')!r}")
+    with pytest.raises(IsADirectoryError) as caught_late:
+        write_atomically(tmp_path, b"content")
+    assert str(caught_late.value).endswith(f"{str(tmp_path)!r}")
 
 
 def test_permissions_and_links_stay(tmp_path: Path) -> None:

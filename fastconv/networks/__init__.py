@@ -75,8 +75,12 @@ def builder(name: str) -> Builder:
     try:
         found: Builder = registry.get(name)
     except UnknownNameError:
+        from difflib import get_close_matches
+
         known = [*names(), *(entry.name for entry in registry.entries() if not entry.error)]
-        raise ValueError(f"there is no network {name!r}; there are: {', '.join(known)}") from None
+        close = get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}? There" if close else "there"
+        raise ValueError(f"there is no network {name!r}; {hint} are: {', '.join(known)}") from None
     return found
 
 
