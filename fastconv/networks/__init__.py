@@ -78,7 +78,7 @@ def builder(name: str) -> Builder:
         from difflib import get_close_matches
 
         known = [*names(), *(entry.name for entry in registry.entries() if not entry.error)]
-        close = get_close_matches(name, known, n=1)
+        close = get_close_matches(name, known, n=1, cutoff=0.85)  # AlexNet is no LeNet
         hint = f"did you mean {close[0]!r}? There" if close else "there"
         raise ValueError(f"there is no network {name!r}; {hint} are: {', '.join(known)}") from None
     return found
