@@ -30,13 +30,22 @@ SECONDS_PER_ELEMENT = 5e-9
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
-    parser.add_argument("--groups", nargs="+", choices=list(BY_NAME), default=[], help="all, unless some are named")
+    groups = f"of {', '.join(BY_NAME)}; all unless some are named"
+    parser.add_argument("--groups", nargs="+", choices=list(BY_NAME), default=[], metavar="GROUP", help=groups)
     names = [network.name for network in NETWORKS]
     parser.add_argument(
         "--networks", nargs="+", choices=names, default=[], metavar="NAME", help=f"of {', '.join(names)}"
     )
-    parser.add_argument("--batches", type=int, nargs="+", default=None, help=f"images; {BATCHES} unless given")
-    parser.add_argument("--passes", nargs="+", choices=PASSES, default=[], help="those with a target, unless given")
+    parser.add_argument(
+        "--batches",
+        type=int,
+        nargs="+",
+        default=None,
+        metavar="N",
+        help=f"images of a call ({' '.join(map(str, BATCHES))})",
+    )
+    passes = f"of {', '.join(PASSES)}; those with a target unless some are named"
+    parser.add_argument("--passes", nargs="+", choices=PASSES, default=[], metavar="PASS", help=passes)
     parser.add_argument("--quick", action="store_true", help="few cases of each group, in about five minutes")
     add_measuring_arguments(parser)
     parser.add_argument("--resume", action="store_true", help="keep what NAME.json has and measure the rest")
@@ -46,15 +55,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_measuring_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare how to measure and against what, for every command that compares cases."""
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each library, for each case")
-    parser.add_argument("--seconds", type=float, default=0.1, help="of a turn, at least one call")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N", help="each in turn (1 2)")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="turns of each library, for each case (3)")
+    parser.add_argument("--seconds", type=float, default=0.1, metavar="S", help="of a turn, at least one call (0.1)")
     parser.add_argument("--cold", action="store_true", help="empty the caches before each call; the default is warm")
     parser.add_argument("--isa", choices=list(ISA_VARIABLES), help="hold both sides to an instruction set")
-    parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
+    parser.add_argument("--dtype", choices=["float32", "float64"], default="float32", help="of all arrays (float32)")
     against = ["torch", "float32", *ISA_VARIABLES]
     parser.add_argument("--against", choices=against, help="PyTorch, or fastconv in another dtype or instruction set")
-    parser.add_argument("--statistic", choices=["median", "least"], default="median", help="of a case's calls")
+    parser.add_argument("--statistic", choices=["median", "least"], default="median", help="of a case's calls (median)")
     parser.add_argument("--output", type=Path, metavar="NAME", help="write NAME.json, and what else the command has")
 
 

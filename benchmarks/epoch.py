@@ -36,9 +36,9 @@ class Trained(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.add_argument("--data", required=True, help="folder with the IDX files")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--epochs", type=int, default=1, help="of a turn")
-    parser.add_argument("--rounds", type=int, default=2, help="turns of each library")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N", help="each in turn (1 2)")
+    parser.add_argument("--epochs", type=int, default=1, metavar="N", help="of a turn (1)")
+    parser.add_argument("--rounds", type=int, default=2, metavar="N", help="turns of each library (2)")
     parser.add_argument("--isa", choices=list(ISA_VARIABLES), help="hold both sides to an instruction set")
     parser.add_argument(
         "--output", type=Path, metavar="NAME", help="write NAME.json, which `report` takes with those of `cases`"

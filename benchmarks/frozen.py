@@ -77,7 +77,7 @@ def measure(name: str, shape: tuple[int, ...], batch: int, seconds: float) -> Me
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N", help="each in turn (1 2)")
     parser.add_argument("--seconds", type=float, default=0.5, help="for each network, as it is and frozen (0.5)")
 
 

@@ -30,7 +30,7 @@ def import_seconds() -> tuple[float, float]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=20, metavar="N", help="fresh processes (20)")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -18,8 +18,8 @@ STEPS = 3  # from the second on the optimizer has its state, and an allocator it
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=64, metavar="N", help="images of a step (64)")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of a process (1)")
     parser.add_argument("--size", type=int, help="pixels of a side, instead of what the network was made for")
 
 
