@@ -62,7 +62,7 @@ def pooled_and_read(norm: type[BatchNorm]) -> Model:
     """The pooling is not the only one to read what comes out of the ReLU; the other is of a sum."""
     x = Input((6, 6, 3))
     y = ReLU()(norm()(Conv2d(20, 3, padding=1)(x)))
-    z = ReLU()(Add()(norm()(y), y))
+    z = ReLU()(Add()(norm()(Conv2d(20, 1)(x)), y))
     return Model(x, [MaxPool2d(2)(y), MaxPool2d(2)(z)])
 
 
