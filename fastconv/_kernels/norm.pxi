@@ -55,6 +55,9 @@ cdef Norm normalization(
     if sets == 1:
         lines = round_up(max(<Py_ssize_t> CHUNK, ceil_div(items, most_chunks(SUMS * n.width))) // n.width + 1, 2 * BLOCK_LINES)
         n.chunk = lines * n.width
+        lines = ceil_div(items, n.width)
+        n.chunks = max(min(ceil_div(items, CHUNK), min(lines // BLOCK_LINES, <Py_ssize_t> CHUNKS)) // 2 * 2, <Py_ssize_t> 1)
+        n.chunk = round_up(ceil_div(lines, n.chunks), FEW_LINES) * n.width
         n.chunks = ceil_div(items, n.chunk)
     return n
 
