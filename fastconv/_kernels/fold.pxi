@@ -9,8 +9,8 @@
 
 
 cdef enum:
-    FOLDED_BYTES = 13 << 17     # of a band of folded lines
-    FOR_ALL_BANDS = 3 << 20     # of transformed weights that are kept from band to band
+    FOLDED_BYTES = 3 << 19      # of a band of folded lines
+    FOR_ALL_BANDS = 1 << 21     # of transformed weights that are kept from band to band
 
 
 cdef struct Fold:
