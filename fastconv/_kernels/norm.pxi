@@ -53,10 +53,8 @@ cdef Norm normalization(
     n.order.columns = NEAR_COLUMNS if near else FAR_COLUMNS
     n.chunk, n.chunks = n.items, 1
     if sets == 1:
-        lines = round_up(max(<Py_ssize_t> CHUNK, ceil_div(items, most_chunks(SUMS * n.width))) // n.width + 1, 2 * BLOCK_LINES)
-        n.chunk = lines * n.width
         lines = ceil_div(items, n.width)
-        n.chunks = max(min(ceil_div(items, CHUNK), min(lines // BLOCK_LINES, <Py_ssize_t> CHUNKS)) // 2 * 2, <Py_ssize_t> 1)
+        n.chunks = max(min(ceil_div(items, CHUNK), min(lines // BLOCK_LINES, most_chunks(SUMS * n.width))) // 2 * 2, <Py_ssize_t> 1)
         n.chunk = round_up(ceil_div(lines, n.chunks), FEW_LINES) * n.width
         n.chunks = ceil_div(items, n.chunk)
     return n
