@@ -70,7 +70,7 @@ cdef int run_products(const Product *parts, Py_ssize_t count, Py_ssize_t groups,
         return 0
     if groups * count == 1 and across_pays(parts):
         return run_across(parts, threads)
-    if groups * count == 1 and planar_pays(parts):
+    if MANY_REGISTERS and groups * count == 1 and planar_pays(parts):
         return run_planar(parts, threads)
     if groups * count == 1 and flat_pays(parts):
         return run_flat(parts, threads)
@@ -178,7 +178,7 @@ cdef Py_ssize_t packed_size(const Product *p, Py_ssize_t groups, int tile_h, int
         return packed_weights(&g, ceil_div(p.cols, TILE_N), 0)
     if groups == 1 and few_pay(p) or is_one_row(p) or (grouped_pays(p, groups) and not pixels_pay(p, groups)):
         return 0
-    if groups == 1 and (across_pays(p) or planar_pays(p)):
+    if groups == 1 and (across_pays(p) or MANY_REGISTERS and planar_pays(p)):
         return 0
     if groups == 1 and flat_pays(p):
         return flat_items(p) + 1  # panels are of an even size: who sees the size knows the layout
@@ -315,7 +315,7 @@ def conv_backward_input(
                 p.b_d, p.b_h, p.b_w = p.d.tap_step * tap_d, p.h.tap_step * tap_h, p.w.tap_step * tap_w
                 parts[i] = p
             scattered = tile_h == 0 and scatter_pays(&s, groups)
-            if scattered and count == 1 and (across_pays(parts) or planar_pays(parts)):  # which meet the padding
+            if scattered and count == 1 and (across_pays(parts) or MANY_REGISTERS and planar_pays(parts)):  # they meet the padding
                 scattered = not finite_items(factors, s.d.taps * s.b_d)
             if scattered:
                 status = run_scatter(s, batch, threads)

@@ -161,7 +161,7 @@ cdef DepthwiseGradientKernel depthwise_gradient_kernel(const DepthwiseGradient *
             return depthwise_gradient_3_1
         if p.w.taps == 5:
             return depthwise_gradient_5_1
-        if p.w.taps == 7:
+        if SELDOM_USED and p.w.taps == 7:
             return depthwise_gradient_7_1
     if p.w.stride == 2:
         if p.w.taps == 3:

@@ -24,8 +24,8 @@ cdef struct Planar:
 
 
 cdef inline bint planar_pays(const Product *p) noexcept nogil:
-    """Whether it is to be computed so: a constant where there are no 32 registers, so that none of this is compiled there."""
-    return TILE_M > 2 * PLANAR_COLS and permutes() and planar_fits(p)
+    """Whether it is to be computed so. Who asks has 32 registers: where that is a constant 0, none of this is compiled."""
+    return permutes() and planar_fits(p)
 
 
 cdef bint planar_fits(const Product *p) noexcept nogil:

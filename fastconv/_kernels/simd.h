@@ -41,10 +41,13 @@ enum {
     /* A step of its sums is so short that to reload addresses of rows, for which there are too few registers, takes as long: rows are
      * copied first, whose distances are constants. */
     LOW_TILE = TILE_M < 8,
+    MANY_REGISTERS = TILE_M > 12, /* 32 */
     TILE_TALL = LOW_TILE ? 2 * TILE_M : TILE_M, /* rows of a tile of one vector, which would wait for so few sums */
     /* Narrower ones have a multiple of this many. Many processors multiply 64 bytes in two turns, and 32 in one; fewer never in less.
      * (float64 does without: its code would be a twentieth larger.) */
     TILE_STEP = LANES == 16 ? LANES / 2 : LANES,
+    /* Whether loops are compiled for what few layers have too: not for float64, nor for processors that next to nobody has. */
+    SELDOM_USED = sizeof(real) == 4 && VEC_BYTES > 16,
 };
 
 /* One vector with every lane x. The product of a scalar and a vector broadcasts by itself; a sum needs this. */

@@ -21,6 +21,8 @@ cdef extern from "simd.h":
     const int LOW_TILE
     const int TILE_TALL
     const int TILE_STEP
+    const int MANY_REGISTERS
+    const int SELDOM_USED
     const int HAS_OPENMP
     vec broadcast(real x) nogil
     vec in_register(vec x) nogil
