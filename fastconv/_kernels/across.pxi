@@ -146,8 +146,8 @@ cdef int run_across(const Product *p, int threads) noexcept nogil:
                 across_band(&f, task, scratch + threadid() * each)
     else:
         status = -1
-    free(weights)
-    free(scratch)
+    free_lines(weights)
+    free_lines(scratch)
     return status
 
 

@@ -83,8 +83,8 @@ cdef int api_matmul_transposed(
             for i in range(k):
                 for j in range(n):
                     y[i * y_row + j] += partial[part * items + i * n + j]
-    free(scratch)
-    free(partial)
+    free_lines(scratch)
+    free_lines(partial)
     return 0 if scratch != NULL and partial != NULL else -1
 
 

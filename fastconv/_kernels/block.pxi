@@ -221,4 +221,4 @@ def mobile_block(
         while task >= 0:
             block_task(&b, task // b.parts, task % b.parts, scratch + threadid() * each)
             task = take_task(taken, tasks, threads, threadid())
-    free(scratch)
+    free_lines(scratch)

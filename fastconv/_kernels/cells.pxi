@@ -287,7 +287,7 @@ cdef int run_taps(const Product *p, Py_ssize_t groups, Py_ssize_t b_group, int t
         return -1
     for task in prange(groups * blocks, schedule="dynamic", num_threads=threads):
         taps_of_group(p, task // blocks, b_group, task % blocks * cols, cols, scratch + threadid() * each)
-    free(scratch)
+    free_lines(scratch)
     return 0
 
 

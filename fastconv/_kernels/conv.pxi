@@ -111,7 +111,7 @@ cdef int run_products(const Product *parts, Py_ssize_t count, Py_ssize_t groups,
                     task = take_task(taken, tasks, threads, threadid())
     free(plan)
     free(cells)
-    free(scratch)
+    free_lines(scratch)
     return 0 if scratch != NULL else -1
 
 

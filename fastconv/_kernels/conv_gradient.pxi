@@ -49,7 +49,7 @@ def conv_backward_weight(
         if db != to:
             if status == 0:
                 add_parts(db, parts, items, to, threads)
-            free(db)
+            free_lines(db)
     if status:
         raise MemoryError("no memory for the scratch of a convolution's weight gradient")
 
@@ -95,7 +95,7 @@ cdef int run_gradient(
                     db + i // groups * items + (plan[task % count].p.b - db), scratch + threadid() * each,
                 )
     free(plan)
-    free(scratch)
+    free_lines(scratch)
     return 0 if scratch != NULL else -1
 
 

@@ -273,4 +273,4 @@ def depthwise(
     if late.pending and not p.finish.pending:
         with nogil:
             finish_all(&late, p.y, p.batch * p.out_d * p.out_h * p.out_w, p.channels, threads)
-    free(wide)
+    free_lines(wide)

@@ -276,8 +276,8 @@ def depthwise_backward_weight(
                 )
             if partial != to:
                 add_parts(partial, parts, items, to, threads)
-        free(scratch)
+        free_lines(scratch)
         if partial != to:
-            free(partial)
+            free_lines(partial)
     if scratch == NULL or partial == NULL:
         raise MemoryError("no memory for the scratch of a depthwise weight gradient")

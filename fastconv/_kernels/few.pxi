@@ -211,5 +211,5 @@ cdef int run_few(const Product *p, int threads) noexcept nogil:
     else:
         for task in prange(tasks, num_threads=min(threads, tasks)):
             few_pixels(&q, b, task * some, min((task + 1) * some, rows))
-    free(b)
+    free_lines(b)
     return 0

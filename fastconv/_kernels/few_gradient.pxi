@@ -39,7 +39,7 @@ cdef int run_few_gradient(
             few_gradient_part(
                 &q, dy, min(part * some, rows), min((part + 1) * some, rows), db + part * items, scratch + threadid() * each
             )
-    free(scratch)
+    free_lines(scratch)
     return 0
 
 

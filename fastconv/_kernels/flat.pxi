@@ -206,6 +206,6 @@ cdef int run_flat(const Product *p, int threads) noexcept nogil:
     else:
         depth = -1
     free(f.offsets)
-    free(tables)
-    free(scratch)
+    free_lines(tables)
+    free_lines(scratch)
     return 0 if depth >= 0 else -1

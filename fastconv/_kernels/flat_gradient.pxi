@@ -144,5 +144,5 @@ cdef int run_flat_gradient(
             flat_gradient_part(
                 &g, min(part * some, lines), min((part + 1) * some, lines), db + part * items, scratch + threadid() * each
             )
-    free(scratch)
+    free_lines(scratch)
     return 0

@@ -151,7 +151,7 @@ cdef int pack_folded(const Product *p, int out_h, int out_w, real *to, int threa
     fold_weight(p, &g.p, weight)
     g.p.b = weight
     transform_all_weights(&g, ceil_div(p.cols, TILE_N), to, threads)
-    free(weight)
+    free_lines(weight)
     return 0
 
 
@@ -181,7 +181,7 @@ cdef int run_folded(const Product *p, int out_h, int out_w, int threads) noexcep
         q = fold_band(&f, band, &image, &line)
         fold_lines(p, &q, image, line, scratch, threads)
         status |= run_winograd(&q, out_h, out_w, threads)
-    free(scratch)
+    free_lines(scratch)
     return status
 
 
@@ -208,5 +208,5 @@ cdef int run_folded_gradient(const Product *p, int out_h, int out_w, const real 
     for r in range(p.h.taps):
         for s in range(p.w.taps):
             copy(to + r * p.b_h + s * p.b_w, sums + folded_tap(p, &q, r, s), p.depth * p.cols)
-    free(scratch)
+    free_lines(scratch)
     return status

@@ -273,5 +273,5 @@ cdef int run_grouped(const Product *p, Py_ssize_t groups, Py_ssize_t b_group, in
         return -1
     for task in prange(grid.row_blocks * grid.col_blocks, schedule="dynamic", num_threads=threads):
         grouped_block(&g, grid, task, scratch + threadid() * each)
-    free(scratch)
+    free_lines(scratch)
     return 0

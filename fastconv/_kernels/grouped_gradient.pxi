@@ -314,5 +314,5 @@ cdef int run_grouped_gradient(
             &g, grid, task % grid.col_blocks, min(chunk * chunk_rows, total), min((chunk + 1) * chunk_rows, total),
             dy, db + chunk * items, scratch + threadid() * each,
         )
-    free(scratch)
+    free_lines(scratch)
     return 0

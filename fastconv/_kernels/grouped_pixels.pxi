@@ -146,5 +146,5 @@ cdef int run_pixels(const Product *p, Py_ssize_t groups, Py_ssize_t b_group, Py_
         while task >= 0:
             pixels_task(&g, task, scratch + of_weights + threadid() * each)
             task = take_task(taken, g.parcels * g.blocks, threads, threadid())
-    free(scratch)
+    free_lines(scratch)
     return 0

@@ -232,8 +232,8 @@ cdef int run_lines(const Product *p, int threads) noexcept nogil:
                 )
     else:
         depth = -1
-    free(start)
-    free(scratch)
+    free_lines(start)
+    free_lines(scratch)
     return 0 if depth >= 0 else -1
 
 
@@ -329,5 +329,5 @@ cdef int run_lines_gradient(
                 p, dy, min(part * some, lines), min((part + 1) * some, lines), band, db + part * items, scratch + threadid() * each,
                 scratch + threadid() * each + of_band,
             )
-    free(scratch)
+    free_lines(scratch)
     return 0

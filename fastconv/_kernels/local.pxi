@@ -64,7 +64,7 @@ def local_forward(
                     p, g, task // p.out_w // p.out_h, task // p.out_w % p.out_h, task % p.out_w, weights,
                     scratch + threadid() * each,
                 )
-            free(scratch)
+            free_lines(scratch)
     if scratch == NULL:
         raise MemoryError("no memory for the scratch of a locally connected layer")
 
@@ -131,7 +131,7 @@ def local_backward_input(
                                 p, g, task // p.w.rows // p.h.rows, task // p.w.rows % p.h.rows, task % p.w.rows,
                                 tap, scratch + threadid() * each,
                             )
-            free(scratch)
+            free_lines(scratch)
     if scratch == NULL:
         raise MemoryError("no memory for the scratch of a locally connected layer")
 
@@ -184,6 +184,6 @@ def local_backward_weight(
                     p, task // p.out_w // p.out_h, task // p.out_w % p.out_h, task % p.out_w, weights, dy_first, db,
                     scratch + threadid() * each,
                 )
-            free(scratch)
+            free_lines(scratch)
     if scratch == NULL:
         raise MemoryError("no memory for the scratch of a locally connected layer")

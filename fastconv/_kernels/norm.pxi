@@ -267,7 +267,7 @@ cdef int normalize(
     cdef Py_ssize_t dparams = 2 * n.channels, tasks = min(n.sets, most_chunks(dparams)), some = ceil_div(n.sets, tasks), i, c
     cdef Py_ssize_t lines = round_up((SUMS + TABLES) * n.width, 8), each = SUMS * n.width
     cdef Py_ssize_t sums = lines * threads if n.sets > 1 else lines + each * n.chunks
-    cdef double *scratch = <double *> aligned_alloc(64, round_up(sums + dparams * tasks, 8) * sizeof(double))
+    cdef double *scratch = <double *> new_lines(round_up(sums + dparams * tasks, 8) * sizeof(double))
     cdef double *parameters = scratch + sums
     cdef real *tables = <real *> (scratch + each * n.chunks)
     if scratch == NULL:
@@ -286,7 +286,7 @@ cdef int normalize(
             map_chunk(n, dy if dy != NULL else n.residual, x, last_first(i, n.chunks, threads), tables, y)
     if dy != NULL:
         write_parameters(n, parameters, tasks, dscale, dbias)
-    free(scratch)
+    free_lines(scratch)
     return 0
 
 

@@ -80,7 +80,7 @@ cdef apart normalized_maxima_of_lines(
 cdef inline double *norm_pool_room(const Norm *n, real **tables, double **dparams) noexcept nogil:
     """Memory for sums, tables and the gradients of scale and bias, which are 0; or NULL."""
     cdef Py_ssize_t sums = SUMS * n.width * n.chunks, after = round_up(sums + TABLES * n.width, 8), c
-    cdef double *room = <double *> aligned_alloc(64, round_up(after + 2 * n.channels, 8) * sizeof(double))
+    cdef double *room = <double *> new_lines(round_up(after + 2 * n.channels, 8) * sizeof(double))
     tables[0], dparams[0] = <real *> (room + sums), room + after
     for c in range(2 * n.channels if room != NULL else 0):
         dparams[0][c] = 0
@@ -100,7 +100,7 @@ cdef int norm_pool(
     for task in prange(tasks, num_threads=threads):
         i = last_first(task, tasks, threads)
         normalized_maxima_of_lines(p, n, tables, x, y, places, sources, i * lines // tasks, (i + 1) * lines // tasks)
-    free(sums)
+    free_lines(sums)
     return 0
 
 
@@ -120,7 +120,7 @@ cdef int norm_pool_back(
     for task in prange(tasks * ceil_div(p.w.size, POOL_OUTPUTS), num_threads=threads):
         gather_task(p, dy, places, &b, dx, lines, tasks, task)
     write_parameters(n, dparams, 1, dscale, dbias)
-    free(sums)
+    free_lines(sums)
     return 0
 
 

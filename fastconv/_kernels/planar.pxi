@@ -211,6 +211,6 @@ cdef int run_planar(const Product *p, int threads) noexcept nogil:
                 planar_band(&f, task, scratch + threadid() * each)
     else:
         status = -1
-    free(weights)
-    free(scratch)
+    free_lines(weights)
+    free_lines(scratch)
     return status

@@ -135,4 +135,4 @@ def resize(
             h + at % y.shape[2], w, plane, line, first, min(first + RESIZE_PIXELS, y.shape[3]), channels,
             &y[0, 0, 0, 0, 0] + (at * y.shape[3] + first) * channels, scratch + threadid() * each,
         )
-    free(scratch)
+    free_lines(scratch)

@@ -282,6 +282,6 @@ cdef int run_scatter(Scatter s, Py_ssize_t batch, int threads) noexcept nogil:
     if scratch != NULL and s.packed != NULL:
         for task in prange(planes * s.bands, schedule="dynamic", num_threads=threads):
             scatter_band(&s, task, scratch + threadid() * each)
-    free(packed)
-    free(scratch)
+    free_lines(packed)
+    free_lines(scratch)
     return 0 if scratch != NULL and s.packed != NULL else -1

@@ -3,9 +3,6 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.stdint cimport int32_t, int64_t, uint16_t
 from libc.stdlib cimport free, malloc
 
-cdef extern from "<stdlib.h>" nogil:
-    void *aligned_alloc(size_t alignment, size_t size)
-
 cdef extern from "simd.h":
     ctypedef float real
     ctypedef float vec
@@ -60,6 +57,26 @@ cdef inline Py_ssize_t own_lines(Py_ssize_t items) noexcept nogil:
     return round_up(items, 64 // sizeof(real))
 
 
+cdef void *new_lines(size_t size) noexcept nogil:
+    """So many bytes from a cache line on, or NULL where there is no memory; for `free_lines`.
+
+    Not by `aligned_alloc`: the piece that GNU's cuts off in front waits in a list of seven and keeps its neighbours apart, so that
+    each of the first calls took new memory, whose pages the system had to clear.
+    """
+    cdef char *base = <char *> malloc(size + 2 * 64)
+    cdef char *first
+    if base == NULL:
+        return NULL
+    first = base + 64 - <size_t> base % 64
+    (<void **> first)[-1] = base
+    return first
+
+
+cdef void free_lines(void *first) noexcept nogil:
+    if first != NULL:
+        free((<void **> first)[-1])
+
+
 cdef real *new_scratch(Py_ssize_t items, int threads) noexcept nogil:
-    """`items` (whole cache lines) for each thread, or NULL where there is no memory; the caller frees it."""
-    return <real *> aligned_alloc(64, items * threads * sizeof(real))
+    """`items` (whole cache lines) for each thread, or NULL where there is no memory; the caller frees the lines."""
+    return <real *> new_lines(items * threads * sizeof(real))

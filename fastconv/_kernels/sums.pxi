@@ -73,6 +73,6 @@ def column_sums(x, sums, int threads, /):
             for part in prange(parts, num_threads=min(threads, parts)):
                 sum_rows(source, part * SUM_ROWS, min((part + 1) * SUM_ROWS, rows), cols, partial + part * cols)
             add_parts(partial, parts, cols, to, 1)
-            free(partial)
+            free_lines(partial)
     if partial == NULL:
         raise MemoryError("no memory for the partial sums of a bias gradient")

@@ -113,7 +113,7 @@ cdef int by_tiles(Winograd *g, Py_ssize_t panels, int threads) noexcept nogil:
                 scratch + zeros + u_items + threadid() * each,
             )
             task = take_task(taken, blocks * parts, threads, threadid())
-    free(scratch)
+    free_lines(scratch)
     return 0
 
 
@@ -188,7 +188,7 @@ cdef int by_panels(Winograd *g, Py_ssize_t panels, int threads) noexcept nogil:
                 scratch + zeros + threadid() * each if own else NULL, scratch, scratch + zeros + (threadid() + 1) * each - u_items,
             )
         first += count
-    free(scratch)
+    free_lines(scratch)
     return 0
 
 

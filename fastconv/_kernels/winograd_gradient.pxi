@@ -250,7 +250,7 @@ cdef inline int sum_winograd_gradient(
         winograd_gradient_of_group(
             out_h, out_w, &g, task // tasks, task % tasks, dy, db, items, scratch + threadid() * each
         )
-    free(scratch)
+    free_lines(scratch)
     return 0
 
 
