@@ -13,7 +13,6 @@ import pytest
 from operations import OPERATIONS, recorded
 from programs import run_program
 
-import fastconv
 from fastconv import _kernels, functional
 from fastconv._kernels import _cpu
 from fastconv._kernels.protocol import Kernels
