@@ -127,7 +127,11 @@ def batch_norm_relu_backward(
 
 
 class Maxima(NamedTuple):
-    """Where the maxima of `batch_norm_relu_max_pool` were found, and what x is there (None where that was not one pass)."""
+    """Where the maxima of `batch_norm_relu_max_pool` were found, and what x is there, for sums over them alone.
+
+    None where that was not one pass, and where mean and var were given: an infinity or NaN beside the maxima takes part in the
+    sums, and only statistics of x itself tell that there is none, or that nothing is finite anyway.
+    """
 
     places: Places
     sources: NDArray[Any] | None
@@ -210,7 +214,8 @@ def batch_norm_relu_max_pool_backward(
 ) -> norm.Gradients:
     """Return the gradients of `batch_norm_relu_max_pool` with respect to x, scale and bias.
 
-    Those of scale and bias, and the means in that of x, are sums over the maxima alone: no gradient gets to other pixels.
+    Those of scale and bias, and the means in that of x, are sums over the maxima alone where mean and var were not given: no
+    gradient gets to other pixels.
 
     Parameters
     ----------
@@ -265,7 +270,7 @@ def _one_pass(x: Any, plan: PoolPlan, *others: Any) -> tuple[NDArray[Any], NDArr
     kernels_for(x).norm_pool_forward(
         x, n.scale, n.bias, y, places, sources, n.mean, n.var, n.given, plan.axes, len(x), n.eps, _threads(x, plan)
     )
-    return y, n.mean, n.var, Maxima(Places(places, plan, x.shape), sources)
+    return y, n.mean, n.var, Maxima(Places(places, plan, x.shape), None if n.given else sources)
 
 
 def _threads(x: NDArray[Any], plan: PoolPlan) -> int:

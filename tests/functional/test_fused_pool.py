@@ -77,6 +77,15 @@ def test_sizes_of_networks(isa, threads, dtype, shape, kernel, windows, one_pass
     assert (maxima.sources is not None) == one_pass
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("at", [0, 1, 4])  # a maximum or not, and what no window sees
+def test_what_is_not_finite_beside_the_maxima(isa, value, at):
+    x, scale, bias = problem((2, 5, 16))
+    x[0, at, ::3] = value
+    for statistics in ({}, {"mean": bias, "var": np.abs(scale)}):
+        assert_as_one_after_the_other(x, scale, bias, 2, 1e-9, **statistics)
+
+
 def test_equals_the_reference():
     x, scale, bias = problem((2, 8, 9, 20))
     y, mean, var, maxima = functional.batch_norm_relu_max_pool(x, scale, bias, 2)
