@@ -43,6 +43,25 @@ def boolean(value: Any, name: str) -> bool:
     raise TypeError(f"{name} must be True or False, got {value!r}")
 
 
+def several(value: Any) -> bool:
+    """Whether an argument has a value for each of something: a tuple, a list or an array with axes."""
+    return isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.ndim > 0)
+
+
+def shape_tuple(value: Any, name: str) -> tuple[int, ...]:
+    """Return `value` as the shape of an array; raise `TypeError` for what is no integers, `ValueError` for negative ones.
+
+    >>> shape_tuple([2, 0, 3], "input_shape")
+    (2, 0, 3)
+    """
+    if not several(value):
+        raise TypeError(f"{name} must be a tuple of integers, got {value!r}")
+    shape = tuple(integer(item, name, "a tuple of integers") for item in value)
+    if any(item < 0 for item in shape):
+        raise ValueError(f"{name} must not be negative, got {value!r}")
+    return shape
+
+
 def ntuple(value: Any, rank: int, name: str, *, minimum: int = 1) -> tuple[int, ...]:
     """Return `value` as a tuple of `rank` integers, each at least `minimum`; one integer stands for all axes.
 
@@ -59,7 +78,7 @@ def ntuple(value: Any, rank: int, name: str, *, minimum: int = 1) -> tuple[int, 
         and all(type(n) is int and minimum <= n <= MAX_ELEMENTS for n in value)
     ):
         return value
-    if isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.ndim):
+    if several(value):
         result = tuple(integer(item, name) for item in value)
         if len(result) != rank:
             raise ValueError(f"{name} must be one integer or {rank} of them (one for each spatial axis), got {value!r}")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv import _kernels
-from fastconv.arguments import integer
+from fastconv.arguments import integer, several
 from fastconv.arrays import as_array
 
 if TYPE_CHECKING:
@@ -81,12 +81,15 @@ def require_wrt(wrt: Any) -> tuple[str, ...]:
 
 
 def real_number(value: Any, name: str) -> float:
-    """Return `value` as a float; raise `TypeError` for what is no real number."""
+    """Return `value` as a float; raise `TypeError` for what is no real number, booleans included."""
     if type(value) is float:  # asking an abstract class takes longer
         return value
-    if not isinstance(value, Real):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a real number, got {value!r}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{name} must be a number that a float holds, got {value!r:.40}") from None
 
 
 def kernels_for(array: np.ndarray) -> Kernels:
@@ -108,6 +111,6 @@ def flat_arguments(value: Any, name: str) -> Any:
                 break
         else:
             return value
-    if isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim):
+    if several(value):
         return tuple(flat_arguments(item, name) for item in value)
     return value if isinstance(value, str) else integer(value, name)

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastconv.arguments import check_elements
+from fastconv.arguments import check_elements, integer, several, shape_tuple
 from fastconv.functional._spans import REMEMBERED, Side, Sides, resized, side
-from fastconv.functional._validate import float_array, require_shape
+from fastconv.functional._validate import float_array, real_number, require_shape
 
 MODES = ("nearest", "linear", "cubic")
 COORDINATES = (
@@ -122,7 +122,7 @@ def interpolate_backward(
     >>> interpolate_backward(np.array([[1.0, 10.0, 100.0, 1000.0]]), (1, 2), [None, Line(4)], Rule("nearest"))
     array([[  11., 1100.]])
     """
-    shape = tuple(input_shape)
+    shape = shape_tuple(input_shape, "input_shape")
     check_lines(shape, lines, rule)
     dx = float_array(dy, "dy")
     out = tuple(n if line is None else line.size for n, line in zip(shape, lines, strict=True))
@@ -164,15 +164,24 @@ def image_lines(
 
 
 def check_lines(shape: Sequence[int], lines: Sequence[Line | None], rule: Rule) -> None:
-    """Raise `ValueError` for what cannot be interpolated."""
+    """Raise `ValueError` for what cannot be interpolated, `TypeError` for what is no `Line` or no `Rule`."""
+    if not isinstance(rule, Rule):
+        raise TypeError(f"rule must be a Rule, got {rule!r}")
     if rule.mode not in MODES or rule.coordinates not in COORDINATES or rule.rounding not in ROUNDING:
         raise ValueError(
             f"mode must be one of {MODES}, coordinates of {COORDINATES} and rounding of {ROUNDING}, got {rule}"
         )
+    if not several(lines) or not all(line is None or isinstance(line, Line) for line in lines):
+        raise TypeError(f"lines must be a Line or None for each axis, got {lines!r}")
     if len(lines) != len(shape):
         raise ValueError(f"lines must be one for each of {len(shape)} axes, got {len(lines)}")
     for n, line in zip(shape, lines, strict=True):
-        if line is not None and (line.size < 1 or n < 1 or (line.scale is not None and not 0 < line.scale < math.inf)):
+        if line is None:
+            continue
+        integer(line.size, "the size of a line", "an integer")
+        if line.scale is not None:
+            real_number(line.scale, "the scale of a line")
+        if line.size < 1 or n < 1 or (line.scale is not None and not 0 < line.scale < math.inf):
             raise ValueError(f"an axis of {n} cannot be made {line.size} long with scale {line.scale}")
     check_elements([n if line is None else line.size for n, line in zip(shape, lines, strict=True)], "the output")
 

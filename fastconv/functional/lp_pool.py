@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastconv.arguments import positive
-from fastconv.functional._pool_plan import PoolPlan, pool_plan
+from fastconv.functional._pool_plan import PoolPlan, output_gradient, pool_plan
 from fastconv.functional._validate import images
 from fastconv.functional.avg_pool import mean_of, mean_of_backward
 
@@ -89,8 +89,7 @@ def lp_pool_backward(
     total = mean_of(np.abs(x) ** p, plan)
     with np.errstate(divide="ignore", invalid="ignore"):
         scale = np.where(total > 0, total ** np.asarray(1 / p - 1, x.dtype), 0).astype(x.dtype)
-    dy = np.asarray(dy)
-    shares = mean_of_backward(dy * scale if dy.shape == scale.shape else dy, x.shape, plan)
+    shares = mean_of_backward(output_gradient(dy, plan, x) * scale, x.shape, plan)
     dx: NDArray[Any] = shares * np.abs(x) ** (p - 1) * np.sign(x)
     return dx
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastconv.arguments import check_elements, integer
-from fastconv.functional._validate import float_array, require_shape
+from fastconv.arguments import check_elements, integer, several, shape_tuple
+from fastconv.functional._validate import float_array, real_number, require_shape
 
 MODES = ("constant", "reflect", "edge", "wrap")
 
@@ -40,7 +40,7 @@ def pad(x: ArrayLike, padding: Sequence[Any], *, mode: str = "constant", value: 
     Raises
     ------
     TypeError
-        For dtypes other than float32 and float64, and padding that is no integer.
+        For dtypes other than float32 and float64, padding that is no integer, a value that is no real number.
     ValueError
         For another mode, pairs that are not one for each axis, and where an axis of no entries is padded with them.
 
@@ -55,7 +55,7 @@ def pad(x: ArrayLike, padding: Sequence[Any], *, mode: str = "constant", value: 
     array([3., 2., 1., 2.])
     """
     array = float_array(x, "x")
-    return padded(array, pad_pairs(array.shape, padding, mode), mode, value)
+    return padded(array, pad_pairs(array.shape, padding, mode), mode, real_number(value, "value"))
 
 
 def padded(x: np.ndarray, pairs: Pairs, mode: str, value: Any) -> np.ndarray:
@@ -89,7 +89,7 @@ def pad_backward(
     >>> pad_backward(np.array([1.0, 10.0, 100.0]), (2,), [(1, 0)], mode="edge")
     array([ 11., 100.])
     """
-    shape = tuple(input_shape)
+    shape = shape_tuple(input_shape, "input_shape")
     pairs = pad_pairs(shape, padding, mode)
     dx = float_array(dy, "dy")
     require_shape(dx, pad_shape(shape, pairs), "dy", "the shape of the output")
@@ -111,7 +111,8 @@ def pad_pairs(shape: Sequence[int], padding: Sequence[Any], mode: str) -> Pairs:
     """Return the padding of each axis as pairs of integers, checked."""
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
-    if len(padding) != len(shape) or any(len(pair) != 2 for pair in padding):
+    paired = several(padding) and all(several(pair) and len(pair) == 2 for pair in padding)
+    if not paired or len(padding) != len(shape):
         raise ValueError(f"padding must be a pair for each of {len(shape)} axes, got {padding!r}")
     pairs = tuple((integer(before, "padding"), integer(after, "padding")) for before, after in padding)
     for n, (before, after) in zip(shape, pairs, strict=True):

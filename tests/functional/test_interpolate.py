@@ -74,6 +74,25 @@ def test_bad_arguments(lines, rule, match):
         functional.interpolate_backward(np.zeros(4), (4,), [Line(3)], Rule())
 
 
+@pytest.mark.parametrize(
+    ("lines", "rule", "match"),
+    [
+        (None, Rule(), "lines must be a Line or None for each axis, got None"),
+        ([8], Rule(), r"lines must be a Line or None for each axis, got \[8\]"),
+        ([Line(8.0)], Rule(), "the size of a line must be an integer, got 8.0"),
+        ([Line(8, "2")], Rule(), "the scale of a line must be a real number, got '2'"),
+        ([Line(8)], "linear", "rule must be a Rule, got 'linear'"),
+    ],
+)
+def test_bad_types(lines, rule, match):
+    with pytest.raises(TypeError, match=match):
+        functional.interpolate(np.zeros(4), lines, rule)
+    with pytest.raises(TypeError, match=match):
+        functional.interpolate_backward(np.zeros(8), (4,), lines, rule)
+    with pytest.raises(TypeError, match="input_shape must be a tuple of integers, got 4"):
+        functional.interpolate_backward(np.zeros(8), 4, [Line(8)], Rule())
+
+
 @pytest.mark.parametrize("long", [4, 6, 16])
 @given(problems())
 def test_long_axes_come_part_by_part(long, problem):

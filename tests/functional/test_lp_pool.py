@@ -43,3 +43,5 @@ def test_bad_arguments():
         functional.lp_pool(np.zeros((1, 4, 1)), 2, p=0)
     with pytest.raises(ValueError, match="dy must have shape"):
         functional.lp_pool_backward(np.ones((1, 3, 1)), np.ones((1, 4, 1)), 2)
+    with pytest.raises(TypeError, match="dy must have the dtype of x, float64, got float32"):
+        functional.lp_pool_backward(np.ones((1, 2, 1), np.float32), np.ones((1, 4, 1)), 2)

@@ -255,6 +255,8 @@ X, C = np.ones((2, 5, 6)), np.ones(6)
         (lambda: functional.batch_norm(X, C, C, eps=-1.0), ValueError, r"eps must be at least 0, got -1\.0"),
         (lambda: functional.batch_norm(X, C, C, eps=float("nan")), ValueError, "eps must be at least 0, got nan"),
         (lambda: functional.batch_norm(X, C, C, eps="1"), TypeError, "eps must be a real number, got '1'"),
+        (lambda: functional.batch_norm(X, C, C, eps=True), TypeError, "eps must be a real number, got True"),
+        (lambda: functional.batch_norm(X, C, C, eps=10**400), ValueError, "eps must be a number that a float holds"),
         (lambda: functional.batch_norm_backward(X[:1], X, C, C, C), ValueError, r"dy must have shape \(2, 5, 6\)"),
         (lambda: functional.batch_norm_backward(X, X, C, C[:1], C), ValueError, r"mean must have shape \(6,\)"),
         (lambda: functional.batch_norm_backward(X, X, C, C, C, eps=-1), ValueError, "eps must be at least 0, got -1"),

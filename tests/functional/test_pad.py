@@ -55,6 +55,11 @@ def test_it_is_what_numpy_does(mode):
         (([(1.0, 1)],), {}, TypeError, "padding must be an integer"),
         (([(-2, -2)],), {}, ValueError, "an axis of 3 cannot be padded by"),
         (([(2**62, 2**62)],), {}, ValueError, "elements are more than"),
+        ((1,), {}, ValueError, "padding must be a pair for each of 1 axes, got 1"),
+        ((None,), {}, ValueError, "padding must be a pair for each of 1 axes, got None"),
+        (((1,),), {}, ValueError, r"padding must be a pair for each of 1 axes, got \(1,\)"),
+        (([(1, 1)],), {"value": "0"}, TypeError, "value must be a real number, got '0'"),
+        (([(1, 1)],), {"value": True}, TypeError, "value must be a real number, got True"),
     ],
 )
 def test_bad_arguments(arguments, keywords, error, match):
@@ -64,3 +69,18 @@ def test_bad_arguments(arguments, keywords, error, match):
         functional.pad(np.zeros(0), [(1, 0)], mode="edge")
     with pytest.raises(ValueError, match="dy must have shape"):
         functional.pad_backward(np.zeros(3), (3,), [(1, 0)])
+
+
+@pytest.mark.parametrize(
+    ("shape", "error", "match"),
+    [
+        (3, TypeError, "input_shape must be a tuple of integers, got 3"),
+        (None, TypeError, "input_shape must be a tuple of integers, got None"),
+        ((3.0,), TypeError, r"input_shape must be a tuple of integers, got 3\.0"),
+        ((True,), TypeError, "input_shape must be an integer, got True"),
+        ((-3,), ValueError, r"input_shape must not be negative, got \(-3,\)"),
+    ],
+)
+def test_bad_shapes(shape, error, match):
+    with pytest.raises(error, match=match):
+        functional.pad_backward(np.zeros(4), shape, [(1, 0)])
