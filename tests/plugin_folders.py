@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from registrations import forget_afterwards
 
 from fastconv import plugins
-from fastconv.registry import _LATE
 
 #: A module with one layer, which says when it is imported.
 TWICE = """
@@ -66,12 +65,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Folder]:
     path.mkdir()
     monkeypatch.syspath_prepend(str(path))
     monkeypatch.setattr("fastconv.discovery._preferred", [])
-    for module in _LATE.values():  # what registers itself must not do so in here, where it is forgotten
-        importlib.import_module(module)
-    for group in plugins.GROUPS:
-        registry = plugins.registry_of(group)
-        for names in ("_members", "_names", "_origins"):
-            monkeypatch.setattr(registry, names, dict(getattr(registry, names)))
+    forget_afterwards(monkeypatch)
     before = set(sys.modules)
     plugins.refresh()
     yield Folder(path)

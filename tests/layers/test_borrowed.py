@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from registrations import forget_afterwards
 
 import fastconv
 from fastconv import layers as L
@@ -63,8 +64,7 @@ KINDS = [BentPrototype, BentTorch, BentByHand]
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
     if request.param is BentTorch:
         pytest.importorskip("torch")
-    for names in ("_members", "_names"):
-        monkeypatch.setattr(fastconv.registry.layers, names, dict(getattr(fastconv.registry.layers, names)))
+    forget_afterwards(monkeypatch)
     return L.register(f"borrowed.{request.param.__name__}")(request.param)
 
 
