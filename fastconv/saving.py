@@ -377,7 +377,8 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     except BaseException as error:
         if os.path.exists(temporary):
             os.unlink(temporary)
-        if isinstance(error, OSError) and error.filename == temporary:
+        # a disk that is full says so of no file at all
+        if isinstance(error, OSError) and error.strerror and error.filename in (None, temporary):
             error.filename = os.fspath(path)  # what the caller knows
             del error.filename2  # None would be a name too
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -448,6 +449,21 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.
         with pytest.raises(KeyboardInterrupt):
             write_atomically(tmp_path / "file", b"content")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_leaves_the_old_file_and_is_an_error_that_names_it(file: Path, monkeypatch: Any) -> None:
+    before = file.read_bytes()
+
+    def fail(*args: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")  # as where a file is written, which is named by nobody
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(OSError, match="No space left on device") as caught:
+            write_atomically(file, b"content")
+    assert str(caught.value).endswith(f"{str(file)!r}")
+    assert file.read_bytes() == before
+    assert list(file.parent.iterdir()) == [file]
 
 
 def test_an_error_names_the_file_that_was_to_be_written(tmp_path: Path) -> None:
