@@ -6,6 +6,7 @@ import math
 import operator
 import sys
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -43,9 +44,30 @@ def boolean(value: Any, name: str) -> bool:
     raise TypeError(f"{name} must be True or False, got {value!r}")
 
 
-def several(value: Any) -> bool:
+def real_number(value: Any, name: str) -> float:
+    """Return `value` as a float; raise `TypeError` for what is no real number, booleans included."""
+    if type(value) is float:  # asking an abstract class takes longer
+        return value
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a real number, got {value!r}")
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{name} must be a number that a float holds, got {value!r:.40}") from None
+
+
+def is_list(value: Any) -> bool:
     """Whether an argument has a value for each of something: a tuple, a list or an array with axes."""
     return isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.ndim > 0)
+
+
+def are_pairs(value: Any) -> bool:
+    """Whether an argument is a list of pairs.
+
+    >>> are_pairs([(0, 1), (2, 2)]), are_pairs((0, 1))
+    (True, False)
+    """
+    return is_list(value) and all(is_list(pair) and len(pair) == 2 for pair in value)
 
 
 def shape_tuple(value: Any, name: str) -> tuple[int, ...]:
@@ -54,7 +76,7 @@ def shape_tuple(value: Any, name: str) -> tuple[int, ...]:
     >>> shape_tuple([2, 0, 3], "input_shape")
     (2, 0, 3)
     """
-    if not several(value):
+    if not is_list(value):
         raise TypeError(f"{name} must be a tuple of integers, got {value!r}")
     shape = tuple(integer(item, name, "a tuple of integers") for item in value)
     if any(item < 0 for item in shape):
@@ -78,7 +100,7 @@ def ntuple(value: Any, rank: int, name: str, *, minimum: int = 1) -> tuple[int, 
         and all(type(n) is int and minimum <= n <= MAX_ELEMENTS for n in value)
     ):
         return value
-    if several(value):
+    if is_list(value):
         result = tuple(integer(item, name) for item in value)
         if len(result) != rank:
             raise ValueError(f"{name} must be one integer or {rank} of them (one for each spatial axis), got {value!r}")

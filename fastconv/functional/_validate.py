@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastconv import _kernels
-from fastconv.arguments import integer, several
+from fastconv.arguments import integer, is_list
 from fastconv.arrays import as_array
 
 if TYPE_CHECKING:
@@ -80,18 +79,6 @@ def require_wrt(wrt: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
-def real_number(value: Any, name: str) -> float:
-    """Return `value` as a float; raise `TypeError` for what is no real number, booleans included."""
-    if type(value) is float:  # asking an abstract class takes longer
-        return value
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a real number, got {value!r}")
-    try:
-        return float(value)
-    except OverflowError:
-        raise ValueError(f"{name} must be a number that a float holds, got {value!r:.40}") from None
-
-
 def kernels_for(array: np.ndarray) -> Kernels:
     """Return the kernel module for an array's dtype."""
     return _kernels.modules[array.dtype]
@@ -111,6 +98,6 @@ def flat_arguments(value: Any, name: str) -> Any:
                 break
         else:
             return value
-    if several(value):
+    if is_list(value):
         return tuple(flat_arguments(item, name) for item in value)
     return value if isinstance(value, str) else integer(value, name)

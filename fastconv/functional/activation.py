@@ -13,8 +13,8 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from fastconv._kernels._memory import empty
-from fastconv.arguments import boolean
-from fastconv.functional._validate import float_array, kernels_for, real_number, require_shape
+from fastconv.arguments import boolean, real_number
+from fastconv.functional._validate import float_array, kernels_for, require_shape
 from fastconv.threads import threads_for
 
 #: What a number counts in multiply-adds where threads share them: a comparison waits for memory, a dozen terms of a series do

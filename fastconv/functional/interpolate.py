@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastconv.arguments import check_elements, integer, several, shape_tuple
+from fastconv.arguments import check_elements, integer, is_list, real_number, shape_tuple
 from fastconv.functional._spans import REMEMBERED, Side, Sides, resized, side
-from fastconv.functional._validate import float_array, real_number, require_shape
+from fastconv.functional._validate import float_array, require_shape
 
 MODES = ("nearest", "linear", "cubic")
 COORDINATES = (
@@ -171,7 +171,7 @@ def check_lines(shape: Sequence[int], lines: Sequence[Line | None], rule: Rule) 
         raise ValueError(
             f"mode must be one of {MODES}, coordinates of {COORDINATES} and rounding of {ROUNDING}, got {rule}"
         )
-    if not several(lines) or not all(line is None or isinstance(line, Line) for line in lines):
+    if not is_list(lines) or not all(line is None or isinstance(line, Line) for line in lines):
         raise TypeError(f"lines must be a Line or None for each axis, got {lines!r}")
     if len(lines) != len(shape):
         raise ValueError(f"lines must be one for each of {len(shape)} axes, got {len(lines)}")

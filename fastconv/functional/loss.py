@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastconv._kernels._memory import empty
-from fastconv.arguments import integer
+from fastconv.arguments import integer, real_number
 from fastconv.arrays import as_array
-from fastconv.functional._validate import float_array, kernels_for, real_number, require_shape
+from fastconv.functional._validate import float_array, kernels_for, require_shape
 from fastconv.threads import threads_for
 
 #: What an exponential costs in multiply-adds, about.

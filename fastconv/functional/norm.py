@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastconv._kernels._memory import empty
-from fastconv.arguments import boolean, positive
-from fastconv.functional._validate import float_array, images, kernels_for, real_number, require_shape
+from fastconv.arguments import boolean, positive, real_number
+from fastconv.functional._validate import float_array, images, kernels_for, require_shape
 from fastconv.threads import threads_for
 
 Gradients = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastconv.arguments import check_elements, integer, several, shape_tuple
-from fastconv.functional._validate import float_array, real_number, require_shape
+from fastconv.arguments import are_pairs, check_elements, integer, real_number, shape_tuple
+from fastconv.functional._validate import float_array, require_shape
 
 MODES = ("constant", "reflect", "edge", "wrap")
 
@@ -111,8 +111,7 @@ def pad_pairs(shape: Sequence[int], padding: Sequence[Any], mode: str) -> Pairs:
     """Return the padding of each axis as pairs of integers, checked."""
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
-    paired = several(padding) and all(several(pair) and len(pair) == 2 for pair in padding)
-    if not paired or len(padding) != len(shape):
+    if not are_pairs(padding) or len(padding) != len(shape):
         raise ValueError(f"padding must be a pair for each of {len(shape)} axes, got {padding!r}")
     pairs = tuple((integer(before, "padding"), integer(after, "padding")) for before, after in padding)
     for n, (before, after) in zip(shape, pairs, strict=True):

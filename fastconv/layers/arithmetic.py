@@ -231,7 +231,7 @@ class Compare(_Pair):
     traits = Traits(discrete=True, kinks="ties")
 
     def __init__(self, relation: str) -> None:
-        if relation not in _COMPARE:
+        if not isinstance(relation, str) or relation not in _COMPARE:
             raise ValueError(f"relation must be one of {', '.join(_COMPARE)}, got {relation!r}")
         self.relation = relation
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from fastconv.arguments import check_elements, integer, ntuple
 from fastconv.layers.base import Backward, Layer
-from fastconv.layers.checks import axes_of, inner_axes, inner_axis, with_batch
+from fastconv.layers.checks import axes_of, axis_of, inner_axes, inner_axis, with_batch
 from fastconv.layers.context import Context
 from fastconv.layers.symbol import Shape
 from fastconv.layers.traits import Traits
@@ -190,7 +190,7 @@ class Gather(Layer):
     traits = Traits(linear=True, integers=(1,), domain=(-1.0, 1.0))
 
     def __init__(self, axis: int = 1) -> None:
-        (self.axis,) = axes_of(axis, "axis")
+        self.axis = axis_of(axis)
 
     def output_shape(self, *shapes: Shape) -> Shape:
         if len(shapes) != 2:
@@ -311,7 +311,7 @@ class Split(Layer):
         if not isinstance(sizes, (tuple, list)) or len(sizes) < 2:
             raise TypeError(f"sizes must be a tuple of at least two integers, got {sizes!r}")
         self.sizes = ntuple(tuple(sizes), len(sizes), "sizes")
-        (self.axis,) = axes_of(axis, "axis")
+        self.axis = axis_of(axis)
 
     def output_shape(self, shape: Shape) -> tuple[Shape, ...]:
         axis = inner_axis(self.axis, 1 + len(shape)) - 1

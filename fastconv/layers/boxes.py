@@ -13,7 +13,7 @@ from fastconv.arguments import ntuple, positive
 from fastconv.functional._boxes import cell_means, kept_boxes
 from fastconv.functional._spans import Side, side
 from fastconv.layers.base import Backward, Layer
-from fastconv.layers.checks import number, require_floats, with_batch
+from fastconv.layers.checks import number, require_floats, sizes, with_batch
 from fastconv.layers.context import Context
 from fastconv.layers.sampling import Taps
 from fastconv.layers.symbol import Shape
@@ -72,7 +72,7 @@ class RoiAlign(Layer):
         reduce: str = "mean",
         half_pixel: bool = True,
     ) -> None:
-        self.size = ntuple(tuple(size), 2, "size")
+        self.size = ntuple(sizes(size, "size"), 2, "size")
         self.samples = ntuple(samples, 1, "samples", minimum=0)[0]
         if self.samples > MOST_SAMPLES:
             raise ValueError(f"samples must be at most {MOST_SAMPLES}, got {self.samples}")

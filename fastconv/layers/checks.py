@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.arguments import integer, ntuple
+from fastconv.arguments import integer, is_list, ntuple, real_number
 
 _AXES = {1: "(N, L, C)", 2: "(N, H, W, C)", 3: "(N, D, H, W, C)"}
 
@@ -29,7 +29,18 @@ def number(value: Any, name: str, *, low: float = float("-inf"), high: float = f
         raise TypeError(f"{name} must be a number, got {value!r}")
     if not low <= value <= high:
         raise ValueError(f"{name} must be between {low} and {high}, got {value!r}")
-    return float(value)
+    return real_number(value, name)
+
+
+def sizes(value: Any, name: str) -> tuple[int, ...]:
+    """Return positive integers, of which there is one for each spatial axis.
+
+    >>> sizes([3, 2], "size")
+    (3, 2)
+    """
+    if not is_list(value):
+        raise TypeError(f"{name} must be a list of integers, one for each spatial axis, got {value!r}")
+    return ntuple(tuple(value), len(value), name)
 
 
 def spatial_shape(shape: Sequence[int], rank: int | None = None) -> tuple[int, ...]:
@@ -99,6 +110,18 @@ def axes_of(value: Any, name: str = "axes") -> tuple[int, ...]:
     if 0 in axes:
         raise ValueError(f"{name} must not be 0, the batch, got {value!r}")
     return axes
+
+
+def axis_of(value: Any, name: str = "axis") -> int:
+    """Return one axis, as `axes_of` does.
+
+    >>> axis_of(-1)
+    -1
+    """
+    axes = axes_of(value, name)
+    if len(axes) != 1:
+        raise ValueError(f"{name} must be one axis, got {value!r}")
+    return axes[0]
 
 
 def with_batch(shape: Sequence[int]) -> str:

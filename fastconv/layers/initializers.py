@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.arguments import real_number
+
 # name: (numerator of the variance, which fan divides it, distribution)
 _SCALED = {
     "he_normal": (2.0, "in", "normal"),
@@ -90,7 +92,7 @@ def checked_initializer(initializer: Any) -> tuple[str, dict[str, float]]:
     ('constant', {'value': 0.5})
     """
     if isinstance(initializer, (int, float)) and not isinstance(initializer, bool):
-        return "constant", {"value": float(initializer)}
+        return "constant", {"value": real_number(initializer, "an initializer")}
     if isinstance(initializer, dict):
         arguments = {key: value for key, value in initializer.items() if key != "name"}
         name = initializer.get("name")

@@ -50,7 +50,7 @@ class Logic(Broadcast):
     traits = Traits(integers=True, discrete=True, kinks=(0.0,))
 
     def __init__(self, relation: str) -> None:
-        if relation not in _LOGIC:
+        if not isinstance(relation, str) or relation not in _LOGIC:
             raise ValueError(f"relation must be one of {', '.join(_LOGIC)}, got {relation!r}")
         self.relation = relation
 

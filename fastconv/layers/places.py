@@ -12,7 +12,7 @@ from fastconv import functional as F
 from fastconv.arguments import ntuple
 from fastconv.geometry import padding_pairs, pool_output
 from fastconv.layers.base import Backward, Layer
-from fastconv.layers.checks import spatial_shape, with_batch
+from fastconv.layers.checks import sizes, spatial_shape, with_batch
 from fastconv.layers.context import Context
 from fastconv.layers.symbol import Shape
 from fastconv.layers.traits import Traits
@@ -53,8 +53,8 @@ class MaxPoolPlaces(Layer):
         ceil_mode: bool = False,
         column_major: bool = False,
     ) -> None:
-        rank = len(kernel_size)
-        self.kernel = ntuple(tuple(kernel_size), rank, "kernel_size")
+        self.kernel = sizes(kernel_size, "kernel_size")
+        rank = len(self.kernel)
         self.stride = self.kernel if stride is None else ntuple(stride, rank, "stride")
         self.dilation = ntuple(dilation, rank, "dilation")
         self.padding = padding
@@ -111,8 +111,8 @@ class MaxUnpool(Layer):
     traits = Traits(linear=True, integers=(1,), domain=(0.0, 1.0))
 
     def __init__(self, size: Sequence[int], *, counted: Sequence[int] | None = None) -> None:
-        self.size = ntuple(tuple(size), len(size), "size")
-        self.counted = self.size if counted is None else ntuple(tuple(counted), len(size), "counted")
+        self.size = sizes(size, "size")
+        self.counted = self.size if counted is None else ntuple(sizes(counted, "counted"), len(self.size), "counted")
 
     @classmethod
     def examples(cls) -> Sequence[Any]:

@@ -41,7 +41,7 @@ class Recurrent(Layer):
 
     def _take(self, features: Any, direction: str, states: Any) -> None:
         self.features = positive(features, "features")
-        if direction not in DIRECTIONS:
+        if not isinstance(direction, str) or direction not in DIRECTIONS:
             raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}, got {direction!r}")
         self.direction, self.states = direction, boolean(states, "states")
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastconv.arguments import ntuple
 from fastconv.layers.base import Backward, Layer
-from fastconv.layers.checks import axes_of, inner_axes, inner_axis, with_batch
+from fastconv.layers.checks import axes_of, axis_of, inner_axes, inner_axis, with_batch
 from fastconv.layers.context import Context
 from fastconv.layers.symbol import Shape
 from fastconv.layers.traits import Traits
@@ -193,7 +193,7 @@ class CumSum(Layer):
     traits = Traits(linear=True)
 
     def __init__(self, axis: int = -1, *, exclusive: bool = False, reverse: bool = False) -> None:
-        (self.axis,) = axes_of(axis, "axis")
+        self.axis = axis_of(axis)
         self.exclusive, self.reverse = bool(exclusive), bool(reverse)
 
     @classmethod
@@ -232,7 +232,7 @@ class ArgMax(Layer):
     traits = Traits(discrete=True, kinks="ties")
 
     def __init__(self, axis: int = -1, *, keepdims: bool = False, last: bool = False) -> None:
-        (self.axis,) = axes_of(axis, "axis")
+        self.axis = axis_of(axis)
         self.keepdims = bool(keepdims)
         self.last = bool(last)
 
@@ -266,7 +266,7 @@ class TopK(Layer):
 
     def __init__(self, k: int, axis: int = -1, *, largest: bool = True) -> None:
         self.k = ntuple(k, 1, "k", minimum=0)[0]
-        (self.axis,) = axes_of(axis, "axis")
+        self.axis = axis_of(axis)
         self.largest = bool(largest)
 
     @classmethod

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastconv.arguments import integer, positive
 from fastconv.layers.base import Backward, Layer
-from fastconv.layers.checks import axes_of, inner_axis, require_numbers, with_batch
+from fastconv.layers.checks import axis_of, inner_axis, require_numbers, with_batch
 from fastconv.layers.context import Context
 from fastconv.layers.symbol import Shape
 from fastconv.layers.traits import Traits
@@ -74,7 +74,7 @@ class _AtPlaces(Layer):
 
 class _Along(_AtPlaces):
     def __init__(self, axis: int = -1) -> None:
-        (self.axis,) = axes_of(axis, "axis")
+        self.axis = axis_of(axis)
 
     def places(self, shape: Shape, indices: np.ndarray) -> Places:
         axis = inner_axis(self.axis, len(shape))

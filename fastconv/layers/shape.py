@@ -50,7 +50,7 @@ class _Reshaping(Layer):
     def __init__(self, shape: Any, *, copy: Sequence[int] | None = None) -> None:
         if not isinstance(shape, (tuple, list)):
             raise TypeError(f"shape must be a tuple of integers, without the batch, got {shape!r}")
-        self.copy = axes_of(list(copy or ()), "copy")
+        self.copy = axes_of(() if copy is None else copy, "copy")
         self.open = tuple(at for at, n in enumerate(shape) if n is None)
         if len(self.open) != len(self.copy):
             raise ValueError(f"copy must name one axis for each None in shape, got {copy!r} for {shape!r}")

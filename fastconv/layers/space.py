@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from fastconv import functional as F
+from fastconv.arguments import are_pairs, is_list, real_number
 from fastconv.functional.interpolate import COORDINATES, MODES, ROUNDING, Line, Rule, image_lines
 from fastconv.functional.pad import MODES as PAD_MODES
 from fastconv.functional.pad import pad_pairs, pad_shape, padded
 from fastconv.layers.base import Backward, Layer
-from fastconv.layers.checks import number, positive, spatial_shape
+from fastconv.layers.checks import number, positive, sizes, spatial_shape
 from fastconv.layers.context import Context
 from fastconv.layers.pool import Pool
 from fastconv.layers.symbol import Shape
@@ -51,6 +52,8 @@ class Pad(Layer):
     def __init__(self, padding: Sequence[Any], *, mode: str = "constant", value: Any = 0.0) -> None:
         if mode not in PAD_MODES:
             raise ValueError(f"mode must be one of {', '.join(PAD_MODES)}, got {mode!r}")
+        if not are_pairs(padding):
+            raise TypeError(f"padding must be a pair (before, after) for each axis but the batch, got {padding!r}")
         self.padding = [tuple(pair) for pair in padding]
         self.mode = mode
         self.value = float(value) if value in ("inf", "-inf", "nan") else number(value, "value")
@@ -122,12 +125,15 @@ class Resize(Layer):
         ):  # fmt: skip
             if value not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+        if scale is not None and not is_list(scale):
+            raise TypeError(f"scale must be a list of numbers, one for each spatial axis, got {scale!r}")
+        if region is not None and not are_pairs(region):
+            raise TypeError(f"region must be a pair (start, end) for each spatial axis, got {region!r}")
         self.scale = None if scale is None else [number(item, "scale", low=0.0) for item in scale]
-        self.size = None if size is None else [positive(item, "size") for item in size]
-        self.region = [(float(start), float(end)) for start, end in region] if region is not None else None
-        self.rule = Rule(
-            mode, coordinates, rounding, float(cubic), bool(exclude_outside), bool(antialias), float(outside)
-        )
+        self.size = None if size is None else list(sizes(size, "size"))
+        self.region = None if region is None else [(number(a, "region"), number(b, "region")) for a, b in region]
+        curve, beyond = real_number(cubic, "cubic"), real_number(outside, "outside")
+        self.rule = Rule(mode, coordinates, rounding, curve, bool(exclude_outside), bool(antialias), beyond)
 
     def _lines(self, shape: Shape) -> list[Line | None]:
         """Return the line of every axis of the array."""

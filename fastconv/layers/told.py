@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.arguments import is_list
 from fastconv.layers.arrange import Slice
 from fastconv.layers.base import Backward, Layer, is_layer
 from fastconv.layers.calls import shape_of
@@ -86,6 +87,8 @@ class Told(Layer):
     def __init__(self, inner: Any, told: Sequence[str]) -> None:
         if not is_layer(inner) or collect(inner, "params"):
             raise TypeError(f"inner must be a layer without parameters, got {inner!r:.200}")
+        if not is_list(told) or not all(isinstance(name, str) for name in told):
+            raise TypeError(f"told must be a list of names, got {told!r}")
         self.inner, self.told = inner, tuple(told)
         unknown = [name for name in self.told if name not in inner.config]
         if unknown or not self.told:

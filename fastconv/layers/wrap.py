@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.arguments import integer
+from fastconv.arguments import integer, is_list
 from fastconv.layers.activation import Softmax
 from fastconv.layers.base import Backward, Layer, is_layer
 from fastconv.layers.calls import ensure_built, shape_of
@@ -94,6 +94,8 @@ class Given(_Around):
     def __init__(self, inner: Any, held: Sequence[Any]) -> None:
         self._take(inner)
         self.held: dict[int, tuple[Shape, str, bool]] = {}
+        if not is_list(held) or not all(is_list(item) and len(item) == 4 and is_list(item[1]) for item in held):
+            raise TypeError(f"held must be [number, shape, kind, whether it is learned] of each, got {held!r}")
         for item in held:
             at, shape, dtype, learned = item
             if dtype not in DTYPES or (learned and dtype != "float"):
