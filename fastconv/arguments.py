@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 import sys
 from collections.abc import Sequence
 from numbers import Real
@@ -54,6 +55,17 @@ def real_number(value: Any, name: str) -> float:
         return float(value)
     except OverflowError:
         raise ValueError(f"{name} must be a number that a float holds, got {value!r:.40}") from None
+
+
+def file_path(value: Any, name: str = "path") -> str:
+    """Return `value` as the path of a file; raise `TypeError` for anything else, the number of an open file included.
+
+    >>> file_path("model.safetensors")
+    'model.safetensors'
+    """
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name} must be a path, got {value!r}")
+    return os.fspath(value)
 
 
 def is_list(value: Any) -> bool:

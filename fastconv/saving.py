@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastconv.arguments import file_path
 from fastconv.layers.config import from_spec, to_spec
 from fastconv.loading import describe
 from fastconv.model import Model
@@ -167,7 +168,7 @@ def load_checkpoint(path: str | os.PathLike[str], *, allow_plugins: bool = True)
 
 def read_description(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return the JSON object in a file that `save` wrote, without reading its arrays; raises what `load` raises."""
-    with open(path, "rb") as file:
+    with open(file_path(path), "rb") as file:
         start = file.read(8)
         content = start + file.read(min(int.from_bytes(start, "little"), _MOST_HEADER))
     try:
@@ -233,7 +234,7 @@ def save(path: str | os.PathLike[str], tensors: dict[str, np.ndarray], metadata:
 
 def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return the arrays and the JSON object in a file that `save` wrote; `ModelFileError` says what is wrong with another."""
-    with open(path, "rb") as file:
+    with open(file_path(path), "rb") as file:
         content = file.read()
     try:
         return _parsed(content)
@@ -363,7 +364,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     """
     import secrets
 
-    target = os.path.realpath(path)  # a link stays a link
+    target = os.path.realpath(file_path(path))  # a link stays a link
     folder, name = os.path.split(target)
     temporary = os.path.join(folder, f".{name}.{secrets.token_hex(6)}.tmp")
     try:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastconv import saving
+from fastconv import load_frozen, saving
 from fastconv.layers import Add, BatchNorm, Conv2d, Dropout, Flatten, Layer, Linear, ReLU, register
 from fastconv.model import Input, Model
 from fastconv.saving import (
@@ -438,6 +438,15 @@ def test_a_crash_in_the_middle_leaves_the_old_file_whole(file: Path) -> None:
     )
     assert done.returncode == 9
     assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("path", [0, True, None])
+def test_the_number_of_an_open_file_is_no_path(path: Any) -> None:
+    for function in (load_model, read_description, load_frozen):
+        with pytest.raises(TypeError, match=f"path must be a path, got {path}"):
+            function(path)
+    with pytest.raises(TypeError, match=f"path must be a path, got {path}"):
+        network().save(path)
 
 
 def test_an_interrupt_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

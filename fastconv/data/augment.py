@@ -34,7 +34,10 @@ class Compose:
     """
 
     def __init__(self, augmentations: Iterable[Augmentation]) -> None:
-        self.augmentations = tuple(augmentations)
+        try:
+            self.augmentations = tuple(augmentations)
+        except TypeError:
+            raise TypeError(f"augment must be an augmentation or a list of them, got {augmentations!r}") from None
         for item in self.augmentations:
             if isinstance(item, type) or not callable(item):
                 raise TypeError(

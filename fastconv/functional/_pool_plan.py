@@ -56,15 +56,15 @@ _PLACES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.int32))
 _NO_AXIS = geometry.adaptive_axis(1, 1)
 
 
-def image_shape(value: Any) -> tuple[int, ...]:
-    """Return `input_shape` as integers; the pixels are checked with the windows."""
-    shape = flat_arguments(value, "input_shape")
+def image_shape(value: Any, name: str = "input_shape") -> tuple[int, ...]:
+    """Return the shape of images as integers; the pixels are checked with the windows."""
+    shape = flat_arguments(value, name)
     if not isinstance(shape, tuple) or not 3 <= len(shape) <= 5:
-        raise ValueError(f"input_shape must be (N, *spatial, C) with 1, 2 or 3 spatial axes, got {value!r}")
-    shape = ntuple(shape, len(shape), "input_shape", minimum=0)
+        raise ValueError(f"{name} must be (N, *spatial, C) with 1, 2 or 3 spatial axes, got {value!r}")
+    shape = ntuple(shape, len(shape), name, minimum=0)
     if shape[-1] == 0:
-        raise ValueError(f"input_shape must have at least one channel (its last axis), got {value!r}")
-    check_elements(shape, "input_shape")
+        raise ValueError(f"{name} must have at least one channel (its last axis), got {value!r}")
+    check_elements(shape, name)
     return shape
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from fastconv.arguments import positive
+from fastconv.arguments import positive, shape_tuple
 from fastconv.functional._conv_algorithm import Algorithm, wish
 from fastconv.functional._conv_plan import conv_plan
+from fastconv.functional._pool_plan import image_shape
 from fastconv.functional._validate import flat_arguments
 
 
@@ -78,8 +79,8 @@ def explain_conv(
     'product'
     """
     plan = conv_plan(
-        flat_arguments(tuple(x_shape), "x_shape"),
-        flat_arguments(tuple(weight_shape), "weight_shape"),
+        image_shape(x_shape, "x_shape"),
+        shape_tuple(weight_shape, "weight_shape"),
         flat_arguments(stride, "stride"),
         flat_arguments(padding, "padding"),
         flat_arguments(dilation, "dilation"),

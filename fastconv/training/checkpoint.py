@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.arguments import file_path
 from fastconv.saving import Checkpoint, ModelFileError, load_checkpoint, save_model
 from fastconv.training.callback import Callback
 from fastconv.training.run import Run
@@ -65,7 +66,7 @@ class ModelCheckpoint(Callback):
             raise TypeError(f"extra must be a dict, got {type(extra).__name__}")
         if extra and "training" in extra:
             raise ValueError("extra must not have the key 'training', under which the state of the run is saved")
-        self.path = Path(path)
+        self.path = Path(file_path(path))
         self.save_best_only = save_best_only
         self.monitor = monitor
         self.mode = mode

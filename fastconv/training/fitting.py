@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.arguments import file_path
 from fastconv.data.augment import Augmentation
 from fastconv.data.batches import named
 from fastconv.data.check import whole
@@ -136,7 +137,7 @@ def fit(
     optimizer.plan(steps_per_epoch=len(batches), epochs=epochs)
     everyone = [history, *_checked(callbacks)]
     if checkpoint is not None:
-        everyone.append(ModelCheckpoint(checkpoint))
+        everyone.append(ModelCheckpoint(file_path(checkpoint, "checkpoint")))
     if verbose:
         everyone.append(Progress())
     # the seed last: batches that came ready may have another one
@@ -145,7 +146,7 @@ def fit(
         for callback in everyone:
             callback.on_train_begin(run)
         if resume is not None:
-            resume_from(resume, run, everyone, settings)
+            resume_from(file_path(resume, "resume"), run, everyone, settings)
         else:
             run.snapshot = take_snapshot(run, everyone, settings)
         _run_epochs(run, batches, validation, everyone, settings, seed)
@@ -248,4 +249,8 @@ def _pair(validation_data: Any) -> tuple[Any, Any]:
 def _checked(callbacks: Iterable[Callback | str]) -> list[Callback]:
     if isinstance(callbacks, (Callback, str)):
         raise TypeError(f"callbacks must be a list of callbacks, got one: [{callbacks!r}]")
-    return [resolve(named_callbacks, callback, Callback) for callback in callbacks]
+    try:
+        each = list(callbacks)
+    except TypeError:
+        raise TypeError(f"callbacks must be a list of callbacks, got {callbacks!r}") from None
+    return [resolve(named_callbacks, callback, Callback) for callback in each]

@@ -96,7 +96,7 @@ def share(value: Any, name: str) -> float:
 def _real(value: Any) -> float:
     try:
         return float("nan") if isinstance(value, (bool, str)) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return float("nan")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.arguments import is_list
 from fastconv.functional._validate import kernels_for
 from fastconv.threads import threads_for
 from fastconv.training.names import optimizers, positive, resolve, share
@@ -107,7 +108,7 @@ class Adam(Optimizer):
         clip_value: float | None = None,
     ) -> None:
         super().__init__(learning_rate, weight_decay=weight_decay, clip_norm=clip_norm, clip_value=clip_value)
-        if len(betas) != 2:
+        if not is_list(betas) or len(betas) != 2:
             raise ValueError(f"betas must be two numbers, got {betas!r}")
         self.betas = share(betas[0], "betas[0]"), share(betas[1], "betas[1]")
         self.eps = positive(eps, "eps")

@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fastconv.arguments import file_path
 from fastconv.weights.match import WeightsError
 
 #: Parts of the tree that are no layers.
@@ -68,7 +69,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[list[KerasLayer]]:
 
 
 def _h5py(path: str | os.PathLike[str]) -> Any:
-    if Path(path).suffix.lower() not in (".keras", ".h5", ".hdf5"):
+    if Path(file_path(path)).suffix.lower() not in (".keras", ".h5", ".hdf5"):
         raise WeightsError(f"{os.fspath(path)}: a file of Keras weights ends in .keras, .weights.h5, .h5 or .hdf5")
     try:
         import h5py

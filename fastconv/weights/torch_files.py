@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.arguments import file_path
 from fastconv.weights.match import WeightsError
 
 #: The endings of what ``torch.save`` writes.
@@ -23,7 +24,7 @@ _INTEGERS = {
 
 def read(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     """Return what a file holds, names to arrays or tensors; raise `WeightsError` for one that is none of weights."""
-    suffix = Path(path).suffix.lower()
+    suffix = Path(file_path(path)).suffix.lower()
     if suffix == ".safetensors":
         return _read_safetensors(path)
     if suffix in PICKLED:

@@ -321,6 +321,13 @@ def test_names_that_are_no_algorithm_or_mode() -> None:
         pass
 
 
+def test_what_is_to_be_explained_are_shapes_of_images() -> None:
+    with pytest.raises(ValueError, match=r"x_shape must be \(N, \*spatial, C\) with 1, 2 or 3 spatial axes, got \[\]"):
+        fastconv.explain_conv([], (3, 3, 2, 4))
+    with pytest.raises(TypeError, match="weight_shape must be a tuple of integers, got 3"):
+        fastconv.explain_conv((1, 5, 5, 2), 3)
+
+
 def test_explanation() -> None:
     choice = fastconv.explain_conv((16, 28, 28, 128), (3, 3, 128, 128), padding=1)
     assert [c.name for c in choice[4:]] == ["winograd"] * 3

@@ -284,6 +284,8 @@ def test_by_name() -> None:
         (lambda: SGD(nesterov=True), "nesterov needs a momentum greater than 0"),
         (lambda: SGD(weight_decay=-1), "weight_decay must be a number at least 0"),
         (lambda: Adam(betas=(0.9,)), r"betas must be two numbers, got \(0.9,\)"),
+        (lambda: Adam(betas=0.9), "betas must be two numbers, got 0.9"),
+        (lambda: Adam(10**400), "learning_rate must be a number at least 0, got 1000"),
         (lambda: Adam(betas=(0.9, 1.0)), r"betas\[1\] must be a number at least 0 and below 1"),
         (lambda: Adam(eps=0), "eps must be a number greater than 0"),
         (lambda: RMSprop(decay=2), "decay must be a number at least 0 and below 1"),
