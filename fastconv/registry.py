@@ -9,7 +9,7 @@ no other name ends so.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import Any, NamedTuple, TypeVar
 
@@ -256,19 +256,28 @@ class Registry:
         return "fastconv" if _is_builtin(self._members[name]) else str(self.origin(name))
 
     def _unknown(self, name: str) -> str:
-        from difflib import get_close_matches
-
         if discovery.disabled():
             elsewhere = f"and {discovery.DISABLE} keeps plugins out"
         else:
             elsewhere = "nor offered by an installed package"
         known = [*self._members, *(offer.name for offer in discovery.offers(self.group))]
-        close = get_close_matches(name, known, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        close = closest(name, known)
+        hint = f"; did you mean {close!r}?" if close else ""
         return (
             f"there is no {self.kind} named {name!r}{hint} "
             f"(neither in fastconv, nor registered by this program, {elsewhere})"
         )
+
+
+def closest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """Return which of the `known` names was probably meant by a wrong one; None where none is as similar as `cutoff`.
+
+    >>> closest("adm", ["adam", "sgd"])
+    'adam'
+    """
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(name, list(known), n=1, cutoff=cutoff)), None)
 
 
 def _is_builtin(member: Any) -> bool:

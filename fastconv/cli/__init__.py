@@ -90,14 +90,20 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fastconv",
         description="Convolutional neural networks on the CPU.",
-        epilog="'fastconv train' alone trains a network on photographs of clothes in seconds. "
-        f"Set {TRACEBACK}=1 to see where an error came from.",
+        epilog="Start with 'fastconv train': without options it trains a network on photographs of clothes in seconds. "
+        f"Set {TRACEBACK}=1 to see the traceback of an error.",
     )
     parser.add_argument("--version", action="version", version=f"fastconv {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    parser.set_defaults(run=lambda options: _without_command(parser))
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name in COMMANDS:
         import_module(f"fastconv.cli.{name.replace('-', '_')}").add_parser(commands)
     return parser
+
+
+def _without_command(parser: argparse.ArgumentParser) -> int:
+    parser.print_help(sys.stderr)
+    return USAGE
 
 
 def in_one_line(error: BaseException) -> str:

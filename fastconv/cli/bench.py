@@ -1,4 +1,4 @@
-"""``fastconv bench``: how fast a network runs here, beside other inference engines."""
+"""``fastconv bench``: how fast a network runs here, compared with other inference engines."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ if TYPE_CHECKING:
 #: What is compared with unless something is named, as far as it is installed.
 USUAL = ("onnxruntime", "openvino")
 
-HEADER = ("engine", "a call", "ours is", "load", "first call", "import", "peak memory")
+HEADER = ("engine", "call", "speedup", "load", "first call", "import", "peak memory")
 
 #: The share of the processors that others may have before it is said.
 DISTURBED = 0.05
 
 NOTES = (
-    "medians of calls, each engine in its own process, the processes in turn",
-    "load, first call and import: in fresh processes; ours freezes the model as it loads it",
-    "peak memory: the most that an engine's process had at once, with interpreter, libraries and weights",
+    "call: the median; each engine runs in a process of its own, and the processes take turns",
+    "speedup: of fastconv over the engine",
+    "load, first call, import: in new processes; loading with fastconv includes freezing the model",
+    "peak memory: of the whole process, with interpreter, libraries and weights",
 )
 
 
@@ -36,34 +37,40 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "bench",
-        help="how fast a network runs, beside other engines",
-        description="Freeze a network and measure it beside other inference engines, all of them at float32, with their best "
-        "settings and the same threads: the time of a call, of loading, of the first call, the peak of memory, and how far the "
-        "outputs differ. Each engine has a process of its own; one works while the others wait. MODEL is an ONNX file, or what "
-        "fastconv writes as one first, whose images are channels last. torch runs an ONNX file through the package onnx2torch; "
-        "one with newer operators than that knows is written with older ones for it.",
+        help="compare the speed of a network with other engines",
+        description="Freeze a network and compare it with other inference engines, all of them in float32, with their best "
+        "settings and the same number of threads: the time of a call, of loading and of the first call, peak memory, and the "
+        "difference between the outputs. Each engine runs in a process of its own while the others wait. A MODEL that is not "
+        "an ONNX file is first exported to one, with channels last. PyTorch runs an ONNX file through the package onnx2torch, "
+        "which gets operators that are too new for it rewritten.",
     )
     add_model_arguments(parser)
     parser.add_argument(
         "--against",
         type=_names,
         metavar="NAMES",
-        help="of onnxruntime, openvino and torch, with commas between them (the first two, where they are installed)",
+        help="any of onnxruntime, openvino and torch, separated by commas (the first two, if installed)",
     )
-    parser.add_argument("--batch", type=positive_integers, metavar="N,...", help="samples of a call (the file's, or 1)")
-    parser.add_argument("--threads", type=positive_integers, default=[1], metavar="N,...", help="threads (1)")
+    parser.add_argument("--batch", type=positive_integers, metavar="N,...", help="batch sizes (the file's, or 1)")
+    parser.add_argument(
+        "--threads", type=positive_integers, default=[1], metavar="N,...", help="numbers of threads (1)"
+    )
     parser.add_argument(
         "--shape",
         type=named_shape,
         action="append",
         default=[],
         metavar="INPUT=AxBxC",
-        help="shape of an input that an ONNX file leaves open, without the batch; may be given again",
+        help="shape, without the batch, of an input that an ONNX file leaves open; may be repeated",
     )
     parser.add_argument("--rounds", type=positive_integer, default=5, metavar="N", help="turns of each engine (5)")
-    parser.add_argument("--seconds", type=positive_number, default=0.2, metavar="S", help="of a turn (0.2)")
+    parser.add_argument("--seconds", type=positive_number, default=0.2, metavar="S", help="length of a turn (0.2)")
     parser.add_argument(
-        "--starts", type=positive_integer, default=3, metavar="N", help="fresh processes of each engine (3)"
+        "--starts",
+        type=positive_integer,
+        default=3,
+        metavar="N",
+        help="new processes of each engine, for load times (3)",
     )
     written = parser.add_mutually_exclusive_group()
     written.add_argument("--json", action="store_true", help="print all figures as JSON")
@@ -120,7 +127,7 @@ def _installed() -> list[str]:
         raise ImportError(f"there is nothing to compare with: none of {', '.join(USUAL)} is installed; {commands}")
     for name in USUAL:
         if name not in found:
-            print(f"without {name}, which is not installed: {KINDS[name].install}", file=sys.stderr)
+            print(f"{name} is not installed and is left out: {KINDS[name].install}", file=sys.stderr)
     return found
 
 
@@ -181,10 +188,10 @@ def _report(measured: Comparison, as_markdown: bool) -> str:
         said.append(f"largest difference between outputs: {measured.difference:.1e} of the largest output")
     if measured.ratio is not None and measured.best is not None:
         said.insert(
-            0, f"fastconv is {measured.ratio:.2f} times as fast as {measured.best.engine}, the best of the others"
+            0, f"fastconv is {measured.ratio:.2f} times as fast as {measured.best.engine}, the fastest of the others"
         )
     if measured.disturbance > DISTURBED:
-        said.append(f"other programs had {measured.disturbance:.0%} of the processors meanwhile: measure again")
+        said.append(f"other programs used {measured.disturbance:.0%} of the processors meanwhile: measure again")
     if as_markdown:
         return "\n\n".join([f"### {title}", lines, "; ".join(said)])
     return "\n".join([title, lines, *said])

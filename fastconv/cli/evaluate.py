@@ -1,4 +1,4 @@
-"""``fastconv evaluate``: how often a trained network is right on a data set, class by class."""
+"""``fastconv evaluate``: the accuracy of a trained network on a data set, class by class."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "evaluate",
         help="test a trained model on a data set",
-        description="Print loss and accuracy of a model on the test images of a data set, and how many of each class it found.",
+        description="Print the loss and accuracy of a model on the test images of a data set, and the recall of each class.",
     )
-    parser.add_argument("model", metavar="MODEL", help="a model file, or the folder of a run")
-    parser.add_argument("--data", metavar="PATH", help="as for `fastconv train` (the images inside the package)")
+    parser.add_argument("model", metavar="MODEL", help="a model file, or the folder of a training run")
+    parser.add_argument("--data", metavar="PATH", help="as for `fastconv train` (the images in the package)")
     parser.add_argument(
         "--part",
         choices=("test", "train", "all"),
         default="test",
-        help="which images; a source without test images has a fifth of each class held out, as in training (test)",
+        help="which images; where a data set has no test images, a fifth of each class is held out, as in training (test)",
     )
-    parser.add_argument("--confusion-matrix", metavar="FILE.png", help="draw the confusion matrix, too")
+    parser.add_argument("--confusion-matrix", metavar="FILE.png", help="also plot the confusion matrix")
     parser.set_defaults(run=run)
 
 
@@ -53,5 +53,5 @@ def run(options: argparse.Namespace) -> int:
     print(recognized(counts, data.classes))
     if options.confusion_matrix:
         plots.confusion_matrix(counts, data.classes, options.confusion_matrix)
-        print(f"\nconfusion matrix in {options.confusion_matrix}")
+        print(f"\nwrote {options.confusion_matrix}")
     return 0

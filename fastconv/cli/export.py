@@ -1,4 +1,4 @@
-"""``fastconv export``: a model as an ONNX file."""
+"""``fastconv export``: write a model as an ONNX file."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "export",
         help="write a model file as an ONNX file",
-        description="Write a model that `fastconv train` or model.save wrote as an ONNX file. "
-        "It needs the extra: pip install 'fastconv[onnx]'.",
+        description="Convert a model written by `fastconv train` or model.save to an ONNX file. "
+        "Needs pip install 'fastconv[onnx]'.",
     )
-    parser.add_argument("model", metavar="MODEL", help="a model file, or a run's folder")
-    parser.add_argument("output", metavar="OUTPUT", help="the file to write")
-    parser.add_argument("--opset", type=positive_integer, default=20, help="the version of the operators (20)")
+    parser.add_argument("model", metavar="MODEL", help="a model file, or the folder of a training run")
+    parser.add_argument("output", metavar="OUTPUT", help="the ONNX file to write")
+    parser.add_argument("--opset", type=positive_integer, default=20, metavar="N", help="opset version (20)")
     parser.set_defaults(run=run)
 
 

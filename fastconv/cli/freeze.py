@@ -1,4 +1,4 @@
-"""``fastconv freeze``: compile a model for inference, write it to a file, show what each step does and how long it takes."""
+"""``fastconv freeze``: compile a model for inference, write it to a file, show its steps and how long each takes."""
 
 from __future__ import annotations
 
@@ -12,16 +12,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "freeze",
         help="compile a model or an ONNX file for inference",
-        description="Compile a model for inference, and write it to a file that fastconv.load_frozen reads, or show its steps: "
-        "which layers each does, with which algorithm, how long it takes, and at what share of the machine's peak.",
+        description="Compile a model for inference. Write it to a file for fastconv.load_frozen, or show its steps: the layers "
+        "that each step computes, its algorithm, its time, and its share of the machine's peak.",
     )
     add_model_arguments(parser)
     parser.add_argument("--out", metavar="FILE", help="where to write the frozen model (.safetensors)")
-    parser.add_argument(
-        "--explain", action="store_true", help="show the steps; without --out and --chart it is implied"
-    )
-    parser.add_argument("--chart", metavar="FILE.png", help="draw the time of each step")
-    parser.add_argument("--batch", type=positive_integer, default=1, metavar="N", help="images a call to measure (1)")
+    parser.add_argument("--explain", action="store_true", help="show the steps (implied without --out and --chart)")
+    parser.add_argument("--chart", metavar="FILE.png", help="plot the time of each step")
+    parser.add_argument("--batch", type=positive_integer, default=1, metavar="N", help="images per measured call (1)")
     parser.set_defaults(run=run)
 
 
@@ -43,6 +41,7 @@ def run(options: argparse.Namespace) -> int:
         explanation = frozen.explain(batch=options.batch)
         if options.chart:
             explanation.plot(options.chart)
+            print(f"wrote {options.chart}")
         if explain:
             print(explanation)
     return 0

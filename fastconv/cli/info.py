@@ -9,8 +9,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "info",
-        help="version, instruction set, threads and why",
-        description="Show the version, the instruction sets, OpenMP, and how many threads are used and why.",
+        help="show version, instruction set and number of threads",
+        description="Show the version, the instruction sets, OpenMP, and the number of threads with the reason for it.",
     )
     parser.set_defaults(run=run)
 

@@ -11,8 +11,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "layers",
-        help="every registered layer and where it comes from",
-        description="List every layer that a model can name: fastconv's own and those of installed packages.",
+        help="list every registered layer and the package it comes from",
+        description="List every layer that a model can use: fastconv's own and those of installed packages.",
     )
     parser.set_defaults(run=run)
 

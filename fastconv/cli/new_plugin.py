@@ -33,12 +33,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "new-plugin",
         help="write a package with a layer of your own and its tests",
-        description="Write a package that brings a layer to fastconv: pyproject.toml with the entry point, the layer, its "
-        "tests with fastconv's conformance suite, README and a CI file. `pip install -e . && pytest` in it passes at once.",
+        description="Write a package that adds a layer to fastconv: pyproject.toml with the entry point, the layer, tests with "
+        "fastconv's conformance suite, a README and a CI file. Its tests pass at once: `pip install -e '.[test]' && pytest`.",
     )
-    parser.add_argument("name", metavar="NAME", help="of the package, as it will be installed: acme-layers")
-    parser.add_argument("--prefix", metavar="WORD", help="what its layers' names begin with (acme, of acme-layers)")
-    parser.add_argument("--out", metavar="FOLDER", help="the folder to write (one called NAME)")
+    parser.add_argument("name", metavar="NAME", help="name of the package, such as acme-layers")
+    parser.add_argument("--prefix", metavar="WORD", help="prefix of its layers' names (acme for acme-layers)")
+    parser.add_argument("--out", metavar="FOLDER", help="output folder (NAME)")
     parser.set_defaults(run=run, usage=parser.error)
 
 

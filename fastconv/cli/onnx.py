@@ -1,4 +1,4 @@
-"""``fastconv onnx info``: what is in an ONNX file, and which of its operators fastconv lacks. ``onnx export`` writes one."""
+"""``fastconv onnx info``: what is in an ONNX file, and which of its operators are not supported; ``onnx export`` writes one."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "onnx",
-        help="what is in an ONNX file; write one",
-        description="Look into ONNX files, and write them. It needs the extra: pip install 'fastconv[onnx]'.",
+        help="inspect or write an ONNX file",
+        description="Inspect and write ONNX files. Needs pip install 'fastconv[onnx]'.",
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     info = actions.add_parser(
         "info",
-        help="inputs, outputs, operators and parameters of a file",
-        description="Show the inputs and outputs of an ONNX file, its operators and its parameters. The exit code is 1 where "
-        "operators are not supported; they are listed with the nodes that ask for them.",
+        help="show inputs, outputs, operators and parameters of a file",
+        description="Show the inputs and outputs of an ONNX file, its operators and its parameters. Unsupported operators are "
+        "listed with their nodes; the exit code is then 1.",
     )
     info.add_argument("file", metavar="FILE", help="an ONNX file")
     info.set_defaults(run=run)

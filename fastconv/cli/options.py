@@ -18,7 +18,7 @@ def positive_integer(text: str) -> int:
 
 
 def positive_integers(text: str) -> list[int]:
-    """Return integers of at least 1 from what has commas between them.
+    """Return integers of at least 1, separated by commas.
 
     >>> positive_integers("1,8")
     [1, 8]
@@ -47,7 +47,7 @@ def positive_number(text: str) -> float:
 
 
 def numbers(text: str) -> tuple[float, ...]:
-    """Return finite numbers, which commas are between.
+    """Return finite numbers, separated by commas.
 
     >>> numbers("0.5,-1")
     (0.5, -1.0)
@@ -57,12 +57,12 @@ def numbers(text: str) -> tuple[float, ...]:
     except ValueError:
         found = ()
     if not found or not all(map(math.isfinite, found)):
-        raise argparse.ArgumentTypeError(f"expected a number, or several with commas between them, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a number, or several separated by commas, got {text!r}")
     return found
 
 
 def positive_numbers(text: str) -> tuple[float, ...]:
-    """Return finite numbers above 0, which commas are between."""
+    """Return finite numbers above 0, separated by commas."""
     return tuple(positive_number(part) for part in text.split(","))
 
 
@@ -121,16 +121,18 @@ def named_shape(text: str) -> tuple[str, tuple[int, ...]]:
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add to a parser the options that name a model, which `fastconv.cli.models.chosen_model` reads."""
-    kinds = "an ONNX file, a model file, a run's folder, a JSON file, or the name of a network"
+    kinds = "an ONNX file, a model file, the folder of a training run, a JSON file, or the name of a built-in network"
     parser.add_argument("model", metavar="MODEL", help=kinds)
     parser.add_argument(
         "--input-shape",
         type=image_shape,
         default=(28, 28, 1),
         metavar="HxWxC",
-        help="the images of a built-in network or JSON file (28x28x1)",
+        help="image shape for a built-in network or JSON file (28x28x1)",
     )
-    parser.add_argument("--classes", type=positive_integer, default=10, help="the classes of a built-in network (10)")
+    parser.add_argument(
+        "--classes", type=positive_integer, default=10, metavar="N", help="number of classes of a built-in network (10)"
+    )
 
 
 def _sizes(text: str) -> list[int]:

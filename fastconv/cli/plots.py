@@ -1,7 +1,7 @@
-"""Pictures of a training run, as PNG files: learning curves, confusion matrix, a sheet of images with their predictions.
+"""Plots of a training run, as PNG files: learning curves, confusion matrix, a sheet of images with their predictions.
 
-matplotlib is imported when a picture is drawn, and drawn on without pyplot: no window, no global state. Right and wrong are
-told by words and frames as well as by colour.
+matplotlib is imported when something is drawn, and used without pyplot: no window, no global state. Right and wrong are
+told apart by words and frames as well as by colour.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str], path: str | Pat
     axes.set_xlabel("predicted", labelpad=8)
     axes.set_ylabel("true", labelpad=8)
     accuracy = counts.trace() / max(counts.sum(), 1)
-    axes.set_title(f"{accuracy:.1%} of {counts.sum():,} test images right", loc="left", fontweight="bold", pad=12)
+    axes.set_title(f"{accuracy:.1%} of {counts.sum():,} test images correct", loc="left", fontweight="bold", pad=12)
     if n <= MOST_CLASSES_WITH_NAMES:
         small = 9.0 if n <= MOST_CLASSES_WITH_NUMBERS else 6.0
         axes.set_xticks(
@@ -110,17 +110,17 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str], path: str | Pat
         for row in range(n):
             text = f"{share[row, row]:.0%}" if total[row, 0] else "none"
             axes.text(n - 0.3, row, text, ha="left", va="center", fontsize=9, color=INK)
-        axes.text(n - 0.3, -0.75, "found", ha="left", va="center", fontsize=9, color=INK)
+        axes.text(n - 0.3, -0.75, "recall", ha="left", va="center", fontsize=9, color=INK)
     _save(figure, path)
 
 
 def prediction_sheet(
     images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], path: str | Path
 ) -> None:
-    """Draw test images with what the network takes them for to the PNG file `path`.
+    """Draw test images and their predictions to the PNG file `path`.
 
-    The upper rows are images as they come, spread evenly over the set; the lower rows are the mistakes that the network was
-    surest of. A wrong prediction has a frame, and what the image is below it.
+    The upper rows are spread evenly over the test set; the lower rows are the mistakes that the network was most confident of.
+    A wrong prediction has a frame, and the true class below it.
 
     `images` ``(N, H, W, 1 or 3)``, floats from 0 to 1; `labels` ``(N,)`` integers; `probabilities` ``(N, classes)``.
     """
@@ -131,9 +131,9 @@ def prediction_sheet(
     count = min(len(labels), (6 if worst.size == 0 else 4) * COLUMNS)
     sample = np.linspace(0, len(labels) - 1, count).round().astype(int)
 
-    blocks = [("Test images as they come, with the prediction and its probability", sample)]
+    blocks = [("Test images, with the prediction and its probability", sample)]
     if worst.size:
-        blocks.append(("The mistakes it was surest of", worst))
+        blocks.append(("The most confident mistakes", worst))
     rows = [-(-len(chosen) // COLUMNS) for _, chosen in blocks]
     figure = _figure(1.45 * COLUMNS, 1.85 * sum(rows) + 0.75 * len(blocks) + 0.35)
     halves = np.atleast_1d(np.asarray(figure.subfigures(len(blocks), 1, height_ratios=[1.85 * n + 0.75 for n in rows])))
@@ -154,7 +154,7 @@ def prediction_sheet(
                 said, fontsize=8.5, color=INK if right else VERMILLION, fontweight="normal" if right else "bold", pad=4
             )
             if not right:
-                axes.set_xlabel(f"is {_short(classes[labels[index]])}", fontsize=8.5, color=INK, labelpad=3)
+                axes.set_xlabel(f"true: {_short(classes[labels[index]])}", fontsize=8.5, color=INK, labelpad=3)
     _save(figure, path)
 
 
@@ -173,7 +173,7 @@ def _figure(width: float, height: float) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError("pictures need matplotlib: pip install 'fastconv[plot]'") from error
+        raise ImportError("plots need matplotlib: pip install 'fastconv[plot]'") from error
     return Figure(figsize=(width, height), dpi=130, layout="constrained", facecolor="white")
 
 

@@ -17,27 +17,27 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "plugins",
-        help="what installed packages add, and what is wrong with it",
+        help="list and check what installed packages add",
         description="List the layers, losses, optimizers, callbacks, data sets and networks of installed packages. Each is "
-        "imported in a process of its own, so that a broken one harms nothing; the exit code is 1 where one is broken.",
+        "imported in a process of its own, so that a broken one does no harm; the exit code is 1 if one is broken.",
     )
     parser.add_argument("--json", action="store_true", help="print JSON: a list of objects")
-    parser.add_argument("--verbose", action="store_true", help="print where each error came from")
+    parser.add_argument("--verbose", action="store_true", help="print the traceback of each error")
     parser.add_argument(
-        "--timeout", type=positive_number, default=30.0, metavar="S", help="seconds that one import may take (30)"
+        "--timeout", type=positive_number, default=30.0, metavar="S", help="time limit of an import in seconds (30)"
     )
     parser.set_defaults(run=run)
-    check = parser.add_subparsers(dest="action", metavar="check NAME").add_parser(
+    check = parser.add_subparsers(dest="action", metavar="ACTION").add_parser(
         "check",
         help="run the conformance suite on a layer",
         description="Run fastconv's conformance suite on a layer, or on all layers of a package: gradients, shapes, memory, "
-        "saving and loading, threads, packaging. The exit code is 1 where a check fails.",
+        "saving and loading, threads, packaging. The exit code is 1 if a check fails.",
     )
-    check.add_argument("name", metavar="NAME", help="a layer, as in acme.Swish, or a package, as in acme-layers")
+    check.add_argument("name", metavar="NAME", help="a layer, such as acme.Swish, or a package, such as acme-layers")
     check.add_argument("--config", type=json_object, metavar="JSON", help="arguments of the layer: '{\"channels\": 4}'")
-    check.add_argument("--input-shape", type=image_shape, metavar="HxWxC", help="found by trying where it is left out")
-    check.add_argument("--max-examples", type=positive_integer, default=25, metavar="N", help="for each check (25)")
-    check.add_argument("--verbose", action="store_true", help="list what passes, too")
+    check.add_argument("--input-shape", type=image_shape, metavar="HxWxC", help="(found by trying)")
+    check.add_argument("--max-examples", type=positive_integer, default=25, metavar="N", help="per check (25)")
+    check.add_argument("--verbose", action="store_true", help="also list the checks that pass")
     check.set_defaults(run=run_check)
 
 

@@ -1,4 +1,4 @@
-"""``fastconv predict``: what a trained network takes images for."""
+"""``fastconv predict``: the most probable classes of images."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "predict",
         help="classify images with a trained model",
-        description="Print the most probable classes of each image. Images are resized to the model's input and made gray or "
-        "RGB as it needs.",
+        description="Print the most probable classes of each image. Images are resized to the model's input size and converted "
+        "to grayscale or RGB as it needs.",
     )
-    parser.add_argument("model", metavar="MODEL", help="a model file, or the folder of a run")
+    parser.add_argument("model", metavar="MODEL", help="a model file, or the folder of a training run")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files (PNG, JPEG, ...), or .npy arrays")
     parser.add_argument(
         "--top", type=positive_integer, default=3, metavar="N", help="classes to print for each image (3)"
     )
-    parser.add_argument("--invert", action="store_true", help="swap black and white, for dark things on a white ground")
+    parser.add_argument(
+        "--invert", action="store_true", help="swap black and white, for dark objects on a white ground"
+    )
     parser.set_defaults(run=run)
 
 

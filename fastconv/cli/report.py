@@ -26,8 +26,8 @@ def mean_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def recognized(counts: np.ndarray, classes: Sequence[str]) -> str:
-    """Return a table: each class, how many of its images were found, and what it was mostly taken for otherwise."""
-    rows = [["class", "images", "found", "else mostly taken for"]]
+    """Return a table: each class, how many of its images were recognized, and what it was most often mistaken for."""
+    rows = [["class", "images", "recall", "most often mistaken for"]]
     for i, name in enumerate(classes):
         total = int(counts[i].sum())
         others = counts[i].copy()

@@ -1,4 +1,4 @@
-"""``fastconv run``: a network of any file on an image or on arrays, its scores as classes, its outputs as files."""
+"""``fastconv run``: run a network from any file on an image or on arrays, and print or write what it returns."""
 
 from __future__ import annotations
 
@@ -25,42 +25,44 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "run",
         help="run an ONNX file or a model on an image or on arrays",
-        description="Run a network on an image or on arrays. A row of scores is printed as the best classes, of other outputs "
-        "the shapes and ranges. Images are made gray or RGB and resized as the network needs. Where it takes channels first, "
-        "they are prepared like the photographs of ImageNet: the middle is cut out, less the mean, by the deviation; "
-        "otherwise as `fastconv train` does: the whole image, black 0 and white 1.",
+        description="Run a network on an image or on arrays. Class scores are printed as the best classes, other outputs as "
+        "their shapes and ranges. Images are converted to grayscale or RGB and resized as the network needs. For a network "
+        "with channels first they are preprocessed as is usual for ImageNet: center crop, minus the mean, divided by the "
+        "standard deviation; otherwise as in `fastconv train`: the whole image, black 0 and white 1.",
     )
-    parser.add_argument("file", metavar="FILE", help="an ONNX file, a model file, a run's folder, or a frozen model")
+    parser.add_argument(
+        "file", metavar="FILE", help="an ONNX file, a model file, the folder of a training run, or a frozen model"
+    )
     parser.add_argument(
         "--input",
         action="append",
         required=True,
         metavar="[NAME=]FILE",
-        help="an image, or a .npy array with the batch or of one sample: floats go in as they are, uint8 as pixels. Once for "
-        "each input of the network, with its name, or in their order",
+        help="an image, or a .npy array of a batch or one sample: floats are used as they are, uint8 as pixels. Repeat for "
+        "each input of the network, by name or in order",
     )
-    parser.add_argument("--labels", metavar="FILE", help="the names of the classes, a line for each")
+    parser.add_argument("--labels", metavar="FILE", help="a text file with the name of a class on each line")
     parser.add_argument("--top", type=positive_integer, default=5, metavar="N", help="classes to print (5)")
     parser.add_argument(
         "--output", metavar="FILE", help="write the output to a .npy file, or all outputs to a .npz file"
     )
     images = parser.add_argument_group("images")
     images.add_argument(
-        "--image-size", type=image_size, metavar="HxW", help="what they are resized to (the network's, or 224)"
+        "--image-size", type=image_size, metavar="HxW", help="size to resize to (the network's, or 224)"
     )
     images.add_argument(
         "--crop",
         type=_crop,
         metavar="SHARE",
-        help="how much of its shorter side is used, from the middle: above 0, at most 1; or none, for the whole image, "
-        "stretched (0.875 with channels first, else none)",
+        help="center crop, as a share of the shorter side up to 1; or none, to stretch the whole image "
+        "(0.875 with channels first, otherwise none)",
     )
     images.add_argument(
-        "--white", type=positive_number, metavar="W", help="the number of white pixels, before the mean (1)"
+        "--white", type=positive_number, metavar="W", help="value of white pixels before the mean is subtracted (1)"
     )
-    images.add_argument("--mean", type=numbers, metavar="M", help="what is taken away: one number, or R,G,B")
+    images.add_argument("--mean", type=numbers, metavar="M", help="mean to subtract: one number, or R,G,B")
     images.add_argument(
-        "--std", type=positive_numbers, metavar="S", help="what the rest is divided by: one number, or R,G,B"
+        "--std", type=positive_numbers, metavar="S", help="standard deviation to divide by: one number, or R,G,B"
     )
     parser.set_defaults(run=run)
 

@@ -12,12 +12,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "summary",
-        help="the layers of a model file, an ONNX file or a built-in network",
-        description="Show the layers of a model, their output shapes, parameters and multiply-adds.",
+        help="show the layers of a model file, an ONNX file or a built-in network",
+        description="Show the layers of a model with their output shapes, parameters, multiply-adds and receptive fields.",
     )
     add_model_arguments(parser)
     parser.add_argument(
-        "--json", action="store_true", help="print the model as JSON, which `fastconv train --model FILE.json` reads"
+        "--json", action="store_true", help="print the model as JSON, for `fastconv train --model FILE.json`"
     )
     parser.set_defaults(run=run)
 

@@ -24,50 +24,51 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "train",
-        help="train a network; without options on the images inside the package",
-        description="Train a network on images and write the model, its history and pictures into a folder. Without options: "
-        "the default network on 2,000 photographs of clothes that are inside the package.",
+        help="train a network, by default on images that come with the package",
+        description="Train a network on images and write the model, its history and plots to a folder. Without options, train "
+        "the default network on the 2,000 photographs of clothes that come with the package.",
     )
     # no defaults here: a resumed run must tell what was said from what was not; DEFAULTS has them
     what = parser.add_argument_group("what to train")
     what.add_argument(
         "--data",
         metavar="PATH",
-        help="a folder of images per class, a folder of IDX files, an .npz file, or a plugin's data set: acme.flowers",
+        help="a folder with a subfolder of images per class, a folder of IDX files, an .npz file, or a plugin's data set "
+        "such as acme.flowers",
     )
     what.add_argument(
-        "--image-size", type=image_size, metavar="HxW", help="resize the images of a folder to these pixels"
+        "--image-size", type=image_size, metavar="HxW", help="resize the images of a folder to this size in pixels"
     )
-    what.add_argument("--gray", action="store_const", const=True, help="read the images of a folder in gray")
-    what.add_argument(
-        "--model", metavar="NAME", help="cnn-small (the default), another built-in network, a plugin's, or a JSON file"
-    )
+    what.add_argument("--gray", action="store_const", const=True, help="read the images of a folder as grayscale")
+    what.add_argument("--model", metavar="NAME", help="a built-in network, a plugin's, or a JSON file (cnn-small)")
     how = parser.add_argument_group("how")
+    how.add_argument("--epochs", type=positive_integer, metavar="N", help="passes over the training images (10)")
+    how.add_argument("--batch-size", type=positive_integer, metavar="N", help="images per step (64)")
     how.add_argument(
-        "--epochs", type=positive_integer, metavar="N", help="times that every training image is seen (10)"
-    )
-    how.add_argument("--batch-size", type=positive_integer, metavar="N", help="images in one step (64)")
-    how.add_argument(
-        "--optimizer", metavar="NAME", help=f"{', '.join(sorted(LEARNING_RATES))}, or a plugin's: acme.lion (adam)"
+        "--optimizer",
+        metavar="NAME",
+        help=f"{', '.join(sorted(LEARNING_RATES))}, or a plugin's such as acme.lion (adam)",
     )
     how.add_argument(
-        "--learning-rate", type=positive_number, metavar="RATE", help="the highest one (what suits the optimizer)"
+        "--learning-rate", type=positive_number, metavar="RATE", help="peak learning rate (depends on the optimizer)"
     )
-    how.add_argument("--schedule", choices=SCHEDULES, help="how the learning rate changes (one-cycle)")
+    how.add_argument("--schedule", choices=SCHEDULES, help="how the learning rate changes over the run (one-cycle)")
     how.add_argument(
-        "--augment", nargs="+", choices=AUGMENTATIONS, metavar="HOW", help=f"any of {', '.join(AUGMENTATIONS)}"
+        "--augment", nargs="+", choices=AUGMENTATIONS, metavar="HOW", help=f"one or more of {', '.join(AUGMENTATIONS)}"
     )
-    how.add_argument("--seed", type=seed, metavar="N", help="the same seed gives the same weights (0)")
-    how.add_argument("--threads", type=positive_integer, metavar="N", help="they do not change the result")
+    how.add_argument("--seed", type=seed, metavar="N", help="seed of all random numbers (0)")
+    how.add_argument(
+        "--threads", type=positive_integer, metavar="N", help="number of threads; the result does not depend on it"
+    )
     where = parser.add_argument_group("where")
-    where.add_argument("--out", metavar="FOLDER", help="the folder to write (one named after the time, in runs/)")
-    where.add_argument("--force", action="store_true", help="write over the run in a folder that is not empty")
+    where.add_argument("--out", metavar="FOLDER", help="output folder (runs/ and the current time)")
+    where.add_argument("--force", action="store_true", help="overwrite an earlier run in the output folder")
     where.add_argument(
         "--resume",
         nargs="?",
         const="",
         metavar="FOLDER",
-        help="go on with the run in this folder, in --out, or with the newest in runs/, from its last whole epoch",
+        help="continue the run in this folder, in --out, or the latest in runs/, from its last complete epoch",
     )
     where.add_argument("--quiet", action="store_true", help="print nothing but errors")
     parser.set_defaults(run=run, usage=parser.error)
@@ -90,8 +91,6 @@ def run(options: argparse.Namespace) -> int:
     except ValueError as error:
         options.usage(f"argument --optimizer: {error}")
     pictures = plots.available()
-    if not pictures:
-        say("This run will draw no pictures, for which matplotlib is missing: pip install 'fastconv[plot]'\n")
     with ExitStack() as stack:
         if options.threads is not None:
             stack.enter_context(fastconv.num_threads(options.threads))
@@ -105,6 +104,8 @@ def run(options: argparse.Namespace) -> int:
         classifier = Classifier(model, data.classes, data.white)
         folder = earlier or new_run(options.out, force=options.force)
         folder.write_options(recipe)
+        if not pictures:
+            say("Without matplotlib no plots are drawn: pip install 'fastconv[plot]'\n")
         _introduce(say, data, recipe, classifier, folder)
         history = _fit(classifier, data, recipe, folder, resume=earlier is not None, quiet=options.quiet)
         if len(history):
@@ -115,9 +116,9 @@ def run(options: argparse.Namespace) -> int:
     if not history.interrupted:
         return OK
     if len(history):
-        print(f"fastconv train: stopped; go on with: fastconv train --resume {folder.folder}", file=sys.stderr)
+        print(f"fastconv train: stopped; continue with: fastconv train --resume {folder.folder}", file=sys.stderr)
     else:
-        print("fastconv train: stopped before the first epoch was over; nothing was learned", file=sys.stderr)
+        print("fastconv train: stopped before the end of the first epoch; no model was written", file=sys.stderr)
     return INTERRUPTED
 
 

@@ -29,7 +29,7 @@ from fastconv.networks.small import cnn_small, lenet, mobilenet_small, resnet20,
 from fastconv.networks.squeezenet import squeezenet1_0, squeezenet1_1
 from fastconv.networks.unet import unet
 from fastconv.networks.vgg import vgg11, vgg11_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
-from fastconv.registry import Registry, UnknownNameError
+from fastconv.registry import Registry, UnknownNameError, closest
 
 Shape = tuple[int, ...]
 Builder = Callable[[Shape, int], Model]
@@ -75,11 +75,9 @@ def builder(name: str) -> Builder:
     try:
         found: Builder = registry.get(name)
     except UnknownNameError:
-        from difflib import get_close_matches
-
         known = [*names(), *(entry.name for entry in registry.entries() if not entry.error)]
-        close = get_close_matches(name, known, n=1, cutoff=0.85)  # AlexNet is no LeNet
-        hint = f"did you mean {close[0]!r}? There" if close else "there"
+        close = closest(name, known, cutoff=0.85)  # AlexNet is no LeNet
+        hint = f"did you mean {close!r}? There" if close else "there"
         raise ValueError(f"there is no network {name!r}; {hint} are: {', '.join(known)}") from None
     return found
 

@@ -1,11 +1,11 @@
-"""Losses, optimizers and callbacks by name: registries like that of the layers, and what a wrong name is told."""
+"""Losses, optimizers and callbacks by name: registries like that of the layers, and the errors of wrong names."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from typing import Any
 
-from fastconv.registry import Registry, UnknownNameError
+from fastconv.registry import Registry, UnknownNameError, closest
 
 losses = Registry("fastconv.losses")
 optimizers = Registry("fastconv.optimizers")
@@ -33,8 +33,10 @@ def find(registry: Registry, name: str) -> Any:
     try:
         return registry.get(name)
     except UnknownNameError:
-        known = ", ".join(entry.name for entry in registry.entries() if not entry.error)
-        raise ValueError(f"there is no {registry.kind} named {name!r}; there are: {known}") from None
+        known = [entry.name for entry in registry.entries() if not entry.error]
+        close = closest(name, known)
+        hint = f"did you mean {close!r}? There" if close else "there"
+        raise ValueError(f"there is no {registry.kind} named {name!r}; {hint} are: {', '.join(known)}") from None
 
 
 def _default(registry: Registry, name: str, made: Any) -> Any:

@@ -62,7 +62,7 @@ class Progress(Callback):
     def on_train_end(self, run: Run) -> None:
         self._close()
         if run.history.interrupted:
-            self._say(f"interrupted: the model is that of the end of epoch {len(run.history)}")
+            self._say(f"interrupted: the model is as it was after epoch {len(run.history)}")
         elif run.stopped is not None:
             self._say(f"stopped: {run.stopped}")
 

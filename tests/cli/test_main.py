@@ -46,6 +46,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["train", "--image-size", "8x8x8"], "expected HEIGHTxWIDTH"),
         (["train", "--augment", "sharpen"], "invalid choice: 'sharpen'"),
         (["train", "--optimizer", "lbfgs"], "there is no optimizer named 'lbfgs'"),
+        (["train", "--optimizer", "adm"], "no optimizer named 'adm'; did you mean 'adam'? There are: adam, adamw, "),
         (["predict"], "the following arguments are required"),
         (["summary", "lenet", "--input-shape", "28"], "expected HEIGHTxWIDTHxCHANNELS"),
     ],

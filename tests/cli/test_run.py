@@ -241,7 +241,7 @@ def test_bad_input_is_one_line(argv: list[str], message: str, capsys: Said) -> N
     [
         (["--crop", "1.5"], "expected a share above 0 and at most 1, or none, got '1.5'"),
         (["--crop", "all"], "expected a number above 0, got 'all'"),
-        (["--mean", "1,x"], "expected a number, or several with commas between them, got '1,x'"),
+        (["--mean", "1,x"], "expected a number, or several separated by commas, got '1,x'"),
         (["--std", "1,0"], "expected a number above 0, got '0'"),
         (["--top", "0"], "expected an integer of at least 1"),
     ],

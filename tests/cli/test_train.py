@@ -215,7 +215,7 @@ def test_control_c_keeps_the_last_whole_epoch_and_its_pictures(
         stop_after(patch, epochs=1)
         assert main([*drawing, "--epochs", "3", "--out", "run"]) == 130
     said = capsys.readouterr()
-    assert "go on with: fastconv train --resume run" in said.err
+    assert "continue with: fastconv train --resume run" in said.err
     assert all((Path("run") / name).is_file() for name in (*PICTURES, "model.safetensors", "checkpoint.safetensors"))
     assert main([*drawing, "--epochs", "3", "--out", "same", "--quiet"]) == 0
     # one epoch of three: the same weights as in the other run at that time, not those of the step that was broken off
@@ -232,7 +232,7 @@ def test_control_c_in_the_first_epoch(
     with monkeypatch.context() as patch:
         stop_after(patch, epochs=0)
         assert main([*problem, "--epochs", "3", "--out", "run"]) == 130
-    assert "before the first epoch was over" in capsys.readouterr().err
+    assert "before the end of the first epoch" in capsys.readouterr().err
     assert main(["train", "--resume", "run"]) == 1
     assert "stopped before an epoch was over" in capsys.readouterr().err
 

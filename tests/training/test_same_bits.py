@@ -178,7 +178,7 @@ def test_ctrl_c_in_the_middle_of_an_epoch(tmp_path: Path, capsys: pytest.Capture
     )
     assert history.interrupted and history.stopped is None and len(history) == 2
     assert "interrupted" in repr(history)
-    assert capsys.readouterr().out.splitlines()[-1] == "interrupted: the model is that of the end of epoch 2"
+    assert capsys.readouterr().out.splitlines()[-1] == "interrupted: the model is as it was after epoch 2"
     two_epochs, _ = train(optimizer="adam", epochs=2)
     assert fingerprint(model) == fingerprint(two_epochs) == fingerprint(fastconv.load_model(path))
     assert optimizer.steps == 10
