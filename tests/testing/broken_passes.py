@@ -123,7 +123,7 @@ class ForgetsAFactor(Layer):
         return x * scale**2 + shift, backward
 
 
-@caught_by("way_back_is_linear")
+@caught_by("backward_is_linear")
 class ClipsGradients(Plain):
     """Large gradients are cut off."""
 

@@ -44,14 +44,14 @@ def test_what_many_checks_say_in_the_same_words_is_printed_once():
 
 def test_failures_are_returned_or_warned_about_instead():
     results = check_layer(ClipsGradients(), max_examples=5, on_fail="return")
-    assert {"way_back_is_linear", "input_gradient"} == {result.name for result in results if result.status == "failed"}
+    assert {"backward_is_linear", "input_gradient"} == {result.name for result in results if result.status == "failed"}
     with pytest.warns(UserWarning, match="layer ClipsGradients fails"):
         warned = check_layer(ClipsGradients(), max_examples=5, on_fail="warn")
     assert [result.status for result in warned] == [result.status for result in results]
 
 
 def test_expected_failures_are_none():
-    reasons = {"way_back_is_linear": "it clips on purpose", "input_gradient": "it clips on purpose"}
+    reasons = {"backward_is_linear": "it clips on purpose", "input_gradient": "it clips on purpose"}
     results = check_layer(ClipsGradients(), max_examples=5, expected_failures=reasons)
     assert {r.name: r.message for r in results if r.status == "expected failure"} == reasons
 

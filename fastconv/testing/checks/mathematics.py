@@ -80,7 +80,7 @@ def _require_gradient(
 
 
 @check("Mathematics")
-def way_back_is_linear(case: Case) -> None:
+def backward_is_linear(case: Case) -> None:
     """The way back of a sum of gradients is the sum of the ways back: `backward(2 a - 3 b) = 2 backward(a) - 3 backward(b)`.
 
     It is the derivative at a point, so it must not clip, normalise, or look at the size of `dy`.
