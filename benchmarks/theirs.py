@@ -47,7 +47,7 @@ def prepare(engine: Engine, case: Case, way: str) -> Call | None:
 
 
 def inference(function: Callable[..., Any], *arguments: Any, **options: Any) -> Call:
-    """Return a call without anything recorded for a way back."""
+    """Return a call without anything recorded for a backward pass."""
 
     def call() -> Any:
         with torch.inference_mode():

@@ -23,8 +23,8 @@ class Branch(Layer):
     """For each sample one of two models: `then` where the first input ``(N,)`` is true or not 0, else `otherwise`.
 
     Both are models without a batch, take what the further inputs ``(N, ...)`` have for one sample, and return as many outputs,
-    of as many axes; where their shapes differ, the samples of a batch must agree. The way back is that of the model that ran.
-    Shapes are planned with those of `then`, or of `otherwise` where `then` returns an array without numbers.
+    of as many axes; where their shapes differ, the samples of a batch must agree. The backward pass is that of the model that
+    ran. Shapes are planned with those of `then`, or of `otherwise` where `then` returns an array without numbers.
 
     Parameters
     ----------
@@ -108,9 +108,9 @@ class Branch(Layer):
         def backward(dy: Any) -> tuple[Any, dict[str, np.ndarray]]:
             dxs: list[Any] = [None if x.dtype.kind != "f" else np.zeros_like(x) for x in xs]
             gradients = {name: np.zeros_like(array) for name, array in collect(self, "params", trainable=True).items()}
-            for n, (name, (_, way_back)) in enumerate(zip(names, passes, strict=True)):
+            for n, (name, (_, inner_backward)) in enumerate(zip(names, passes, strict=True)):
                 given = tuple(None if part is None else part[n] for part in dy) if several else dy[n]
-                back, own = way_back(given)
+                back, own = inner_backward(given)
                 for dx, part in zip(dxs, back if len(xs) > 1 else (back,), strict=True):
                     if dx is not None and part is not None:
                         dx[n] = part

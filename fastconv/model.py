@@ -277,8 +277,8 @@ class Model(Layer):
         """Return ``(y, backward)``; ``backward(dy)`` returns the gradients of the inputs and those of `params`, by name.
 
         `y` and `dy` are tuples for several outputs; a `dy` may be None for an output that the loss does not use. A parameter
-        that no gradient reaches has one of zeros, and one that is not trainable has none. The way back can be used once: it
-        drops what it has used.
+        that no gradient reaches has one of zeros, and one that is not trainable has none. The backward pass can be used once:
+        it drops what it has used.
         """
         shapes = [x.shape[1:] for x in xs]
         self._connect(shapes)
@@ -288,11 +288,11 @@ class Model(Layer):
         self._require_dtype(xs)
         if not ctx.has_rng:
             ctx = ctx.replace(rng=self.rng)
-        outputs, way_back = self.graph.program.forward(ctx, xs)
+        outputs, graph_backward = self.graph.program.forward(ctx, xs)
         several = len(outputs) > 1
 
         def backward(dy: Any) -> tuple[Any, dict[str, np.ndarray]]:
-            dxs, by_layer = way_back(dy if several else (dy,))
+            dxs, by_layer = graph_backward(dy if several else (dy,))
             gradients = self._named_gradients(by_layer)
             return tuple(dxs) if len(dxs) > 1 else dxs[0], gradients
 

@@ -1,6 +1,6 @@
 """Steps of layers that compute, one after the other: forward and back.
 
-A pass keeps one array for each slot and lets go of it as soon as the last step that reads it has run; what the way back needs
+A pass keeps one array for each slot and frees it as soon as the last step that reads it has run; what the backward pass needs
 lives in the closures of the layers, and each of those is dropped as soon as it was used.
 """
 
@@ -20,7 +20,7 @@ from fastconv.layers.tree import walk
 
 #: The gradients of parameters, by the identity of their layer.
 Gradients = dict[int, dict[str, np.ndarray]]
-WayBack = Callable[[Sequence[Any]], tuple[list[Any], Gradients]]
+ProgramBackward = Callable[[Sequence[Any]], tuple[list[Any], Gradients]]
 
 
 class Step(NamedTuple):
@@ -76,8 +76,8 @@ class Program:
         """Look again at where gradients go, at the next pass: parameters were made."""
         self._flows, self._inner = {}, []
 
-    def forward(self, ctx: Context, xs: Sequence[np.ndarray]) -> tuple[list[Any], WayBack]:
-        """Return the outputs, and the way back: from the gradients of the outputs to those of inputs and parameters.
+    def forward(self, ctx: Context, xs: Sequence[np.ndarray]) -> tuple[list[Any], ProgramBackward]:
+        """Return the outputs, and the backward pass: from the gradients of the outputs to those of inputs and parameters.
 
         It returns a list with the gradient of each input (None where ``ctx.input_grad`` is false) and the gradients of the
         parameters as ``{id of the layer: {name: array}}``. It can be used once.
@@ -103,15 +103,15 @@ class Program:
                 values[slot] = None
         outputs = [values[slot] for slot in self.outputs]
 
-        def way_back(dys: Sequence[Any]) -> tuple[list[Any], Gradients]:
+        def program_backward(dys: Sequence[Any]) -> tuple[list[Any], Gradients]:
             if ctx.inference:
-                raise RuntimeError("this pass was for inference, which keeps nothing for the way back")
+                raise RuntimeError("this pass was for inference, which keeps nothing for the backward pass")
             if len(closures) != len(self.steps):
-                raise RuntimeError("the way back was used already and its memory is free: run forward again")
+                raise RuntimeError("the backward pass was used already and its memory is free: run forward again")
             _require_gradients(dys, [shapes[slot] for slot in self.outputs])
             return self._backward(flow.slots, closures, shapes, dys)
 
-        return outputs, way_back
+        return outputs, program_backward
 
     def _backward(
         self, flows: list[bool], closures: list[Backward | None], shapes: list[Any], dys: Sequence[Any]
@@ -240,7 +240,9 @@ def _require_shape(layer: Layer, gradient: np.ndarray, shape: Shape) -> None:
 
 def _require_gradients(dys: Sequence[Any], expected: Sequence[Shape]) -> None:
     if len(dys) != len(expected):
-        raise ValueError(f"the way back takes one gradient for each of the {len(expected)} outputs, got {len(dys)}")
+        raise ValueError(
+            f"the backward pass takes one gradient for each of the {len(expected)} outputs, got {len(dys)}"
+        )
     for number, (dy, shape) in enumerate(zip(dys, expected, strict=True), start=1):
         if dy is not None and getattr(dy, "shape", None) != shape:
             got = getattr(dy, "shape", type(dy).__name__)

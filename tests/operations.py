@@ -56,7 +56,7 @@ def _weighted(label: str, function: str, shapes: list[tuple[int, ...]], **keywor
 def _of_x(
     label: str, function: str, *arguments: Any, shape: tuple[int, ...] = (2, 50, 52, 40), **keywords: Any
 ) -> Operation:
-    """An operation on x whose way back takes dy and x."""
+    """An operation on x whose backward pass takes dy and x."""
 
     def call(x: np.ndarray) -> Arrays:
         y = getattr(functional, function)(x, *arguments, **keywords)
@@ -66,7 +66,7 @@ def _of_x(
 
 
 def _placed(label: str, function: str, *arguments: Any, shape: tuple[int, ...], **keywords: Any) -> Operation:
-    """A pooling of x that keeps the places of maxima, which its way back takes with dy."""
+    """A pooling of x that keeps the places of maxima, which its backward pass takes with dy."""
 
     def call(x: np.ndarray) -> Arrays:
         y, places = getattr(functional, function)(x, *arguments, **keywords)
@@ -78,7 +78,7 @@ def _placed(label: str, function: str, *arguments: Any, shape: tuple[int, ...], 
 def _of_shape(
     label: str, function: str, *arguments: Any, shape: tuple[int, ...] = (2, 50, 52, 40), **keywords: Any
 ) -> Operation:
-    """An operation on x whose way back takes dy and the shape of x."""
+    """An operation on x whose backward pass takes dy and the shape of x."""
 
     def call(x: np.ndarray) -> Arrays:
         y = getattr(functional, function)(x, *arguments, **keywords)
@@ -88,7 +88,7 @@ def _of_shape(
 
 
 def _of_y(function: str) -> Operation:
-    """An operation on x whose way back takes dy and y."""
+    """An operation on x whose backward pass takes dy and y."""
 
     def call(x: np.ndarray) -> Arrays:
         y = getattr(functional, function)(x)

@@ -220,14 +220,16 @@ def test_forward_twice_then_both_ways_back() -> None:
         assert not np.array_equal(gradient, second[name])
 
 
-def test_a_way_back_can_be_used_once() -> None:
+def test_a_backward_pass_can_be_used_once() -> None:
     model = Sequential([Linear(2)])
     y, backward = model.forward(Context(True), np.ones((1, 3), np.float32))
     backward(y)
-    with pytest.raises(RuntimeError, match="the way back was used already and its memory is free: run forward again"):
+    with pytest.raises(
+        RuntimeError, match="the backward pass was used already and its memory is free: run forward again"
+    ):
         backward(y)
     y, backward = model.forward(Context(inference=True), np.ones((1, 3), np.float32))
-    with pytest.raises(RuntimeError, match="this pass was for inference, which keeps nothing for the way back"):
+    with pytest.raises(RuntimeError, match="this pass was for inference, which keeps nothing for the backward pass"):
         backward(y)
 
 
@@ -265,7 +267,7 @@ def test_inference_lets_go_of_what_it_no_longer_needs() -> None:
     assert spy.alive <= 2  # the skipped branch too
 
 
-def test_the_way_back_lets_go_of_every_closure_it_has_used() -> None:
+def test_the_backward_pass_lets_go_of_every_closure_it_has_used() -> None:
     spy = Spy()
     first = Sequential([Linear(3), *[spy] * 10])
     y, backward = first.forward(Context(True), np.ones((1, 3), np.float32))

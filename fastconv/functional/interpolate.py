@@ -187,7 +187,7 @@ def check_lines(shape: Sequence[int], lines: Sequence[Line | None], rule: Rule) 
 
 
 def sides(shape: Sequence[int], lines: Sequence[Line | None], rule: Rule, *, adjoint: bool = False) -> Sides:
-    """Return the matrices of the axes of an array of `shape` that have a line; `adjoint`: transposed, for the way back."""
+    """Return the matrices of the axes of an array of `shape` that have a line; `adjoint`: transposed, for the backward pass."""
 
     def line_of(axis: int) -> Line:
         line = lines[axis]

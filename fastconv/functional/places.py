@@ -1,4 +1,4 @@
-"""Where in their windows the maxima of a pooling are: what forward keeps for the way back."""
+"""Where in their windows the maxima of a pooling are: what forward keeps for the backward pass."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Places:
     __slots__ = ("numbers", "plan", "x_shape")
 
     def __init__(self, numbers: NDArray[Any], plan: PoolPlan, x_shape: tuple[int, ...]) -> None:
-        numbers.flags.writeable = False  # the way back writes where they say
+        numbers.flags.writeable = False  # the backward pass writes where they say
         self.numbers = numbers
         self.plan = plan
         self.x_shape = x_shape

@@ -31,11 +31,11 @@ class _Elementwise(Layer):
         return shape
 
     def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
-        way_back = getattr(F, f"{self.function}_backward")
+        backward = getattr(F, f"{self.function}_backward")
         y = getattr(F, self.function)(x, **self.config)
         if self.gradient_takes == "y":
-            return y, lambda dy: (way_back(dy, y=y), {})
-        return y, lambda dy: (way_back(dy, x, **self.config), {})
+            return y, lambda dy: (backward(dy, y=y), {})
+        return y, lambda dy: (backward(dy, x, **self.config), {})
 
 
 @layers.register("ReLU")

@@ -1,4 +1,4 @@
-"""The layer: parameters, and one function that returns its output and the way back.
+"""The layer: parameters, and one function that returns its output and the backward pass.
 
 What a layer author writes is in the class docstring of `Layer`; how a layer is called, and what is checked then, in
 `fastconv.layers.calls`.

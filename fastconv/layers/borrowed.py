@@ -1,4 +1,4 @@
-"""Layers whose way back comes from elsewhere: from central differences, to try an idea, or from PyTorch."""
+"""Layers whose backward pass comes from elsewhere: from central differences, to try an idea, or from PyTorch."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from fastconv.layers.context import Context
 
 
 class Prototype(Layer):
-    """A layer without a way back of its own: a function in NumPy, whose derivatives are measured.
+    """A layer without a backward pass of its own: a function in NumPy, whose derivatives are measured.
 
     A subclass defines ``compute(self, params, *xs)``, which returns the output, or a tuple of them, and reads its parameters
     from `params`, not from ``self``; `build` and `output_shape` are those of any layer. Each entry of the parameters, and each
-    entry of a sample, costs two calls of `compute`: it is for trying an idea on small images, before its way back is written.
-    Where the samples of a batch depend on each other, the class says so with ``traits = Traits(mixes_samples=True)``, and each
-    entry of each sample costs two calls.
+    entry of a sample, costs two calls of `compute`: it is for trying an idea on small images, before its backward pass is
+    written. Where the samples of a batch depend on each other, the class says so with ``traits = Traits(mixes_samples=True)``,
+    and each entry of each sample costs two calls.
 
     `compute` gets float64 for the measurement, so that the gradients of a float32 model are as exact as float32 can be.
 
@@ -95,7 +95,7 @@ def _slopes(array: np.ndarray, outputs: Any, dys: Sequence[np.ndarray], *, each_
 
 
 class TorchLayer(Layer):
-    """A layer whose way back is found by PyTorch's automatic differentiation; needs ``pip install 'fastconv[torch]'``.
+    """A layer whose backward pass is found by PyTorch's automatic differentiation; needs ``pip install 'fastconv[torch]'``.
 
     A subclass defines ``compute(self, params, *xs)`` on tensors: `params` is a dict of them, and the arrays come channels
     last, as they are. It returns a tensor, or a tuple of them. `build` makes the parameters as in any layer, in NumPy.

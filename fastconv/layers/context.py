@@ -17,7 +17,7 @@ class Context:
     input_grad : bool
         False where nobody will use the gradient of the input: ``backward`` may then return None for it.
     inference : bool
-        True where nobody will go back: a model then drops every closure, and with it what the way back would need.
+        True where nobody will go back: a model then drops every closure, and with it what the backward pass would need.
 
     Examples
     --------

@@ -36,7 +36,7 @@ class _Dropping(Layer):
         return self.drop(ctx.rng, x)
 
     def drop(self, rng: np.random.Generator, x: np.ndarray) -> tuple[np.ndarray, Backward]:
-        """Return what is left of `x`, and the way back."""
+        """Return what is left of `x`, and the backward pass."""
         raise NotImplementedError
 
     def _scaled(self, rng: np.random.Generator, x: np.ndarray, shape: Shape) -> tuple[np.ndarray, Backward]:
@@ -50,7 +50,7 @@ class Dropout(_Dropping):
     """In training, set each number to 0 with probability `rate` and divide the others by ``1 - rate``.
 
     The expected value stays what it was, so evaluation does nothing: it returns its input itself. A key from ``ctx.rng`` says
-    which are set to 0: the way back needs no mask. Source: Srivastava et al., Dropout, JMLR 2014, section 10.
+    which are set to 0: the backward pass needs no mask. Source: Srivastava et al., Dropout, JMLR 2014, section 10.
 
     >>> import numpy as np
     >>> from fastconv.layers import Context
@@ -68,7 +68,7 @@ class Dropout(_Dropping):
         self._drops(rate)
 
     def drop(self, rng: np.random.Generator, x: np.ndarray) -> tuple[np.ndarray, Backward]:
-        key = int(rng.integers(2**63))  # all that the way back keeps
+        key = int(rng.integers(2**63))  # all that the backward pass keeps
         return dropped(x, self.rate, key), lambda dy: (dropped(dy, self.rate, key), {})
 
 

@@ -143,7 +143,7 @@ def unstretched(dy: np.ndarray, shape: Shape) -> np.ndarray:
 
 
 def per_input(gradients: list[np.ndarray]) -> np.ndarray | tuple[np.ndarray, ...]:
-    """Return the gradients of several inputs as a way back does: one by itself, else a tuple."""
+    """Return the gradients of several inputs as a backward pass does: one by itself, else a tuple."""
     return tuple(gradients) if len(gradients) > 1 else gradients[0]
 
 

@@ -86,7 +86,7 @@ class BatchNorm(_Norm):
     def normalized(
         self, function: Callable[..., Any], ctx: Context, x: np.ndarray, *arguments: Any, **keywords: Any
     ) -> tuple[Any, ...]:
-        """Return the output of `function`, `functional.batch_norm` or one that does more, and what its way back takes.
+        """Return the output of `function`, `functional.batch_norm` or one that does more, and what its backward pass takes.
 
         What `function` returns after y, mean and var comes last.
         """
@@ -97,7 +97,7 @@ class BatchNorm(_Norm):
             y, mean, var, *more = function(x, scale, bias, *arguments, eps=self.eps, **keywords)
             self._remember(mean, var, x.size // len(scale))
         else:
-            # copies: a later step in training changes the buffers, and the way back must not see it
+            # copies: a later step in training changes the buffers, and the backward pass must not see it
             mean, var = self.buffers["mean"].copy(), self.buffers["var"].copy()
             y, _, _, *more = function(x, scale, bias, *arguments, mean=mean, var=var, eps=self.eps, **keywords)
         return y, {"mean": mean, "var": var, "eps": self.eps, "batch_statistics": of_batch}, *more

@@ -102,7 +102,7 @@ class _AvgPool(Pool):
     def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
         spatial_shape(x.shape[1:], self.rank)
         arguments = {**self.windows, "count_include_pad": self.count_include_pad}
-        y, shape = F.avg_pool(x, self.kernel, **arguments), x.shape  # the way back needs the shape, not the values
+        y, shape = F.avg_pool(x, self.kernel, **arguments), x.shape  # the backward pass needs the shape, not the values
         return y, lambda dy: (F.avg_pool_backward(dy, shape, self.kernel, **arguments), {})
 
 

@@ -27,8 +27,8 @@ class Recurrent(Layer):
     """What `RNN`, `GRU` and `LSTM` share.
 
     ``(N, T, C)`` becomes ``(N, T, features)``, or ``(N, T, 2 * features)`` in both directions, the output at each step; that of
-    the way backward begins at the end. The states at the beginning are zeros, or further inputs ``(N, directions, features)``.
-    With `states` the states at the end are further outputs, of that shape too.
+    the backward direction begins at the end. The states at the beginning are zeros, or further inputs ``(N, directions,
+    features)``. With `states` the states at the end are further outputs, of that shape too.
     """
 
     #: How many blocks of `features` columns the matrices have, and how many states go along.
@@ -103,7 +103,7 @@ class Recurrent(Layer):
         y = np.concatenate([scan.y for scan in scans], axis=-1)
         ends = [np.stack([scan.ends[kind] for scan in scans], axis=1) for kind in range(self.kinds)]
 
-        def way_back(dy: Any) -> tuple[Any, dict[str, np.ndarray]]:
+        def backward(dy: Any) -> tuple[Any, dict[str, np.ndarray]]:
             dends: Sequence[Any] = dy[1:] if self.states else [None] * self.kinds
             dy = dy[0] if self.states else dy
             dxs, dstarts, gradients = [], [], {}
@@ -118,13 +118,13 @@ class Recurrent(Layer):
                 return dx, gradients
             return (dx, *(np.stack(parts, axis=1) for parts in zip(*dstarts, strict=True))), gradients
 
-        return (y, *ends) if self.states else y, way_back
+        return (y, *ends) if self.states else y, backward
 
     def _is_backward(self, way: str) -> bool:
         return bool(way) or self.direction == "backward"
 
     def step(self, given: np.ndarray, product: np.ndarray, states: Arrays, way: str) -> tuple[Arrays, StepBack]:
-        """Return the states after a step, the output first, and the way back.
+        """Return the states after a step, the output first, and the backward pass.
 
         `given` is what the input makes for the gates, with both biases, `product` what the state before does, ``(N, gates *
         features)`` each.

@@ -33,7 +33,7 @@ class RNN(Recurrent):
         Numbers of the state.
     activation : "tanh" or "relu"
     direction : "forward", "backward" or "both"
-        With "both" the outputs of both are side by side, ``(N, T, 2 * features)``; the parameters of the way backward end in
+        With "both" the outputs of both are side by side, ``(N, T, 2 * features)``; parameters of the backward direction end in
         ``_reverse``.
     states : bool
         Whether the state at the end, ``(N, directions, features)``, is a second output.
@@ -100,7 +100,7 @@ class GRU(Recurrent):
         Numbers of the state.
     reset_after : bool
     direction : "forward", "backward" or "both"
-        With "both" the outputs of both are side by side, ``(N, T, 2 * features)``; the parameters of the way backward end in
+        With "both" the outputs of both are side by side, ``(N, T, 2 * features)``; parameters of the backward direction end in
         ``_reverse``.
     states : bool
         Whether the state at the end, ``(N, directions, features)``, is a second output.
@@ -190,7 +190,7 @@ class LSTM(Recurrent):
         Numbers of the state and of the cell.
     peepholes : bool
     direction : "forward", "backward" or "both"
-        With "both" the outputs of both are side by side, ``(N, T, 2 * features)``; the parameters of the way backward end in
+        With "both" the outputs of both are side by side, ``(N, T, 2 * features)``; parameters of the backward direction end in
         ``_reverse``.
     states : bool
         Whether state and cell at the end, ``(N, directions, features)`` each, are further outputs.

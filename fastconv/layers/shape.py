@@ -127,8 +127,8 @@ class ReshapeLike(_Reshaping):
 
     def forward(self, ctx: Context, x: np.ndarray, like: np.ndarray) -> tuple[np.ndarray, Backward]:
         shape, dtype = like.shape, like.dtype
-        y, way_back = _reshaped(x, self.output_shape(x.shape[1:], shape[1:]))
-        return y, lambda dy: ((way_back(dy)[0], np.zeros(shape, dtype)), {})
+        y, backward = _reshaped(x, self.output_shape(x.shape[1:], shape[1:]))
+        return y, lambda dy: ((backward(dy)[0], np.zeros(shape, dtype)), {})
 
 
 def _reshaped(x: np.ndarray, shape: Shape) -> tuple[np.ndarray, Backward]:

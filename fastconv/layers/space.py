@@ -188,9 +188,9 @@ class ResizeLike(Layer):
 
     def forward(self, ctx: Context, x: np.ndarray, like: np.ndarray) -> tuple[np.ndarray, Backward]:
         self.output_shape(x.shape[1:], like.shape[1:])
-        y, way_back = Resize(size=spatial_shape(like.shape[1:]), **self.arguments).forward(ctx, x)
+        y, backward = Resize(size=spatial_shape(like.shape[1:]), **self.arguments).forward(ctx, x)
         shape, dtype = like.shape, like.dtype
-        return y, lambda dy: ((way_back(dy)[0], np.zeros(shape, dtype)), {})
+        return y, lambda dy: ((backward(dy)[0], np.zeros(shape, dtype)), {})
 
 
 @layers.register("LocalResponseNorm")

@@ -121,8 +121,8 @@ class Told(Layer):
     def forward(self, ctx: Context, x: np.ndarray, *numbers: np.ndarray) -> tuple[Any, Backward]:
         self._require_told([array.shape[1:] for array in (x, *numbers)])
         given = {name: self._value(name, array) for name, array in zip(self.told, numbers, strict=True)}
-        y, way_back = type(self.inner)(**{**self.inner.config, **given}).forward(ctx, x)
-        return y, lambda dy: ((way_back(dy)[0], *(None for _ in numbers)), {})
+        y, backward = type(self.inner)(**{**self.inner.config, **given}).forward(ctx, x)
+        return y, lambda dy: ((backward(dy)[0], *(None for _ in numbers)), {})
 
     def _value(self, name: str, array: np.ndarray) -> Any:
         if array.dtype.kind not in "iu":

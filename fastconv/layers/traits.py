@@ -29,7 +29,7 @@ class Traits(NamedTuple):
         Inputs may be integers or booleans, as those of an embedding; a tuple says which, ``(1,)`` the second. For any other
         input, what is not float32 or float64 is a `TypeError` before it comes to `forward`.
     discrete : bool
-        Outputs may be integers or booleans, whatever the dtype of the layer, and the way back is zero for them, as for the
+        Outputs may be integers or booleans, whatever the dtype of the layer, and the backward pass is zero for them, as for the
         place of the largest value.
     counts : bool
         How long the output is depends on numbers of the inputs, as for the places that are not 0; `output_shape` says then what

@@ -1,4 +1,4 @@
-"""What convolutions and locally connected layers share: the arguments of a window, and what its way back computes."""
+"""What convolutions and locally connected layers share: the arguments of a window, and what its backward pass computes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Gradients = dict[str, np.ndarray]
 
 
 def wanted(x: bool, bias: bool) -> tuple[str, ...]:
-    """Return what a way back must compute: x where somebody needs it, the weight, the bias where there is one."""
+    """Return what a backward pass must compute: x where somebody needs it, the weight, the bias where there is one."""
     return (*(("x",) if x else ()), "weight", *(("bias",) if bias else ()))
 
 

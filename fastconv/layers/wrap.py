@@ -155,10 +155,10 @@ class Given(_Around):
     def forward(self, ctx: Context, *xs: np.ndarray) -> tuple[Any, Backward]:
         if not xs:
             raise ValueError("there must be at least one input")
-        y, way_back = self.inner.forward(ctx, *self._all(xs))
+        y, inner_backward = self.inner.forward(ctx, *self._all(xs))
 
         def backward(dy: Any) -> Gradients:
-            dxs, gradients = way_back(dy)
+            dxs, gradients = inner_backward(dy)
             dxs = dxs if isinstance(dxs, tuple) else (dxs,)
             gradients = _prefixed(gradients)
             for at, (_, _, learned) in self.held.items():
@@ -207,10 +207,10 @@ class Each(_Around):
     def forward(self, ctx: Context, *xs: np.ndarray) -> tuple[Any, Backward]:
         self.inner_shapes([x.shape[1:] for x in xs])
         outer = xs[0].shape[:2]
-        y, way_back = self.inner.forward(ctx, *(_merged(x) for x in xs))
+        y, inner_backward = self.inner.forward(ctx, *(_merged(x) for x in xs))
 
         def backward(dy: Any) -> Gradients:
-            dxs, gradients = way_back(tuple(map(_merged, dy)) if isinstance(dy, tuple) else _merged(dy))
+            dxs, gradients = inner_backward(tuple(map(_merged, dy)) if isinstance(dy, tuple) else _merged(dy))
             return _apart(dxs, outer), _prefixed(gradients)
 
         return _apart(y, outer), backward

@@ -1,7 +1,7 @@
 """What every operation of fastconv means: slow NumPy that is written to be read, and that the tests trust.
 
 Arrays are channels last: images are ``x[n, h, w, c]``, for one to three spatial axes (``x[n, h, c]``, ``x[n, d, h,
-w, c]``). Every function has the name and the arguments of its fast twin in `fastconv.functional`, and its way back,
+w, c]``). Every function has the name and the arguments of its fast twin in `fastconv.functional`, and its backward pass,
 with the suffix ``_backward``, beside it: given ``dy``, the gradient of some loss with respect to the output, it
 returns the gradient with respect to the inputs. The arrays of a call are all float32 or all float64, and so are the
 results; nothing checks that, and whole numbers (``np.arange(5)``) would have their fractions cut off.
@@ -27,7 +27,7 @@ an edge wherever it is. So a convolution has few weights, and when the image mov
 (translation equivariance). Read the three from the most connected to the most frugal: `fastconv.reference.linear`,
 `local`, `conv`.
 
-The way back through shared weights follows from one rule: a number that is used many times collects the gradients of
+The backward pass through shared weights follows from one rule: a number that is used many times collects the gradients of
 all its uses. A weight of a convolution sums over all windows; a pixel sums over all windows that saw it.
 
 >>> import numpy as np

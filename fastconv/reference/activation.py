@@ -1,6 +1,6 @@
 """Activations: the bend between two linear layers, applied to each number by itself.
 
-Without one, two linear layers are one linear layer. Each is given by its formula; the way back multiplies ``dy`` by
+Without one, two linear layers are one linear layer. Each is given by its formula; the backward pass multiplies ``dy`` by
 the derivative at x.
 
 Where a formula multiplies x by something that vanishes, x is first brought within a range outside of which that

@@ -1,7 +1,7 @@
 """Convolution and transposed convolution: the same weights at every position of the sliding window.
 
-Both, and their ways back, are made of three sums over the taps of the kernel. With ``x[p; r]`` for the input that tap ``r``
-meets in the window of output ``p``, the one at ``p * stride - before + r * dilation``:
+Both, and their backward passes, are made of three sums over the taps of the kernel. With ``x[p; r]`` for the input that tap
+``r`` meets in the window of output ``p``, the one at ``p * stride - before + r * dilation``:
 
 - gather: ``y[p, o] = sum over r, c of x[p; r, c] * weight[r, c, o]``
 - scatter, its adjoint: ``x[p; r, c] += sum over o of y[p, o] * weight[r, c, o]``

@@ -1,6 +1,6 @@
 """Upsampling: a larger image, by repeating pixels or by drawing straight lines between them.
 
-Along one axis it is a matrix of interpolation weights; the way back is its transpose. Several axes apply one matrix
+Along one axis it is a matrix of interpolation weights; the backward pass is its transpose. Several axes apply one matrix
 each.
 """
 

@@ -37,7 +37,7 @@ class Entry(NamedTuple):
 
 
 class Passed(NamedTuple):
-    """What came out of one pass: the outputs, and with a way back the gradients of the inputs and the parameters."""
+    """What came out of one pass: the outputs, and with a backward pass the gradients of the inputs and the parameters."""
 
     ys: Arrays
     dxs: tuple[Any, ...] = ()
@@ -132,12 +132,12 @@ class Case(NamedTuple):
         return self.back(layer, ys, backward, self.cotangents(ys, number))
 
     def forward(self, layer: Layer, xs: Sequence[np.ndarray], *, input_grad: bool = True) -> tuple[Arrays, Any]:
-        """Return the outputs of one pass, as a tuple, and its way back."""
+        """Return the outputs of one pass, as a tuple, and its backward pass."""
         y, backward = run(layer, self.context(input_grad=input_grad), xs)
         return several(y), backward
 
     def back(self, layer: Layer, ys: Arrays, backward: Any, dys: Arrays) -> Passed:
-        """Return the outputs and what the way back makes of `dys`."""
+        """Return the outputs and what the backward pass makes of `dys`."""
         dx, gradients = run_backward(layer, backward, dys if len(dys) > 1 else dys[0])
         return Passed(ys, several(dx), gradients)
 

@@ -49,7 +49,7 @@ def _watch(layer: Layer, piece: Piece) -> None:
         result = forward(ctx, *xs)
         if callable(kinks):
             piece.append(kinks(*xs) >= AWAY / 10)
-        elif kinks == "ties":  # which of equals wins is what the way back knows
+        elif kinks == "ties":  # which of equals wins is what the backward pass knows
             y, backward = forward(ctx, *xs)
             piece.append([dx.tobytes() for dx in several(backward(np.ones_like(y))[0]) if dx is not None])
         else:

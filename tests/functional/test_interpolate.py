@@ -35,7 +35,7 @@ def problems(draw):
 
 
 @given(problems())
-def test_it_equals_the_reference_and_is_adjoint_to_its_way_back(problem):
+def test_it_equals_the_reference_and_is_adjoint_to_its_backward_pass(problem):
     shape, lines, rule, seed = problem
     rng = np.random.default_rng(seed)
     x = rng.standard_normal(shape)

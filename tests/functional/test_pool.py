@@ -89,7 +89,7 @@ def test_pools_of_more_than_caches_hold(isa, threads, shape, kernel, keywords):
 
 
 @given(pool=pools(), seed=SEEDS)
-def test_the_way_back_of_a_mean_is_its_adjoint(pool, seed):
+def test_the_backward_pass_of_a_mean_is_its_adjoint(pool, seed):
     x = np.random.default_rng(seed).standard_normal(pool.shape)
     y = functional.avg_pool(x, pool.kernel, **pool.mean)
     dy = np.random.default_rng(seed + 1).standard_normal(y.shape)
@@ -170,7 +170,7 @@ def test_of_equal_pixels_the_first_in_row_major_order_takes_the_gradient(isa, ch
 @pytest.mark.parametrize("channels", [2, 8, 15, 16, 17, 20, 40])
 @pytest.mark.parametrize("stride", [1, 2, (1, 2), (2, 1), (3, 1)])
 @pytest.mark.parametrize("padding", [0, 1, ((2, 1), (1, 2)), ((0, 2), (2, 0))])
-def test_the_way_back_of_windows_that_overlap(isa, threads, channels, stride, padding):
+def test_the_backward_pass_of_windows_that_overlap(isa, threads, channels, stride, padding):
     keywords = {"stride": stride, "padding": padding, "ceil_mode": True}
     x = whole((2, 9, 8, channels))  # many ties
     x[0, 0, :, 0], x[0, :, 7], x[1, 2] = -np.inf, -np.inf, np.inf
@@ -196,7 +196,7 @@ def test_the_way_back_of_windows_that_overlap(isa, threads, channels, stride, pa
         ((1, 300), (1, 2), {"stride": 1}),
     ],
 )
-def test_the_way_back_of_maxima_found_in_columns(isa, threads, channels, size, kernel, keywords):
+def test_the_backward_pass_of_maxima_found_in_columns(isa, threads, channels, size, kernel, keywords):
     x = whole((2, *size, channels))  # many ties
     for holes in (False, True):
         x = with_nan(x, 3) if holes else x

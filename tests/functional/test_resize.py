@@ -40,7 +40,7 @@ def test_equals_the_reference(isa, threads, case, mode, dtype, seed):
 
 
 @given(case=upsamplings(), mode=st.sampled_from(MODES), seed=SEEDS)
-def test_the_way_back_is_the_adjoint(case, mode, seed):
+def test_the_backward_pass_is_the_adjoint(case, mode, seed):
     shape, scale = case
     rng = np.random.default_rng(seed)
     x = rng.standard_normal(shape)

@@ -299,7 +299,7 @@ def test_backward_must_return_what_it_promised(result: Any, error: type[Exceptio
         backward(y)
 
 
-def test_an_error_on_the_way_back_names_the_layer() -> None:
+def test_an_error_in_the_backward_pass_names_the_layer() -> None:
     class Broken(Scale):
         def forward(self, ctx, x):
             return x, lambda dy: 1 / 0

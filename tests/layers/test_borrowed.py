@@ -1,4 +1,4 @@
-"""Layers whose way back is borrowed, from central differences or from PyTorch: right as the suite of every layer says."""
+"""Layers whose backward pass is borrowed, from central differences or from PyTorch: right as the suite of every layer says."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def test_places_and_keys_are_independent(rate):
     assert abs(np.corrcoef(masks) - np.eye(4)).max() < 0.02
 
 
-def test_the_way_back_drops_the_same():
+def test_the_backward_pass_drops_the_same():
     x = np.random.default_rng(1).standard_normal((3, 8, 8, 5)).astype(np.float32)
     y, backward = Dropout(0.4).forward(Context(True, np.random.default_rng(0)), x)
     dx, gradients = backward(np.ones_like(x))

@@ -231,7 +231,7 @@ def test_batch_norm_of_one_value_keeps_a_finite_variance() -> None:
     assert np.isfinite(layer.buffers["var"]).all()
 
 
-def test_the_way_back_of_an_evaluation_does_not_see_later_training() -> None:
+def test_the_backward_pass_of_an_evaluation_does_not_see_later_training() -> None:
     layer = L.BatchNorm()
     layer(IMAGES)
     y, backward = layer.forward(Context(False), IMAGES)

@@ -192,14 +192,14 @@ class MeansOverNothing(Sound):
     """The gradient of a parameter is not a number for no images."""
 
     def forward(self, ctx, x):
-        y, backward = super().forward(ctx, x)
+        y, inner = super().forward(ctx, x)
 
-        def way_back(dy):
-            dx, gradients = backward(dy)
+        def backward(dy):
+            dx, gradients = inner(dy)
             with np.errstate(invalid="ignore", divide="ignore"):
                 return dx, {"scale": gradients["scale"] * (np.float64(len(x)) / len(x)).astype(x.dtype)}
 
-        return y, way_back
+        return y, backward
 
 
 @caught_by("batch_of_one")
@@ -309,7 +309,7 @@ class ChangesItsInput(Plain):
 
 @caught_by("arguments_unchanged")
 class ChangesTheGradient(Plain):
-    """Computes in place on the way back."""
+    """Computes in place in the backward pass."""
 
     def forward(self, ctx, x):
         def backward(dy):
@@ -393,7 +393,7 @@ class ComputesInFloat32(Plain):
 
 @caught_by("dtype_stays")
 class DifferentiatesInFloat32(Plain):
-    """The same on the way back alone."""
+    """The same in the backward pass alone."""
 
     def forward(self, ctx, x):
         return 3 * x, lambda dy: (3 * dy.astype(np.float32).astype(dy.dtype), {})

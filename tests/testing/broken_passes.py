@@ -32,7 +32,7 @@ class WrongAtOneBorderPixel(Plain):
 
 @caught_by("input_gradient")
 class WrongForEvenKernels(Layer):
-    """A moving sum, whose way back is shifted by one where the kernel is even."""
+    """A moving sum, whose backward pass is shifted by one where the kernel is even."""
 
     def __init__(self, kernel_size):
         self.kernel_size = kernel_size
@@ -94,7 +94,7 @@ class HidesAKink(Plain):
 
 @caught_by("input_gradient")
 class WrongInTraining(Plain):
-    """Another factor in training than its way back has."""
+    """Another factor in training than its backward pass has."""
 
     def forward(self, ctx, x):
         factor = 3 if ctx.training else 2
@@ -250,7 +250,7 @@ class NearlyRight(Plain):
 
 @caught_by("two_passes")
 class CachesOnSelf(Plain):
-    """The way back squares what the last pass has left."""
+    """The backward pass squares what the last pass has left."""
 
     def forward(self, ctx, x):
         self.last = x

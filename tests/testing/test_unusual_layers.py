@@ -140,13 +140,13 @@ class Residual(Layer):
         return shape
 
     def forward(self, ctx, x):
-        y, backward = self.inner.forward(ctx, x)
+        y, inner = self.inner.forward(ctx, x)
 
-        def way_back(dy):
-            dx, gradients = backward(dy)
+        def backward(dy):
+            dx, gradients = inner(dy)
             return None if dx is None else dx + dy, {f"inner/{name}": each for name, each in gradients.items()}
 
-        return x + y, way_back
+        return x + y, backward
 
 
 @unusual
@@ -166,13 +166,13 @@ class MakesALayer(Layer):
         return self.inner.output_shape(shape)
 
     def forward(self, ctx, x):
-        y, backward = self.inner.forward(ctx, x)
+        y, inner = self.inner.forward(ctx, x)
 
-        def way_back(dy):
-            dx, gradients = backward(dy)
+        def backward(dy):
+            dx, gradients = inner(dy)
             return dx, {f"inner/{name}": each for name, each in gradients.items()}
 
-        return y, way_back
+        return y, backward
 
 
 @unusual

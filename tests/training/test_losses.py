@@ -42,7 +42,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("loss", "target"), CASES, ids=lambda value: repr(value)[:40])
-def test_the_way_back(loss: Loss, target: np.ndarray) -> None:
+def test_the_backward_pass(loss: Loss, target: np.ndarray) -> None:
     _, backward = loss(LOGITS, target)
     one = np.ones(())
     assert_gradient(backward(), lambda x: loss(x, target)[0], LOGITS, one)

@@ -71,7 +71,7 @@ def read_only(case: Case) -> None:
     try:
         got = case.back(layer, ys, backward, dys)
     except ValueError as error:
-        raise CheckFailed(f"with a read-only gradient of the output the way back raises: {error}") from error
+        raise CheckFailed(f"with a read-only gradient of the output the backward pass raises: {error}") from error
     require_rounded(got.arrays(), want, case.dtype, " for read-only arrays")
 
 
@@ -79,7 +79,7 @@ def read_only(case: Case) -> None:
 def arguments_unchanged(case: Case) -> None:
     """A pass changes neither its inputs, nor the parameters, nor the gradient it is given, nor the output it returned.
 
-    Write `y = x * 2`, not `x *= 2`; in the way back copy `dy` before changing it. Evaluation changes no buffer either.
+    Write `y = x * 2`, not `x *= 2`; in the backward pass copy `dy` before changing it. Evaluation changes no buffer either.
     """
     layer, xs = case.layer(), case.inputs()
 
@@ -93,7 +93,7 @@ def arguments_unchanged(case: Case) -> None:
     others = numbered("the output", ys) | numbered("the gradient that comes in", dys)
     before |= _copied(others)
     case.back(layer, ys, backward, dys)
-    _require_kept(held() | others, before, "the way back")
+    _require_kept(held() | others, before, "the backward pass")
 
 
 def _copied(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

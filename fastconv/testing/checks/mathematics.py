@@ -81,7 +81,7 @@ def _require_gradient(
 
 @check("Mathematics")
 def backward_is_linear(case: Case) -> None:
-    """The way back of a sum of gradients is the sum of the ways back: `backward(2 a - 3 b) = 2 backward(a) - 3 backward(b)`.
+    """The backward pass is linear in its argument: `backward(2 a - 3 b) = 2 backward(a) - 3 backward(b)`.
 
     It is the derivative at a point, so it must not clip, normalise, or look at the size of `dy`.
     """
@@ -99,7 +99,7 @@ def backward_is_linear(case: Case) -> None:
 
 @check("Mathematics")
 def adjoint(case: Case) -> None:
-    """For a layer that declares `linear`, the way back is the adjoint: `<dy, f(x) - f(0)> = <backward(dy), x>`.
+    """For a layer that declares `linear`, the backward pass is the adjoint: `<dy, f(x) - f(0)> = <backward(dy), x>`.
 
     It holds to the last digits, where central differences only come close. Take the declaration out if there is more than a
     linear map and a constant.

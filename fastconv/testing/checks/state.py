@@ -24,9 +24,9 @@ from fastconv.testing.result import CheckFailed, CheckSkipped
 
 @check("State")
 def two_passes(case: Case) -> None:
-    """Two passes forward and then both ways back, in either order, give what each gives by itself.
+    """Two passes forward and then both backward passes, in either order, give what each gives by itself.
 
-    A layer may be used twice in one model. What the way back needs lives in its closure, not on `self`.
+    A layer may be used twice in one model. What the backward pass needs lives in its closure, not on `self`.
     """
     other = case._replace(seed=case.seed + 1, batch=case.batch + 1)
     passes = [(case, case.inputs()), (other, other.inputs())]
@@ -45,7 +45,7 @@ def two_passes(case: Case) -> None:
         ys, backward = each.forward(layer, xs)
         alone = each.back(layer, ys, backward, each.cotangents(ys)).arrays()
         for order, found in zip(("the same", "the opposite"), results, strict=True):
-            suffix = f" of pass {at + 1} of two, after both ways back in {order} order,"
+            suffix = f" of pass {at + 1} of two, after both backward passes in {order} order,"
             require_all(found[at], alone, None, suffix)
 
 
@@ -53,7 +53,7 @@ def two_passes(case: Case) -> None:
 def nothing_on_self(case: Case) -> None:
     """A pass leaves the attributes of the layer and of its class as they are, and what is in them.
 
-    The closure is the place for what the way back needs, `buffers` the place for what training remembers. A table for each
+    The closure is the place for what the backward pass needs, `buffers` the place for what training remembers. A table for each
     size of the image belongs into `functools.lru_cache`.
     """
     layer = case.layer()
