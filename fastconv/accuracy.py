@@ -1,4 +1,4 @@
-"""How much rounding an algorithm may add: the one switch between the fastest algorithms and those of the definition."""
+"""Whether algorithms may be chosen that round more than the definition does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of arguments that are numbers, for every floor: what comes is returned as Python has it, or refused by its name."""
+"""Validation of numeric arguments: values are returned as Python numbers, or refused with the name of the argument."""
 
 from __future__ import annotations
 

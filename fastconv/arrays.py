@@ -1,4 +1,4 @@
-"""Arrays of other libraries: tensors of PyTorch, JAX and their like, taken as they lie in memory.
+"""Arrays of other libraries, such as tensors of PyTorch and JAX, used without copying.
 
 What has ``__dlpack__`` (https://data-apis.org/array-api) or NumPy's ``__array__`` is an array here, wherever one is taken: by
 layers, models, training and functions. Nothing is copied where the numbers lie in this machine's memory in a dtype of NumPy.

@@ -1,4 +1,4 @@
-"""A layer that runs one of two models, as a truth value says."""
+"""A layer that runs one of two models, depending on a condition."""
 
 from __future__ import annotations
 

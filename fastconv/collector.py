@@ -1,4 +1,4 @@
-"""Python's collector of circles, and when it waits."""
+"""Pausing Python's garbage collector."""
 
 from __future__ import annotations
 

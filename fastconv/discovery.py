@@ -1,4 +1,4 @@
-"""What installed packages offer: their entry points, read from metadata alone, once, when somebody first asks.
+"""What installed packages provide: their entry points, read from metadata only, once, when first needed.
 
 A package names its layers in its metadata::
 

@@ -1,4 +1,4 @@
-"""Steps of a graph that become one: batch normalization, perhaps the sum with a shortcut, ReLU, and perhaps max pooling.
+"""Fusion of layers in a graph: batch normalization, perhaps a sum with a shortcut, ReLU, and perhaps max pooling.
 
 Each of these layers waits for memory, so what there is to gain is to go over it once instead of three times. Nothing else
 changes: the layers, their parameters and the bits of every result are those of the steps one by one, but for the rounding of

@@ -1,4 +1,4 @@
-"""Memory for weights that stay: several arrays share a block of large pages (of 2 MB, where the system has them).
+"""Memory for long-lived weights: several arrays share a block of large pages (of 2 MB, where the system has them).
 
 The weights of a network go through all caches at each call. In pages of 4 KB there are more of them than a processor knows the
 places of, and what it reads ahead ends with the page. And the system takes five times as long to hand out as much in them.

@@ -1,4 +1,4 @@
-"""Importing one entry point of somebody else's package, so that whatever happens there stays there.
+"""Importing an entry point of another package, isolated from everything else.
 
 What the import may do, and what becomes of it:
 

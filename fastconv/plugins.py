@@ -1,4 +1,4 @@
-"""Plugins: what installed packages add to fastconv, and what to do where they are broken or disagree.
+"""Plugins: what installed packages add to fastconv, and what to do if they are broken or conflict.
 
 A package that brings layers (losses, optimizers, callbacks, data sets, networks) names them in its metadata and is found by
 itself; docs/writing-a-layer.md shows how to make one. Nothing is imported before it is asked for by name, and a plugin that

@@ -1,4 +1,4 @@
-"""Steps of layers that compute, one after the other: forward and back.
+"""Programs: the steps of a graph, computed one after the other, forward and backward.
 
 A pass keeps one array for each slot and frees it as soon as the last step that reads it has run; what the backward pass needs
 lives in the closures of the layers, and each of those is dropped as soon as it was used.

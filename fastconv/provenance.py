@@ -1,4 +1,4 @@
-"""Which packages the layers of a model file come from: recorded when it is written, so that a reader without them is told."""
+"""The packages that the layers of a model file come from, recorded so that errors can name a missing one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model is made of, as a table: names, output shapes, parameters, multiply-adds, receptive fields."""
+"""The table of a model: names, output shapes, parameters, multiply-adds, receptive fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model of arrays that have no batch axis: numbers, vectors, arrays whose first axis is like any other."""
+"""Models without a batch axis: the first axis of their arrays is like any other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``--data`` points at, and how the command line reads it."""
+"""What ``--data`` refers to, and how the command line reads it."""
 
 from __future__ import annotations
 

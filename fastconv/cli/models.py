@@ -1,4 +1,4 @@
-"""Models on the command line: what is saved beside the weights, and where a model comes from."""
+"""Models on the command line: where they come from, and what is saved beside their weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``fastconv new-plugin``: write a package with a layer, its tests and everything around it, ready to be installed."""
+"""``fastconv new-plugin``: write a package with a layer and its tests, ready to be installed."""
 
 from __future__ import annotations
 

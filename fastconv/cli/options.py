@@ -1,4 +1,4 @@
-"""Options: what argparse calls to read a word of the command line, and those that several commands have."""
+"""Parsing of command line options, and the options that several commands share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Image files and arrays as what a network takes: floats of its input's shape."""
+"""Image files and arrays as the floats that a network takes."""
 
 from __future__ import annotations
 

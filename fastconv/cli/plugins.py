@@ -1,4 +1,4 @@
-"""``fastconv plugins``: what installed packages add, and what is wrong with it; with ``check``, proves layers right."""
+"""``fastconv plugins``: what installed packages add, and what is broken; with ``check``, run the conformance suite."""
 
 from __future__ import annotations
 

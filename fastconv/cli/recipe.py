@@ -1,4 +1,4 @@
-"""How a run trains: its options by name, and the optimizer and the augmentations that they stand for."""
+"""How a run trains: its options by name, and the optimizer and augmentations that they stand for."""
 
 from __future__ import annotations
 

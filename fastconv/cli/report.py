@@ -1,4 +1,4 @@
-"""What a test of a classifier says: counts, the loss, and a table of the classes."""
+"""The results of testing a classifier: counts, the loss, and a table of the classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that can be run: ONNX, models, frozen models, each as the same few facts and a function of arrays."""
+"""Files that can be run (ONNX files, models, frozen models) behind one interface."""
 
 from __future__ import annotations
 

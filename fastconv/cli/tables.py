@@ -1,4 +1,4 @@
-"""Plain text tables, and numbers as people write them."""
+"""Plain text and Markdown tables, and numbers with units."""
 
 from __future__ import annotations
 

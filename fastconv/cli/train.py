@@ -1,4 +1,4 @@
-"""``fastconv train``: train a network on images, and write the model, its history and pictures into a folder."""
+"""``fastconv train``: train a network on images, and write the model, its history and plots to a folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Augmentation: small objects that vary the images of a batch, each in its own way.
+"""Augmentation: small objects that change the images of a batch at random.
 
 An augmentation is called with the float images of a batch ``(n, *spatial, C)``, their targets, and the `Draws` of the
 batch; it returns images and targets. It may write into the images, which are its own. Anything that can be called like

@@ -1,4 +1,4 @@
-"""Samples in batches: shuffled, gathered, scaled and augmented, epoch after epoch."""
+"""Batches of samples: shuffled, scaled and augmented, epoch after epoch."""
 
 from __future__ import annotations
 

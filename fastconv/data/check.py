@@ -1,4 +1,4 @@
-"""Bad data is named: which sample, which value, what was expected. Run once, before the first batch is made."""
+"""Validation of data, once before the first batch: errors name the sample, the value and what was expected."""
 
 from __future__ import annotations
 

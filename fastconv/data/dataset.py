@@ -1,4 +1,4 @@
-"""What every loader returns: training part, test part, classes; and the split where a source has no test part."""
+"""What every loader returns: training and test parts and the classes; and the split of data without a test part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random numbers that depend on the seed, the epoch and the sample, and on nothing else."""
+"""Random numbers that depend only on the seed, the epoch and the sample."""
 
 from __future__ import annotations
 

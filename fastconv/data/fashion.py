@@ -1,4 +1,4 @@
-"""The data set inside the package: 2,500 photographs of clothes, so that everything can be tried without a download."""
+"""The data set in the package: 2,500 photographs of clothes, so that everything can be tried without a download."""
 
 from __future__ import annotations
 

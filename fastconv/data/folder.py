@@ -1,4 +1,4 @@
-"""A folder with one folder of image files for each class. Decoding is Pillow's, from the extra ``plot``."""
+"""A folder with a subfolder of image files per class. Decoding needs Pillow, from the extra ``plot``."""
 
 from __future__ import annotations
 

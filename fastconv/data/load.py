@@ -1,4 +1,4 @@
-"""One call for every kind of source: files, folders, and data sets that plugins offer by name."""
+"""One function for every kind of source: files, folders, and data sets that plugins provide by name."""
 
 from __future__ import annotations
 

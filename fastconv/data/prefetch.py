@@ -1,4 +1,4 @@
-"""An iterator that works ahead on a thread of its own."""
+"""An iterator that works ahead in a thread of its own."""
 
 from __future__ import annotations
 

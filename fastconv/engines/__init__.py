@@ -1,4 +1,4 @@
-"""fastconv beside other inference engines: the machinery of ``fastconv bench`` and ``python -m benchmarks engines``.
+"""Comparison with other inference engines, behind ``fastconv bench`` and ``python -m benchmarks engines``.
 
 ====================  ==============================================================================================
 ``engine.py``         the engines, the packages that they need, the settings among which the best counts

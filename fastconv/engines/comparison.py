@@ -1,4 +1,4 @@
-"""Engines side by side: each in a process of its own, the processes in turn."""
+"""Measuring engines: each in a process of its own, the processes in turn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who else uses the processors while something is measured."""
+"""How much of the processors other programs use while something is measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engines that can be compared: what each needs, and the settings among which the best counts."""
+"""The engines that can be compared: what each needs, and the settings of which the best counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all engines load: an ONNX file whose batch may be chosen, and arrays for its inputs."""
+"""What all engines load: an ONNX file with a chosen batch size, and arrays for its inputs."""
 
 from __future__ import annotations
 

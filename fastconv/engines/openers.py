@@ -1,4 +1,4 @@
-"""How each engine opens an ONNX file, at float32 and with its best settings.
+"""How each engine opens an ONNX file, in float32 and with its best settings.
 
 ``open_<engine>(threads)`` imports it and returns ``load(path, inputs, sizes)``, which returns the call to time. `inputs` are
 the arrays by name, `sizes` those of the axes that the file leaves open, by name: each engine learns all shapes before it plans.

@@ -1,4 +1,4 @@
-"""The process of an engine, from outside."""
+"""The process of an engine, seen from outside."""
 
 from __future__ import annotations
 

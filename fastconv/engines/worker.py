@@ -1,4 +1,4 @@
-"""The process of one engine: a program that reads requests and writes answers, a line of JSON each.
+"""The program that runs in an engine's process: it reads requests and writes answers, one line of JSON each.
 
 It is run by its path, not as a module, and imports nothing but what its engine needs: the memory that it takes is that
 engine's. While it waits for a request it stands still.

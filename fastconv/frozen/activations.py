@@ -1,4 +1,4 @@
-"""Which activation of the kernels a layer is."""
+"""Which activation of the kernels a layer corresponds to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A convolution and the pooling after it, some lines of an image at a time: what is pooled is near, and never stored whole.
+"""A convolution and the pooling after it, computed in bands of lines: the array in between is never stored whole.
 
 ::
 

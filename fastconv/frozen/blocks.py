@@ -1,4 +1,4 @@
-"""Blocks of mobile networks: what lies between their convolutions, many times what goes in and out, is never stored whole.
+"""Blocks of mobile networks: the large arrays between their convolutions are never stored whole.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Linear branches of one input, of which the sum is one convolution: networks that train with more of them than they need.
+"""Linear branches with one input whose sum is one convolution, as in networks that are reparametrized for inference.
 
 A kernel of 3 x 3 taps, one of a single tap and a normalization of the input beside each other are a kernel of 3 x 3 taps
 (Ding et al., RepVGG: Making VGG-style ConvNets great again, 2021, section 3.3).

@@ -1,4 +1,4 @@
-"""Normalizations of each pixel that a model spells in several steps, recognised by what they compute, not by how.
+"""Normalizations of each pixel that are spelled out in several steps, recognized by what they compute.
 
 Before ONNX had operators for them, and where it has none, writers spell them with means, squares and quotients: layer
 normalization, the root mean square (Zhang and Sennrich, Root mean square layer normalization, 2019), vectors of length 1.

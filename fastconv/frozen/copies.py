@@ -1,4 +1,4 @@
-"""Operations of NumPy that copy numbers: with others around them, several times, some of them, one array's or another's."""
+"""NumPy operations that copy values: padding, repetition, selection, and choice between arrays."""
 
 from __future__ import annotations
 

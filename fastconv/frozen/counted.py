@@ -1,4 +1,4 @@
-"""What comes after something is counted, whose arrays have the sizes that the numbers say: it runs as the layers it is."""
+"""Steps after a count, whose arrays have data-dependent sizes: they run as the layers that they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a frozen model does step by step, which layers became part of each, and how long it takes."""
+"""What a frozen model does step by step: which layers each step computes, and how long it takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Functions of a number that a model spells in several steps, recognised by what they compute, not by how they are written.
+"""Activations that are spelled out in several steps, recognized by what they compute.
 
 Whoever writes ONNX files has a way of its own for GELU, Mish or hard swish; there are dozens. So steps that do the same to each
 number are tried with some numbers, and where they give what a known activation gives, they are that.

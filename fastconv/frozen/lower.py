@@ -1,4 +1,4 @@
-"""From a model to a program: each layer as the operations that it is, nested models laid flat, constants copied."""
+"""From a model to a program: layers become operations, nested models are flattened, constants are copied."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Products of matrices that are both made by steps: attention, and whatever else compares values with each other."""
+"""Matrix products of two computed values, as in attention."""
 
 from __future__ import annotations
 

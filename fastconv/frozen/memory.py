@@ -1,4 +1,4 @@
-"""Where values lie: one block of memory for all of them, in which a place is used again once nobody reads what lay there."""
+"""Memory planning: one block for all values, in which space is reused once a value is dead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operations that put numbers elsewhere: axes in another order, channels in another order, parts of an array."""
+"""Operations that move values: permuted axes, permuted channels, parts of an array."""
 
 from __future__ import annotations
 

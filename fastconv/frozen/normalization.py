@@ -1,4 +1,4 @@
-"""Operations that normalize: each pixel over its channels, each image over its pixels."""
+"""Operations that normalize each pixel over its channels, or each image over its pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operations of NumPy, which write to the arena: with constants of any shape, along any axes, number by number."""
+"""NumPy operations that write to the arena: arithmetic with constants, reductions, elementwise functions."""
 
 from __future__ import annotations
 

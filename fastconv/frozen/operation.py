@@ -1,4 +1,4 @@
-"""What a step of a frozen model computes: the base of every operation, and how an operation is written down as JSON."""
+"""The base of all operations, and their representation as JSON."""
 
 from __future__ import annotations
 

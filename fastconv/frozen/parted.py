@@ -1,4 +1,4 @@
-"""What comes after a concatenation of channels, done to its parts: the steps that make them end with it.
+"""Batch normalization and activations after a concatenation of channels, moved to the steps that make its parts.
 
 The kernels of several sizes of a mixed convolution (MixNet) are joined before they are normalized::
 

@@ -1,4 +1,4 @@
-"""What the compiler does to a program: each pass is a function from a program to one that computes the same with less work.
+"""The passes of the compiler: functions from a program to one that computes the same with less work.
 
 The order matters: what is folded into a weight is gone before sums and activations are drawn into the steps before them.
 """

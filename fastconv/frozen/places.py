@@ -1,4 +1,4 @@
-"""Which values need no memory of their own: channels of a concatenation, which their makers write to their place."""
+"""Values without memory of their own: parts of a concatenation, which are written directly to their place in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A program for inputs of one shape: every call of a kernel decided, every value at its place.
+"""A program planned for inputs of one shape: every kernel call and the memory of every value.
 
 A `Plan` is shared by all threads and never changes. Who runs it takes a `Workspace`: the plan bound to a block of memory of its
 own, which nobody else uses meanwhile, and goes back into the pool afterwards.

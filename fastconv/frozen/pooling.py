@@ -1,4 +1,4 @@
-"""Operations that summarise windows of pixels, channel by channel."""
+"""Operations that pool windows of pixels, channel by channel."""
 
 from __future__ import annotations
 

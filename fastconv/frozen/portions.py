@@ -1,4 +1,4 @@
-"""Large batches a few images at a time: what a step writes is still in a cache when the next one reads it.
+"""Large batches, a few images at a time: what a step writes is still in a cache when the next one reads it.
 
 Early in a network images are large and weights small. There a run of steps goes over some images, then over the next. Later the
 weights are what takes room, and a step meets the whole batch while it has them.

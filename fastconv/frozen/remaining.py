@@ -1,4 +1,4 @@
-"""Layers that no pass has made part of something else become operations of NumPy: they write to the arena and allocate nothing.
+"""Layers that no pass has absorbed become NumPy operations, which write to the arena and allocate nothing.
 
 It is the last pass, so that those before see layers, which say more: an activation in many steps, a normalization.
 """

@@ -1,4 +1,4 @@
-"""Channels that are shuffled between groups (Zhang et al. 2018, "ShuffleNet") stay where they are.
+"""Channel shuffles between groups (Zhang et al. 2018, "ShuffleNet") without moving channels.
 
 A convolution in groups after a shuffle takes the channels of its groups from where they lie. A depthwise one between the two,
 to which the order of channels is nothing, gets its weight in the order that there was before::

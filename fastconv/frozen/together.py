@@ -1,4 +1,4 @@
-"""What a batch consists of: axes merged into it and out of it, so that a layer for images meets images.
+"""Axes that are merged into the batch and split off again, so that layers for images see images.
 
 A layer for every entry along an axis, as windows or frames, meets ``N * T`` samples. Between two such layers nothing moves::
 

@@ -1,4 +1,4 @@
-"""Frozen models of arrays that have no batch axis: around a program that computes with a batch of one."""
+"""Frozen models without a batch axis: around a program with a batch of one."""
 
 from __future__ import annotations
 

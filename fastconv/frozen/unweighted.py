@@ -1,4 +1,4 @@
-"""Operations without a matrix product: number by number, and those that move numbers."""
+"""Operations without weights: elementwise arithmetic, concatenation, reshapes."""
 
 from __future__ import annotations
 

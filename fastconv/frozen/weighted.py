@@ -1,4 +1,4 @@
-"""Operations that multiply with a weight: convolutions, linear maps, locally connected layers.
+"""Operations with a weight: convolutions, linear maps, locally connected layers.
 
 Each ends, in the same step, with the sum with a shortcut (a second input) and an activation. The last axis of the bias is the
 channels of the output, which `scaled` multiplies and shifts.

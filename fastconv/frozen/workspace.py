@@ -1,4 +1,4 @@
-"""A plan bound to a block of memory: what a call of a frozen model runs in."""
+"""A plan bound to memory: what a call of a frozen model runs in."""
 
 from __future__ import annotations
 

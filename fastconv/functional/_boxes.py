@@ -1,4 +1,4 @@
-"""Boxes of images: means of what is in their cells, and which of them stay beside better ones."""
+"""Boxes of images: means over their cells, and non-maximum suppression."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images in another size, as the kernel takes them: along each axis a matrix with a few neighbours in each row."""
+"""Resizing as the kernel takes it: along each axis a matrix with a few neighbours in each row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sum of two arrays on all threads: NumPy takes one, and gradients that meet in a network are as large as its images."""
+"""The multithreaded sum of two arrays: NumPy uses one thread, and gradients that meet in a network are large."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every public function of this floor checks before it computes: arrays, dtypes, ranks, matching shapes."""
+"""What every public function of this floor validates: arrays, dtypes, ranks, matching shapes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Activations: one function applied to every number of an array, forward and backward.
+"""Activations: elementwise functions, forward and backward.
 
 All of them take arrays of any shape, float32 or float64 (`TypeError` for any other dtype), which they do not
 change, and return an array of the shape and dtype of x. Every ``_backward(dy, x)`` returns dy times the derivative

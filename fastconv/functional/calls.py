@@ -1,4 +1,4 @@
-"""Calls of kernels that are decided before their arrays exist: what a frozen model is made of."""
+"""Kernel calls that are decided before their arrays exist: what a frozen model is made of."""
 
 from __future__ import annotations
 

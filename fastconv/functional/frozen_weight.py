@@ -1,4 +1,4 @@
-"""Weights that never change again: the arrays that they were, or panels that a kernel made of them, which tell as much."""
+"""Constant weights: the array itself, or the packed panels that replace it."""
 
 from __future__ import annotations
 

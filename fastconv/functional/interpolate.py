@@ -1,4 +1,4 @@
-"""Interpolation: an image of any other size, by the nearest pixel, straight lines or cubic curves.
+"""Interpolation: images of any other size, by the nearest pixel, linear or cubic interpolation.
 
 Along each axis an output is a sum of a few inputs, its taps; how they are found is the geometry of the mode, and what is done
 with them is the same for all (`_spans`).

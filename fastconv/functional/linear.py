@@ -1,4 +1,4 @@
-"""Linear (fully connected) maps of the last axis: a 1x1 convolution of pixels without a neighbourhood."""
+"""Linear (fully connected) maps of the last axis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Locally connected layers: windows like a convolution's, but a weight of its own at each position."""
+"""Locally connected layers: windows like those of a convolution, but a weight of its own at each position."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From scores to probabilities (softmax, log softmax), and how wrong they are (cross entropy)."""
+"""Softmax, log softmax and cross entropy."""
 
 from __future__ import annotations
 

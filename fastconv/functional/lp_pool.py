@@ -1,4 +1,4 @@
-"""Pooling by the p-norm: between the sum of a window (p = 1) and its largest value (p towards infinity)."""
+"""Pooling by the p-norm of each window: the sum of absolute values for p = 1, the maximum for p towards infinity."""
 
 from __future__ import annotations
 

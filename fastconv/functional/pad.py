@@ -1,4 +1,4 @@
-"""Padding: what stands around an image, a number or the image itself, mirrored, repeated or continued.
+"""Padding with a constant, or with the image itself: mirrored, repeated or continued.
 
 Along one axis every mode but "constant" is a list of the inputs that the outputs show, and the backward pass adds up along that
 list.

@@ -1,4 +1,4 @@
-"""Where in their windows the maxima of a pooling are: what forward keeps for the backward pass."""
+"""Positions of the maxima in their windows: what a forward pass keeps for the backward pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Upsampling: a larger image, by repeating pixels or by drawing straight lines between them.
+"""Upsampling by whole factors, by repeated pixels or linear interpolation.
 
 It is `fastconv.functional.interpolate` by whole factors, of images.
 """

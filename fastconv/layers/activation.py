@@ -1,4 +1,4 @@
-"""Activations: each number bent by itself, except in softmax."""
+"""Activations: elementwise functions, and softmax."""
 
 from __future__ import annotations
 

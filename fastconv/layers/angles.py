@@ -1,4 +1,4 @@
-"""Angles and their functions, and the hyperbolic ones."""
+"""Trigonometric and hyperbolic functions, and their inverses."""
 
 from __future__ import annotations
 

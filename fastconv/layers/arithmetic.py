@@ -1,4 +1,4 @@
-"""Layers that combine two arrays or more number by number: difference, quotient, power, the larger, the chosen, comparisons."""
+"""Elementwise arithmetic of two or more arrays: difference, quotient, power, maximum, choice, comparison."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers that put numbers elsewhere: axes turned, added and taken away, parts cut out, picked, repeated, split.
+"""Layers that rearrange arrays: transpose, squeeze, slice, gather, repeat, split.
 
 Axes count as in the arrays, where 0 is the batch, which stays where it is.
 """

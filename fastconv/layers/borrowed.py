@@ -1,4 +1,4 @@
-"""Layers whose backward pass comes from elsewhere: from central differences, to try an idea, or from PyTorch."""
+"""Layers whose backward pass comes from elsewhere: from central differences, for prototypes, or from PyTorch."""
 
 from __future__ import annotations
 

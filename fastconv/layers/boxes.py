@@ -1,4 +1,4 @@
-"""Boxes of images: cut out and brought to one size, and chosen among."""
+"""Boxes of images: resampled to one size, and non-maximum suppression."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls of a layer by models and by users: what goes in and what comes back is checked, and errors name the layer."""
+"""Calls of a layer by models and users: inputs and outputs are checked, and errors name the layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the built-in layers check about their arguments and inputs, with one wording everywhere."""
+"""Checks of arguments and inputs that the built-in layers share, with one wording everywhere."""
 
 from __future__ import annotations
 

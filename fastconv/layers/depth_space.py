@@ -1,4 +1,4 @@
-"""Layers that turn square blocks of pixels into channels, and back."""
+"""Layers that turn blocks of pixels into channels, and back."""
 
 from __future__ import annotations
 

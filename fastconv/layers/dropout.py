@@ -1,4 +1,4 @@
-"""Dropout, of numbers, of whole channels and of whole samples."""
+"""Dropout of single elements, whole channels and whole samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Windows that are added up to the image that they were cut from."""
+"""Windows summed up to the image that they were cut from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The dense layer."""
+"""The linear (dense) layer."""
 
 from __future__ import annotations
 

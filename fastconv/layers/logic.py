@@ -1,4 +1,4 @@
-"""Layers of truth values: numbers count as true where they are not 0, and no gradient passes."""
+"""Layers of booleans: numbers count as true if they are not 0, and no gradient passes."""
 
 from __future__ import annotations
 

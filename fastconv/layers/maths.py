@@ -1,4 +1,4 @@
-"""Functions of each number by itself that are no classic activations, and sums, bounds and comparisons with other arrays."""
+"""Elementwise functions that are not classic activations."""
 
 from __future__ import annotations
 

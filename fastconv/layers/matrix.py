@@ -1,4 +1,4 @@
-"""Products of two arrays as matrices, and of any number of arrays by Einstein's convention."""
+"""Matrix products, and Einstein summation."""
 
 from __future__ import annotations
 

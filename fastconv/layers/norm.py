@@ -1,4 +1,4 @@
-"""Normalisation layers: over the batch, over the channels of a pixel, over groups of channels of an image."""
+"""Normalization layers: over the batch, over the channels of a pixel, over groups of channels of an image."""
 
 from __future__ import annotations
 

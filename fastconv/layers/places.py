@@ -1,4 +1,4 @@
-"""Layers that look at images where other arrays say: at the places of a maximum, of a grid, of boxes."""
+"""Layers that read or write images at given positions: those of maxima, of a grid, of boxes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pooling: windows summarised by their largest value or their mean, channel by channel."""
+"""Pooling: the largest value or the mean of each window, channel by channel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What recurrent layers share: a state goes along a sequence, ``(N, T, C)``, step by step, and its gradient comes back."""
+"""What recurrent layers share: a state along a sequence ``(N, T, C)``, step by step, and its gradient backward."""
 
 from __future__ import annotations
 

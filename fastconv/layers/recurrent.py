@@ -1,4 +1,4 @@
-"""Recurrent layers, each with its own step; `fastconv.layers.recurrence` goes along the sequence."""
+"""Recurrent layers: the step of each; `fastconv.layers.recurrence` runs it along the sequence."""
 
 from __future__ import annotations
 

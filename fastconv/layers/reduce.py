@@ -1,4 +1,4 @@
-"""Layers that go along axes: sums, means, the largest, and where it is, each one number of many; running sums."""
+"""Reductions along axes: sums, means, extremes and their indices; running sums."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers that look between the pixels of images, where a grid says."""
+"""Layers that sample images between their pixels."""
 
 from __future__ import annotations
 

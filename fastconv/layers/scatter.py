@@ -1,4 +1,4 @@
-"""Layers that take numbers from places, or put them there, one by one; the places are integers, each sample's its own."""
+"""Layers that gather and scatter single elements by indices, which are each sample's own."""
 
 from __future__ import annotations
 

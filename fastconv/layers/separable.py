@@ -1,4 +1,4 @@
-"""Depthwise and separable convolution: one kernel for each channel, then a mixture of the channels of each pixel."""
+"""Depthwise and separable convolution: one kernel per channel, then a mixture of the channels of each pixel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers that move numbers and change none: flatten, reshape, pad, upsample, and coordinates as channels."""
+"""Layers that change the shape: flatten, reshape, pad, upsample, and coordinates as channels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers that make images larger, smaller or smoother: padding in every mode, resizing to any size, response normalization."""
+"""Padding in every mode, resizing to any size, local response normalization."""
 
 from __future__ import annotations
 

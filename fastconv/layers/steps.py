@@ -1,4 +1,4 @@
-"""Functions of each number by itself that jump and are flat between: no gradient comes back through them."""
+"""Elementwise step functions, through which no gradient passes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Symbols: what flows through a model while it is being described, a shape without values."""
+"""Symbols: shapes without values, which flow through a model while it is described."""
 
 from __future__ import annotations
 

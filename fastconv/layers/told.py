@@ -1,4 +1,4 @@
-"""Layers of sizes: what shape an array has, as numbers; and layers that are told by such numbers what they shall do."""
+"""Layers for dynamic sizes: the shape of an array as numbers, and layers that take some of their arguments as inputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a layer declares about itself, so that the conformance suite knows what to expect of it."""
+"""What a layer declares about itself, so that the conformance suite knows what to expect."""
 
 from __future__ import annotations
 

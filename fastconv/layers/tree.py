@@ -1,4 +1,4 @@
-"""Layers inside layers: how they are found, named, and told apart when one is in two places."""
+"""Layers inside layers: how they are found and named, and how shared ones are told apart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What convolutions and locally connected layers share: the arguments of a window, and what its backward pass computes."""
+"""What convolutions and locally connected layers share: the arguments of a window, and what the backward pass computes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers around another layer: some of its inputs held, an axis more, integers instead of floats; and change of dtype."""
+"""Layers around another layer: with some inputs fixed, along an axis, on integers; and casts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the published architectures are put together from: named layers, and chains of them.
+"""What the published architectures are built from: named layers, and chains of them.
 
 The layers with weights are called as the modules of torchvision are (``layer1.0.conv1``), so that its weights find their place;
 those without are numbered by the model.

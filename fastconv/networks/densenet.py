@@ -1,4 +1,4 @@
-"""DenseNet: every layer reads what all layers before it in the block made."""
+"""DenseNet: every layer reads the outputs of all layers before it in its block."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MobileNetV2 and MobileNetV3: blocks that are narrow at their ends and wide within, where their convolutions are depthwise."""
+"""MobileNetV2 and MobileNetV3: blocks that are narrow at both ends, and wide with depthwise convolutions in between."""
 
 from __future__ import annotations
 

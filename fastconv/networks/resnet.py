@@ -1,4 +1,4 @@
-"""ResNet: blocks that learn what to add to their input."""
+"""ResNet: blocks that learn a residual, which is added to their input."""
 
 from __future__ import annotations
 

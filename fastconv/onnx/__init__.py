@@ -1,4 +1,4 @@
-"""ONNX files in and out: other people's networks as models that train, and models that run anywhere.
+"""ONNX import and export: other people's networks as models that train, and models that run anywhere.
 
 ``load(path)`` returns a model, ``save(model, path)`` writes one, ``from_torch(module, example)`` returns that of a PyTorch
 module, `Backend` is fastconv behind the interface of the ONNX project. They need the onnx package:

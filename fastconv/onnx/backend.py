@@ -1,4 +1,4 @@
-"""fastconv behind the interface that the ONNX project has for engines, and with it the ONNX project's own tests."""
+"""The ONNX project's interface for runtimes, through which its tests run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From values to values by layers: where arrays are turned, constants held, and integers kept apart.
+"""Applying layers to values: where axes are permuted, constants held, and integers kept apart.
 
 What an operator's function gets is a `Builder` and a `Node`, and then a `Value`, `Constant` or None for each input. Axes come
 in the file's numbering; the builder knows where they lie.

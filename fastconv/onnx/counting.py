@@ -1,4 +1,4 @@
-"""Sizes that are known only while a model runs, because something was counted: where numbers are not 0, how many boxes stay.
+"""Sizes that are known only while a model runs, because they depend on a count: of nonzero elements, of boxes.
 
 The conversion plans with `COUNT` of them, for two sizes of the inputs, as it does with sizes that the file leaves open. What is
 computed of such sizes stays a constant as long as it can, one that says which of its numbers are `open`; who needs it while the

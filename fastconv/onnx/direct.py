@@ -1,4 +1,4 @@
-"""Operators on constants that NumPy has in a line: to import the onnx package's definitions takes longer than most files."""
+"""Operators on constants in one line of NumPy each: importing the onnx package's definitions takes longer."""
 
 from __future__ import annotations
 

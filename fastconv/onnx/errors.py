@@ -1,4 +1,4 @@
-"""What goes wrong with files, and what the conversion tells itself."""
+"""Errors of files, and exceptions within the conversion."""
 
 from __future__ import annotations
 

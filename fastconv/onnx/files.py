@@ -1,4 +1,4 @@
-"""Files to graphs: parsed, checked and put in order before anything is made of them, since a file may be broken or hostile."""
+"""From a file to a graph: parsed, validated and sorted before anything is built, since files may be broken or hostile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nodes whose inputs are all known: computed when the model is made, with the definitions that the onnx package brings."""
+"""Constant folding: nodes with known inputs are computed by the onnx package's reference implementation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Functions written out: those that a file brings, and operators that ONNX defines by others and that are no layers here."""
+"""Expanding functions: those in a file, and operators that ONNX defines by others."""
 
 from __future__ import annotations
 

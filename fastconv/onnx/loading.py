@@ -1,4 +1,4 @@
-"""ONNX files to models."""
+"""From ONNX files to models."""
 
 from __future__ import annotations
 

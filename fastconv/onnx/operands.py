@@ -1,4 +1,4 @@
-"""What an operator's function may ask about its operands: the known ones as arrays and numbers, axes where they lie."""
+"""What the function of an operator can ask about its operands: arrays and numbers of known ones, the order of axes."""
 
 from __future__ import annotations
 

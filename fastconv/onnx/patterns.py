@@ -1,4 +1,4 @@
-"""Several nodes that are one operation, where a writer had no operator for it."""
+"""Operators that exporters spell out in several nodes, put together again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PyTorch's modules as models: written as ONNX by PyTorch itself, in memory, and read from there.
+"""PyTorch modules as models: exported to ONNX by PyTorch itself, in memory, and loaded from there.
 
 PyTorch has two writers. The older one traces a call and needs nothing else; it names nodes after modules, and is tried first.
 The newer one captures the module with ``torch.export`` and needs the onnxscript package; it takes some modules that the older

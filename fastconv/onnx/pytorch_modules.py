@@ -1,4 +1,4 @@
-"""Modules of PyTorch that its writer leaves out, refuses or ties to one size of image: how they are written instead.
+"""PyTorch modules that its exporter leaves out, refuses or ties to one image size: how they are written instead.
 
 While a module is written, those inside it that are listed here compute the same with other operators, or are nodes of an
 operator of our own that names a layer. Nothing of it stays.

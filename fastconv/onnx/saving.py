@@ -1,4 +1,4 @@
-"""Models to ONNX files."""
+"""From models to ONNX files."""
 
 from __future__ import annotations
 

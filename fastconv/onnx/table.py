@@ -1,4 +1,4 @@
-"""The table of operators: ONNX names to the functions that make layers of them, ours and those of installed packages."""
+"""The table of operators: ONNX names to the functions that convert them, ours and those of installed packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What flows through a graph while it is converted: constants, and symbols of arrays that layers will make."""
+"""Values in a graph while it is converted: constants, and symbols of what layers will compute."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where in a file the numbers of large tensors lie: they are read where they are, not copied out of messages.
+"""Where the data of large tensors lies in a file: it is read in place, not copied out of messages.
 
 An ONNX file is a message of protocol buffers: a row of fields, each a number with a wire type, and before bytes and messages
 how long they are (https://protobuf.dev/programming-guides/encoding).

@@ -1,4 +1,4 @@
-"""From layers to nodes: names, constants, and axes that are turned only where an operator needs them elsewhere."""
+"""From layers to nodes: names, constants, and axes that are permuted only where an operator needs another order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The dense layer: every output sees every input."""
+"""The linear (dense) layer: every output depends on every input."""
 
 from __future__ import annotations
 

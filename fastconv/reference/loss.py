@@ -1,4 +1,4 @@
-"""From scores to probabilities (softmax), and how wrong they are (cross entropy)."""
+"""Softmax and cross entropy."""
 
 from __future__ import annotations
 

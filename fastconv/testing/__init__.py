@@ -1,4 +1,4 @@
-"""Prove a layer right: one call runs every check that a layer of fastconv has to pass.
+"""The conformance suite: one call runs every check that the layers of fastconv pass.
 
 >>> from fastconv.layers import Linear
 >>> from fastconv.testing import check_layer

@@ -1,4 +1,4 @@
-"""One example of a check: a layer, the shapes of its inputs, a batch, a mode, and a seed that everything else is drawn from."""
+"""One example of a check: a layer, input shapes, a batch, a mode, and the seed of everything else."""
 
 from __future__ import annotations
 

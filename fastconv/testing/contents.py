@@ -1,4 +1,4 @@
-"""What an object holds, in a form that can be compared with what it holds later."""
+"""What an object contains, in a form that can be compared later."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Central differences: what a gradient must be, whoever wrote it."""
+"""Central differences: the numeric gradient."""
 
 from __future__ import annotations
 

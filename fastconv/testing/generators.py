@@ -1,4 +1,4 @@
-"""Who draws random numbers, and from where: the generators that belong to everybody, and those with a seed of their own."""
+"""Which random generators code uses: global ones, and those with a fixed seed."""
 
 from __future__ import annotations
 

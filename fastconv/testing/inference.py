@@ -1,4 +1,4 @@
-"""What to feed a layer that says nothing about it: instances of a class, and shapes that its `output_shape` takes."""
+"""How to test a layer that declares nothing: instances of its class, and shapes that its `output_shape` accepts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other processes: a new one that loads a model, and a forked one that goes on computing. Both within a time limit."""
+"""Other processes: a new one that loads a model, and a forked one that computes. Both with a time limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checks as tests of pytest: one test for each layer and check, in a test file or for every installed package."""
+"""The checks as pytest tests: one per layer and check, in a test file or for every installed package."""
 
 from __future__ import annotations
 

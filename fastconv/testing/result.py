@@ -1,4 +1,4 @@
-"""What a check says: passed, failed, skipped, and the words that tell an author what to do."""
+"""The result of a check: passed, failed or skipped, and what an author should do."""
 
 from __future__ import annotations
 

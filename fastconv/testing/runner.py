@@ -1,4 +1,4 @@
-"""Run checks over a layer: draw examples, shrink what fails, and put it into words."""
+"""Running checks on a layer: drawing examples, shrinking failures, wording messages."""
 
 from __future__ import annotations
 

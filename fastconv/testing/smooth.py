@@ -1,4 +1,4 @@
-"""Whether a layer can be differentiated between places: by what it and the layers inside it declare, not by luck."""
+"""Whether a layer is differentiable between two points, by the declared kinks of it and the layers inside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The base of all callbacks: what may be done at which moment of `fit`."""
+"""The base of all callbacks, and the moments of `fit` at which they are called."""
 
 from __future__ import annotations
 

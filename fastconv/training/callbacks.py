@@ -1,4 +1,4 @@
-"""The callbacks that decide: when to stop, and how fast to learn. See `Callback` for one of your own."""
+"""Callbacks that decide when to stop, and how fast to learn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses: how wrong predictions are, and the backward pass.
+"""Losses, and their gradients.
 
 A loss is called with a prediction and its target and returns ``(value, backward)``, in the spirit of a layer:
 ``backward()`` returns the gradient of the value with respect to the prediction, ``backward(dvalue)`` that times

@@ -1,4 +1,4 @@
-"""Passes through a model: the pieces that `fit` is made of, for a training loop of one's own too."""
+"""Passes through a model: what `fit` is made of, also for training loops of your own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `fit` and `evaluate` show: a bar on a terminal, a plain line for each epoch elsewhere."""
+"""The progress of `fit` and `evaluate`: a bar on a terminal, one line per epoch elsewhere."""
 
 from __future__ import annotations
 

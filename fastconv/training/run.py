@@ -1,4 +1,4 @@
-"""What a callback sees and can do: the run that `fit` is in the middle of."""
+"""What a callback sees and can do: the state of a call of `fit`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Learning rates that change while training goes on.
+"""Learning rate schedules.
 
 A schedule is a function from time to the learning rate. Time is measured in epochs, fractions included, where `fit`
 runs the optimizer, and in steps where you do. A schedule with a length takes, if none is given, that of `fit`.

@@ -1,4 +1,4 @@
-"""The best value so far of one result: what early stopping, checkpoints and plateaus are decided by."""
+"""The best value of a result so far, for early stopping, checkpoints and plateaus."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights that others have trained: from PyTorch and Keras into models whose layers have the same names.
+"""Pretrained weights: from PyTorch and Keras into models whose layers have the same names.
 
 >>> import numpy as np
 >>> from fastconv.layers import Linear

@@ -1,4 +1,4 @@
-"""Arrays of a file into the arrays of a model, by name: all of them or none."""
+"""Copying the arrays of a file into a model, by name: all of them or none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""In which order numbers stand in a row, here and where channels come first.
+"""The order of flattened elements, here and in libraries with channels first.
 
 Flattening ``(H, W, C)`` gives the channels of the first pixel, then those of the next; flattening ``(C, H, W)`` gives all
 pixels of the first channel. So a linear layer after a flattened image has the rows of its matrix in another order, and one

@@ -1,4 +1,4 @@
-"""Files of PyTorch weights: safetensors, and what ``torch.save`` writes, through PyTorch's safe reader only."""
+"""PyTorch weight files: safetensors, and what ``torch.save`` writes, through PyTorch's weights-only reader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How each layer is written: one function for each class, a family a file.
+"""How each layer is written: one function per class, one family per file.
 
 A function gets the writer, the layer, and a `fastconv.onnx.writer.Tensor` for each input, and returns that of its output or a
 list of several. A layer of another package says it with a method, ``to_onnx(self, writer, *inputs)``.

@@ -1,4 +1,4 @@
-"""Layers that move numbers, join them or make fewer of them, and products of matrices."""
+"""Layers that rearrange, join and reduce arrays, and matrix products."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers that treat every number by itself, or numbers at the same places."""
+"""Elementwise layers."""
 
 from __future__ import annotations
 

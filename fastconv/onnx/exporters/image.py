@@ -1,4 +1,4 @@
-"""Layers of images with windows: convolutions, pools, resizing, and looks between pixels."""
+"""Layers of images: convolution, pooling, resizing, sampling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers that look at images, or put numbers into them, where places, grids and boxes say."""
+"""Layers that read or write images at positions, grids and boxes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers that take numbers from places or put them there, those that look for places, and those that are told by sizes."""
+"""Layers that gather and scatter elements, find them, and take sizes as inputs."""
 
 from __future__ import annotations
 

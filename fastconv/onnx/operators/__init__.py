@@ -1,4 +1,4 @@
-"""What becomes of each ONNX operator: one function for each, a family a file.
+"""How each ONNX operator is converted: one function per operator, one family per file.
 
 A function gets the builder, the node, and a value, constant or None for each input, and returns the value of its output or a
 list of several.

@@ -1,4 +1,4 @@
-"""Functions of each number by itself, and softmax."""
+"""Elementwise functions, and softmax."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operators that turn blocks of pixels into channels, and windows and channels into images."""
+"""Operators between blocks of pixels and channels, and between windows and images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operators that are a few layers: of truth values, of masks, of classes, and a norm."""
+"""Operators made of a few layers: booleans, masks, one-hot classes, and a norm."""
 
 from __future__ import annotations
 

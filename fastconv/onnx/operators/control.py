@@ -1,4 +1,4 @@
-"""Operators that hold graphs."""
+"""Operators that contain graphs."""
 
 from __future__ import annotations
 

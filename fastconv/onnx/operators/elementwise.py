@@ -1,4 +1,4 @@
-"""Operators that combine tensors number by number."""
+"""Elementwise operators of several tensors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operators of ``ai.onnx.ml`` that linear models and pipelines of scikit-learn are written with, on samples ``(N, C)``."""
+"""Operators of ``ai.onnx.ml`` for linear models and pipelines of scikit-learn, on samples ``(N, C)``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sums, means, the largest and the like along axes."""
+"""Reductions along axes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operators that look at images where grids and boxes say."""
+"""Operators that sample images at grids and boxes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operators that take numbers from places or put them there, and those that look for places."""
+"""Operators that gather and scatter elements, and find them."""
 
 from __future__ import annotations
 

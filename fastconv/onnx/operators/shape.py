@@ -1,4 +1,4 @@
-"""Operators that move numbers and change none."""
+"""Operators that change shapes and move values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operators that make sizes, and arrays as large as sizes say; parts of arrays and stretched ones, as sizes say at run time."""
+"""Operators on sizes and with sizes: shapes, arrays of a given size, and slices known only at run time."""
 
 from __future__ import annotations
 

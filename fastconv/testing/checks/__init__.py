@@ -1,4 +1,4 @@
-"""The checks, one group a file; importing this package fills the table in their order."""
+"""The checks, one group per file; importing this package fills the table in their order."""
 
 from fastconv.testing.checks import api, arrays, mathematics, state, concurrency, packaging  # isort: skip
 from fastconv.testing.checks.registry import CHECKS, GROUPS, Check

@@ -1,4 +1,4 @@
-"""Arrays: memory order, arguments left alone, outputs of their own, dtypes."""
+"""Arrays: memory order, unchanged arguments, new outputs, dtypes."""
 
 from __future__ import annotations
 
