@@ -65,6 +65,13 @@ static inline vec in_register(vec x) {
     return x;
 }
 
+/* An address as it is, in a register: of elements at constant distances from it gcc would rather keep each one's distance from the
+ * address that it was made of, for which there are no registers. */
+static inline const real *address(const real *x) {
+    __asm__("" : "+r"(x));
+    return x;
+}
+
 /* A vector that is read once and kept: gcc would rather read it again for each of its uses, which costs more than a register. */
 static inline vec held(const real *x) { return *(const volatile vec *)x; }
 

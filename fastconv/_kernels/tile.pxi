@@ -219,7 +219,7 @@ cdef inline void accumulate(
                 b += b_k
     else:
         for k in range(depth):
-            multiply(rows, width, acc, rest, b, left.at[k] + first, NULL, 1, 0)
+            multiply(rows, width, acc, rest, b, address(left.at[k] + first), NULL, 1, 0)
             ahead = look_ahead(width, ahead, left.pace, 0, 0, y, out)
             b += b_k
     if left.pace:
