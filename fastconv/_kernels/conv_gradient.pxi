@@ -1,6 +1,13 @@
 # The gradient of a convolution's weight: which kernel sums it, and in how many parts. The arguments are those of conv.pxi.
 
 
+cdef bint grouped_gradient_pays(const Product *p, Py_ssize_t groups) noexcept nogil:
+    """Whether groups are computed together, or one of few columns as if it were several."""
+    if groups > 1:
+        return grouped_pays(p, groups)
+    return p.cols <= LANES and goes_across(p) and not (few_gradient_pays(p) or over_lines(p) or flat_gradient_pays(p))
+
+
 cdef Py_ssize_t gradient_parts(const Product *p, Py_ssize_t groups, Py_ssize_t enough, int tile_h, int tile_w) noexcept nogil:
     """Into how many parts the pixels are cut: enough blocks in all, depending on the sizes alone."""
     cdef Grid g
@@ -10,7 +17,7 @@ cdef Py_ssize_t gradient_parts(const Product *p, Py_ssize_t groups, Py_ssize_t e
         return winograd_gradient_grid(p, tile_h, tile_w, groups).chunks
     g = gradient_grid(p)
     blocks = groups * g.row_blocks * g.col_blocks
-    if grouped_pays(p, groups):
+    if grouped_gradient_pays(p, groups):
         of_groups = grouped_for_gradient(p, groups)
         blocks = grouped_gradient_grid(&of_groups).col_blocks
     return max(<Py_ssize_t> 1, min(ceil_div(enough, blocks), most_parts(p, groups)))
@@ -42,7 +49,7 @@ def conv_backward_weight(
             status = run_folded_gradient(&p, tile_h, tile_w, gradient, to, threads)
         elif tile_h:
             status = run_winograd_gradient(&p, tile_h, tile_w, groups, gradient, db, items, threads)
-        elif grouped_pays(&p, groups):
+        elif grouped_gradient_pays(&p, groups):
             status = run_grouped_gradient(&p, groups, gradient, db, items, parts, threads)
         else:
             status = run_gradient(p, groups, gradient, db, items, parts, threads)

@@ -21,6 +21,7 @@ cdef struct Grouped:
     Py_ssize_t width   # elements of a row of a packed panel
     Py_ssize_t each    # panels of a group, where it has its own
     Py_ssize_t panels
+    bint across        # of a gradient: vectors go along the channels of a group, not along its columns
     lane lanes[LANES]
 
 
@@ -32,7 +33,7 @@ cdef Grouped grouped(const Product *p, Py_ssize_t groups, Py_ssize_t b_group, Py
     """`width`: columns of a panel at most, where groups have their own."""
     cdef Grouped g
     cdef Py_ssize_t i
-    g.p, g.groups, g.b_group = p[0], groups, b_group
+    g.p, g.groups, g.b_group, g.across = p[0], groups, b_group, False
     g.share = max(LANES // max(p.cols, p.depth), <Py_ssize_t> 1)
     g.width = min(width, round_up(p.cols, LANES))
     g.each = ceil_div(p.cols, g.width)
@@ -115,39 +116,47 @@ cdef void find_pixels(
     const Product *p, Py_ssize_t first, Py_ssize_t count, const real *zeros, const real *tail, const real **at, Py_ssize_t at_ld
 ) noexcept nogil:
     """at[t * at_ld + i] = the pixel under tap t of the window of row first + i: zeros outside the image, a copy at its end."""
-    cdef Py_ssize_t i, t, td, th, tw, w = first % p.w.rows, h = first // p.w.rows, d, n, iz, ih, iw, line
-    cdef Py_ssize_t tail_first = p.batch * p.d.size * p.h.size * p.w.size - tail_pixels(p)
+    cdef Py_ssize_t i = 0, j, td, th, tw, w = first % p.w.rows, h = first // p.w.rows, d, n, iz, ih, iw, segment, low, high, end, number
+    cdef Py_ssize_t tail_first = p.batch * p.d.size * p.h.size * p.w.size - tail_pixels(p), step = p.w.stride * p.a_ld
+    cdef const real *source
+    cdef const real **to
     d, h = h // p.h.rows, h % p.h.rows
     n, d = d // p.d.rows, d % p.d.rows
-    for i in range(count):
-        t = i
-        for td in range(p.d.taps):
-            iz = d * p.d.stride + p.d.origin + td * p.d.dilation
-            for th in range(p.h.taps):
-                ih = h * p.h.stride + p.h.origin + th * p.h.dilation
-                iw = w * p.w.stride + p.w.origin
-                line = ((n * p.d.size + iz) * p.h.size + ih) * p.w.size
-                if not (0 <= iz < p.d.size and 0 <= ih < p.h.size):
-                    iw = -(p.w.taps * p.w.dilation)  # outside, whatever the tap
-                for tw in range(p.w.taps):
-                    if not 0 <= iw < p.w.size:
-                        at[t] = zeros
-                    elif line + iw < tail_first:
-                        at[t] = p.a + (line + iw) * p.a_ld
-                    else:
-                        at[t] = tail + (line + iw - tail_first) * p.a_ld
-                    iw += p.w.dilation
-                    t += at_ld
-        w += 1
-        if w == p.w.rows:
-            w = 0
-            h += 1
-            if h == p.h.rows:
-                h = 0
-                d += 1
-                if d == p.d.rows:
-                    d = 0
-                    n += 1
+    while i < count:
+        segment = min(p.w.rows - w, count - i)  # windows side by side
+        for tw in range(p.w.taps):
+            iw = w * p.w.stride + p.w.origin + tw * p.w.dilation
+            low = min(strides(max(-iw, <Py_ssize_t> 0) + p.w.stride - 1, p.w.stride), segment)
+            high = low  # in windows low .. high - 1 the tap is inside the line
+            if iw < p.w.size:
+                high = max(min(strides(p.w.size - 1 - iw, p.w.stride) + 1, segment), low)
+            for td in range(p.d.taps):
+                iz = d * p.d.stride + p.d.origin + td * p.d.dilation
+                for th in range(p.h.taps):
+                    ih = h * p.h.stride + p.h.origin + th * p.h.dilation
+                    number = ((n * p.d.size + iz) * p.h.size + ih) * p.w.size + iw
+                    source = p.a + number * p.a_ld
+                    to = at + ((td * p.h.taps + th) * p.w.taps + tw) * at_ld + i
+                    end = high if 0 <= iz < p.d.size and 0 <= ih < p.h.size else low
+                    for j in range(low):
+                        to[j] = zeros
+                    for j in range(low, end):
+                        to[j] = source + j * step
+                    for j in range(end, segment):
+                        to[j] = zeros
+                    if end > low and number + (end - 1) * p.w.stride >= tail_first:
+                        for j in range(low, end):
+                            if number + j * p.w.stride >= tail_first:
+                                to[j] = tail + (number + j * p.w.stride - tail_first) * p.a_ld
+        i += segment
+        w = 0
+        h += 1
+        if h == p.h.rows:
+            h = 0
+            d += 1
+            if d == p.d.rows:
+                d = 0
+                n += 1
 
 
 cdef inline void fetch_pixels(

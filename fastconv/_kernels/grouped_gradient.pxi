@@ -1,7 +1,8 @@
 # The gradient of the weight of a convolution in groups of few channels, the panels and addresses of grouped.pxi.
 #
 # A tile is a vector of columns for some taps and some channels of a group: its sums stay in registers over a strip of pixels, of
-# each of which it reads one vector of dy and the pixels under the taps.
+# each of which it reads one vector of dy and the pixels under the taps. Where columns are few and channels are not, it is some
+# vectors of the channels under the taps for some columns. One group is enough for that.
 
 
 cdef extern from *:
@@ -17,6 +18,8 @@ cdef enum:
     GRADIENT_STRIP = 4   # times TILE_M rows at a time: their pixels stay in the second-level cache
     COPIED_STRIP = 16    # the same of copies, each of which is read by many tiles
     SUMS_DEPTH = 2 * DEPTH  # rows of a panel at most whose sums are side by side until they are whole
+    ACROSS_SUMS = 1 << 16   # elements of the sums of a task across channels, about, and of one panel at most 8 times as many
+    ACROSS_ROWS = 64        # rows that are worth turning these sums in the end
     GRADIENT_NEAR = 6144 # elements of a group's pixels that are brought together, where they alias in the cache as they lie
 
 
@@ -134,22 +137,130 @@ cdef inline void gradient_panel(
         tap += GRADIENT_TAPS if x.runs - tap >= GRADIENT_TAPS else 1
 
 
+cdef inline void accumulate_across(
+    const int units, const int cols, Py_ssize_t rows, const Left *x, Py_ssize_t unit, const real *dy, Py_ssize_t dy_ld, real *sums,
+    Py_ssize_t step, bint fresh,
+) noexcept nogil:
+    """sums[u * step + j * LANES] (vectors) += the sum over i of vector `unit` + u of pixel i, times dy[i * dy_ld + j].
+
+    Vectors are counted over the channels of all taps; the last one of a tap overlaps the one before.
+    """
+    cdef vec acc[GRADIENT_TAPS * GRADIENT_CHANNELS]
+    cdef vec pixel[GRADIENT_TAPS]
+    cdef const real **at[GRADIENT_TAPS]
+    cdef Py_ssize_t into[GRADIENT_TAPS]
+    cdef Py_ssize_t vectors = ceil_div(x.length[0], LANES), i, j, u
+    cdef vec factor
+    for u in range(units):
+        at[u] = x.at + (unit + u) // vectors * x.at_ld
+        into[u] = x.offset + min((unit + u) % vectors * LANES, x.length[0] - LANES)
+        for j in range(cols):
+            acc[u * cols + j] = broadcast(0) if fresh else (<const vec *> (sums + u * step + j * LANES))[0]
+    for i in range(rows):
+        for u in range(units):
+            pixel[u] = held(at[u][i] + into[u])
+        for j in range(cols):
+            factor = in_register(broadcast(dy[j]))
+            for u in range(units):
+                acc[u * cols + j] = acc[u * cols + j] + pixel[u] * factor
+        dy += dy_ld
+    for u in range(units):
+        for j in range(cols):
+            (<vec *> (sums + u * step + j * LANES))[0] = acc[u * cols + j]
+
+
+cdef inline void across_columns(
+    const int units, Py_ssize_t rows, const Left *x, Py_ssize_t unit, const real *dy, Py_ssize_t dy_ld, real *sums, Py_ssize_t cols,
+    bint fresh,
+) noexcept nogil:
+    """All columns, by tiles of the most that are left."""
+    cdef Py_ssize_t j = 0, step = cols * LANES
+    sums += unit * step
+    while j < cols:
+        if cols - j >= GRADIENT_CHANNELS:
+            accumulate_across(units, GRADIENT_CHANNELS, rows, x, unit, dy + j, dy_ld, sums + j * LANES, step, fresh)
+            j += GRADIENT_CHANNELS
+        elif cols - j >= GRADIENT_CHANNELS // 2:
+            accumulate_across(units, GRADIENT_CHANNELS // 2, rows, x, unit, dy + j, dy_ld, sums + j * LANES, step, fresh)
+            j += GRADIENT_CHANNELS // 2
+        elif cols - j >= 2 and GRADIENT_CHANNELS > 4:
+            accumulate_across(units, 2, rows, x, unit, dy + j, dy_ld, sums + j * LANES, step, fresh)
+            j += 2
+        else:
+            accumulate_across(units, 1, rows, x, unit, dy + j, dy_ld, sums + j * LANES, step, fresh)
+            j += 1
+
+
+cdef whole gradient_across(
+    Py_ssize_t rows, const Left *x, const real *dy, Py_ssize_t dy_ld, real *sums, const Py_ssize_t *offsets, Py_ssize_t cols, bint fresh
+) noexcept nogil:
+    """The same along the channels, of a whole group."""
+    cdef Py_ssize_t units = x.runs * ceil_div(x.length[0], LANES), unit = 0
+    while unit < units:
+        if units - unit >= GRADIENT_TAPS:
+            across_columns(GRADIENT_TAPS, rows, x, unit, dy, dy_ld, sums, cols, fresh)
+            unit += GRADIENT_TAPS
+        else:
+            across_columns(1, rows, x, unit, dy, dy_ld, sums, cols, fresh)
+            unit += 1
+
+
+cdef void turn_sums(const Grouped *g, const real *sums, const Py_ssize_t *offsets, real *db) noexcept nogil:
+    """Write what `gradient_across` has summed where it belongs."""
+    cdef Py_ssize_t vectors = ceil_div(g.p.depth, LANES), tap, v, i, j, k
+    for tap in range(grouped_taps(g)):
+        for v in range(vectors):
+            k = min(v * LANES, g.p.depth - LANES)
+            for i in range(LANES):
+                for j in range(g.p.cols):
+                    db[offsets[tap * g.p.depth + k + i] + j] = sums[j * LANES + i]
+            sums += g.p.cols * LANES
+
+
+cdef inline Py_ssize_t across_sums_of(const Product *p) noexcept nogil:
+    """Elements of the sums of a group across channels."""
+    return product_depth(p) // p.depth * round_up(p.depth, LANES) * p.cols
+
+
+cdef bint goes_across(const Product *p) noexcept nogil:
+    """Whether vectors along the channels of a group are so much fuller than along its columns that a gradient goes along them."""
+    return (
+        p.depth >= LANES and 10 * round_up(p.depth, LANES) * p.cols < 9 * p.depth * round_up(p.cols, LANES)
+        and p.cols < GROUPED_COLS and product_depth(p) <= GROUPED_TAPS
+        and product_rows(p) >= ACROSS_ROWS and across_sums_of(p) <= 8 * ACROSS_SUMS
+    )
+
+
 cdef inline bint gradient_copies(const Grouped *g) noexcept nogil:
     """Whether windows are copied: where tiles are low, and a group fills them."""
-    return LOW_TILE and g.share == 1 and g.p.cols > LANES and product_depth(&g.p) <= DEPTH
+    return LOW_TILE and not g.across and g.share == 1 and g.p.cols > LANES and product_depth(&g.p) <= DEPTH
 
 
 cdef Grouped grouped_for_gradient(const Product *p, Py_ssize_t groups) noexcept nogil:
     cdef Grouped g = grouped(p, groups, 0, LANES)
-    return grouped(p, groups, 0, GROUPED_COLS) if gradient_copies(&g) else g
+    cdef bint across = goes_across(p)
+    if across or gradient_copies(&g):
+        g = grouped(p, groups, 0, GROUPED_COLS)
+        g.across = across
+    return g
+
+
+cdef inline Py_ssize_t panel_sums(const Grouped *g) noexcept nogil:
+    """Elements of the sums of a panel that are side by side; in the gradient they are a row of it apart, and alias in the cache."""
+    if g.across:
+        return across_sums_of(&g.p)
+    return 0 if gradient_copies(g) or product_depth(&g.p) > SUMS_DEPTH else product_depth(&g.p) * LANES
 
 
 cdef Grid grouped_gradient_grid(const Grouped *g) noexcept nogil:
     """Blocks of panels; the rows are cut by the caller."""
     cdef Grid grid
+    cdef Py_ssize_t most = GRADIENT_PANELS
+    if g.across:
+        most = max(min(ACROSS_SUMS // panel_sums(g), most), <Py_ssize_t> 1)
     grid.rows = product_depth(&g.p)
     grid.row_blocks = 1
-    grid.col_blocks = ceil_div(g.panels, GRADIENT_PANELS)
+    grid.col_blocks = ceil_div(g.panels, most)
     grid.cols = ceil_div(g.panels, grid.col_blocks)
     return grid
 
@@ -164,11 +275,6 @@ cdef inline bint brings_together(const Grouped *g) noexcept nogil:
     """Whether the pixels of a group alias so that few of them stay in the first-level cache, and are read so often that a copy pays."""
     cdef bint aliasing = g.p.a_ld * sizeof(real) % 1024 == 0
     return not LOW_TILE and aliasing and g.p.depth > LANES and g.p.d.taps * g.p.d.size * g.p.d.rows == 1
-
-
-cdef inline Py_ssize_t panel_sums(const Grouped *g) noexcept nogil:
-    """Elements of the sums of a panel that are side by side; in the gradient they are a row of it apart, and alias in the cache."""
-    return 0 if gradient_copies(g) or product_depth(&g.p) > SUMS_DEPTH else product_depth(&g.p) * LANES
 
 
 cdef inline Py_ssize_t near_items(const Grouped *g) noexcept nogil:
@@ -199,7 +305,7 @@ cdef inline Py_ssize_t tail_rows(const Product *p) noexcept nogil:
 cdef inline Py_ssize_t grouped_gradient_scratch(const Grouped *g) noexcept nogil:
     cdef Py_ssize_t addresses = (2 * gradient_strip(g) + 1) * grouped_taps(g) + 2 * product_depth(&g.p)
     cdef Py_ssize_t pixels = (tail_pixels(&g.p) + 1) * g.p.a_ld + tail_rows(&g.p) * g.p.y_ld + 3 * LANES
-    pixels += LANES + near_items(g) + GRADIENT_PANELS * panel_sums(g) + (gradient_strip(g) * DEPTH_LD if gradient_copies(g) else 0)
+    pixels += LANES + near_items(g) + grouped_gradient_grid(g).cols * panel_sums(g) + (gradient_strip(g) * DEPTH_LD if gradient_copies(g) else 0)
     return own_lines(addresses * sizeof(void *) // sizeof(real) + pixels)
 
 
@@ -219,7 +325,7 @@ cdef void grouped_gradient_block(
     cdef real *tail = zeros + g.p.a_ld + LANES
     cdef real *end = tail + tails + LANES
     cdef real *sums = aligned_in(end + ends + LANES)
-    cdef real *copies = sums + GRADIENT_PANELS * panel_sums(g)
+    cdef real *copies = sums + grid.cols * panel_sums(g)
     cdef real *near = copies
     cdef real *to
     cdef real *near_dy = near + GRADIENT_NEAR
@@ -227,7 +333,7 @@ cdef void grouped_gradient_block(
     cdef Left near_x = left_operand(NULL, near_at, strip, taps, length)
     cdef Product q = g.p
     cdef Py_ssize_t low = 0, pixels = 0, wide
-    cdef bint together = False, strips = row_end - m > strip, gathers = strips and panel_sums(g)
+    cdef bint together = False, strips = row_end - m > strip, gathers = (strips or g.across) and panel_sums(g)
     cdef Py_ssize_t rows, next_rows, i, group, column, cols, first, safe
     cdef Left x = left_operand(copies, at, strip, taps, length, &g.lanes[0])
     cdef Py_ssize_t channel = first_group(g, panel, &column, &cols) * g.p.depth
@@ -238,7 +344,9 @@ cdef void grouped_gradient_block(
     cdef Py_ssize_t of_block = first_group(g, panel, &column, &cols) * g.p.cols + column
     outputs -= of_block
     cdef PanelGradient kernel = gradient_of_one
-    if g.share > 1:
+    if g.across:
+        kernel = gradient_across
+    elif g.share > 1:
         kernel = gradient_of_several
     elif gradient_copies(g):
         kernel = gradient_of_copies
@@ -276,14 +384,17 @@ cdef void grouped_gradient_block(
                 fetch_run(dy + (m + rows + j) * g.p.y_ld + of_block, outputs)
             to, wide = db + first, cols
             if gathers:
-                to, wide = sums + i * panel_sums(g), LANES
+                to, wide = sums + i * panel_sums(g), cols if g.across else <Py_ssize_t> LANES
             if together:
                 if column == 0 or i == 0:
                     bring_rows(near, q.a_ld, g.p.a + low * g.p.a_ld + x.offset, g.p.a_ld, pixels, g.p.depth)
+                if g.across:
+                    kernel(rows, &near_x, dy + m * g.p.y_ld + first, g.p.y_ld, to, places, wide, m == row_first)
+                    continue
                 bring_rows(near_dy, LANES, dy + m * g.p.y_ld + first, g.p.y_ld, rows, cols)
                 kernel(rows, &near_x, near_dy, LANES, to, places, wide, m == row_first)
                 continue
-            safe = rows if cols == LANES else max(min(rows, last - m), <Py_ssize_t> 0)
+            safe = rows if g.across or cols == LANES else max(min(rows, last - m), <Py_ssize_t> 0)
             kernel(safe, &x, dy + m * g.p.y_ld + first, g.p.y_ld, to, places, wide, m == row_first)
             if safe < rows:
                 x.at += safe
@@ -294,6 +405,9 @@ cdef void grouped_gradient_block(
             break
     for i in range(panels if gathers else 0):
         first = first_group(g, panel + i, &column, &cols) * g.p.cols
+        if g.across:
+            turn_sums(g, sums + i * panel_sums(g), offsets, db + first)
+            continue
         for j in range(product_depth(&g.p)):
             copy(db + first + column + offsets[j], sums + i * panel_sums(g) + places[j], cols)
 

@@ -19,6 +19,7 @@ cdef enum:
     LINES_DEPTH = 384       # columns of a window: a little more than elsewhere, for 11 x 11 taps of 3 channels
     LINES_STRIP = 8         # times TILE_M windows are copied at a time for a gradient
     LINES_FEW = 8           # lines of the output for each thread: fewer are one band
+    LINES_AHEAD = 1 << 14   # elements of dy, about, that are fetched while a band is computed: both in the second-level cache
 
 
 cdef inline Py_ssize_t common(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
@@ -314,9 +315,13 @@ cdef int run_lines_gradient(
 ) noexcept nogil:
     """Write `parts` partial gradients, `items` elements apart. -1: no memory."""
     cdef Py_ssize_t lines = p.batch * p.d.size * p.h.rows, some = ceil_div(lines, parts), part
-    cdef Py_ssize_t band = band_lines(p, min(some, LINES_PLACES // tile_rows(product_depth(p))))
-    cdef Py_ssize_t of_band = own_lines(band_items(p, band)), each = of_band + lines_copies(p)
+    cdef Py_ssize_t most = LINES_PLACES // tile_rows(product_depth(p)), band, of_band, each
     cdef real *scratch
+    if writes_far(p):
+        most = min(most, max(LINES_AHEAD // (p.w.rows * p.y_ld), <Py_ssize_t> 1))
+    band = band_lines(p, min(some, most))
+    of_band = own_lines(band_items(p, band))
+    each = of_band + lines_copies(p)
     threads = min(threads, parts)
     scratch = new_scratch(each, threads)
     if scratch == NULL:

@@ -36,6 +36,25 @@ def test_equals_the_reference(isa, threads, size, kernel, dilation, padding, cha
     assert_product_exact(x, weight, bias, seed, padding=padding, dilation=dilation)
 
 
+@settings(max_examples=30)
+@given(
+    size=st.sampled_from([(13, 11), (3, 61), (9, 70), (4, 5, 17), (190,)]),
+    kernel=st.integers(1, 3),
+    keywords=st.fixed_dictionaries(
+        {"stride": st.integers(1, 3), "dilation": st.sampled_from([1, 2]), "padding": st.sampled_from([1, 2, 4])}
+    ),
+    channels=st.sampled_from([16, 17, 33, 40, 100]),
+    outputs=st.integers(1, 13),
+    dtype=DTYPES,
+    seed=SEEDS,
+)
+def test_strides_and_dilations(isa, threads, size, kernel, keywords, channels, outputs, dtype, seed):
+    x, weight, bias = several(
+        [(2, *size, channels), (*(kernel,) * len(size), channels, outputs), (outputs,)], dtype, seed
+    )
+    assert_product_exact(x, weight, bias, seed, **keywords)
+
+
 def test_many_channels_in_parts(isa, threads):
     x, weight, bias = several([(1, 12, 60, 700), (3, 3, 700, 3), (3,)], np.float32, 0)
     assert_product_exact(x, weight, bias, padding=1)
