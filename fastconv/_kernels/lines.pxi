@@ -218,11 +218,12 @@ cdef int run_lines(const Product *p, int threads) noexcept nogil:
     if scratch != NULL and start != NULL:
         for i in range(p.cols):
             start[i] = p.bias[i] if p.bias else 0
-        weight_offsets(p, 0, depth, offsets)
-        if not p.packed and p.b_col == 1:
-            pack_rows(p.b, offsets, depth, p.cols, start + shared, panel)
-        elif not p.packed:
-            pack_columns(p.b, p.b_col, offsets, depth, p.cols, start + shared, panel)
+        if not p.packed:
+            weight_offsets(p, 0, depth, offsets)
+            if p.b_col == 1:
+                pack_rows(p.b, offsets, depth, p.cols, start + shared, panel)
+            else:
+                pack_columns(p.b, p.b_col, offsets, depth, p.cols, start + shared, panel)
         if bands == 1:
             lines_band(p, 0, total, p.packed if p.packed else start + shared, start, scratch, scratch + of_band)
         else:

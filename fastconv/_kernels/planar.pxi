@@ -69,7 +69,8 @@ cdef void put_together(const real *planes, Py_ssize_t plane, Py_ssize_t pixels, 
     if cols == 1:
         copy(y, planes, pixels)
         return
-    while i + PART_LANES < pixels:
+    while i + PART_LANES < pixels or (i < pixels and cols >= PART_LANES):  # whole pixels: the last ones overlap those before
+        i = min(i, pixels - PART_LANES)
         o = 0
         while o < cols:
             o = max(min(o, cols - PART_LANES), <Py_ssize_t> 0)
@@ -180,6 +181,7 @@ cdef int run_planar(const Product *p, int threads) noexcept nogil:
     cdef Planar f
     cdef Py_ssize_t each, task, tasks, c, r, s, o
     cdef int status = 0
+    cdef bint ordered
     cdef real *scratch
     cdef real *weights
     cdef real *to
@@ -198,7 +200,10 @@ cdef int run_planar(const Product *p, int threads) noexcept nogil:
     weights = new_scratch(own_lines(product_depth(p) * p.cols), 1)
     if scratch != NULL and weights != NULL:
         f.weights = to = weights
-        for c in range(p.depth):
+        ordered = p.depth == 1 and p.b_col == 1 and p.b_w == p.cols and p.b_h == p.w.taps * p.cols
+        if ordered:
+            f.weights = p.b
+        for c in range(0 if ordered else p.depth):
             for r in range(p.h.taps):
                 for s in range(p.w.taps):
                     for o in range(p.cols):

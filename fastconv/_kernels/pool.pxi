@@ -241,38 +241,47 @@ cdef inline void pool_pixel(
 cdef inline Py_ssize_t equal_windows(
     const Pool *p, const real *x, const real *end, const Window *d, const Window *h, Py_ssize_t first, Py_ssize_t last
 ) noexcept nogil:
-    """How many windows of a line from `first` on are all inside and alike, their pixels, of less than a vector, read and written in one."""
+    """How many windows of a line from `first` on are all inside and alike, their pixels, of less than a vector, read in one."""
     cdef const PoolAxis *w = p.w
     cdef Py_ssize_t step = w.stride * p.x_ld, behind
     if p.channels >= LANES or p.y_ld != p.channels or w.parts > 1 or w.begin < 0 or (w.out - 1) * w.stride + w.end > w.size:
         return 0
     behind = end - x - tap(p, d, h, d.taps - 1, h.taps - 1, first * w.stride + w.end - 1) - LANES  # of the first window's last pixel
-    return max(min(last - first - LANES // p.channels, behind // step + 1 if behind >= 0 else 0), <Py_ssize_t> 0)
+    return min(last - first, behind // step + 1 if behind >= 0 else 0)
 
 
 cdef inline void equal_means(
-    const Pool *p, const real *x, const Window *d, const Window *h, Py_ssize_t first, Py_ssize_t outputs, real *y
+    const int h_taps, const int w_taps, const Pool *p, const real *x, const Window *d, const Window *h, Py_ssize_t first,
+    Py_ssize_t outputs, Py_ssize_t whole, real *y
 ) noexcept nogil:
-    """The means of so many windows, as `window_mean`; what each writes beyond its pixel the next one overwrites."""
+    """The means of so many windows of h_taps x w_taps, as `window_mean`.
+
+    Of the first `whole` of them a vector is written, whose excess the next ones overwrite.
+    """
     cdef Window w = window(p.w, first)
     cdef Py_ssize_t number = d.count * h.count * w.count, n, i, j, k, step = w.step * p.x_ld, next_window = p.w.stride * p.x_ld
+    cdef Py_ssize_t next_plane = d.step * p.h.size * p.w.size * p.x_ld, next_line = h.step * p.w.size * p.x_ld
+    cdef Py_ssize_t planes = d.taps, channels = p.channels
     cdef bint exact = number & (number - 1) == 0  # then a factor does
     cdef vec count = broadcast(1 / <real> number if exact else <real> number), mean, line
     cdef const real *at
-    x += w.first * p.x_ld
+    x += tap(p, d, h, 0, 0, w.first)
     for n in range(outputs):
         mean = broadcast(0)
-        for i in range(d.taps):
-            for j in range(h.taps):
-                at = x + tap(p, d, h, i, j, 0)
+        for i in range(planes):
+            for j in range(h_taps):
+                at = x + i * next_plane + j * next_line
                 line = broadcast(0)
-                for k in range(w.taps):
-                    line = line + (<const vec *> at)[0]
-                    at += step
+                for k in range(w_taps):
+                    line = line + (<const vec *> (at + k * step))[0]
                 mean = mean + line
-        (<vec *> y)[0] = mean * count if exact else mean / count
+        mean = mean * count if exact else mean / count
+        if n < whole:
+            (<vec *> y)[0] = mean
+        else:
+            copy_narrow(y, <const real *> &mean, channels)
         x += next_window
-        y += p.y_ld
+        y += channels
 
 
 cdef inline Py_ssize_t pool_blocks(Py_ssize_t lines, Py_ssize_t channels, int threads) noexcept nogil:
@@ -317,7 +326,7 @@ cdef void pool_line(
     cdef Py_ssize_t last = min(first + POOL_OUTPUTS, <Py_ssize_t> p.w.out)
     cdef Py_ssize_t c = block_start(p.channels, blocks, block), channels = block_start(p.channels, blocks, block + 1) - c
     cdef Window d = window(p.d, line // p.h.out % p.d.out), h = window(p.h, line % p.h.out), w
-    cdef Py_ssize_t alike
+    cdef Py_ssize_t alike, some
     cdef bint inside
     x += line // p.h.out // p.d.out * image_items(p) + c
     y += (line * p.w.out + first) * p.y_ld + c
@@ -325,7 +334,11 @@ cdef void pool_line(
     inside = end - x >= tap(p, &d, &h, d.taps - 1, h.taps - 1, p.w.size) + LANES
     if what == MEANS and blocks == 1 and not ahead and taps_along(p.w) <= POOL_TAPS:
         alike = equal_windows(p, x, end, &d, &h, first, last)
-        equal_means(p, x, &d, &h, first, alike, y)
+        some = min(alike, last - first - LANES // p.channels)
+        if h.taps == 2 and taps_along(p.w) == 2:  # as most have
+            equal_means(2, 2, p, x, &d, &h, first, alike, some, y)
+        else:
+            equal_means(h.taps, taps_along(p.w), p, x, &d, &h, first, alike, some, y)
         first += alike
         y += alike * p.y_ld
     for i in range(first, last):

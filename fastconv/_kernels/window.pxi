@@ -106,6 +106,9 @@ cdef inline void copy(real *to, const real *source, Py_ssize_t items) noexcept n
     while i + LANES <= items:
         (<vec *> (to + i))[0] = (<const vec *> (source + i))[0]
         i += LANES
+    if 0 < i < items:  # the last vector overlaps the one before
+        (<vec *> (to + items - LANES))[0] = (<const vec *> (source + items - LANES))[0]
+        return
     while i < items:
         to[i] = source[i]
         i += 1

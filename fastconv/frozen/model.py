@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastconv import _kernels
-from fastconv.accuracy import is_exact
+from fastconv._kernels._memory import signature
+from fastconv.accuracy import current_mode, is_exact
 from fastconv.arrays import as_array, is_foreign
 from fastconv.collector import collector_waits
 from fastconv.frozen.foreign import Foreign
@@ -133,14 +134,21 @@ class FrozenModel:
         self._floats = [_takes_floats(program, value) for value in range(len(program.input_shapes))]
         self._channel_axes = [_channel_axis(program, value) for value in range(len(program.input_shapes))]
         self._plans: dict[tuple[Any, ...], Plan] = {}
+        self._calls: dict[bytes | None, Plan] = {}  # the same by the signatures of calls that have been checked
 
     def __call__(self, *xs: Any) -> Any:
         """Return the output, a new array, or a tuple of them.
 
         Raises `TypeError` and `ValueError` for inputs that the model does not take, as the model does.
         """
-        ready = self.checked(xs)
-        results = self._plan([x.shape for x in ready]).run(ready)
+        call = signature(*xs, current_mode(), _kernels.isa)
+        plan = self._calls.get(call)
+        if plan is None:
+            xs = tuple(self.checked(xs))
+            plan = self._plan([x.shape for x in xs])
+            if call is not None:
+                self._calls[call] = plan
+        results = plan.run(xs)
         return tuple(results) if len(results) > 1 else results[0]
 
     def prepare(self, *shapes: Sequence[int], batch: int = 1) -> None:
@@ -194,11 +202,7 @@ class FrozenModel:
 
     def checked(self, xs: Sequence[Any]) -> list[np.ndarray]:
         """Return inputs as a plan takes them; raises what a call raises for those that are no arrays or of another dtype."""
-        dtype = self.dtype
-        return [
-            x if type(x) is np.ndarray and x.dtype is dtype and x.flags.c_contiguous else self._checked(at, x)
-            for at, x in enumerate(xs)
-        ]
+        return [self._checked(at, x) for at, x in enumerate(xs)]
 
     def _planned(self, shapes: Sequence[Sequence[int]], batch: int) -> Plan:
         sizes = [tuple(shape) for shape in shapes] or list(self.input_shapes)
@@ -213,6 +217,7 @@ class FrozenModel:
             plan = self._plans[key] = Plan(self.program, shapes)
             for old in list(self._plans)[:-MOST_PLANS]:
                 self._plans.pop(old, None)
+                self._calls.clear()
         return plan
 
     def _checked(self, at: int, x: Any) -> np.ndarray:
@@ -230,7 +235,7 @@ class FrozenModel:
                 f"x must be a {self.dtype} array, got {x.dtype} of shape {x.shape}: "
                 f"cast it, with x.astype(numpy.{self.dtype})"
             )
-        return np.ascontiguousarray(x)
+        return np.asarray(x, order="C")
 
     @property
     def _label(self) -> str:
@@ -253,7 +258,7 @@ class FrozenModel:
             raise ValueError(f"the inputs must have one batch size, got shapes {', '.join(map(str, shapes))}")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_plans": {}}  # copies and other processes plan for themselves
+        return {**self.__dict__, "_plans": {}, "_calls": {}}  # copies and other processes plan for themselves
 
     def __repr__(self) -> str:
         inputs = ", ".join(map(with_batch, self.input_shapes))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 
 
 class Taker(NamedTuple):
-    """Where an array outside of the arena goes: a place among arguments, the shape there, which of how many images, from which
-    element.
+    """Where an array outside of the arena goes: a place among arguments, the shape and size there, which of how many images,
+    from which element.
     """
 
     args: list[Any]
     place: int
     shape: Shape
+    size: int
     images: slice | None
     batch: int
     start: int
@@ -59,11 +60,13 @@ class Workspace:
                     else:
                         self._bind_step(at, images)
         both = (self._takers, self._foreign_takers)
-        self._inputs = [[taker for takers in both for taker in takers.get(value, ())] for value in range(plan.inputs)]
+        given = [(value, [taker for takers in both for taker in takers.get(value, ())]) for value in range(plan.inputs)]
+        self._inputs = [(value, takers) for value, takers in given if takers]
         self._outputs = [
             (root, plan.shapes[root], [taker for takers in both for taker in takers.get(root, ())]) for root in plan.own
         ]
         self._filled = [taker[:2] for takers in both for each in takers.values() for taker in each]
+        self._results = list(self._find_results())
 
     def _bind_step(self, at: int, images: slice | None) -> None:
         step, *_ = self._plan.steps[at]
@@ -101,8 +104,8 @@ class Workspace:
                 args.append(np.ndarray(argument.whole_shape, plan.dtype, self.arena, offset))
             else:
                 args.append(None)
-                batch = plan.shapes[argument.value][0]
-                taker = Taker(args, place, argument.whole_shape, images, batch, argument.start)
+                batch, shape = plan.shapes[argument.value][0], argument.whole_shape
+                taker = Taker(args, place, shape, math.prod(shape), images, batch, argument.start)
                 takers.setdefault(root, []).append(taker)
         if call.work is not None:
             args.append(1)
@@ -126,8 +129,8 @@ class Workspace:
             self._threads = threads
         if threads > 1:
             _kernels.keep_apart(threads)
-        for x, takers in zip(xs, self._inputs, strict=True):
-            _give(takers, x)
+        for value, takers in self._inputs:
+            _give(takers, xs[value])
         dtype = self._plan.dtype
         for root, shape, takers in self._outputs:
             y = self._made[root] = empty(shape, dtype)
@@ -135,15 +138,21 @@ class Workspace:
 
     def results(self, xs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return the outputs, each an array of its own."""
-        plan, results, given = self._plan, [], set()
-        for value in plan.outputs:
-            root, shape = plan.root(value), plan.shapes[value]
-            array = xs[root] if root < plan.inputs else self._made[root]
-            if root != value:
+        results = []
+        for root, shape, copies in self._results:
+            array = self._made[root] if root in self._made else xs[root]
+            if shape is not None:
                 array = array.reshape(shape)
-            results.append(array.copy() if root in given or root < plan.inputs else array)
-            given.add(root)
+            results.append(array.copy() if copies else array)
         return results
+
+    def _find_results(self) -> Iterator[tuple[int, Shape | None, bool]]:
+        """Yield, of each output, the value whose array it is, its shape if it is another, and whether it is a copy."""
+        plan, given = self._plan, set[int]()
+        for value in plan.outputs:
+            root = plan.root(value)
+            yield root, plan.shapes[value] if root != value else None, root in given or root < plan.inputs
+            given.add(root)
 
     def forget(self) -> None:
         """Let go of the arrays of the last call."""
@@ -174,12 +183,13 @@ class Workspace:
 
 def _give(takers: Sequence[Taker], array: np.ndarray) -> None:
     """Fill in an array where it goes."""
-    for args, place, shape, images, batch, start in takers:
+    for args, place, shape, size, images, batch, start in takers:
         part = array
         if images is not None:
             part = (array if len(array) == batch else array.reshape(batch, -1))[images]
         if part.shape != shape:
-            part = part.reshape(-1)[start : start + math.prod(shape)].reshape(shape)
+            whole = part if part.size == size else part.reshape(-1)[start : start + size]
+            part = whole.reshape(shape)
         args[place] = part
 
 

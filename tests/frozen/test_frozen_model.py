@@ -353,11 +353,27 @@ def test_one_sample_is_prepared_and_others_may_be() -> None:
         frozen.prepare((28, 28, 3))
 
 
+def test_calls_like_one_before_are_not_checked_again_and_others_are():
+    frozen = fastconv.freeze(trained(Sequential([L.Conv2d(4, 3), L.ReLU()], input_shape=(8, 8, 3))))
+    (x,) = inputs(frozen)
+    want = frozen(x)
+    assert len(frozen._calls) == 1
+    for again in (x.copy(), np.asfortranarray(x), np.repeat(x, 2, axis=0)[::2]):
+        assert frozen(again).tobytes() == want.tobytes()
+    assert len(frozen._calls) == 1
+    with pytest.raises(TypeError, match="got an input of float64"):
+        frozen(x.astype(np.float64))
+    with fastconv.precision("exact"):
+        assert_equal_outputs(frozen(x), want)
+    assert len(frozen._calls) == 2
+
+
 def test_plans_are_forgotten_some_time():
     frozen = fastconv.freeze(Sequential([L.ReLU()], input_shape=(3,)).build())
     for batch in range(1, 30):
         assert frozen(np.ones((batch, 3), np.float32)).shape == (batch, 3)
     assert len(frozen._plans) <= 9
+    assert set(frozen._calls.values()) <= set(frozen._plans.values())
 
 
 def test_it_says_what_it_is():
