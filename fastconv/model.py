@@ -364,9 +364,9 @@ class Model(Layer):
 
         It prints as text, and as a table in a notebook; see `fastconv.summary.Summary`.
         """
-        from fastconv.summary import summarise
+        from fastconv.summary import summarize
 
-        return summarise(self)
+        return summarize(self)
 
     def save(self, path: str | os.PathLike[str], *, optimizer: Any = None, extra: dict[str, Any] | None = None) -> None:
         """Write the model to a file that `fastconv.load_model` reads; see `fastconv.saving.save_model`."""

@@ -109,12 +109,12 @@ class Summary:
         )
 
 
-def summarise(model: Model) -> Summary:
+def summarize(model: Model) -> Summary:
     """Return the summary of a model that knows the shape of its input; `ValueError` for another.
 
     >>> from fastconv.layers import ReLU
     >>> from fastconv.sequential import Sequential
-    >>> summarise(Sequential([ReLU()], input_shape=(4,))).parameters
+    >>> summarize(Sequential([ReLU()], input_shape=(4,))).parameters
     0
     """
     params, buffers = model.params, model.buffers

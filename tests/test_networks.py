@@ -37,7 +37,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the weights at zero: memory that nobody touches costs nothing."""
     for kind in (Windowed, Linear):
         module = sys.modules[kind.__module__]
-        monkeypatch.setattr(module, "initialise", lambda _, shape, *args, **keywords: np.zeros(shape, np.float32))
+        monkeypatch.setattr(module, "initialize", lambda _, shape, *args, **keywords: np.zeros(shape, np.float32))
 
 
 @pytest.mark.parametrize("name", [name for name in networks.names() if name not in HEAVY])

@@ -70,7 +70,7 @@ def _chain(
         if shape != shapes[steps[last].writes[0]] or len(shape) < 2 or shape[-1] < 2:
             continue
         if any(_is_layer(steps[at], _REDUCTIONS) for at in region):
-            kind = _recognised(program, [steps[at] for at in region], x, shape[1:])
+            kind = _recognized(program, [steps[at] for at in region], x, shape[1:])
             if kind is not None:
                 found = _operation(kind, shape[-1], program.dtype), x, region
     return found
@@ -85,7 +85,7 @@ def _is_layer(step: Step, classes: tuple[type, ...]) -> bool:
     return isinstance(step.operation, Foreign) and type(step.operation.layer) in classes
 
 
-def _recognised(program: Program, steps: list[Step], x: int, shape: Shape) -> _Kind | None:
+def _recognized(program: Program, steps: list[Step], x: int, shape: Shape) -> _Kind | None:
     """Return what normalization of the channels of `x` the steps compute, None where it is none that is known."""
     from fastconv.frozen.plan import Plan  # which knows all passes' results, and so stands above
 

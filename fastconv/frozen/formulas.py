@@ -80,7 +80,7 @@ def _formula(
         return is_elementwise(step.operation) and all(shapes[value] == shape for value in step.reads)
 
     for region, x in regions(steps, last, MOST_STEPS, allowed, reads, makers):
-        name = _recognised(program, [steps[at] for at in region], x, len(shape)) if len(region) > 1 else None
+        name = _recognized(program, [steps[at] for at in region], x, len(shape)) if len(region) > 1 else None
         if name is not None:
             return name, x, region
     return None
@@ -143,7 +143,7 @@ def is_elementwise(operation: Operation) -> bool:
     return isinstance(operation, (Pair, Product))
 
 
-def _recognised(program: Program, steps: list[Step], x: int, rank: int) -> str | None:
+def _recognized(program: Program, steps: list[Step], x: int, rank: int) -> str | None:
     """Return the name of the activation of `x` that steps compute, None where it is none that is known."""
     from fastconv.frozen.plan import Plan  # which knows all passes' results, and so stands above
 

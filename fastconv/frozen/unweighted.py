@@ -305,7 +305,7 @@ def require_pair(how: str) -> None:
 
 
 def stretched(*shapes: Shape) -> Shape:
-    """Return the shape of arrays combined number by number, where an axis of size 1 (not the batch) stretches."""
+    """Return the shape of arrays combined elementwise, where axes of size 1 (not the batch) are broadcast."""
     alike = len({len(shape) for shape in shapes}) == 1 and len({shape[0] for shape in shapes}) == 1
     sizes = [{n for n in axis if n != 1} for axis in zip(*shapes, strict=False)]
     if not alike or any(len(axis) > 1 for axis in sizes):

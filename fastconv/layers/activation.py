@@ -11,7 +11,7 @@ from fastconv.arguments import boolean
 from fastconv.layers.base import Backward, Layer
 from fastconv.layers.checks import number, require_channels, require_floats
 from fastconv.layers.context import Context
-from fastconv.layers.initializers import checked_initializer, initialise
+from fastconv.layers.initializers import checked_initializer, initialize
 from fastconv.layers.symbol import Shape
 from fastconv.layers.traits import Traits
 from fastconv.registry import layers
@@ -104,7 +104,7 @@ class PReLU(Layer):
 
     def build(self, shape: Shape, rng: np.random.Generator) -> None:
         self.output_shape(shape)
-        self.params["slope"] = initialise(self.initializer, shape[-1:], rng)
+        self.params["slope"] = initialize(self.initializer, shape[-1:], rng)
 
     def output_shape(self, shape: Shape) -> Shape:
         if not shape:
@@ -247,8 +247,24 @@ class Softplus(_Elementwise):
     function = "softplus"
 
 
+class _AlongLastAxis(Layer):
+    """A function of `fastconv.functional` that normalizes the last axis; its gradient takes the output."""
+
+    function: ClassVar[str]
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if not shape:
+            raise ValueError("x must have shape (N, ..., C), got (N,)")
+        return shape
+
+    def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
+        self.output_shape(x.shape[1:])
+        y, backward = getattr(F, self.function)(x), getattr(F, f"{self.function}_backward")
+        return y, lambda dy: (backward(dy, y), {})
+
+
 @layers.register("Softmax")
-class Softmax(Layer):
+class Softmax(_AlongLastAxis):
     """Probabilities along the last axis: ``exp(x[i]) / sum over j of exp(x[j])``.
 
     For training leave it out: the loss ``"cross_entropy"`` takes what comes before it.
@@ -258,12 +274,16 @@ class Softmax(Layer):
     array([[0.25, 0.75]])
     """
 
-    def output_shape(self, shape: Shape) -> Shape:
-        if not shape:
-            raise ValueError("x must have shape (N, ..., C), got (N,)")
-        return shape
+    function = "softmax"
 
-    def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
-        self.output_shape(x.shape[1:])
-        y = F.softmax(x)
-        return y, lambda dy: (F.softmax_backward(dy, y), {})
+
+@layers.register("LogSoftmax")
+class LogSoftmax(_AlongLastAxis):
+    """The logarithm of the probabilities along the last axis: ``x[i] - log(sum over j of exp(x[j]))``.
+
+    >>> import numpy as np
+    >>> LogSoftmax()(np.array([[0.0, np.log(3.0)]])).round(3)
+    array([[-1.386, -0.288]])
+    """
+
+    function = "log_softmax"

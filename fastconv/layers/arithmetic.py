@@ -19,7 +19,7 @@ Gradients = tuple[Any, dict[str, np.ndarray]]
 
 
 class _Pair(Broadcast):
-    """Two inputs; an axis of size 1 (not the batch) stretches to the other's size."""
+    """Two inputs; axes of size 1 (not the batch) are broadcast."""
 
     def output_shape(self, *shapes: Shape) -> Shape:
         if len(shapes) != 2:
@@ -29,7 +29,7 @@ class _Pair(Broadcast):
 
 @layers.register("Subtract")
 class Subtract(_Pair):
-    """``a - b`` for inputs ``(N, ..., C)``; an axis of size 1 (not the batch) stretches to the other's size.
+    """``a - b`` for inputs ``(N, ..., C)``; axes of size 1 (not the batch) are broadcast.
 
     >>> import numpy as np
     >>> Subtract()(np.array([[5.0, 7.0]]), np.array([[1.0, 2.0]]))
@@ -46,7 +46,7 @@ class Subtract(_Pair):
 
 @layers.register("Divide")
 class Divide(_Pair):
-    """``a / b`` for inputs ``(N, ..., C)``; an axis of size 1 (not the batch) stretches to the other's size.
+    """``a / b`` for inputs ``(N, ..., C)``; axes of size 1 (not the batch) are broadcast.
 
     >>> import numpy as np
     >>> Divide()(np.array([[6.0, 7.0]]), np.array([[3.0, 2.0]]))
@@ -70,7 +70,7 @@ class Divide(_Pair):
 
 @layers.register("Modulo")
 class Modulo(_Pair):
-    """What is left of ``a`` after whole multiples of ``b``; an axis of size 1 (not the batch) stretches to the other's size.
+    """The remainder of ``a`` divided by ``b``; axes of size 1 (not the batch) are broadcast.
 
     It has the sign of ``b``, or where it is `truncated`, that of ``a``.
 
@@ -99,7 +99,7 @@ class Modulo(_Pair):
 
 @layers.register("Power")
 class Power(_Pair):
-    """``a ** b`` for inputs ``(N, ..., C)``; an axis of size 1 (not the batch) stretches to the other's size.
+    """``a ** b`` for inputs ``(N, ..., C)``; axes of size 1 (not the batch) are broadcast.
 
     The gradient of an exponent is 0 where the base is not positive.
 
@@ -151,7 +151,7 @@ class _Extreme(Broadcast):
 
 @layers.register("Maximum")
 class Maximum(_Extreme):
-    """The largest of the inputs, number by number; an axis of size 1 (not the batch) stretches to the others' size.
+    """The largest of the inputs, elementwise; axes of size 1 (not the batch) are broadcast.
 
     >>> import numpy as np
     >>> Maximum()(np.array([[1.0, 5.0]]), np.array([[3.0, 4.0]]))
@@ -164,7 +164,7 @@ class Maximum(_Extreme):
 
 @layers.register("Minimum")
 class Minimum(_Extreme):
-    """The smallest of the inputs, number by number; an axis of size 1 (not the batch) stretches to the others' size.
+    """The smallest of the inputs, elementwise; axes of size 1 (not the batch) are broadcast.
 
     >>> import numpy as np
     >>> Minimum()(np.array([[1.0, 5.0]]), np.array([[3.0, 4.0]]))
@@ -177,7 +177,7 @@ class Minimum(_Extreme):
 
 @layers.register("Where")
 class Where(Broadcast):
-    """``a`` where `condition` is true or not 0, else ``b``; an axis of size 1 (not the batch) stretches to the others' size.
+    """``a`` where `condition` is true or not 0, else ``b``; axes of size 1 (not the batch) are broadcast.
 
     The condition may be booleans or integers.
 

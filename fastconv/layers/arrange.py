@@ -26,7 +26,7 @@ _VIEW = Traits(linear=True, shares_input=True)
 
 @layers.register("Transpose")
 class Transpose(Layer):
-    """The axes in another order: axis ``i`` of the output is axis ``axes[i - 1]`` of the input. The output is a view.
+    """Permuted axes: axis ``i`` of the output is axis ``axes[i - 1]`` of the input. The output is a view.
 
     >>> import numpy as np
     >>> Transpose((3, 1, 2))(np.zeros((1, 5, 6, 2))).shape
@@ -256,7 +256,7 @@ class Expand(Layer):
 
 @layers.register("Tile")
 class Tile(Layer):
-    """The whole array `repeats` times side by side along each axis (without the batch).
+    """The array repeated `repeats` times along each axis (without the batch).
 
     >>> import numpy as np
     >>> Tile((2,))(np.array([[1.0, 2.0]]))

@@ -11,7 +11,7 @@ class Context:
     Parameters
     ----------
     training : bool
-        Dropout drops, batch normalisation takes the statistics of the batch.
+        Dropout drops, batch normalization takes the statistics of the batch.
     rng : numpy.random.Generator, optional
         What dropout and its like draw from. A model lends its own where none is given.
     input_grad : bool

@@ -103,7 +103,7 @@ class Conv2d(_Conv):
     bias : bool
         Whether a learned number is added to each output channel.
     initializer, bias_initializer : str, float or dict
-        See `fastconv.layers.initializers.initialise`.
+        See `fastconv.layers.initializers.initialize`.
 
     Raises
     ------

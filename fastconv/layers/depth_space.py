@@ -40,7 +40,7 @@ class _Blocks(Layer):
 
 @layers.register("DepthToSpace")
 class DepthToSpace(_Blocks):
-    """Channels become pixels: ``(N, H, W, C * block**2)`` to ``(N, H * block, W * block, C)``.
+    """Channels to pixels: ``(N, H, W, C * block**2)`` to ``(N, H * block, W * block, C)``.
 
     The channels hold the row in the block, the column and then C (`order` "DCR"), or C first ("CRD", as PyTorch shuffles
     pixels). Source: Shi et al., Real-time single image super-resolution, CVPR 2016, section 3.2.
@@ -74,7 +74,7 @@ class DepthToSpace(_Blocks):
 
 @layers.register("SpaceToDepth")
 class SpaceToDepth(_Blocks):
-    """Pixels become channels: ``(N, H * block, W * block, C)`` to ``(N, H, W, C * block**2)``; undoes `DepthToSpace`.
+    """Pixels to channels: ``(N, H * block, W * block, C)`` to ``(N, H, W, C * block**2)``; undoes `DepthToSpace`.
 
     >>> import numpy as np
     >>> SpaceToDepth(2)(np.zeros((1, 6, 8, 2))).shape

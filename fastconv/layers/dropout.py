@@ -47,7 +47,7 @@ class _Dropping(Layer):
 
 @layers.register("Dropout")
 class Dropout(_Dropping):
-    """In training, set each number to 0 with probability `rate` and divide the others by ``1 - rate``.
+    """In training, set each element to 0 with probability `rate` and divide the others by ``1 - rate``.
 
     The expected value stays what it was, so evaluation does nothing: it returns its input itself. A key from ``ctx.rng`` says
     which are set to 0: the backward pass needs no mask. Source: Srivastava et al., Dropout, JMLR 2014, section 10.
@@ -74,7 +74,7 @@ class Dropout(_Dropping):
 
 @layers.register("StochasticDepth")
 class StochasticDepth(_Dropping):
-    """In training, set all numbers of a sample to 0 with probability `rate` and divide the others by ``1 - rate``.
+    """In training, set all elements of a sample to 0 with probability `rate` and divide the others by ``1 - rate``.
 
     At the end of a residual branch it leaves the branch out, for some of the samples. Evaluation does nothing: it returns its
     input itself. Source: Huang et al., Deep networks with stochastic depth, ECCV 2016, section 3.

@@ -36,7 +36,7 @@ _PLAIN = {
 NAMES = (*_SCALED, *_PLAIN)
 
 
-def initialise(
+def initialize(
     initializer: Any, shape: Sequence[int], rng: np.random.Generator, *, fan_in: int = 1, fan_out: int = 1
 ) -> np.ndarray:
     """Return a new float32 array of `shape`.
@@ -62,9 +62,9 @@ def initialise(
     Examples
     --------
     >>> import numpy as np
-    >>> initialise({"name": "constant", "value": 0.5}, (2,), np.random.default_rng(0))
+    >>> initialize({"name": "constant", "value": 0.5}, (2,), np.random.default_rng(0))
     array([0.5, 0.5], dtype=float32)
-    >>> weight = initialise("he_normal", (100, 100), np.random.default_rng(0), fan_in=100)
+    >>> weight = initialize("he_normal", (100, 100), np.random.default_rng(0), fan_in=100)
     >>> round(float(weight.var()), 3)  # 2 / fan_in
     0.02
     """

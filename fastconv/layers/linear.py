@@ -12,7 +12,7 @@ from fastconv.arguments import boolean
 from fastconv.layers.base import Backward, Layer
 from fastconv.layers.checks import positive
 from fastconv.layers.context import Context
-from fastconv.layers.initializers import checked_initializer, initialise
+from fastconv.layers.initializers import checked_initializer, initialize
 from fastconv.layers.symbol import Shape
 from fastconv.layers.traits import Traits
 from fastconv.layers.windowed import Gradients, named_gradients, wanted
@@ -33,7 +33,7 @@ class Linear(Layer):
     bias : bool
         Whether a learned number is added to each output.
     initializer, bias_initializer : str, float or dict
-        See `fastconv.layers.initializers.initialise`.
+        See `fastconv.layers.initializers.initialize`.
 
     Examples
     --------
@@ -57,9 +57,9 @@ class Linear(Layer):
     def build(self, shape: Shape, rng: np.random.Generator) -> None:
         self.output_shape(shape)
         fans = {"fan_in": shape[-1], "fan_out": self.features}
-        self.params["weight"] = initialise(self.initializer, (shape[-1], self.features), rng, **fans)
+        self.params["weight"] = initialize(self.initializer, (shape[-1], self.features), rng, **fans)
         if self.bias:
-            self.params["bias"] = initialise(self.bias_initializer, (self.features,), rng, **fans)
+            self.params["bias"] = initialize(self.bias_initializer, (self.features,), rng, **fans)
 
     def output_shape(self, shape: Shape) -> Shape:
         if not shape:

@@ -40,7 +40,7 @@ class Not(Layer):
 
 @layers.register("Logic")
 class Logic(Broadcast):
-    """``a`` "and", "or" or "xor" ``b``, as booleans; an axis of size 1 (not the batch) stretches to the other's size.
+    """``a`` "and", "or" or "xor" ``b``, as booleans; axes of size 1 (not the batch) are broadcast.
 
     >>> import numpy as np
     >>> Logic("and")(np.array([[True, True]]), np.array([[True, False]]))

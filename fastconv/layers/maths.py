@@ -285,23 +285,3 @@ class ScaleShift(Function):
 
     def slope(self, x: np.ndarray, y: np.ndarray) -> Any:
         return self.scale
-
-
-@layers.register("LogSoftmax")
-class LogSoftmax(Layer):
-    """The logarithm of the probabilities along the last axis: ``x[i] - log(sum over j of exp(x[j]))``.
-
-    >>> import numpy as np
-    >>> LogSoftmax()(np.array([[0.0, np.log(3.0)]])).round(3)
-    array([[-1.386, -0.288]])
-    """
-
-    def output_shape(self, shape: Shape) -> Shape:
-        if not shape:
-            raise ValueError("x must have shape (N, ..., C), got (N,)")
-        return shape
-
-    def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
-        self.output_shape(x.shape[1:])
-        y = F.log_softmax(x)
-        return y, lambda dy: (F.log_softmax_backward(dy, y), {})

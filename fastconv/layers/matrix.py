@@ -25,7 +25,7 @@ _LETTERS, _BATCH = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXY", "Z"
 class MatMul(Layer):
     """The matrix product of two inputs: ``(N, ..., m, k)`` and ``(N, ..., k, n)`` to ``(N, ..., m, n)``.
 
-    An axis of size 1 before the last two (not the batch) stretches to the other's size.
+    Axes of size 1 before the last two (not the batch) are broadcast.
 
     >>> import numpy as np
     >>> MatMul()(np.ones((2, 3, 4)), np.ones((2, 4, 5))).shape

@@ -13,7 +13,7 @@ from fastconv.registry import layers
 
 
 class Broadcast(Layer):
-    """Arrays of equal rank, combined number by number; an axis of size 1 stretches, except the batch."""
+    """Arrays of equal rank, combined elementwise; axes of size 1 are broadcast, except the batch."""
 
     takes_numbers = True
 
@@ -35,7 +35,7 @@ class Broadcast(Layer):
 class Add(Broadcast):
     """The sum of the inputs, the end of a residual block: ``Add()(x, y)``.
 
-    Every input is ``(N, ..., C)``; an axis of size 1 (not the batch) stretches to the others' size.
+    Every input is ``(N, ..., C)``; axes of size 1 (not the batch) are broadcast.
 
     >>> import numpy as np
     >>> Add()(np.array([[1.0, 2.0]]), np.array([[10.0, 20.0]]))
@@ -57,7 +57,7 @@ class Add(Broadcast):
 class Multiply(Broadcast):
     """The product of the inputs, as where a gate ``(N, 1, 1, C)`` weighs the channels of an image ``(N, H, W, C)``.
 
-    Every input is ``(N, ..., C)``; an axis of size 1 (not the batch) stretches to the others' size.
+    Every input is ``(N, ..., C)``; axes of size 1 (not the batch) are broadcast.
 
     >>> import numpy as np
     >>> Multiply()(np.ones((1, 2, 2, 3)), np.full((1, 1, 1, 3), 5.0)).sum()

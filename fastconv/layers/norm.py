@@ -32,7 +32,7 @@ class _Norm(Layer):
 
 @layers.register("BatchNorm")
 class BatchNorm(_Norm):
-    """Normalise each channel of ``(N, ..., C)`` to mean 0 and variance 1, then scale and shift it by learned numbers.
+    """Normalize each channel of ``(N, ..., C)`` to mean 0 and variance 1, then scale and shift it by learned parameters.
 
     In training the mean and the variance are those of the batch, over all axes but the last, and the running ones move:
     ``running = momentum * running + (1 - momentum) * batch``, the variance with the divisor ``n - 1``. In evaluation the
@@ -112,7 +112,7 @@ class BatchNorm(_Norm):
 
 @layers.register("LayerNorm")
 class LayerNorm(_Norm):
-    """Normalise each pixel of ``(N, ..., C)`` over its channels, then scale and shift each channel.
+    """Normalize each pixel of ``(N, ..., C)`` over its channels, then scale and shift each channel.
 
     Parameters ``scale`` and ``bias``, both ``(C,)``. Source: Ba, Kiros and Hinton, Layer normalization, 2016, section 3.
 
@@ -139,7 +139,7 @@ class LayerNorm(_Norm):
 
 @layers.register("GroupNorm")
 class GroupNorm(_Norm):
-    """Normalise each image of ``(N, *spatial, C)`` over its pixels and each of `groups` groups of channels.
+    """Normalize each image of ``(N, *spatial, C)`` over its pixels and each of `groups` groups of channels.
 
     Parameters ``scale`` and ``bias``, both ``(C,)``; `groups` divides C. Source: Wu and He, Group normalization, ECCV 2018,
     section 3.

@@ -98,7 +98,7 @@ class MaxPoolPlaces(Layer):
 
 @layers.register("MaxUnpool")
 class MaxUnpool(Layer):
-    """Put numbers where the largest ones were: ``(N, *pooled, C)`` and their places to ``(N, *size, C)``, zeros elsewhere.
+    """Write values where the maxima were: ``(N, *pooled, C)`` and their positions to ``(N, *size, C)``, zeros elsewhere.
 
     The places are integers and count as `MaxPoolPlaces` says, in images of `counted` pixels (by default `size`); which image of
     the batch they name does not matter.

@@ -21,7 +21,7 @@ _MEAN = Traits(linear=True)
 
 
 class Pool(Layer):
-    """Windows over images; a subclass says how one is summarised."""
+    """Windows over images; a subclass says how one is summarized."""
 
     rank: int
     dilation: tuple[int, ...]

@@ -222,7 +222,7 @@ class CumSum(Layer):
 
 @layers.register("ArgMax")
 class ArgMax(Layer):
-    """The place of the largest value along an axis, int64; of equal ones the first, or with `last` the last.
+    """The index of the largest value along an axis, int64; of equal ones the first, or with `last` the last.
 
     >>> import numpy as np
     >>> ArgMax()(np.array([[3.0, 4.0]]))

@@ -83,7 +83,7 @@ def _reflected(place: np.ndarray, low: float, high: float) -> tuple[np.ndarray, 
 
 @layers.register("GridSample")
 class GridSample(Layer):
-    """What an image shows at the places of a grid: ``(N, *spatial, C)`` and ``(N, *output, rank)`` to ``(N, *output, C)``.
+    """An image sampled at the points of a grid: ``(N, *spatial, C)`` and ``(N, *output, rank)`` to ``(N, *output, C)``.
 
     A place has one number for each spatial axis, the last axis first (x, then y), from -1 to 1 over the image. Source:
     Jaderberg et al., Spatial transformer networks, NeurIPS 2015, section 3.3.

@@ -24,7 +24,7 @@ REDUCTIONS = ("none", "add", "mul", "max", "min")
 
 @layers.register("NonZero")
 class NonZero(Layer):
-    """Where numbers are not 0: ``(N, ...)`` to ``(N, axes, count)``, int64, a column for each in the order of memory.
+    """The indices of elements that are not 0: ``(N, ...)`` to ``(N, axes, count)``, int64, in row-major order.
 
     There are as many columns as the fullest sample has; the last are -1 where a sample has fewer. So the shape depends on the
     numbers; models are planned with `expected` columns, or with as many as there can be. No gradient passes.
@@ -126,7 +126,7 @@ class _Nd(_AtPlaces):
 
 @layers.register("GatherElements")
 class GatherElements(_Along):
-    """The number at each place along an axis: ``y[n, i, j] = x[n, indices[n, i, j], j]`` for `axis` 1; -1 is the last.
+    """The element at each index along an axis: ``y[n, i, j] = x[n, indices[n, i, j], j]`` for `axis` 1; -1 is the last.
 
     Indices ``(N, ...)`` are integers with as many axes as x, no longer than x along the others; the output has their shape.
 
@@ -154,7 +154,7 @@ class GatherElements(_Along):
 
 @layers.register("GatherND")
 class GatherND(_Nd):
-    """What lies at places that several indices say together: ``(N, ..., k)`` indices into the first k axes of a sample.
+    """The parts at positions given by several indices together: ``(N, ..., k)`` indices into the first k axes of a sample.
 
     ``y[n, ..., :] = x[n, indices[n, ..., 0], ..., indices[n, ..., k - 1], :]``; -1 is the last. With `shared` the first so many
     axes after the batch are like it: x and the indices both have them.
@@ -187,7 +187,7 @@ class GatherND(_Nd):
 
 @layers.register("ScatterElements")
 class ScatterElements(_Along):
-    """``x`` with a number put at each place along an axis: ``y[n, indices[n, i, j], j] = updates[n, i, j]`` for `axis` 1.
+    """``x`` with an element written at each index along an axis: ``y[n, indices[n, i, j], j] = updates[n, i, j]`` for `axis` 1.
 
     Parameters
     ----------

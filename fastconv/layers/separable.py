@@ -11,7 +11,7 @@ from fastconv import functional as F
 from fastconv.layers.base import Backward
 from fastconv.layers.checks import positive, spatial_shape
 from fastconv.layers.context import Context
-from fastconv.layers.initializers import initialise
+from fastconv.layers.initializers import initialize
 from fastconv.layers.symbol import Shape
 from fastconv.layers.windowed import Gradients, Windowed, named_gradients, wanted
 from fastconv.registry import layers
@@ -111,7 +111,7 @@ class SeparableConv2d(Windowed):
     def build(self, shape: Shape, rng: np.random.Generator) -> None:
         self.output_shape(shape)
         taps, middle = math.prod(self.kernel), shape[-1] * self.multiplier
-        self.params["depthwise"] = initialise(
+        self.params["depthwise"] = initialize(
             self.initializer, (*self.kernel, 1, middle), rng, fan_in=taps, fan_out=taps * self.multiplier
         )
         self._fill(

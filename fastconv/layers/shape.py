@@ -21,7 +21,7 @@ from fastconv.registry import layers
 
 @layers.register("Flatten")
 class Flatten(Layer):
-    """All numbers of a sample in one row: ``(N, ...)`` to ``(N, product)``. The output may share the input's memory.
+    """The elements of a sample in one row: ``(N, ...)`` to ``(N, product)``. The output may share the input's memory.
 
     >>> import numpy as np
     >>> Flatten()(np.zeros((2, 4, 4, 3))).shape

@@ -55,7 +55,7 @@ class ShapeOf(Layer):
 
 @layers.register("Told")
 class Told(Layer):
-    """A layer some of whose arguments come as further inputs, integers: where to cut, or how long, is known when it runs.
+    """A layer that takes some of its arguments as further inputs, integers: sizes and positions known only when it runs.
 
     Each is a number ``(N,)`` or a row of numbers ``(N, k)``, as the argument of `inner` is, and the same for all samples. What
     `inner` itself has for them is what shapes are planned with.

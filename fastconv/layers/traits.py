@@ -17,7 +17,7 @@ class Traits(NamedTuple):
     linear : bool
         The output is a linear function of the inputs, plus a constant that does not depend on them (a bias).
     mixes_samples : bool
-        In training the output for one sample depends on the others of the batch, as in batch normalisation.
+        In training the output for one sample depends on the others of the batch, as in batch normalization.
     shares_input : bool
         The output may share the memory of an input, as in `Flatten`.
     kinks : tuple of float, "ties" or callable

@@ -9,7 +9,7 @@ import numpy as np
 from fastconv.arguments import boolean, ntuple
 from fastconv.geometry import conv_output, effective_kernel, padding_pairs
 from fastconv.layers.base import Layer
-from fastconv.layers.initializers import checked_initializer, initialise
+from fastconv.layers.initializers import checked_initializer, initialize
 from fastconv.layers.symbol import Shape
 from fastconv.layers.traits import Traits
 
@@ -59,9 +59,9 @@ class Windowed(Layer):
     def _fill(
         self, name: str, weight_shape: Shape, rng: np.random.Generator, *, fan_in: int, fan_out: int, bias_shape: Shape
     ) -> None:
-        self.params[name] = initialise(self.initializer, weight_shape, rng, fan_in=fan_in, fan_out=fan_out)
+        self.params[name] = initialize(self.initializer, weight_shape, rng, fan_in=fan_in, fan_out=fan_out)
         if self.bias:
-            self.params["bias"] = initialise(self.bias_initializer, bias_shape, rng, fan_in=fan_in, fan_out=fan_out)
+            self.params["bias"] = initialize(self.bias_initializer, bias_shape, rng, fan_in=fan_in, fan_out=fan_out)
 
     def _output(self, size: Shape) -> Shape:
         pairs = padding_pairs(self.padding, size, self.kernel, self.stride, self.dilation)

@@ -63,7 +63,7 @@ def _prefixed(gradients: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 @layers.register("Given")
 class Given(_Around):
-    """A layer of several inputs, some of which are held: learned numbers, or fixed ones, the same for every sample.
+    """A layer of several inputs, some of which are fixed or learned arrays, the same for every sample.
 
     What is held is called ``input_1`` for the second input. Learned ones start at 0.
 
@@ -172,7 +172,7 @@ class Given(_Around):
 
 @layers.register("Each")
 class Each(_Around):
-    """A layer for every entry along the first axis: ``(N, T, ...)`` is for the layer inside a batch of ``N * T``.
+    """A layer applied to every entry along the first axis: ``(N, T, ...)`` is for the layer inside a batch of ``N * T``.
 
     With several inputs each has that axis. In training a layer inside that mixes samples sees all of them.
 

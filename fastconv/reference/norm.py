@@ -1,4 +1,4 @@
-"""Normalisation: subtract the mean, divide by the standard deviation, then scale and shift by learned numbers.
+"""Normalization: subtract the mean, divide by the standard deviation, then scale and shift by learned numbers.
 
 The three differ only in what the mean is taken over, here for images ``(N, H, W, C)``:
 
@@ -23,7 +23,7 @@ def batch_norm(
     var: np.ndarray | None = None,
     eps: float = 1e-5,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return ``(y, mean, var)``: each channel is normalised over the batch and over all pixels.
+    """Return ``(y, mean, var)``: each channel is normalized over the batch and over all pixels.
 
     ``y = (x - mean) / sqrt(var + eps) * scale + bias``. Without `mean` and `var` they are those of this batch (the
     variance divides by the number of values); in evaluation the caller gives running statistics.
@@ -72,15 +72,15 @@ def batch_norm_backward(
     """
     axes = tuple(range(x.ndim - 1))
     std = np.sqrt(var + eps)
-    normalised = (x - mean) / std
-    dscale, dbias = (dy * normalised).sum(axis=axes), dy.sum(axis=axes)
+    normalized = (x - mean) / std
+    dscale, dbias = (dy * normalized).sum(axis=axes), dy.sum(axis=axes)
     if not batch_statistics:
         return dy * scale / std, dscale, dbias
-    return _normalise_backward(dy * scale, normalised, std, axes), dscale, dbias
+    return _normalize_backward(dy * scale, normalized, std, axes), dscale, dbias
 
 
 def layer_norm(x: np.ndarray, scale: np.ndarray, bias: np.ndarray, *, eps: float = 1e-5) -> np.ndarray:
-    """Normalise over the last axis: each pixel by the mean and variance of its own channels.
+    """Normalize over the last axis: each pixel by the mean and variance of its own channels.
 
     Parameters
     ----------
@@ -97,8 +97,8 @@ def layer_norm(x: np.ndarray, scale: np.ndarray, bias: np.ndarray, *, eps: float
     array([[-1.,  1.],
            [-1.,  1.]])
     """
-    normalised, _ = _normalise(x, (-1,), eps)
-    return normalised * scale + bias
+    normalized, _ = _normalize(x, (-1,), eps)
+    return normalized * scale + bias
 
 
 def layer_norm_backward(
@@ -112,14 +112,14 @@ def layer_norm_backward(
     >>> layer_norm_backward(np.ones((2, 2)), x, np.ones(2), eps=0.0)[2]
     array([2., 2.])
     """
-    normalised, std = _normalise(x, (-1,), eps)
+    normalized, std = _normalize(x, (-1,), eps)
     leading = tuple(range(x.ndim - 1))
-    dx = _normalise_backward(dy * scale, normalised, std, (-1,))
-    return dx, (dy * normalised).sum(axis=leading), dy.sum(axis=leading)
+    dx = _normalize_backward(dy * scale, normalized, std, (-1,))
+    return dx, (dy * normalized).sum(axis=leading), dy.sum(axis=leading)
 
 
 def group_norm(x: np.ndarray, groups: int, scale: np.ndarray, bias: np.ndarray, *, eps: float = 1e-5) -> np.ndarray:
-    """Normalise each image over all its pixels and the channels of a group.
+    """Normalize each image over all its pixels and the channels of a group.
 
     Parameters
     ----------
@@ -137,8 +137,8 @@ def group_norm(x: np.ndarray, groups: int, scale: np.ndarray, bias: np.ndarray, 
             [ 1.,  1.]]])
     """
     grouped, axes = _grouped(x, groups)
-    normalised, _ = _normalise(grouped, axes, eps)
-    return normalised.reshape(x.shape) * scale + bias
+    normalized, _ = _normalize(grouped, axes, eps)
+    return normalized.reshape(x.shape) * scale + bias
 
 
 def group_norm_backward(
@@ -153,10 +153,10 @@ def group_norm_backward(
     array([2., 2.])
     """
     grouped, axes = _grouped(x, groups)
-    normalised, std = _normalise(grouped, axes, eps)
-    dx = _normalise_backward((dy * scale).reshape(grouped.shape), normalised, std, axes).reshape(x.shape)
+    normalized, std = _normalize(grouped, axes, eps)
+    dx = _normalize_backward((dy * scale).reshape(grouped.shape), normalized, std, axes).reshape(x.shape)
     leading = tuple(range(x.ndim - 1))
-    return dx, (dy * normalised.reshape(x.shape)).sum(axis=leading), dy.sum(axis=leading)
+    return dx, (dy * normalized.reshape(x.shape)).sum(axis=leading), dy.sum(axis=leading)
 
 
 def _grouped(x: np.ndarray, groups: int) -> tuple[np.ndarray, Axes]:
@@ -165,17 +165,17 @@ def _grouped(x: np.ndarray, groups: int) -> tuple[np.ndarray, Axes]:
     return grouped, (*range(1, x.ndim - 1), x.ndim)
 
 
-def _normalise(x: np.ndarray, axes: Axes, eps: float) -> tuple[np.ndarray, np.ndarray]:
+def _normalize(x: np.ndarray, axes: Axes, eps: float) -> tuple[np.ndarray, np.ndarray]:
     std = np.sqrt(x.var(axis=axes, keepdims=True) + eps)
     return (x - x.mean(axis=axes, keepdims=True)) / std, std
 
 
-def _normalise_backward(dy: np.ndarray, normalised: np.ndarray, std: np.ndarray, axes: Axes) -> np.ndarray:
+def _normalize_backward(dy: np.ndarray, normalized: np.ndarray, std: np.ndarray, axes: Axes) -> np.ndarray:
     """Return the gradient through ``(x - mean(x)) / std(x)``.
 
     The output does not change when x is shifted or stretched, so the gradient loses its component along both
-    directions: along 1 (the shift) and along the normalised values (the stretch).
+    directions: along 1 (the shift) and along the normalized values (the stretch).
     """
     shift = dy.mean(axis=axes, keepdims=True)
-    stretch = (dy * normalised).mean(axis=axes, keepdims=True)
-    return (dy - shift - normalised * stretch) / std
+    stretch = (dy * normalized).mean(axis=axes, keepdims=True)
+    return (dy - shift - normalized * stretch) / std

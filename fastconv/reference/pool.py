@@ -1,4 +1,4 @@
-"""Pooling: each output summarises its window, channel by channel, by the largest value or by the mean.
+"""Pooling: each output summarizes its window, channel by channel, by the largest value or by the mean.
 
 Padding adds no values: a window that hangs over the edge holds only the inputs that exist. So the largest value of
 a window is always a pixel, and the mean divides by the number of pixels (`count_include_pad` divides by the padded

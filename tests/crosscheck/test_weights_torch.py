@@ -135,7 +135,7 @@ CASES = [
 ]
 
 
-def randomised(module: Any) -> Any:
+def randomized(module: Any) -> Any:
     """Return the module for evaluation, with random numbers everywhere: none stays at 0 or 1, where errors hide."""
     torch.manual_seed(0)
     for name, array in module.state_dict().items():
@@ -146,7 +146,7 @@ def randomised(module: Any) -> Any:
 
 @pytest.mark.parametrize(("theirs", "ours"), CASES, ids=["resnet18", "mobilenet_v2", "various"])
 def test_the_same_outputs_and_the_weights_back(theirs: Any, ours: Any) -> None:
-    module, model = randomised(theirs()), ours()
+    module, model = randomized(theirs()), ours()
     assert not any(load_torch_weights(model, module.state_dict()))
     x = np.random.default_rng(0).standard_normal((2, *model.input_shapes[0])).astype(np.float32)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Activations that are spelled in several steps: which are recognised, and which are not those that they resemble."""
+"""Activations that are spelled in several steps: which are recognized, and which are not those that they resemble."""
 
 from __future__ import annotations
 

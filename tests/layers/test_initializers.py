@@ -1,4 +1,4 @@
-"""Initialisers: variance, range, seeds and messages."""
+"""Initializers: variance, range, seeds and messages."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from fastconv.layers import Conv2d, ConvTranspose2d, Linear
-from fastconv.layers.initializers import NAMES, checked_initializer, initialise
+from fastconv.layers.initializers import NAMES, checked_initializer, initialize
 
 SHAPE = (400, 300)
 
 
 def make(initializer: Any, seed: int = 0) -> np.ndarray:
-    return initialise(initializer, SHAPE, np.random.default_rng(seed), fan_in=400, fan_out=300)
+    return initialize(initializer, SHAPE, np.random.default_rng(seed), fan_in=400, fan_out=300)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Text recognisers and the like: convolutions, then recurrent layers, as PyTorch writes them."""
+"""Text recognizers and the like: convolutions, then recurrent layers, as PyTorch writes them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import fastconv  # noqa: E402
 from fastconv.onnx import OnnxImportError, from_torch, load, save  # noqa: E402
 
 
-class Recogniser(torch.nn.Module):
+class Recognizer(torch.nn.Module):
     """Images of a line of text to letters at each place, as in Shi et al., An end-to-end trainable neural network, 2015."""
 
     def __init__(self, kind: str, *, rows: bool) -> None:
@@ -41,9 +41,9 @@ class Recogniser(torch.nn.Module):
 
 @pytest.mark.parametrize("rows", [False, True])
 @pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
-def test_recognisers_of_pytorch(kind: str, rows: bool, tmp_path: Path) -> None:
+def test_recognizers_of_pytorch(kind: str, rows: bool, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    module, x = Recogniser(kind, rows=rows).eval(), torch.randn(2, 1, 16, 40)
+    module, x = Recognizer(kind, rows=rows).eval(), torch.randn(2, 1, 16, 40)
     file = io.BytesIO()
     axes = {"x": {0: "N", 3: "W"}, "y": {1 - rows: "N", 0 + rows: "T"}}
     names = {"input_names": ["x"], "output_names": ["y"], "dynamic_axes": axes}

@@ -1,4 +1,4 @@
-"""The reference's activations, softmax, losses, normalisations and resizing."""
+"""The reference's activations, softmax, losses, normalizations and resizing."""
 
 from __future__ import annotations
 

@@ -221,7 +221,7 @@ def test_not_strict_takes_what_fits_and_says_what_did_not() -> None:
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod."])
-def test_a_prefix_is_recognised(prefix: str) -> None:
+def test_a_prefix_is_recognized(prefix: str) -> None:
     with pytest.raises(WeightsError, match=rf"the names begin with '{prefix}': pass \{{name.removeprefix"):
         load_torch_weights(small(), {prefix + name: array for name, array in drawn().items()})
 

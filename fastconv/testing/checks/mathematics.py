@@ -83,7 +83,7 @@ def _require_gradient(
 def backward_is_linear(case: Case) -> None:
     """The backward pass is linear in its argument: `backward(2 a - 3 b) = 2 backward(a) - 3 backward(b)`.
 
-    It is the derivative at a point, so it must not clip, normalise, or look at the size of `dy`.
+    It is the derivative at a point, so it must not clip, normalize, or look at the size of `dy`.
     """
     layer, xs = case.layer(), case.inputs()
     ys, _ = case.forward(copy.deepcopy(layer), xs)
