@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-# Okabe and Ito's palette, which people with any colour vision can tell apart
+# Okabe and Ito's palette, which people with any color vision can tell apart
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 INK, FAINT = "#222222", "#d9d9d9"
 

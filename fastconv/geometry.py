@@ -332,7 +332,7 @@ def adjoint_axes(size: int, out: int, kernel: int, stride: int, before: int, dil
 
 
 class ReceptiveField(NamedTuple):
-    """What one output sees along one axis: `size` inputs; neighbouring outputs see windows `jump` inputs apart."""
+    """What one output sees along one axis: `size` inputs; neighboring outputs see windows `jump` inputs apart."""
 
     size: int = 1
     jump: int = 1

@@ -40,7 +40,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 kept = []
 
 def guarded(array, at_end):
-    # a copy whose last (or first) byte is the neighbour of a forbidden page
+    # a copy whose last (or first) byte is the neighbor of a forbidden page
     page = mmap.PAGESIZE
     pages = -(-array.nbytes // page) + 1
     memory = mmap.mmap(-1, pages * page)

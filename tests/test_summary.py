@@ -163,7 +163,7 @@ def _check_field(model: Sequential, size: int) -> None:
 
 
 def _seen(model: Sequential, shape: tuple[int, ...]) -> int:
-    """Return how many inputs the output in the middle sees, at most over a few neighbours."""
+    """Return how many inputs the output in the middle sees, at most over a few neighbors."""
     middle = model.output_shape(shape)[0] // 2
     spans = []
     for at in range(middle - 3, middle + 3):

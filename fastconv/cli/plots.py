@@ -1,7 +1,7 @@
 """Plots of a training run, as PNG files: learning curves, confusion matrix, a sheet of images with their predictions.
 
 matplotlib is imported when something is drawn, and used without pyplot: no window, no global state. Right and wrong are
-told apart by words and frames as well as by colour.
+told apart by words and frames as well as by color.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, which people with any colour vision can tell apart
+# Okabe and Ito's palette, which people with any color vision can tell apart
 BLUE, ORANGE, VERMILLION, INK, FAINT = "#0072b2", "#e69f00", "#d55e00", "#222222", "#d9d9d9"
 
 #: More classes than this and the numbers in the confusion matrix would not be readable.
@@ -45,14 +45,14 @@ def learning_curves(history: Mapping[str, Sequence[float]], path: str | Path) ->
     for axes, name, title in zip(figure.subplots(1, 2), ("loss", "accuracy"), ("Loss", "Accuracy"), strict=True):
         scale = 100.0 if name == "accuracy" else 1.0
         unit = " %" if name == "accuracy" else ""
-        for key, label, colour in ((name, "training", BLUE), (f"val_{name}", "test", ORANGE)):
+        for key, label, color in ((name, "training", BLUE), (f"val_{name}", "test", ORANGE)):
             values = np.asarray(history.get(key, ()), dtype=float) * scale
             if not values.size:
                 continue
             epochs = np.arange(1, values.size + 1)
             digits = 1 if unit else 3
             text = f"{label}  {values[-1]:.{digits}f}{unit}"
-            axes.plot(epochs, values, color=colour, marker="o", markersize=3.5, linewidth=1.8, label=text)
+            axes.plot(epochs, values, color=color, marker="o", markersize=3.5, linewidth=1.8, label=text)
         _clean(axes)
         axes.set_title(title, loc="left", fontweight="bold")
         axes.set_xlabel("epoch")
@@ -67,7 +67,7 @@ def learning_curves(history: Mapping[str, Sequence[float]], path: str | Path) ->
 def confusion_matrix(counts: np.ndarray, classes: Sequence[str], path: str | Path) -> None:
     """Draw how often each true class (rows) was taken for each class (columns) to the PNG file `path`.
 
-    `counts` is ``(classes, classes)``, integers. Colours are shares of the row; the numbers are images.
+    `counts` is ``(classes, classes)``, integers. Colors are shares of the row; the numbers are images.
     """
     total = counts.sum(axis=1, keepdims=True)
     share = counts / np.maximum(total, 1)
@@ -101,11 +101,9 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str], path: str | Pat
         axes.tick_params(which="minor", length=0)
         for (row, column), count in np.ndenumerate(counts):
             if count:
-                colour = "white" if share[row, column] > 0.55 else INK
+                color = "white" if share[row, column] > 0.55 else INK
                 weight = "bold" if row == column else "normal"
-                axes.text(
-                    column, row, f"{count}", ha="center", va="center", color=colour, fontsize=9, fontweight=weight
-                )
+                axes.text(column, row, f"{count}", ha="center", va="center", color=color, fontsize=9, fontweight=weight)
         # the share of each class that was recognized, at the end of its row
         for row in range(n):
             text = f"{share[row, row]:.0%}" if total[row, 0] else "none"

@@ -15,7 +15,7 @@ def load_fashion_mnist_subset() -> Dataset:
     order of the full set.
 
     Source: Xiao, Rasul, Vollgraf, Fashion-MNIST: a novel image dataset for benchmarking machine learning algorithms,
-    arXiv:1708.07747. Copyright (c) 2017 Zalando SE, MIT licence: see ``NOTICE.txt`` beside the files.
+    arXiv:1708.07747. Copyright (c) 2017 Zalando SE, MIT license: see ``NOTICE.txt`` beside the files.
 
     >>> (x_train, y_train), (x_test, y_test), classes = load_fashion_mnist_subset()
     >>> x_train.shape, x_test.shape, classes[9]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fastconv.frozen.explanation import Explanation
 
-# Okabe and Ito's palette, which people with any colour vision can tell apart
+# Okabe and Ito's palette, which people with any color vision can tell apart
 BLUE, ORANGE, INK, FAINT = "#0072b2", "#e69f00", "#222222", "#d9d9d9"
 
 #: Characters of a label at most.
@@ -16,7 +16,7 @@ LONGEST = 60
 
 
 def draw(explanation: Explanation, path: str | os.PathLike[str]) -> None:
-    """Draw `explanation` to the PNG file `path`; matrix products and the rest differ in colour."""
+    """Draw `explanation` to the PNG file `path`; matrix products and the rest differ in color."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -24,13 +24,13 @@ def draw(explanation: Explanation, path: str | os.PathLike[str]) -> None:
     steps = explanation.steps[::-1]  # the first on top
     figure = Figure(figsize=(10, 1.4 + 0.26 * len(steps)), dpi=130, layout="constrained", facecolor="white")
     axes = figure.subplots()
-    for kind, colour, chosen in (
+    for kind, color, chosen in (
         ("matrix products, with their share of the peak", BLUE, [step.of_peak is not None for step in steps]),
         ("other steps", ORANGE, [step.of_peak is None for step in steps]),
     ):
         places = [at for at, wanted in enumerate(chosen) if wanted]
         if places:
-            axes.barh(places, [steps[at].seconds * 1e6 for at in places], color=colour, label=kind)
+            axes.barh(places, [steps[at].seconds * 1e6 for at in places], color=color, label=kind)
     for at, step in enumerate(steps):
         said = step.algorithm if step.of_peak is None else f"{step.algorithm}, {step.of_peak:.0%}"
         axes.annotate(

@@ -103,7 +103,7 @@ class Slice(Operation):
         return out
 
     def first_channel(self, shape: Shape) -> int | None:
-        """Return the first of the channels where it takes neighbouring ones of every pixel, else None."""
+        """Return the first of the channels where it takes neighboring ones of every pixel, else None."""
         ranges = [range(*part.indices(n)) for part, n in zip(self.index(shape), shape, strict=True)]
         whole = all(taken == range(n) for taken, n in zip(ranges[:-1], shape[:-1], strict=True))
         return ranges[-1].start if whole and ranges[-1].step == 1 else None

@@ -1,4 +1,4 @@
-"""Resizing as the kernel takes it: along each axis a matrix with a few neighbours in each row."""
+"""Resizing as the kernel takes it: along each axis a matrix with a few neighbors in each row."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ class Layer:
     def window(self, *shapes: Shape) -> Sequence[tuple[Any, Any]] | None:
         """Return what one output sees of the input along each spatial axis, or None where it sees everything.
 
-        Each pair is (how many inputs it spans, how far the windows of neighbours are apart); the default is ``(1, 1)``.
+        Each pair is (how many inputs it spans, how far the windows of neighbors are apart); the default is ``(1, 1)``.
         """
         return [(1, 1)] * (len(shapes[0]) - 1)
 

@@ -101,7 +101,7 @@ class StochasticDepth(_Dropping):
 class SpatialDropout(_Dropping):
     """In training, set whole channels of a sample to 0 with probability `rate` and divide the others by ``1 - rate``.
 
-    For images ``(N, *spatial, C)``, whose neighbouring pixels are so much alike that `Dropout` leaves nothing out. Evaluation
+    For images ``(N, *spatial, C)``, whose neighboring pixels are so much alike that `Dropout` leaves nothing out. Evaluation
     returns its input itself. Source: Tompson et al., Efficient object localization using convolutional networks, CVPR 2015,
     section 3.2.
 

@@ -20,7 +20,7 @@ padding 1::
 
 *Local connections.* An output is the sum, over the pixels and channels in its window only, of input times weight. A
 dense layer (`linear`) has a weight for every pair of input and output; a `locally_connected` layer has weights only
-inside the windows, because neighbouring pixels are related and distant ones hardly.
+inside the windows, because neighboring pixels are related and distant ones hardly.
 
 *Shared weights.* A `conv` goes one step further: all windows use the same weights, the kernel, because an edge is
 an edge wherever it is. So a convolution has few weights, and when the image moves, its output moves along

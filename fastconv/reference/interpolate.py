@@ -50,7 +50,7 @@ def _matrix(size: int, line: Any, rule: Any) -> tuple[np.ndarray, np.ndarray]:
         if rule.coordinates == "tf_crop_and_resize" and not 0 <= x <= size - 1:
             constant[i] = rule.outside
             continue
-        for j, share in _neighbours(x, size, min(scale, 1.0) if rule.antialias else 1.0, rule):
+        for j, share in _neighbors(x, size, min(scale, 1.0) if rule.antialias else 1.0, rule):
             weight[i, j] += share
     return weight, constant
 
@@ -72,7 +72,7 @@ def _place(i: int, size: int, scale: float, line: Any, rule: Any) -> float:
     }[rule.coordinates]
 
 
-def _neighbours(x: float, size: int, shrink: float, rule: Any) -> list[tuple[int, float]]:
+def _neighbors(x: float, size: int, shrink: float, rule: Any) -> list[tuple[int, float]]:
     """Return the inputs that an output at x sees, each with its share."""
     if rule.mode == "nearest":
         j = {

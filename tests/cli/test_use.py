@@ -56,8 +56,8 @@ def test_predict_takes_what_cameras_and_screens_make(trained: Path, capsys: pyte
     transparent = np.dstack([image_of(1, channels=3), np.full((12, 12), 255, np.uint8)])
     files = [
         save("gray.png", cross),
-        save("colour.png", image_of(1, channels=3)),
-        save("colour.jpg", image_of(1, channels=3), quality=95),
+        save("color.png", image_of(1, channels=3)),
+        save("color.jpg", image_of(1, channels=3), quality=95),
         save("large.png", np.kron(cross, np.ones((8, 8), np.uint8))),
         save("deep.png", cross.astype(np.uint16) * 257),
         save("opaque.png", transparent),

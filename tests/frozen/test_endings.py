@@ -19,7 +19,7 @@ CONVOLUTIONS = [
     (32, 32, 3, {"padding": 1, "groups": 8}),  # groups that share vectors
     (72, 72, 3, {"padding": 1, "groups": 3}),
     (60, 120, 1, {"groups": 3}),
-    (1024, 40, 1, {}),  # neighbours that alias
+    (1024, 40, 1, {}),  # neighbors that alias
 ]
 
 BOUNDS = {"relu": L.ReLU, "relu6": L.ReLU6, "clip": lambda: L.Clip(-0.25, None), "none": None}

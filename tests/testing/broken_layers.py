@@ -212,8 +212,8 @@ class DropsTheBatch(Plain):
 
 
 @caught_by("one_pixel")
-class ComparesNeighbours(Layer):
-    """The difference from a neighbour that an image of one pixel does not have."""
+class ComparesNeighbors(Layer):
+    """The difference from a neighbor that an image of one pixel does not have."""
 
     def output_shape(self, shape):
         if len(shape) != 2:
