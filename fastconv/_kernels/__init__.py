@@ -1,15 +1,15 @@
 """The kernels: Cython source compiled once for each instruction set and dtype, and the choice among the results.
 
-Where is what:
+Contents:
 
 ===================  =================================================================================================
-``memory.h``         where outputs lie: from the start of a cache line, in large blocks that are used again; ``_memory.pyx``
-``signature.h``      what the arguments of a call are, as one key; ``_memory.pyx`` too
-``simd.h``           what C must say: the SIMD type of the instruction set being compiled, the size of its register tile
+``memory.h``         memory for outputs: aligned to cache lines, large blocks are reused; ``_memory.pyx``
+``signature.h``      the arguments of a call as one key; ``_memory.pyx`` too
+``simd.h``           what C must define: the SIMD type of the instruction set being compiled, the size of its register tile
 ``simd.pxi``         the same for Cython; scratch memory
-``tasks.pxi``        which thread does which task of a loop: what lies together, and then what others have left
-``arrays.pxi``       where the numbers of an array lie, sooner than a memoryview tells
-``vector.pxi``       vectors that are not whole; exp, log and erfc of vectors
+``tasks.pxi``        which thread takes which task of a loop: contiguous ranges first, then what others have left
+``arrays.pxi``       the address of an array's data, faster than by a memoryview
+``vector.pxi``       incomplete vectors; exp, log and erfc of vectors
 ``tile.pxi``         the register tile, where every multiply-add of a convolution or a linear layer happens
 ``window.pxi``       windows of an array packed as rows of a matrix, a block at a time
 ``product.pxi``      blocks of an implicit matrix product
@@ -18,30 +18,29 @@ Where is what:
 ``winograd_points.pxi``
                      Winograd's minimal filtering along one axis: inputs and weights to their values at points, and back
 ``winograd_tiles.pxi``
-                     the same for tiles of two axes: where they lie, and their transforms
+                     the same for tiles of two axes: their positions and transforms
 ``winograd.pxi``     convolution and its adjoint as products of transformed tiles, with up to seven times fewer multiplications
 ``winograd_gradient.pxi``
                      the gradient of the weight likewise
-``fold.pxi``         both with a stride, over an image whose squares of pixels are pixels of more channels
-``cells.pxi``        padding that is not multiplied: a product cut where windows see other taps, a gradient tap by tap
-``scatter.pxi``      the adjoint of a convolution with few input channels, and convolution to few: products of single pixels,
-                     added where they belong
+``fold.pxi``         both with a stride, over an image whose blocks of pixels are pixels of more channels
+``cells.pxi``        skipping padding: a product cut where windows see other taps, a gradient tap by tap
+``scatter.pxi``      the adjoint of a convolution with few input channels, and convolution to few, scattered pixel by pixel
 ``grouped.pxi``      convolution in groups of few channels, and its adjoint: groups share vectors, windows are found once
 ``grouped_gradient.pxi``
                      the gradient of its weight
 ``grouped_pixels.pxi``
-                     the same of one tap: pixels go through all groups, whose channels may lie shuffled
-``lines.pxi``        convolution of few channels, and the gradient of its weight, over lines padded beforehand
+                     grouped 1x1 convolution: pixels go through all groups, whose channels may be shuffled
+``lines.pxi``        convolution of few channels, and the gradient of its weight, over padded copies of lines
 ``flat.pxi``         convolution with fewer outputs than half a vector: vectors run over pixels and channels together
 ``flat_gradient.pxi``
                      the gradient of its weight
 ``planar.pxi``       convolution to few channels, and the adjoint of one from few, with stride 1: vectors run along the line
-``across.pxi``       the same where the input has whole vectors of channels: vectors run across them
-``sums.pxi``         sums over rows: the gradient of a bias, and what becomes of partial sums
-``few.pxi``          products of one tap with few columns, or from few channels: vectors run along the many of the other side
+``across.pxi``       the same if the input has whole vectors of channels: vectors run across them
+``sums.pxi``         sums over rows: the gradient of a bias, and adding up partial sums
+``few.pxi``          1x1 products with few columns, or from few channels: vectors run along the many of the other side
 ``few_gradient.pxi``
                      the gradient of the weight of such products with few columns
-``row.pxi``          products of one row, a linear layer that meets one image
+``row.pxi``          products of one row: a linear layer with one image
 ``conv.pxi``         convolution forward and its adjoint (gradient of the input, transposed convolution)
 ``conv_gradient.pxi``
                      the gradient of a convolution's weight
@@ -52,29 +51,30 @@ Where is what:
 ``depthwise_gradient.pxi``
                      the gradient of its weight
 ``block.pxi``        a depthwise convolution with the products before and after it, some lines at a time
-``pool.pxi``         maxima and averages over windows
-``pool_columns.pxi`` the maxima of a line of windows column by column: of few channels, of windows with many taps
-``pool_back.pxi``    the way back of averages
-``pool_places.pxi``  the way back of maxima, from the places where they were found
+``pool.pxi``         max and average pooling
+``pool_columns.pxi``
+                     max pooling column by column: for few channels, and windows with many taps
+``pool_back.pxi``    the backward pass of average pooling
+``pool_places.pxi``  the backward pass of max pooling, from the positions of the maxima
 ``elementwise.pxi``  activations
-``epilogue.pxi``     how a frozen model's outputs are finished while a cache has them: the sum with a shortcut, the activation
+``epilogue.pxi``     finishing a frozen model's outputs while a cache has them: the sum with a shortcut, the activation
 ``norm_sums.pxi``    sums for each channel
-``norm_map.pxi``     the map that they decide, over lines of channels
+``norm_map.pxi``     the map that they determine, over lines of channels
 ``norm.pxi``         normalization: both, over sets of pixels and by threads
-``norm_pool.pxi``    maxima of what is normalized and rectified, without an array between
-``rows.pxi``         each row of a matrix by itself: layer normalization
+``norm_pool.pxi``    normalization, ReLU and max pooling without arrays in between
+``rows.pxi``         layer normalization: each row of a matrix by itself
 ``softmax.pxi``      softmax and cross entropy of the rows
 ``response_norm.pxi``
                      local response normalization
-``dropout.pxi``      dropout, whose random numbers are a function of a key and the place
-``optimizer.pxi``    the rules by which parameters follow their gradients
-``resize.pxi``       upsampling, and its way back: weighted sums of pixels
-``boxes.pxi``        which boxes of images stay beside better ones
+``dropout.pxi``      dropout, whose random numbers are a function of a key and the index
+``optimizer.pxi``    the steps of the optimizers
+``resize.pxi``       resizing, and its backward pass: weighted sums of pixels
+``boxes.pxi``        non-maximum suppression
 ``moves.pxi``        channels from first to last and back, and in another order
 ``api.pxi``          what the C and Cython code of other packages may call, see ``fastconv/cython_api.pxd``
-``cores.h``          the threads of a loop on processors of their own; ``cores.pxi`` says when they are looked at
-``peak.pxi``         multiply-adds on registers alone: the yardstick of the benchmarks
-``_cpu.pyx``         which instruction sets the processor offers, how long a look of a waiting thread takes
+``cores.h``          keeping the threads of a loop on processors of their own; ``cores.pxi`` decides when to check
+``peak.pxi``         multiply-adds in registers: the yardstick of the benchmarks
+``_cpu.pyx``         the instruction sets that the processor offers; the duration of a poll of a waiting thread
 ``protocol.py``      the kernels that every variant has, for the type checker
 ===================  =================================================================================================
 
