@@ -401,14 +401,3 @@ class Model(Layer):
 
 def _listed(symbols: Any) -> list[Any]:
     return list(symbols) if isinstance(symbols, (list, tuple)) else [symbols]
-
-
-if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        # pickles from when this file had both name it here
-        if name == "Sequential":
-            from fastconv.sequential import Sequential
-
-            return Sequential
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -47,7 +47,6 @@ FLOORS = {
     "testing": 6,
     "onnx": 6,
     "engines": 6,
-    "sklearn": 6,
     "cli": 6,
     "__main__": 6,
     "__init__": 7,

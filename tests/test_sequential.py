@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
 from typing import Any
 
 import numpy as np
 import pytest
 
-import fastconv.model
 from fastconv.layers import Conv2d, Flatten, Linear, ReLU
 from fastconv.model import Input
 from fastconv.sequential import Sequential
@@ -65,12 +63,3 @@ def test_three_ways_to_give_the_shape() -> None:
 def test_what_is_no_chain(make: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make(Input((3,)))
-
-
-def test_a_pickle_may_name_the_module_that_had_the_class_before() -> None:
-    data = pickle.dumps(Sequential([Linear(2)], input_shape=(3,)), protocol=0)
-    older = data.replace(b"cfastconv.sequential\nSequential\n", b"cfastconv.model\nSequential\n")
-    assert older != data
-    assert type(pickle.loads(older)) is Sequential
-    with pytest.raises(AttributeError, match=r"module 'fastconv\.model' has no attribute 'Sequentual'"):
-        fastconv.model.Sequentual  # noqa: B018
