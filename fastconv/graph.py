@@ -230,7 +230,7 @@ def _require_shareable(layer: Layer, first: Sequence[Shape], other: Sequence[Sha
 
 def _entry(items: Sequence[Any], index: Any) -> Any:
     if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(items):
-        raise ValueError(f"{index!r} is no number of an earlier one of {len(items)}")
+        raise ValueError(f"{index!r} is not the number of an earlier one of {len(items)}")
     return items[index]
 
 

@@ -47,7 +47,7 @@ class Model(Layer):
     Raises
     ------
     TypeError, ValueError
-        For what is no symbol, an input that is missing, named twice or not connected, and two layers of one name.
+        For what is not a symbol, an input that is missing, named twice or not connected, and two layers of one name.
 
     Notes
     -----

@@ -259,7 +259,7 @@ class Registry:
         if discovery.disabled():
             elsewhere = f"and {discovery.DISABLE} keeps plugins out"
         else:
-            elsewhere = "nor offered by an installed package"
+            elsewhere = "nor provided by an installed package"
         known = [*self._members, *(offer.name for offer in discovery.offers(self.group))]
         close = closest(name, known)
         hint = f"; did you mean {close!r}?" if close else ""

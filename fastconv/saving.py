@@ -41,7 +41,7 @@ _MOST_HEADER = 100_000_000  # bytes, as in the safetensors library
 
 
 class ModelFileError(ValueError):
-    """A file that is no model file, or not a whole one, or not one for the layers at hand; the message says which and why."""
+    """A file that is not a model file, is truncated, or does not fit the layers at hand; the message says which and why."""
 
 
 class Checkpoint(NamedTuple):
@@ -267,13 +267,13 @@ def _header(content: bytes) -> dict[str, Any]:
     # a safetensors file begins with the length of its header, eight bytes, and the header, which is a JSON object
     length = int.from_bytes(content[:8], "little")
     if len(content) < 9 or content[8:9] != b"{" or not 2 <= length <= _MOST_HEADER:
-        raise ModelFileError("is no model file: it is not in the safetensors format, or only its first bytes are there")
+        raise ModelFileError("is not a model file: it is not in the safetensors format, or it is truncated")
     if len(content) < 8 + length:
         raise ModelFileError(f"is cut short: it has {len(content)} bytes, and its header alone is {length}")
     try:
         header = json.loads(content[8 : 8 + length])
     except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"is no model file: its header is no JSON ({error})") from error
+        raise ModelFileError(f"is not a model file: its header is not JSON ({error})") from error
     return dict(header)
 
 

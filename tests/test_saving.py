@@ -205,7 +205,7 @@ def test_what_cannot_be_saved(tmp_path: Path) -> None:
 def test_a_file_that_is_cut_short_anywhere_says_so(length: int) -> None:
     content = CONTENT[: length * len(CONTENT) // 2001]
     with pytest.raises(
-        ModelFileError, match=r"is empty|is cut short|is no model file: it is not in the safetensors format"
+        ModelFileError, match=r"is empty|is cut short|is not a model file: it is not in the safetensors format"
     ):
         saving._parsed(content)
 
@@ -238,13 +238,13 @@ def test_a_changed_byte_never_does_worse_than_an_error(position: int, byte: int)
     ("content", "message"),
     [
         (b"", "is empty"),
-        (b"PK\x03\x04 a zip file, not a model", "is no model file: it is not in the safetensors format"),
-        (b"short", "is no model file: it is not in the safetensors format, or only its first bytes are there"),
-        ((9).to_bytes(8, "little") + b"{not json}", "is no model file: its header is no JSON"),
+        (b"PK\x03\x04 a zip file, not a model", "is not a model file: it is not in the safetensors format"),
+        (b"short", "is not a model file: it is not in the safetensors format, or it is truncated"),
+        ((9).to_bytes(8, "little") + b"{not json}", "is not a model file: its header is not JSON"),
         (CONTENT[:200], r"is cut short: it has 200 bytes, and its header alone is \d+"),
         (CONTENT[:-1], rf"is cut short: it has {len(CONTENT) - 1} of {len(CONTENT)} bytes"),
         (CONTENT + b"x", "is damaged: .*"),
-        ((1 << 60).to_bytes(8, "little") + b"{}", "is no model file"),
+        ((1 << 60).to_bytes(8, "little") + b"{}", "is not a model file"),
         (
             (len(b'{"a":{"dtype":"F32"}}')).to_bytes(8, "little") + b'{"a":{"dtype":"F32"}}',
             "is a safetensors file, but not one that fastconv wrote",
@@ -383,7 +383,7 @@ def test_a_description_is_read_without_the_arrays(file: Path, tmp_path: Path) ->
     for content, message in (
         (whole[: header - 1], "is cut short"),
         (b"", "is empty"),
-        (b"text, no model", "is no model"),
+        (b"text, no model", "is not a model"),
     ):
         file.write_bytes(content)
         with pytest.raises(ModelFileError, match=f"model.safetensors: {message}"):

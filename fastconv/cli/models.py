@@ -93,7 +93,7 @@ def chosen_model(options: argparse.Namespace) -> Model:
     try:
         networks.builder(options.model)
     except ValueError as error:
-        raise FileNotFoundError(f"{options.model} is no file, and {error}") from None
+        raise FileNotFoundError(f"{options.model} is not a file, and {error}") from None
     return networks.create(options.model, options.input_shape, options.classes)
 
 

@@ -75,7 +75,7 @@ def load_array(path: Path) -> np.ndarray:
     try:
         array = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is no .npy file of a plain array") from error
+        raise ValueError(f"{path} is not a .npy file of a plain array") from error
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{path} must hold one array, got {type(array).__name__}")
     return array

@@ -73,7 +73,7 @@ def new_run(out: str | None, *, force: bool) -> Run:
     if folder.is_dir() and any(folder.iterdir()) and not force:
         raise FileExistsError(
             f"--out {folder} is not empty: choose another folder, continue its run with --resume {folder}, "
-            "or write over its run with --force"
+            "or overwrite its run with --force"
         )
     folder.mkdir(parents=True, exist_ok=True)
     run = Run(folder)
@@ -90,7 +90,7 @@ def find_run(folder: str | None) -> Run:
             raise FileNotFoundError(f"{folder} is not the folder of a run: it has no {run.options.name}")
         if not run.checkpoint.is_file():
             raise FileNotFoundError(
-                f"{folder} has no {run.checkpoint.name}: its run stopped before an epoch was over; start anew"
+                f"{folder} has no {run.checkpoint.name}: its run stopped before the end of an epoch; start again"
             )
         return run
     runs = [Run(path.parent) for path in RUNS.glob("*/checkpoint.safetensors")]
@@ -105,7 +105,7 @@ def model_file(path: str) -> Path:
     if given.is_dir():
         given = Run(given).model
     if not given.is_file():
-        raise FileNotFoundError(f"there is no model file {given}")
+        raise FileNotFoundError(f"there is not a model file {given}")
     if given.suffix.lower() == ".onnx":
         raise ValueError(
             f"{given} is an ONNX file: `fastconv run`, `bench`, `freeze` and `summary` take it, and fastconv.onnx.load makes a "

@@ -142,15 +142,15 @@ def _recipe(options: argparse.Namespace) -> tuple[Run | None, dict[str, Any]]:
         return None, DEFAULTS | said
     if options.resume and options.out and Path(options.resume) != Path(options.out):
         options.usage(
-            f"--resume {options.resume} and --out {options.out} name two folders: a run goes on where it began"
+            f"--resume {options.resume} and --out {options.out} name two folders: a run continues where it began"
         )
     if options.force:
-        options.usage("--force writes over a run and --resume goes on with it: choose one")
+        options.usage("--force overwrites a run and --resume continues it: choose one")
     changed = sorted(set(said) - {"epochs"})
     if changed:
         names = ", ".join("--" + name.replace("_", "-") for name in changed)
         options.usage(
-            f"--resume goes on with the options of its run; {names} cannot be given (--epochs and --threads can)"
+            f"--resume continues with the options of its run; {names} cannot be given (--epochs and --threads can)"
         )
     earlier = find_run(options.resume or options.out)
     recipe = earlier.read_options()

@@ -59,7 +59,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         raise DataError(f"{path} is damaged or cut short: {error}") from error
     except ValueError as error:
         # without NumPy's words, which recommend to unpickle it
-        raise DataError(f"{path} is no .npz file of plain arrays") from error
+        raise DataError(f"{path} is not an .npz file of plain arrays") from error
 
 
 def _samples(path: Path, arrays: dict[str, np.ndarray], x_name: str, y_name: str) -> tuple[np.ndarray, np.ndarray]:

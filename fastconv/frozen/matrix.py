@@ -31,7 +31,7 @@ class MatMul(Operation):
         a, b = shapes
         pairs = list(zip(a[:-2], b[:-2], strict=True))
         if a[-1] != b[-2] or a[0] != b[0] or any(1 != n != m != 1 for n, m in pairs):
-            raise ValueError(f"these are no matrices to multiply: {a} and {b}")
+            raise ValueError(f"these cannot be multiplied as matrices: {a} and {b}")
         return (*(m if n == 1 else n for n, m in pairs), a[-2], b[-1])
 
     def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:

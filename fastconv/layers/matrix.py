@@ -37,7 +37,7 @@ class MatMul(Layer):
             raise ValueError(f"MatMul takes (N, ..., m, k) and (N, ..., k, n), got {_listed(shapes)}")
         a, b = shapes
         if a[-1] != b[-2] or any(1 != n != m != 1 for n, m in zip(a[:-2], b[:-2], strict=True)):
-            raise ValueError(f"these are no matrices to multiply: {_listed(shapes)}")
+            raise ValueError(f"these cannot be multiplied as matrices: {_listed(shapes)}")
         return (*(m if n == 1 else n for n, m in zip(a[:-2], b[:-2], strict=True)), a[-2], b[-1])
 
     def forward(self, ctx: Context, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, Backward]:

@@ -22,7 +22,7 @@ def sizes(x: np.ndarray | None) -> list[int]:
         raise OnnxImportError("a shape must be a row of integers")
     found = [int(n) for n in x.ravel()]
     if len(found) > 32 or any(n < -1 for n in found):
-        raise OnnxImportError(f"{found} is no shape")
+        raise OnnxImportError(f"{found} is not a shape")
     return found
 
 

@@ -165,13 +165,13 @@ def _message(onnx: Any, content: memoryview | bytes, size: int) -> Any:
     """Return a message, of a file of so many bytes."""
     if len(content) > MOST_PARSED:
         raise OnnxImportError(
-            f"this is no ONNX file, whose graph may have {MOST_PARSED} bytes at most: {len(content)} of its {size} are in no "
-            f"large tensor"
+            f"this is not an ONNX file, whose graph may have at most {MOST_PARSED} bytes: {len(content)} of its {size} "
+            f"are not in large tensors"
         )
     try:
         return onnx.ModelProto.FromString(bytes(content))
     except Exception as error:  # protobuf has an error class for each of its implementations
-        raise OnnxImportError(f"this is no ONNX file, or not a whole one ({size} bytes): {error}") from error
+        raise OnnxImportError(f"this is not an ONNX file, or it is truncated ({size} bytes): {error}") from error
 
 
 def _graph(onnx: Any, model: Any, folder: Path | None, data: dict[int, memoryview]) -> File:
@@ -226,7 +226,7 @@ def _tensor(onnx: Any, value: Any, what: str) -> Tensor:
 def _text(value: Any) -> str:
     """Return a name; what is no text comes from protobuf as bytes."""
     if not isinstance(value, str):
-        raise OnnxImportError(f"a name in the file is no text: {value!r:.80}")
+        raise OnnxImportError(f"a name in the file is not text: {value!r:.80}")
     return value
 
 
@@ -281,7 +281,7 @@ def _external(tensor: Any, dims: tuple[int, ...], dtype: np.dtype[Any], folder: 
     except (OSError, ValueError, RuntimeError) as error:
         raise OnnxImportError(f"{what} does not say where it lies: {error}") from error
     if not location or not place.is_relative_to(folder) or not place.is_file():
-        raise OnnxImportError(f"{what} should lie in {location!r}, which is no file in the folder of the model")
+        raise OnnxImportError(f"{what} should lie in {location!r}, which is not a file in the folder of the model")
     if said != length or offset < 0 or offset + length > place.stat().st_size:
         raise OnnxImportError(f"{what} of shape {dims} has {length} bytes, which are not in {location!r} from {offset}")
     if length == 0:
@@ -358,7 +358,7 @@ def in_order(nodes: list[Node], inputs: list[str], constants: dict[str, np.ndarr
             waiting.pop()
             continue
         if id(node) in state:  # what it reads was looked for already, and needs it
-            raise OnnxImportError(f"the graph goes round in a circle through {node.label}, which reads {missing[0]!r}")
+            raise OnnxImportError(f"the graph has a cycle through {node.label}, which reads {missing[0]!r}")
         state[id(node)] = False
         waiting.extend((n, node.label) for n in reversed(missing))
     return ordered

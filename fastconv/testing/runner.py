@@ -91,7 +91,7 @@ def expected_of(expected_failures: Mapping[str, str] | None) -> dict[str, str]:
     expected = dict(expected_failures or {})
     for name, reason in expected.items():
         if name not in CHECKS:
-            raise ValueError(f"expected_failures names {name!r}, which is no check; there are {', '.join(CHECKS)}")
+            raise ValueError(f"expected_failures names {name!r}, which is not a check; there are {', '.join(CHECKS)}")
         if not isinstance(reason, str) or not reason:
             raise TypeError(f"expected_failures[{name!r}] must be the reason in words, got {reason!r}")
     return expected

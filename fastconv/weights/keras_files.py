@@ -59,7 +59,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[list[KerasLayer]]:
         except WeightsError as error:
             raise WeightsError(f"{os.fspath(path)}: {error}") from None
         except Exception as error:  # a damaged file makes the libraries raise anything
-            raise WeightsError(f"{os.fspath(path)} is no whole file of Keras weights: {error}") from error
+            raise WeightsError(f"{os.fspath(path)} is not a complete file of Keras weights: {error}") from error
         if not layers:
             raise WeightsError(f"{os.fspath(path)} holds no layers with weights in a structure of Keras")
         try:

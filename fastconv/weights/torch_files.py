@@ -41,7 +41,7 @@ def _read_safetensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     try:
         entries = deserialize(content)
     except (SafetensorError, ValueError) as error:
-        raise WeightsError(f"{os.fspath(path)} is no whole safetensors file: {error}") from error
+        raise WeightsError(f"{os.fspath(path)} is not a complete safetensors file: {error}") from error
     return {name: _tensor(os.fspath(path), name, entry) for name, entry in entries}
 
 

@@ -118,7 +118,7 @@ def test_what_is_installed_is_compared(
     ("words", "message"),
     [
         (["no_such.onnx"], "no_such.onnx: No such file"),
-        (["nothing"], "nothing is no file, and there is no network 'nothing'"),
+        (["nothing"], "nothing is not a file, and there is no network 'nothing'"),
         (
             ["{path}"],
             "leaves the shape of its input 'x' open, 1 x 3 x any x any: give it, without the batch (--shape x=...)",

@@ -41,7 +41,7 @@ def test_an_onnx_file_is_a_model_too(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "total: 15,031 parameters" in capsys.readouterr().out
     file.write_bytes(file.read_bytes()[:100])
     assert main(["freeze", str(file)]) == 1
-    assert f"fastconv freeze: error: {file}: this is no ONNX file, or not a whole one" in capsys.readouterr().err
+    assert f"fastconv freeze: error: {file}: this is not an ONNX file, or it is truncated" in capsys.readouterr().err
 
 
 def test_it_draws_a_chart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,7 +54,7 @@ def test_it_draws_a_chart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 def test_what_is_no_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["freeze", "nothing"]) == 1
-    assert "fastconv freeze: error: nothing is no file, and" in capsys.readouterr().err
+    assert "fastconv freeze: error: nothing is not a file, and" in capsys.readouterr().err
     frozen = tmp_path / "frozen"
     fastconv.freeze(networks.create("lenet", (12, 12, 1), 3)).save(frozen)
     assert main(["freeze", str(frozen)]) == 1

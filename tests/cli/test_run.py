@@ -195,7 +195,7 @@ def test_probabilities_are_printed_as_they_are(capsys: Said) -> None:
     [
         (["--input", "missing.png"], "missing.png"),
         (["--input", "missing.npy"], "missing.npy: No such file or directory"),
-        (["--input", "text.npy"], "text.npy is no .npy file of a plain array"),
+        (["--input", "text.npy"], "text.npy is not a .npy file of a plain array"),
         (["--input", "text.png"], "text.png cannot be read as an image"),
         (
             ["--input", "flat.npy"],
@@ -203,7 +203,7 @@ def test_probabilities_are_printed_as_they_are(capsys: Said) -> None:
         ),
         (["--input", "small.npy", "--labels", "two.txt"], "there are 2 labels, and the network returns 3 scores"),
         (["--input", "small.npy", "--labels", "empty.txt"], "empty.txt has no labels"),
-        (["--input", "small.npy", "--labels", "bytes.txt"], "bytes.txt is no text in UTF-8"),
+        (["--input", "small.npy", "--labels", "bytes.txt"], "bytes.txt is not UTF-8 text"),
         (["--input", "small.npy", "--labels", "none.txt"], "none.txt: No such file or directory"),
         (["--input", "wide.npy"], "takes input 1 with shape (N, 12, 12, 1)"),
         (["--input", "names.npy"], "names.npy must hold numbers, got <U1"),

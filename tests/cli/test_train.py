@@ -234,7 +234,7 @@ def test_control_c_in_the_first_epoch(
         assert main([*problem, "--epochs", "3", "--out", "run"]) == 130
     assert "before the end of the first epoch" in capsys.readouterr().err
     assert main(["train", "--resume", "run"]) == 1
-    assert "stopped before an epoch was over" in capsys.readouterr().err
+    assert "stopped before the end of an epoch" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -342,7 +342,7 @@ def change(run: Path, **options: object) -> None:
         (lambda run: change(run, image_size=[3]), "options.json: image_size cannot be [3]"),
         (lambda run: change(run, seed=True), "options.json: seed cannot be True"),
         (lambda run: (run / "options.json").unlink(), "is not the folder of a run"),
-        (lambda run: (run / "checkpoint.safetensors").unlink(), "stopped before an epoch was over"),
+        (lambda run: (run / "checkpoint.safetensors").unlink(), "stopped before the end of an epoch"),
         (lambda run: (run / "checkpoint.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}"), "checkpoint.safetensors"),
     ],
 )

@@ -42,7 +42,7 @@ BAD_NPZ: list[tuple[dict[str, Any], str]] = [
     ({"y_test": np.full(15, 9)}, "classes must be at least 10 strings"),
     ({"x_test": np.zeros((15, 10, 12, 1), np.uint8)}, "x_test"),
     ({"classes": np.array([["a"]])}, "classes must be at least 3 strings"),
-    ({"x_train": np.array([{}], dtype=object)}, "no .npz file of plain arrays"),
+    ({"x_train": np.array([{}], dtype=object)}, "not an .npz file of plain arrays"),
 ]
 
 

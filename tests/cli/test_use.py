@@ -108,7 +108,7 @@ def test_predict_goes_on_after_a_bad_image(trained: Path, capsys: pytest.Capture
         (np.zeros((12, 12), np.int64), "must hold one array of uint8 or floats, got int64"),
         (np.full((12, 12), np.nan), "array[0] holds nan at position (0, 0); every value must be finite"),
         (np.full((12, 12), 1e300), "array[0] holds 1e+300 at position (0, 0); every value must be finite in float32"),
-        (np.array([None]), "no .npy file of a plain array"),
+        (np.array([None]), "not a .npy file of a plain array"),
     ],
 )
 def test_predict_arrays_that_do_not_fit(
@@ -153,7 +153,7 @@ def test_damaged_models_are_one_line(
 @pytest.mark.parametrize("command", [["predict", "nowhere", "x.png"], ["evaluate", "nowhere"]])
 def test_missing_models(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command) == 1
-    assert "there is no model file nowhere" in capsys.readouterr().err
+    assert "there is not a model file nowhere" in capsys.readouterr().err
     Path("net.ONNX").write_bytes(b"")
     assert main(["evaluate", "net.ONNX"]) == 1
     assert (
@@ -273,7 +273,7 @@ def test_summary_as_json_is_what_train_reads(trained: Path, capsys: pytest.Captu
 
 def test_summary_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["summary", "alexnet"]) == 1
-    assert "is no file, and there is no network" in capsys.readouterr().err
+    assert "is not a file, and there is no network" in capsys.readouterr().err
 
 
 def test_layers_lists_every_layer_and_its_source(capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,7 +59,7 @@ def test_without_a_test_part_a_share_of_each_class_is_held_out(tmp_path: Path) -
         ({"x": np.where(X == 55, np.nan, X), "y": Y}, r"x\[3\] holds nan at position \(1, 3, 0\)"),
         ({"x_train": X, "y_train": Y, "x_test": X[:, :3], "y_test": Y}, r"\(4, 4, 1\), x_test of \(3, 4, 1\)"),
         ({"x": X, "y": Y, "classes": np.array(["one"])}, "classes must be at least 2 strings"),
-        ({"x": X, "y": np.array([{}] * 10)}, r"no \.npz file of plain arrays"),
+        ({"x": X, "y": np.array([{}] * 10)}, r"not an \.npz file of plain arrays"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:

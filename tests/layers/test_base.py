@@ -395,7 +395,7 @@ def test_unregistered_layers_cannot_be_described() -> None:
         (
             {"layer": "Model", "config": {"inputs": [[3]], "layers": [], "steps": [[0, [0]]], "outputs": [0]}},
             ValueError,
-            "0 is no number of an earlier one of 0",
+            "0 is not the number of an earlier one of 0",
         ),
         (
             {"layer": "Model", "config": {"inputs": [[3]], "layers": [], "steps": [3], "outputs": [0]}},

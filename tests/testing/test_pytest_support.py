@@ -76,7 +76,7 @@ def test_what_a_layer_raises_keeps_its_traceback(tmp_path):
 def test_options_of_a_layer_are_checked():
     with pytest.raises(ValueError, match=r"a layer may be given input_shapes, .*got 'shapes'"):
         parametrize_with_layer_checks([(ReLU(), {"shapes": [(3,)]})])
-    with pytest.raises(ValueError, match="names 'gradient', which is no check"):
+    with pytest.raises(ValueError, match="names 'gradient', which is not a check"):
         parametrize_with_layer_checks([ReLU()], expected_failures={"gradient": "because"})
 
 

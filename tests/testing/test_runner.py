@@ -73,7 +73,7 @@ def test_a_skipped_check_stays_skipped_although_it_was_expected_to_fail():
         (
             {"expected_failures": {"gradient": "x"}},
             ValueError,
-            "names 'gradient', which is no check; there are config_",
+            "names 'gradient', which is not a check; there are config_",
         ),
         ({"expected_failures": {"adjoint": ""}}, TypeError, "must be the reason in words, got ''"),
         ({"input_shapes": "big"}, TypeError, "input_shapes must be a shape .* got 'big'"),

@@ -295,7 +295,7 @@ def test_a_zip_file_of_something_else(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("config.json", json.dumps({"config": {"layers": [{}]}}))
         archive.writestr("model.weights.h5", b"none")
-    with pytest.raises(WeightsError, match="is no whole file of Keras weights"):
+    with pytest.raises(WeightsError, match="is not a complete file of Keras weights"):
         load_keras_weights(one(), path)
 
 

@@ -269,7 +269,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     for length in (0, 5, 200, whole.stat().st_size - 1):
         cut = tmp_path / f"cut{length}.safetensors"
         cut.write_bytes(whole.read_bytes()[:length])
-        with pytest.raises(WeightsError, match="is no whole safetensors file"):
+        with pytest.raises(WeightsError, match="is not a complete safetensors file"):
             load_torch_weights(model, cut)
     with pytest.raises(WeightsError, match=r"a file of PyTorch weights ends in \.safetensors, \.pth"):
         load_torch_weights(model, str(tmp_path / "weights.npz"))

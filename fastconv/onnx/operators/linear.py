@@ -96,7 +96,7 @@ def matmul(b: Builder, node: Node, x: Operand, y: Operand) -> Any:
         return linear(b, x, b.weight(y, "B", 2))
     ranks = b.rank(x), b.rank(y)
     if min(ranks) < 1:
-        raise OnnxImportError(f"{node.label}: a number is no matrix")
+        raise OnnxImportError(f"{node.label}: a scalar is not a matrix")
     rank = max(*ranks, 2)
     if (
         b.batched

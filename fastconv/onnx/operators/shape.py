@@ -65,7 +65,7 @@ def _resolved(node: Node, whole: Sequence[int], wanted: Sequence[int], allow_zer
     """Return the shape that is meant where 0 stands for the size at this place and -1 for what remains."""
     sizes = [whole[at] if n == 0 and not allow_zero and at < len(whole) else n for at, n in enumerate(wanted)]
     if sizes.count(-1) > 1 or any(n < -1 for n in sizes):
-        raise OnnxImportError(f"{node.label}: {list(wanted)} is no shape to reshape to")
+        raise OnnxImportError(f"{node.label}: {list(wanted)} is not a shape to reshape to")
     if -1 in sizes:
         known = math.prod(n for n in sizes if n != -1)
         if known == 0 or math.prod(whole) % known:
