@@ -49,11 +49,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--against",
         type=_names,
         metavar="NAMES",
-        help="any of onnxruntime, openvino and torch, separated by commas (the first two, if installed)",
+        help="any of onnxruntime, openvino and torch, separated by commas (default: the first two, if installed)",
     )
-    parser.add_argument("--batch", type=positive_integers, metavar="N,...", help="batch sizes (the file's, or 1)")
     parser.add_argument(
-        "--threads", type=positive_integers, default=[1], metavar="N,...", help="numbers of threads (1)"
+        "--batch", type=positive_integers, metavar="N,...", help="batch sizes (default: the file's, or 1)"
+    )
+    parser.add_argument(
+        "--threads", type=positive_integers, default=[1], metavar="N,...", help="numbers of threads (default: 1)"
     )
     parser.add_argument(
         "--shape",
@@ -63,14 +65,18 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         metavar="INPUT=AxBxC",
         help="shape, without the batch, of an input that an ONNX file leaves open; may be repeated",
     )
-    parser.add_argument("--rounds", type=positive_integer, default=5, metavar="N", help="turns of each engine (5)")
-    parser.add_argument("--seconds", type=positive_number, default=0.2, metavar="S", help="length of a turn (0.2)")
+    parser.add_argument(
+        "--rounds", type=positive_integer, default=5, metavar="N", help="turns of each engine (default: 5)"
+    )
+    parser.add_argument(
+        "--seconds", type=positive_number, default=0.2, metavar="S", help="length of a turn (default: 0.2)"
+    )
     parser.add_argument(
         "--starts",
         type=positive_integer,
         default=3,
         metavar="N",
-        help="new processes of each engine, for load times (3)",
+        help="new processes of each engine, for load times (default: 3)",
     )
     written = parser.add_mutually_exclusive_group()
     written.add_argument("--json", action="store_true", help="print all figures as JSON")

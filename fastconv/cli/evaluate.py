@@ -13,12 +13,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         description="Print the loss and accuracy of a model on the test images of a data set, and the recall of each class.",
     )
     parser.add_argument("model", metavar="MODEL", help="a model file, or the folder of a training run")
-    parser.add_argument("--data", metavar="PATH", help="as for `fastconv train` (the images in the package)")
+    parser.add_argument("--data", metavar="PATH", help="as for `fastconv train` (default: the images in the package)")
     parser.add_argument(
         "--part",
         choices=("test", "train", "all"),
         default="test",
-        help="which images; where a data set has no test images, a fifth of each class is held out, as in training (test)",
+        help="which images; without test images, a fifth of each class is held out, as in training (default: test)",
     )
     parser.add_argument("--confusion-matrix", metavar="FILE.png", help="also plot the confusion matrix")
     parser.set_defaults(run=run)

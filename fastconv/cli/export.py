@@ -17,7 +17,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("model", metavar="MODEL", help="a model file, or the folder of a training run")
     parser.add_argument("output", metavar="OUTPUT", help="the ONNX file to write")
-    parser.add_argument("--opset", type=positive_integer, default=20, metavar="N", help="opset version (20)")
+    parser.add_argument("--opset", type=positive_integer, default=20, metavar="N", help="opset version (default: 20)")
     parser.set_defaults(run=run)
 
 

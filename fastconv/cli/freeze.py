@@ -19,7 +19,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--out", metavar="FILE", help="where to write the frozen model (.safetensors)")
     parser.add_argument("--explain", action="store_true", help="show the steps (implied without --out and --chart)")
     parser.add_argument("--chart", metavar="FILE.png", help="plot the time of each step")
-    parser.add_argument("--batch", type=positive_integer, default=1, metavar="N", help="images per measured call (1)")
+    parser.add_argument(
+        "--batch", type=positive_integer, default=1, metavar="N", help="images per measured call (default: 1)"
+    )
     parser.set_defaults(run=run)
 
 

@@ -37,8 +37,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "fastconv's conformance suite, a README and a CI file. Its tests pass at once: `pip install -e '.[test]' && pytest`.",
     )
     parser.add_argument("name", metavar="NAME", help="name of the package, such as acme-layers")
-    parser.add_argument("--prefix", metavar="WORD", help="prefix of its layers' names (acme for acme-layers)")
-    parser.add_argument("--out", metavar="FOLDER", help="output folder (NAME)")
+    parser.add_argument("--prefix", metavar="WORD", help="prefix of its layers' names (default: acme for acme-layers)")
+    parser.add_argument("--out", metavar="FOLDER", help="output folder (default: NAME)")
     parser.set_defaults(run=run, usage=parser.error)
 
 

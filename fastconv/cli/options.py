@@ -128,10 +128,14 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         type=image_shape,
         default=(28, 28, 1),
         metavar="HxWxC",
-        help="image shape for a built-in network or JSON file (28x28x1)",
+        help="image shape for a built-in network or JSON file (default: 28x28x1)",
     )
     parser.add_argument(
-        "--classes", type=positive_integer, default=10, metavar="N", help="number of classes of a built-in network (10)"
+        "--classes",
+        type=positive_integer,
+        default=10,
+        metavar="N",
+        help="number of classes of a built-in network (default: 10)",
     )
 
 

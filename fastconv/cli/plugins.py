@@ -24,7 +24,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON: a list of objects")
     parser.add_argument("--verbose", action="store_true", help="print the traceback of each error")
     parser.add_argument(
-        "--timeout", type=positive_number, default=30.0, metavar="S", help="time limit of an import in seconds (30)"
+        "--timeout",
+        type=positive_number,
+        default=30.0,
+        metavar="S",
+        help="time limit of an import in seconds (default: 30)",
     )
     parser.set_defaults(run=run)
     check = parser.add_subparsers(dest="action", metavar="ACTION").add_parser(
@@ -35,8 +39,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     check.add_argument("name", metavar="NAME", help="a layer, such as acme.Swish, or a package, such as acme-layers")
     check.add_argument("--config", type=json_object, metavar="JSON", help="arguments of the layer: '{\"channels\": 4}'")
-    check.add_argument("--input-shape", type=image_shape, metavar="HxWxC", help="(found by trying)")
-    check.add_argument("--max-examples", type=positive_integer, default=25, metavar="N", help="per check (25)")
+    check.add_argument(
+        "--input-shape", type=image_shape, metavar="HxWxC", help="image shape (default: found by trying)"
+    )
+    check.add_argument("--max-examples", type=positive_integer, default=25, metavar="N", help="per check (default: 25)")
     check.add_argument("--verbose", action="store_true", help="also list the checks that pass")
     check.set_defaults(run=run_check)
 

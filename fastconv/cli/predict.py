@@ -18,7 +18,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("model", metavar="MODEL", help="a model file, or the folder of a training run")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files (PNG, JPEG, ...), or .npy arrays")
     parser.add_argument(
-        "--top", type=positive_integer, default=3, metavar="N", help="classes to print for each image (3)"
+        "--top", type=positive_integer, default=3, metavar="N", help="classes to print for each image (default: 3)"
     )
     parser.add_argument(
         "--invert", action="store_true", help="swap black and white, for dark objects on a white ground"

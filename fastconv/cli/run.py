@@ -42,23 +42,26 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "each input of the network, by name or in order",
     )
     parser.add_argument("--labels", metavar="FILE", help="a text file with the name of a class on each line")
-    parser.add_argument("--top", type=positive_integer, default=5, metavar="N", help="classes to print (5)")
+    parser.add_argument("--top", type=positive_integer, default=5, metavar="N", help="classes to print (default: 5)")
     parser.add_argument(
         "--output", metavar="FILE", help="write the output to a .npy file, or all outputs to a .npz file"
     )
     images = parser.add_argument_group("images")
     images.add_argument(
-        "--image-size", type=image_size, metavar="HxW", help="size to resize to (the network's, or 224)"
+        "--image-size", type=image_size, metavar="HxW", help="size to resize to (default: the network's, or 224)"
     )
     images.add_argument(
         "--crop",
         type=_crop,
         metavar="SHARE",
         help="center crop, as a share of the shorter side up to 1; or none, to stretch the whole image "
-        "(0.875 with channels first, otherwise none)",
+        "(default: 0.875 with channels first, otherwise none)",
     )
     images.add_argument(
-        "--white", type=positive_number, metavar="W", help="value of white pixels before the mean is subtracted (1)"
+        "--white",
+        type=positive_number,
+        metavar="W",
+        help="value of white pixels before the mean is subtracted (default: 1)",
     )
     images.add_argument("--mean", type=numbers, metavar="M", help="mean to subtract: one number, or R,G,B")
     images.add_argument(

@@ -40,28 +40,37 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--image-size", type=image_size, metavar="HxW", help="resize the images of a folder to this size in pixels"
     )
     what.add_argument("--gray", action="store_const", const=True, help="read the images of a folder as grayscale")
-    what.add_argument("--model", metavar="NAME", help="a built-in network, a plugin's, or a JSON file (cnn-small)")
+    what.add_argument(
+        "--model", metavar="NAME", help="a built-in network, a plugin's, or a JSON file (default: cnn-small)"
+    )
     how = parser.add_argument_group("how")
-    how.add_argument("--epochs", type=positive_integer, metavar="N", help="passes over the training images (10)")
-    how.add_argument("--batch-size", type=positive_integer, metavar="N", help="images per step (64)")
+    how.add_argument(
+        "--epochs", type=positive_integer, metavar="N", help="passes over the training images (default: 10)"
+    )
+    how.add_argument("--batch-size", type=positive_integer, metavar="N", help="images per step (default: 64)")
     how.add_argument(
         "--optimizer",
         metavar="NAME",
-        help=f"{', '.join(sorted(LEARNING_RATES))}, or a plugin's such as acme.lion (adam)",
+        help=f"{', '.join(sorted(LEARNING_RATES))}, or a plugin's such as acme.lion (default: adam)",
     )
     how.add_argument(
-        "--learning-rate", type=positive_number, metavar="RATE", help="peak learning rate (depends on the optimizer)"
+        "--learning-rate",
+        type=positive_number,
+        metavar="RATE",
+        help="peak learning rate (default: depends on the optimizer)",
     )
-    how.add_argument("--schedule", choices=SCHEDULES, help="how the learning rate changes over the run (one-cycle)")
+    how.add_argument(
+        "--schedule", choices=SCHEDULES, help="how the learning rate changes over the run (default: one-cycle)"
+    )
     how.add_argument(
         "--augment", nargs="+", choices=AUGMENTATIONS, metavar="HOW", help=f"one or more of {', '.join(AUGMENTATIONS)}"
     )
-    how.add_argument("--seed", type=seed, metavar="N", help="seed of all random numbers (0)")
+    how.add_argument("--seed", type=seed, metavar="N", help="seed of all random numbers (default: 0)")
     how.add_argument(
         "--threads", type=positive_integer, metavar="N", help="number of threads; the result does not depend on it"
     )
     where = parser.add_argument_group("where")
-    where.add_argument("--out", metavar="FOLDER", help="output folder (runs/ and the current time)")
+    where.add_argument("--out", metavar="FOLDER", help="output folder (default: runs/ and the time)")
     where.add_argument("--force", action="store_true", help="overwrite an earlier run in the output folder")
     where.add_argument(
         "--resume",
