@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 # Okabe and Ito's palette, which people with any color vision can tell apart
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
+COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 INK, FAINT = "#222222", "#d9d9d9"
 
 
@@ -32,7 +32,7 @@ def draw(path: Path, bars: Sequence[Bar], titles: Mapping[str, str], label: str)
     for i, name in enumerate(series):
         drawn = [bar for bar in bars if bar.series == name]
         places = [rows.index(bar.row) + (i + 0.5) * height - 0.4 for bar in drawn]
-        axes.barh(places, [bar.ratio for bar in drawn], height, color=COLOURS[i % len(COLOURS)], label=name)
+        axes.barh(places, [bar.ratio for bar in drawn], height, color=COLORS[i % len(COLORS)], label=name)
         for at, bar in zip(places, drawn, strict=True):
             axes.text(1, at, f" {bar.ratio:.2f}", transform=beside, va="center", fontsize=7.5, color=INK)
             if bar.target is not None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import compare, machine, report
-from benchmarks.bars import COLOURS
+from benchmarks.bars import COLORS
 from benchmarks.case import Case
 from benchmarks.cases import conv
 from benchmarks.groups import Task
@@ -62,7 +62,7 @@ def chart(path: Path, results: list[report.Result]) -> None:
                 text = f"{threads} thread{'s' * (threads > 1)}"
                 for said, style, seconds in (("fastconv", "-o", "ours"), ("others' best", "--", "theirs")):
                     times = [1e3 * getattr(result, seconds) for _, result in points]
-                    axes.loglog(at, times, style, color=COLOURS[i], markersize=3, label=f"{said}, {text}")
+                    axes.loglog(at, times, style, color=COLORS[i], markersize=3, label=f"{said}, {text}")
             axes.set_xlabel(name)
             axes.set_ylabel(f"{way}, ms")
     panels[0][0].legend(fontsize="small")

@@ -1,7 +1,7 @@
-"""A layer of one's own, squeeze and excitation, in a network that is trained, saved and loaded.
+"""A custom layer, squeeze-and-excitation, in a network that is trained, saved and loaded.
 
-The layer weighs the channels of an image by what it sees in all of them: the mean of each channel goes through two small
-linear maps, and the result, between 0 and 1, multiplies the channel. Source: J. Hu, L. Shen, G. Sun, "Squeeze-and-excitation
+The layer weights the channels of an image by what is in all of them: the means of the channels go through two small
+linear maps, and the result, between 0 and 1, multiplies the channels. Source: J. Hu, L. Shen, G. Sun, "Squeeze-and-excitation
 networks", CVPR 2018. ``python examples/custom_layer.py``.
 """
 

@@ -1,9 +1,9 @@
-"""Somebody else's ONNX network, taught other classes: a new last layer, trained on a folder of images, back to ONNX.
+"""Fine-tuning an ONNX network on other classes: a new last layer, trained on a folder of images, and back to ONNX.
 
-``python examples/finetune_onnx.py`` needs ``pip install 'fastconv[onnx,plot]'``. It makes what it starts from: a network that
-knows six kinds of clothes, as an ONNX file, and a folder with a few photographs of shoes and bags. Give your own with
-``--network NETWORK.onnx --images FOLDER``: a classifier, channels first, whose last layer gives the scores, and a folder
-with one of image files for each class.
+``python examples/finetune_onnx.py`` needs ``pip install 'fastconv[onnx,plot]'``. It creates what it starts from: a network for
+six kinds of clothes, as an ONNX file, and a folder with a few photographs of shoes and bags. Use your own with ``--network
+NETWORK.onnx --images FOLDER``: a classifier, channels first, whose last layer returns the scores, and a folder with a
+subfolder of image files per class.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A training loop of one's own: batches, `value_and_grad`, `optimizer.step`. ``python examples/own_training_loop.py``."""
+"""A custom training loop: batches, `value_and_grad`, `optimizer.step`. ``python examples/own_training_loop.py``."""
 
 from __future__ import annotations
 
