@@ -109,15 +109,15 @@ def load_model(path: str | os.PathLike[str], *, with_optimizer: bool = False, al
     with_optimizer : bool
         Return ``(model, state)``, the state for ``optimizer.load_state_dict``.
     allow_plugins : bool
-        False: take no layer from an installed package, only those of fastconv and those that the program itself has
-        registered. Then the file can run no code that the program has not chosen.
+        False accepts only fastconv's layers and those that the program itself has registered. Then the file can run no
+        code that the program has not chosen.
 
     Raises
     ------
     ModelFileError
-        For a file that is cut short, not ours or of another version; for an unknown layer (the message says which package
-        had it), one of a package that is broken or not allowed, one that refuses its arguments; for arrays that are missing,
-        of another shape or dtype, or too many.
+        For a file that is truncated, not a model file or of another version; for an unknown layer (the message says which
+        package had it), one of a package that is broken or not allowed, one that refuses its arguments; for arrays that are
+        missing, of another shape or dtype, or too many.
     OSError
         Where the file cannot be read.
 

@@ -37,20 +37,20 @@ MOST_PLANS = 8
 def freeze(model: Model, *, copy: bool = True, keep: bool = True) -> FrozenModel:
     """Compile a model for inference.
 
-    Constants are folded into weights, activations and sums are drawn into the steps before them, what does nothing in
-    evaluation is gone, and all values between the steps lie in one block of memory. Layers that the compiler does not know run
-    as they are.
+    Constants are folded into weights, activations and sums are fused into the steps before them, layers that do nothing in
+    evaluation are removed, and all values between the steps share one block of memory. Layers that the compiler does not know
+    run as they are.
 
     Parameters
     ----------
     model : Model
-        Built, or of known input shapes. It stays as it is, and training it further does not change what is frozen.
+        Built, or with known input shapes. It is not changed, and training it further does not change the frozen model.
     copy : bool
-        False leaves weights that the compiler does not change where the model has them: half the memory, for a model that
-        is not trained further, which would change some of what the frozen model computes with and not the rest.
+        False shares the weights that the compiler does not change with the model: half the memory, for a model that is not
+        trained further, since that would change only some of the frozen model's weights.
     keep : bool
-        False gives the model away: the compiler changes its weights where they lie, which takes the least memory and time.
-        Whoever calls such a model afterwards, or saves it, gets numbers that mean nothing.
+        False gives the model up: the compiler changes its weights in place, which takes the least memory and time.
+        Calling or saving the model afterwards gives meaningless results.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def freeze(model: Model, *, copy: bool = True, keep: bool = True) -> FrozenModel
     Raises
     ------
     TypeError
-        For what is no model.
+        For anything but a model.
     ValueError
         For a model that does not know its input.
 

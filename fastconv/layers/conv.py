@@ -99,9 +99,9 @@ class Conv2d(_Conv):
     padding : int, tuple of int, tuple of (before, after), "same" or "valid"
         Zeros around the image, in pixels.
     groups : int
-        Channels are cut into so many groups that do not see each other.
+        Number of groups of channels that are convolved independently.
     bias : bool
-        Whether a learned number is added to each output channel.
+        Whether a learned bias is added to each output channel.
     initializer, bias_initializer : str, float or dict
         See `fastconv.layers.initializers.initialize`.
 

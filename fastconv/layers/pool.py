@@ -129,7 +129,7 @@ class MaxPool2d(MaxPool):
     stride : int or tuple of int, optional
         Pixels between windows; the kernel's size where it is not given.
     padding : int, tuple of int, tuple of (before, after), "same" or "valid"
-        How far windows may hang over the border, in pixels; what they find there never wins.
+        How far windows may reach beyond the border, in pixels; the padding is never the maximum.
     dilation : int or tuple of int
         Pixels between the taps of a window.
     ceil_mode : bool

@@ -51,12 +51,12 @@ def load(
     ----------
     source : path, bytes, onnx.ModelProto, or what `fastconv.onnx.files.read` made of one of them
     input_shapes : dict of tuple of int, optional
-        By the name of the input, for what the file leaves open: the whole shape, with the batch. Other sizes may still be given
-        later where nothing in the graph depends on them.
+        By the name of the input, for sizes that the file leaves open: the whole shape, with the batch. Other sizes may still be
+        used later if nothing in the graph depends on them.
     constants : dict of array, optional
-        Inputs of the file that shall be no inputs of the model: weights, or shapes that come from outside.
+        Inputs of the file that are not inputs of the model: weights, or shapes given from outside.
     max_bytes : int
-        How much memory the weights may take.
+        The most memory that the weights may take.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def load(
     Raises
     ------
     OnnxImportError
-        For what is no ONNX file, is cut short, broken or hostile, and for operators that are missing: one error that lists
+        For files that are not ONNX, truncated, broken or hostile, and for unsupported operators: one error that lists
         them.
     OSError
         Where the file cannot be read.

@@ -35,16 +35,16 @@ def from_torch(
 ) -> Model:
     """Return a PyTorch module as a model: layers that train, save, freeze and run without PyTorch.
 
-    Its inputs and outputs are the module's, channels first, in any batch; inside everything is channels last. The weights are
-    copies. Dropout and batch normalization are layers again, whatever mode the module is in, so that the model can be trained
-    on; dropout that is a function, or of another class than PyTorch's, is left out. Python code in the module, a loop or a
-    branch, is what it does for the example. Instance normalization that evaluates with running statistics is then batch
-    normalization.
+    Its inputs and outputs are the module's, channels first, with any batch size; inside, everything is channels last. The
+    weights are copies. Dropout and batch normalization are layers again, whatever mode the module is in, so that the model
+    can be trained further; dropout called as a function, or of another class than PyTorch's, is left out. Python code in the
+    module, such as loops and branches, is fixed to what it does for the example. Instance normalization that evaluates with
+    running statistics is then batch normalization.
 
     Parameters
     ----------
     module : torch.nn.Module
-        It stays as it is: weights, mode, gradients, the state of PyTorch's random numbers.
+        It is not changed: weights, mode, gradients, the state of PyTorch's random numbers.
     example_input : tensor, array, or tuple of them
         What `module` is called with: its shapes but for the batch, and its dtypes, are those of the model's inputs. Arrays of
         floats are cast to the dtype of the module.
@@ -61,9 +61,9 @@ def from_torch(
     OnnxExportError
         For a module that PyTorch cannot write as ONNX, and for one whose outputs depend on more than its inputs.
     OnnxImportError
-        For operators that are missing here: one error that lists them.
+        For unsupported operators: one error that lists them.
     TypeError
-        For what is no module, and for examples and outputs that are no tensors.
+        For anything but a module, and for examples and outputs that are not tensors.
     ImportError
         Where PyTorch or the onnx package is not installed.
 

@@ -21,24 +21,24 @@ OLDEST, USUAL = 13, 20
 
 
 def save(model: Model, path: str | os.PathLike[str], *, opset: int = USUAL) -> None:
-    """Write a model as an ONNX file, for evaluation: it takes and returns the same arrays, in any batch.
+    """Write a model as an ONNX file, for inference: it takes and returns the same arrays, with any batch size.
 
     Parameters
     ----------
     model : Model
         Built.
     path : str or path
-        A file that was there is replaced when the new one is whole.
+        An existing file is replaced once the new one is complete.
     opset : int
-        The version of the operators, 13 or newer. Some layers need newer ones, and say so.
+        The opset version, 13 or newer. Some layers need a newer one, and say so.
 
     Raises
     ------
     OnnxExportError
-        For a layer that has no counterpart in ONNX; the message names it. A layer of your own says how it is written with a
+        For a layer without a counterpart in ONNX; the message names it. A layer of your own defines how it is written with a
         method ``to_onnx(self, writer, *inputs)``.
     ValueError, TypeError
-        For a model that is not built, and for what is none.
+        For a model that is not built, and for anything but a model.
     OSError
         Where the file cannot be written.
     """

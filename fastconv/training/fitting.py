@@ -66,28 +66,28 @@ def fit(
     y : array (N, ...), or tuple of arrays
         Targets, as the loss takes them; a tuple for several outputs.
     epochs : int
-        How often to go through the data, in all: a resumed run does what is left.
+        Total number of passes over the data: a resumed run does the remaining ones.
     batch_size : int
-        Samples for one step of the optimizer.
-    loss : Loss, name, or a tuple with one for each output (whose sum counts)
+        Samples per step of the optimizer.
+    loss : Loss, name, or a tuple with one for each output (which are summed)
     optimizer : Optimizer or name
     validation_data : (x, y) or Batches, optional
         Evaluated after each epoch; the results are ``val_loss`` and so on.
     callbacks : iterable of Callback or name
     shuffle : bool
-        Another order in every epoch.
+        Whether every epoch has another order.
     seed : int, at least 0
     augment : augmentation or sequence of them
-        How to vary the images, such as ``[Flip(), Shift(2)]``; see `fastconv.data.augment`. It happens on another
-        thread.
+        Random changes of the images, such as ``[Flip(), Shift(2)]``; see `fastconv.data.augment`. They are made in
+        another thread.
     checkpoint : path, optional
         Write a checkpoint after every epoch, as ``ModelCheckpoint(path)`` does.
     resume : path, optional
-        Go on from the end of the last whole epoch in this checkpoint. With the arguments of the run that wrote it, the
-        weights become those of a run that never stopped, bit for bit; other ones are an error, but for epochs, callbacks
-        without a memory, and what the optimizer does beside its learning rate. The rate goes on as it is in the checkpoint.
+        Continue from the last complete epoch in this checkpoint. With the arguments of the run that wrote it, the weights
+        become those of a run that never stopped, bit for bit; other arguments are an error, except for epochs, stateless
+        callbacks, and settings of the optimizer other than its learning rate, which continues as in the checkpoint.
     verbose : bool
-        Show a progress bar, or a line for each epoch where the output is no terminal.
+        Show a progress bar, or one line per epoch if the output is not a terminal.
 
     Returns
     -------
@@ -98,14 +98,14 @@ def fit(
     DataError
         For data that cannot be trained on: NaN, labels out of range, wrong shapes; the message names the index.
     ValueError, TypeError
-        For wrong arguments, and for a checkpoint of a run with other ones.
+        For wrong arguments, and for a checkpoint of a run with other arguments.
     ModelFileError
-        For a file to resume from that is no checkpoint.
+        For a file to resume from that is not a checkpoint.
 
     Notes
     -----
     Ctrl-C ends the training without an exception: the history says ``interrupted``, and model, optimizer, callbacks and
-    history are put back to the end of the last whole epoch, which is also what the checkpoint holds.
+    history are restored to the end of the last complete epoch, which is also the state in the checkpoint.
 
     Examples
     --------
