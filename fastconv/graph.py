@@ -18,6 +18,7 @@ from fastconv.layers.calls import connect, ensure_built, shape_of
 from fastconv.layers.symbol import Node, Shape, Symbol
 from fastconv.layers.traits import Traits
 from fastconv.layers.tree import collect, walk
+from fastconv.layers.wrap import Cast
 from fastconv.program import Program, Step, store
 
 
@@ -76,6 +77,15 @@ class Graph:
     def program(self) -> Program:
         """What computes: the steps, some of them as one."""
         return Program(fused(self.steps, self.outputs), self.outputs, inputs=len(self.input_shapes), slots=self.slots)
+
+    @cached_property
+    def casts(self) -> list[str | None]:
+        """Of each input that a `Cast` alone reads, the dtype that it says comes in; None of others."""
+        readers = [[step.layer for step in self.steps if slot in step.reads] for slot in range(len(self.input_shapes))]
+        return [
+            layers[0].source if len(layers) == 1 and isinstance(layers[0], Cast) and slot not in self.outputs else None
+            for slot, layers in enumerate(readers)
+        ]
 
     @cached_property
     def traits(self) -> Traits:

@@ -256,10 +256,10 @@ class Model(Layer):
                     f"other axes or channels do not), got {whole[at] if whole else with_batch(shape)}"
                 )
 
-    def _require_dtype(self, xs: Sequence[np.ndarray]) -> None:
+    def _require_dtype(self, xs: Sequence[np.ndarray], casts: Sequence[str | None]) -> None:
         dtype = self.dtype
-        for x in xs:
-            if x.dtype != dtype and x.dtype.kind == "f":
+        for x, cast in zip(xs, casts, strict=True):
+            if x.dtype != dtype and x.dtype.kind == "f" and x.dtype.name != cast:
                 raise TypeError(
                     f"{self.label} is {dtype} and got an input of {x.dtype}: "
                     f"cast one of them, with x.astype(numpy.{dtype}) or model.astype(numpy.{x.dtype})"
@@ -285,7 +285,7 @@ class Model(Layer):
         self._require_inputs(shapes, [x.shape for x in xs])
         if not self._built:
             self.build(*shapes)
-        self._require_dtype(xs)
+        self._require_dtype(xs, self.graph.casts)
         if not ctx.has_rng:
             ctx = ctx.replace(rng=self.rng)
         outputs, graph_backward = self.graph.program.forward(ctx, xs)

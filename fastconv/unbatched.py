@@ -179,9 +179,9 @@ class Unbatched(Model):
                 )
         self._build_if_known()
         used = [at for at, item in enumerate(self.named_inputs) if item["used"]]
-        self._require_dtype([xs[at] for at in used])
         ys: tuple[Any, ...] = ()
         if self.body is not None:
+            self._require_dtype([xs[at] for at in used], self.body.graph.casts)
             if not ctx.has_rng:
                 ctx = ctx.replace(rng=self.rng)
             y, inner = self.body.forward(ctx, *(xs[at][None] for at in used))

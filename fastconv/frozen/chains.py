@@ -71,7 +71,7 @@ def _chain(
             continue
         if any(_is_layer(steps[at], _REDUCTIONS) for at in region):
             kind = _recognized(program, [steps[at] for at in region], x, shape[1:])
-            if kind is not None:
+            if kind is not None and (kind.factor == 1 or program.is_fixed(x, -1)):
                 found = _operation(kind, shape[-1], program.dtype), x, region
     return found
 
@@ -128,4 +128,4 @@ def _kind(x: np.ndarray, y: np.ndarray, sizes: np.ndarray, tolerance: float) -> 
 
 def _operation(kind: _Kind, channels: int, dtype: Any) -> LayerNorm:
     scale, bias = np.full(channels, kind.factor, dtype), np.zeros(channels, dtype)
-    return LayerNorm(scale, bias, kind.eps, kind.centred, kind.floor)
+    return LayerNorm(scale, bias, kind.eps, kind.centred, kind.floor, any_length=kind.factor == 1)

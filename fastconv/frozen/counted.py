@@ -21,7 +21,9 @@ def counted(graph: Graph) -> list[Step]:
     return found
 
 
-def model_of(steps: Sequence[Step], graph: Graph, sizes: Sequence[Any]) -> tuple[Model, list[int], list[int]]:
+def model_of(
+    steps: Sequence[Step], graph: Graph, sizes: Sequence[Any], dtype: Any
+) -> tuple[Model, list[int], list[int]]:
     """Return a model of the last steps of a graph, whose slots have these shapes, and which slots it reads and writes."""
     made = [slot for step in steps for slot in step.writes]
     reads = list(dict.fromkeys(slot for step in steps for slot in step.reads if slot not in set(made)))
@@ -36,7 +38,8 @@ def model_of(steps: Sequence[Step], graph: Graph, sizes: Sequence[Any]) -> tuple
         "steps": [[_place(layers, step.layer), [number[slot] for slot in step.reads]] for step in steps],
         "outputs": [number[slot] for slot in writes],
     }
-    return Model.from_config(config).named("counted").build(), reads, writes
+    model = Model.from_config(config).named("counted")
+    return model.astype(dtype).build(), reads, writes
 
 
 def _place(layers: Sequence[Any], layer: Any) -> int:

@@ -44,7 +44,7 @@ Rule = Callable[[Any, Shape, Constant], list[Operation] | None]
 def lower(model: Model, *, copy: bool = True) -> Program:
     """Return the program of a built model in evaluation; unless told otherwise it shares no memory with the model."""
     graph = model.graph
-    lowering = _Lowering(len(graph.input_shapes), copy)
+    lowering = _Lowering(len(graph.input_shapes), model.dtype, copy=copy)
     outputs = lowering.graph(graph, range(len(graph.input_shapes)), model.input_shapes, "")
     shapes, names = tuple(tuple(shape) for shape in model.input_shapes), tuple(graph.input_names)
     return Program(
@@ -53,8 +53,8 @@ def lower(model: Model, *, copy: bool = True) -> Program:
 
 
 class _Lowering:
-    def __init__(self, inputs: int, copy: bool) -> None:
-        self._copy = copy
+    def __init__(self, inputs: int, dtype: Any, *, copy: bool) -> None:
+        self._dtype, self._copy = dtype, copy
         self.steps: list[Step] = []
         self._values = inputs
         self._copies: dict[int, tuple[Any, Any]] = {}  # the original too: its id is taken as long as it lives
@@ -74,7 +74,7 @@ class _Lowering:
             made = self._layer(step.layer, reads, [sizes[slot] for slot in step.reads], name, len(step.writes))
             slots.update(zip(step.writes, made, strict=True))
         if last:
-            model, some, found = model_of(last, graph, sizes)
+            model, some, found = model_of(last, graph, sizes, self._dtype)
             layer = self._copied(model, snapshot)
             foreign = Foreign(layer, [sizes[slot] for slot in some])
             made = self._add(foreign, [slots[slot] for slot in some], f"{path}{model.name}", len(found))
@@ -93,7 +93,8 @@ class _Lowering:
         floats = not layer.traits.integers or self._floats.issuperset(reads)
         if type(layer) is L.Each and self._batched and floats:
             return self._each(layer, reads, shapes, name, outputs)
-        if rule is not None and floats:
+        alike = type(layer) is not L.Given or all(each == shapes[0] for each in shapes)  # else one might stretch
+        if rule is not None and floats and alike:
             operations = rule(layer, shapes[0], self._constant)
         if operations is None:
             return self._add(Foreign(self._copied(layer, snapshot), shapes), reads, name, outputs)
@@ -287,9 +288,8 @@ def _given(layer: Any, shape: Shape, constant: Constant) -> list[Operation] | No
     held = {**layer.params, **layer.buffers}[f"input_{at}"]
     kind = type(layer.inner)
     if kind is L.Gather and at == 1 and layer.inner.axis in (-1, len(shape)) and held.ndim == 1 and shape:
-        places = np.where(held < 0, held + shape[-1], held).astype(np.int64)
-        inside = places.size and places.min() >= 0 and places.max() < shape[-1]
-        return [moves.Pick(places)] if inside else None
+        inside = held.size and -shape[-1] <= held.min() and held.max() < shape[-1]
+        return [moves.Pick(held.astype(np.int64))] if inside else None
     if held.dtype.kind != "f" or not shape or held.ndim != len(shape) or held.size not in (1, shape[-1]):
         return None
     if held.size > 1 and held.shape[-1] != held.size:

@@ -23,6 +23,7 @@ from fastconv.frozen.program import Program
 from fastconv.frozen.weighted import let_go
 from fastconv.layers.checks import with_batch
 from fastconv.layers.symbol import Shape
+from fastconv.layers.wrap import Cast
 from fastconv.model import Model
 from fastconv.unbatched import Unbatched
 
@@ -132,6 +133,7 @@ class FrozenModel:
         self.input_shapes = program.input_shapes
         # integers may come only to inputs that layers of others alone take
         self._floats = [_takes_floats(program, value) for value in range(len(program.input_shapes))]
+        self._casts = [_cast(program, value) for value in range(len(program.input_shapes))]
         self._channel_axes = [_channel_axis(program, value) for value in range(len(program.input_shapes))]
         self._plans: dict[tuple[Any, ...], Plan] = {}
         self._calls: dict[bytes | None, Plan] = {}  # the same by the signatures of calls that have been checked
@@ -226,7 +228,7 @@ class FrozenModel:
             x = as_array(x, f"input {at + 1} of {self._label}")
         if not isinstance(x, np.ndarray):
             raise TypeError(f"{self._label} takes arrays with a batch axis, got {type(x).__name__}")
-        if x.dtype.kind == "f" and x.dtype != self.dtype:
+        if x.dtype.kind == "f" and x.dtype != self.dtype and x.dtype.name != (*self._casts, None)[: at + 1][-1]:
             raise TypeError(
                 f"{self._label} is {self.dtype} and got an input of {x.dtype}: cast it, with x.astype(numpy.{self.dtype})"
             )
@@ -267,7 +269,16 @@ class FrozenModel:
 
 def _takes_floats(program: Program, value: int) -> bool:
     reading = [step.operation for step in program.steps if value in step.reads]
-    return not reading or not all(isinstance(operation, Foreign) for operation in reading)
+    return not all(isinstance(operation, Foreign) for operation in reading)
+
+
+def _cast(program: Program, value: int) -> str | None:
+    """Return the dtype of an input that a `Cast` alone reads, where it says what comes in."""
+    reading = [step.operation for step in program.steps if value in step.reads]
+    if len(reading) > 1 or value in program.outputs:
+        return None
+    layers = [operation.layer for operation in reading if isinstance(operation, Foreign)]
+    return next((layer.source for layer in layers if isinstance(layer, Cast)), None)
 
 
 def _channel_axis(program: Program, value: int) -> int:

@@ -52,7 +52,7 @@ class Transpose(Operation):
 @register
 @dataclass(frozen=True, eq=False)
 class Pick(Operation):
-    """The channels in another order, or some of them: channel i of the output is channel ``places[i]`` of the input."""
+    """The channels in another order, or some of them: channel i of the output is ``places[i]`` of the input; -1 is the last."""
 
     places: Array
 
@@ -62,7 +62,7 @@ class Pick(Operation):
     def output_shape(self, *shapes: Shape) -> Shape:
         shape, places = shapes[0], self.places
         right = isinstance(places, np.ndarray) and places.dtype == np.int64 and places.ndim == 1 and places.size
-        if not right or places.min() < 0 or places.max() >= shape[-1]:
+        if not right or places.min() < -shape[-1] or places.max() >= shape[-1]:
             raise ValueError(f"places must be channels of x, of shape {shape}, got {places!r:.80}")
         return (*shape[:-1], len(places))
 
@@ -70,11 +70,13 @@ class Pick(Operation):
         x, y = reads[0], writes[0]
         if not y.size:
             return []
-        channels, groups = x.shape[-1], shuffled_groups(self.places)
-        if len(self.places) == channels and groups > 1:
+        channels = x.shape[-1]
+        places = np.where(self.places < 0, self.places + channels, self.places)
+        groups = shuffled_groups(places)
+        if len(places) == channels and groups > 1:
             shape = x.size // channels, groups, channels // groups
             return [Call("shuffle", kernels.transpose, (x, y, *shape), MOVE * y.size)]
-        return [Call("pick", kernels.pick_channels, (x, self.places, y, channels), MOVE * y.size)]
+        return [Call("pick", kernels.pick_channels, (x, places, y, channels), MOVE * y.size)]
 
 
 @register

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.arguments import positive
-from fastconv.frozen.operation import Array, Operation, register, require_channels
+from fastconv.frozen.operation import Array, Operation, of_channels, register, require_channels
 from fastconv.functional.calls import Call, View
 from fastconv.functional.loss import EXP_COST
 from fastconv.functional.norm import COST
@@ -22,7 +22,8 @@ class LayerNorm(Operation):
     """Each pixel normalized over its channels, then scaled and shifted.
 
     ``d / sqrt(max(mean(d**2) + eps, floor)) * scale + bias``, where d is what the channels differ from their mean by, or,
-    if not `centred`, the channels themselves.
+    if not `centred`, the channels themselves. Where all channels have the same scale and bias, there may be any number of them
+    if `any_length`.
     """
 
     scale: Array
@@ -30,19 +31,26 @@ class LayerNorm(Operation):
     eps: float
     centred: bool = True
     floor: float = 0.0
+    any_length: bool = False
 
     kind = "layer_norm"
 
     def output_shape(self, *shapes: Shape) -> Shape:
-        require_channels(self.scale, shapes[0][-1], "scale")
-        require_channels(self.bias, shapes[0][-1], "bias")
+        scale, bias = self._of_channels(shapes[0][-1])
+        require_channels(scale, shapes[0][-1], "scale")
+        require_channels(bias, shapes[0][-1], "bias")
         return shapes[0]
 
     def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
         x, y = reads[0], writes[0]
-        arguments = (x, self.scale, self.bias, y, self.eps, self.centred, self.floor)
+        scale, bias = self._of_channels(y.shape[-1])
+        arguments = (x, scale, bias, y, self.eps, self.centred, self.floor)
         name = "layer norm" if self.centred else "root mean square norm"
         return [Call(name, kernels.layer_norm_forward, arguments, COST * y.size)] if y.size else []
+
+    def _of_channels(self, channels: int) -> tuple[Array, ...]:
+        both = self.scale, self.bias
+        return of_channels(channels, *both) if self.any_length else both
 
     def scaled(self, factor: Array, shift: Array) -> LayerNorm | None:
         """Return the operation whose output is that of this one times `factor` plus `shift`, for each channel.

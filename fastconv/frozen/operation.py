@@ -142,6 +142,16 @@ def require_channels(array: Any, channels: int, name: str) -> None:
         )
 
 
+def of_channels(channels: int, *arrays: Array) -> tuple[Array, ...]:
+    """Return arrays of one value for each channel; where all channels have the same, for any number of them.
+
+    For the last axis of an array that may be of any length.
+    """
+    if any(np.ndim(array) != 1 or len(array) in (0, channels) or (array != array[0]).any() for array in arrays):
+        return arrays
+    return tuple(np.full(channels, array[0]) for array in arrays)
+
+
 def require_image(shape: Shape) -> None:
     """Raise `ValueError` unless a shape is that of images with channels."""
     if not 3 <= len(shape) <= 5 or shape[-1] == 0:

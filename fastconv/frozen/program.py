@@ -15,6 +15,9 @@ import numpy as np
 from fastconv.frozen.operation import Operation, constants
 from fastconv.layers.symbol import Shape
 
+#: By how much open sizes grow to see what depends on them: files' own are planned with 224 and 256 pixels.
+LARGER = 32
+
 
 class Step(NamedTuple):
     """One operation: the values that it reads and writes, and the layers whose work it does."""
@@ -92,6 +95,19 @@ class Program(NamedTuple):
     def example_shapes(self) -> Mapping[int, Shape]:
         """Return the shapes for one sample of the size that the model was built for."""
         return self.known or self.shapes(*((1, *shape) for shape in self.input_shapes))
+
+    def is_fixed(self, value: int, axis: int) -> bool:
+        """Return whether an axis of a value is as long as it is for inputs of any sizes, as far as can be told."""
+        if not any(self.free):
+            return True
+        larger = [
+            (1, *(n + LARGER if at in free else n for at, n in enumerate(shape)))
+            for shape, free in zip(self.input_shapes, self.free, strict=True)
+        ]
+        try:
+            return self.shapes(*larger)[value][axis] == self.example_shapes()[value][axis]
+        except (TypeError, ValueError):
+            return False
 
 
 def output_shapes(step: Step, shapes: Sequence[Shape], batch: int) -> list[Shape]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.frozen.moves import MOVE
-from fastconv.frozen.operation import Array, Operation, register, require_channels, require_slope
+from fastconv.frozen.operation import Array, Operation, of_channels, register, require_channels, require_slope
 from fastconv.functional.calls import Activation, Call, View, activate, activated_sum
 from fastconv.functional.norm import COST
 from fastconv.layers.symbol import Shape
@@ -136,7 +136,7 @@ class Scale(Operation):
     kind = "scale"
 
     def output_shape(self, *shapes: Shape) -> Shape:
-        factor, shift = self._of_channels(shapes[0][-1])
+        factor, shift = of_channels(shapes[0][-1], self.factor, self.shift)
         require_channels(factor, shapes[0][-1], "factor")
         require_channels(shift, shapes[0][-1], "shift")
         require_slope(self.activation, shapes[0][-1])
@@ -147,19 +147,11 @@ class Scale(Operation):
     def reads_channels(self, *shapes: Shape) -> bool:
         return len(shapes) == 1
 
-    def _of_channels(self, channels: int) -> tuple[Array, Array]:
-        """Return the factor and the shift of so many channels."""
-        both = self.factor, self.shift
-        if any(np.ndim(array) != 1 or len(array) in (0, channels) or (array != array[0]).any() for array in both):
-            return both
-        factor, shift = (np.full(channels, array[0]) for array in both)
-        return factor, shift
-
     def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
         x, y = reads[0], writes[0]
         if not y.size:
             return []
-        factor, shift = self._of_channels(y.shape[-1])
+        factor, shift = of_channels(y.shape[-1], self.factor, self.shift)
         residual = reads[1] if len(reads) > 1 else None
         relu = self.activation is not None and self.activation.name == "relu"
         end = [] if self.activation is None or relu else activate(kernels, self.activation, y, y)

@@ -145,9 +145,11 @@ def image_lines(
     """
     spatial = shape[1:-1]
     factors: Sequence[float | None] = [None] * len(spatial) if scale is None else scale
-    # of a region too: the scale is that of the image
+    # of a region too: the scale is that of the image; in float32, in which 10 times 0.7 is 7
     sizes = (
-        [int(np.floor(n * (item or 0))) for n, item in zip(spatial, factors, strict=False)] if size is None else size
+        [int(np.float32(n) * np.float32(item or 0)) for n, item in zip(spatial, factors, strict=False)]
+        if size is None
+        else size
     )
     regions = region or [(0.0, 1.0)] * len(spatial)
     if not len(factors) == len(sizes) == len(regions) == len(spatial):
@@ -257,27 +259,40 @@ def taps(size: int, line: Line, rule: Rule, start: int = 0, stop: int | None = N
 
 
 def _places(size: int, line: Line, rule: Rule, i: np.ndarray) -> np.ndarray:
-    out = line.size
-    scale = line.scale or out / size
-    wide = scale * size  # what `out` would be if pixels came in parts
-    kind = rule.coordinates
+    """Return where outputs number `i` lie in the input: exactly, for the nearest pixel, where no scale is given."""
+    out, kind, scale = line.size, rule.coordinates, line.scale
+    wide = out if scale is None else scale * size  # what `out` would be if pixels came in parts
+
+    def scaled(x: np.ndarray) -> np.ndarray:
+        return x * size / out if scale is None else _steadied(x / scale)
+
     if kind == "align_corners":
         return i * (size - 1) / (wide - 1) if wide != 1 else np.zeros(len(i))
     if kind == "asymmetric":
-        return i / scale
+        return scaled(i)
     if kind == "tf_half_pixel_for_nn":
-        return (i + 0.5) / scale
+        return scaled(i + 0.5)
     if kind == "tf_crop_and_resize":
         start, end = line.region
         if out == 1:
             return np.full(len(i), 0.5 * (start + end) * (size - 1))
-        return start * (size - 1) + i * (end - start) * (size - 1) / (out - 1)
+        return _steadied(start * (size - 1) + i * (end - start) * (size - 1) / (out - 1))
     if kind == "pytorch_half_pixel" and out == 1:
         return np.zeros(len(i))
     shift = 0.0
     if kind == "half_pixel_symmetric":
         shift = size / 2 * (1 - out / wide)
-    return shift + (i + 0.5) / scale - 0.5
+    return shift + scaled(i + 0.5) - 0.5
+
+
+def _steadied(x: np.ndarray) -> np.ndarray:
+    """Return places on pixels, and on borders between them, where they are as near as float32 can tell: scales are float32.
+
+    >>> _steadied(np.array([12 / float(np.float32(2.4)), 1.25]))
+    array([5.  , 1.25])
+    """
+    border = np.rint(2 * x) / 2
+    return np.where(np.abs(x - border) <= 2.0**-23 * np.maximum(np.abs(x), 1), border, x)
 
 
 def _rounded(x: np.ndarray, rounding: str) -> np.ndarray:

@@ -101,7 +101,7 @@ class MaxUnpool(Layer):
     """Write values where the maxima were: ``(N, *pooled, C)`` and their positions to ``(N, *size, C)``, zeros elsewhere.
 
     The places are integers and count as `MaxPoolPlaces` says, in images of `counted` pixels (by default `size`); which image of
-    the batch they name does not matter.
+    the batch they name does not matter. Where several meet at one place, as where windows overlap, the last one stays.
 
     >>> import numpy as np
     >>> MaxUnpool([4])(np.array([[[5.0], [3.0]]]), np.array([[[1], [3]]]))[0, :, 0]
@@ -137,8 +137,14 @@ class MaxUnpool(Layer):
         samples = np.arange(len(x)).reshape(-1, *[1] * (x.ndim - 1))
         at = (samples, *inside, np.arange(x.shape[-1]))
         y = np.zeros(out, x.dtype)
-        np.add.at(y, at, x)
-        return y, lambda dy: ((dy[at], None), {})
+        y[at] = x
+
+        def backward(dy: np.ndarray) -> Gradients:
+            last = np.empty(out, np.intp)  # which of the numbers that meet at one place has stayed
+            last[at] = numbers = np.arange(x.size).reshape(x.shape)
+            return (np.where(last[at] == numbers, dy[at], 0), None), {}
+
+        return y, backward
 
     def window(self, *shapes: Shape) -> None:
         return None

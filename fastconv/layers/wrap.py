@@ -266,7 +266,8 @@ class Discrete(_Around):
 class Cast(Layer):
     """The same numbers in another dtype: "float32", "float64", "int32", "int64" or "bool"; floats are cut off, not rounded.
 
-    Between floats the gradient is cast back, else none passes.
+    "float" is that of the model, whichever it is. Between floats the gradient is cast back, else none passes. `source` says
+    which dtype comes in, where that is known, as an input of an ONNX file; floats of another width than the model's, too.
 
     >>> import numpy as np
     >>> Cast("int64")(np.array([[1.7, -1.7]]))
@@ -277,10 +278,18 @@ class Cast(Layer):
 
     traits = Traits(integers=True, discrete=True, shares_input=True)
 
-    def __init__(self, dtype: str) -> None:
-        if dtype not in ("float32", "float64", *DTYPES[1:]):
-            raise ValueError(f"dtype must be float32, float64, int32, int64 or bool, got {dtype!r}")
-        self.dtype_out = np.dtype(dtype)
+    def __init__(self, dtype: str, *, source: str | None = None) -> None:
+        known = ("float32", "float64", *DTYPES)
+        for name, value in (("dtype", dtype), ("source", source)):
+            if value not in known and (name, value) != ("source", None):
+                raise ValueError(f"{name} must be float, float32, float64, int32, int64 or bool, got {value!r}")
+        self.asked = dtype
+        self.source = source
+
+    @property
+    def dtype_out(self) -> np.dtype[Any]:
+        """The dtype of the output."""
+        return self.dtype if self.asked == "float" else np.dtype(self.asked)
 
     @classmethod
     def examples(cls) -> Sequence[Layer]:
@@ -291,9 +300,9 @@ class Cast(Layer):
 
     def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
         require_numbers(x)
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             y = x.astype(self.dtype_out, copy=False)
-        before, passes = x.dtype, x.dtype.kind == "f" and self.dtype_out.kind == "f"
+        before, passes = x.dtype, x.dtype.kind == "f" and y.dtype.kind == "f"
 
         def backward(dy: np.ndarray) -> Gradients:
             if x.dtype.kind != "f":

@@ -38,6 +38,10 @@ class Builder(Operands):
         Is told how many bytes of the file have been read.
     block : callable
         Converts the graph in an argument of a node, and returns its outputs.
+    floats : dtype or None
+        What the model computes with where the file mixes float32 and float64; None where it does not, or nobody knows yet.
+    pooled : dict of shapes
+        The size of the image in which places of the largest count, by the id of their symbol, where they say no image.
     """
 
     def __init__(
@@ -47,6 +51,8 @@ class Builder(Operands):
         self.made: list[Value] = []
         self.readers: dict[str, set[str]] = {}
         self.block: Callable[[Block, Mapping[str, Operand]], list[Operand]]
+        self.floats: np.dtype[Any] | None = None
+        self.pooled: dict[int, Shape] = {}
         self._names: dict[str, int] = {}
         self._turned: dict[Any, Value] = {}
         self.computed: dict[int, tuple[Value, np.ndarray]] = {}
@@ -99,7 +105,7 @@ class Builder(Operands):
             self.require(math.prod(symbol.shape) <= MOST_NUMBERS, f"no memory is large enough for shape {symbol.shape}")
         origins = frozenset().union(*(value.origins for value in values))
         made_values = [
-            Value(symbol, order, np.dtype(dtype), tuple(shape), origins, None, counted)
+            Value(symbol, order, self._own(dtype), tuple(shape), origins, None, counted)
             for symbol, order, dtype, shape in zip(symbols, orders, dtypes, others, strict=False)
         ]
         self.made.extend(made_values)
@@ -147,12 +153,18 @@ class Builder(Operands):
         return self.one(layer, x, dtype=dtype)._replace(shuffle=x.shuffle)
 
     def cast(self, x: Operand, dtype: Any) -> Any:
-        """Return an operand of another dtype."""
+        """Return an operand of another dtype; floats are those that the model computes with."""
+        dtype = self._own(dtype)
         if x.dtype == dtype:
             return x
         if isinstance(x, Constant):
             return Constant(x.array.astype(dtype), None, x.learned)
-        return self.elementwise(L.Cast(np.dtype(dtype).name), x, dtype=np.dtype(dtype))
+        layer = L.Cast("float" if dtype.kind == "f" else dtype.name, source=x.dtype.name)
+        return self.elementwise(layer, x, dtype=dtype)
+
+    def _own(self, dtype: Any) -> np.dtype[Any]:
+        dtype = np.dtype(dtype)
+        return self.floats if dtype.kind == "f" and self.floats is not None else dtype
 
     def arranged(self, x: Value, order: tuple[int, ...]) -> Value:
         """Return a value whose array has its axes in `order`."""

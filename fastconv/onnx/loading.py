@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import fastconv.onnx.operators  # noqa: F401 - which fills the table
+from fastconv import layers as L
 from fastconv.collector import collector_waits
 from fastconv.layers.symbol import Symbol
 from fastconv.model import Model
@@ -29,6 +30,9 @@ BATCH, PIXELS, LENGTH, APART = (2, 3), (224, 256), (16, 24), 32
 
 #: The memory that weights may take, in bytes.
 MOST_BYTES = 4 * 2**30
+
+#: Operators that compute nothing, so that it does not matter with what.
+_MOVES = frozenset({"Cast", "CastLike", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 
 Sizes = tuple[tuple[int, ...], tuple[int, ...]]
 
@@ -110,16 +114,31 @@ def convert(
     shapes = {each.name: _sizes(each, (input_shapes or {}).get(each.name)) for each in free}
     if _may_be_batched(free, shapes):
         try:
-            return _Conversion(file, fixed, shapes, batched=True, most_bytes=max_bytes).model()
+            return _converted(file, fixed, shapes, batched=True, most_bytes=max_bytes)
         except (NotBatchedError, OnnxImportError):
             pass  # where it is the file that is wrong, the second attempt says so
         except NeedsValueError as error:
             if error.names:
                 raise
     try:
-        return _Conversion(file, fixed, shapes, batched=False, most_bytes=max_bytes).model()
+        return _converted(file, fixed, shapes, batched=False, most_bytes=max_bytes)
     except NotBatchedError as error:  # an argument that nothing fits
         raise OnnxImportError("the file has a node whose axes are those of no tensor") from error
+
+
+def _converted(
+    file: File, fixed: Mapping[str, np.ndarray], shapes: Mapping[str, Sizes], *, batched: bool, most_bytes: int
+) -> Model:
+    """Return a model that computes with floats of one kind: of two in a file, casts at its ends take and return the other."""
+    conversion = _Conversion(file, fixed, shapes, batched=batched, most_bytes=most_bytes)
+    outputs = conversion.outputs()
+    if len(conversion.floats) > 1:
+        # what only casts bring into float64 and back needs none of it
+        floats, dtypes = DTYPES[int(conversion.doubles)], [x.dtype for x in outputs]
+        del conversion, outputs  # with their weights
+        conversion = _Conversion(file, fixed, shapes, batched=batched, most_bytes=most_bytes, floats=floats)
+        outputs = conversion.outputs(dtypes)
+    return conversion.model(outputs)
 
 
 def missing_operators(file: File, fixed: Mapping[str, Any]) -> list[tuple[Node, str | None]]:
@@ -203,8 +222,11 @@ class _Conversion:
         *,
         batched: bool,
         most_bytes: int,
+        floats: np.dtype[Any] | None = None,
     ) -> None:
         self.file, self.batched = file, batched
+        self.floats: set[np.dtype[Any]] = set()  # of tensors that layers make or take
+        self.doubles = False  # whether anything is computed in float64
         self.inputs = [each for each in file.inputs if each.name in shapes]
         self.shapes = shapes
         batch = (1, 1)
@@ -219,6 +241,7 @@ class _Conversion:
         for each in file.outputs:
             self.builder.readers.setdefault(each.name, set()).add("")
         self.builder.block = self._block
+        self.builder.floats = floats
         self.values: MutableMapping[str, Value | Constant] = {
             **{name: Constant(array, None, True) for name, array in file.constants.items()},
             **{name: Constant(array) for name, array in fixed.items()},
@@ -235,18 +258,33 @@ class _Conversion:
             a, name=tensor.name, free=[axis for axis, (n, m) in enumerate(zip(a, b, strict=True)) if n != m]
         )
         value = Value(symbol, tuple(range(len(a))), tensor.dtype, b, frozenset({tensor.name}))
+        if self.builder.floats is not None and tensor.dtype.kind == "f" and tensor.dtype != self.builder.floats:
+            self.builder.node = Node("Cast", "", tensor.name, (), (), {}, 1)
+            value = self.builder.cast(value, self.builder.floats)
         self.values.setdefault(tensor.name, value)
         return symbol
 
-    def model(self) -> Model:
+    def outputs(self, dtypes: Sequence[np.dtype[Any]] | None = None) -> list[Value | Constant]:
+        """Return the outputs of the file, floats as `dtypes` say, where given."""
         for node in self.file.nodes:
             self._convert(node)
         self.builder.node = Node("output", "", "output", (), (), {}, 1)
         outputs = [self._output(each) for each in self.file.outputs]
-        model = self._batched(outputs) if self.batched else self._unbatched(outputs)
         used = frozenset().union(*(value.origins for value in outputs if isinstance(value, Value)))
-        if any(each.dtype == np.float64 for each in self.inputs if each.name in used):
-            model.astype(np.float64)
+        self.floats |= {each.dtype for each in self.inputs if each.name in used and each.dtype.kind == "f"}
+        return [
+            self.builder.elementwise(L.Cast(dtype.name), x)
+            if isinstance(x, Value) and dtype.kind == "f" and dtype != x.dtype
+            else x
+            for x, dtype in zip(outputs, dtypes or [x.dtype for x in outputs], strict=True)
+        ]
+
+    def model(self, outputs: Sequence[Value | Constant]) -> Model:
+        """Return the model that makes the outputs."""
+        model = self._batched(outputs) if self.batched else self._unbatched(outputs)
+        floats = self.builder.floats or next(iter(self.floats), None)
+        if floats == np.float64 or self.builder.floats is not None:
+            model.astype(floats)
         return model.build()
 
     def _convert(self, node: Node) -> None:
@@ -266,7 +304,13 @@ class _Conversion:
         found = made if isinstance(made, list) else [made]
         if len(found) < len([name for name in node.outputs if name]):
             raise OnnxImportError(f"{node.label}: output {len(found) + 1} is not supported")
+        self._note_floats(node, [x for x in (*operands, *found) if isinstance(x, Value) and x.dtype.kind == "f"])
         self.values.update((name, value) for name, value in zip(node.outputs, found, strict=False) if name)
+
+    def _note_floats(self, node: Node, values: Sequence[Value]) -> None:
+        dtypes = {x.dtype for x in values}
+        self.floats |= dtypes
+        self.doubles = self.doubles or (node.op not in _MOVES and np.dtype(np.float64) in dtypes)
 
     def _folded(self, node: Node, operands: Sequence[Value | Constant | None]) -> list[Constant] | None:
         """Return what a node makes of constants, or None where it must run."""

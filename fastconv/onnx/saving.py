@@ -89,21 +89,20 @@ def _info(onnx: Any, name: str, dtype: Any, shape: Any) -> Any:
 
 def _inputs(w: Writer, model: Model, shapes: Any) -> list[Tensor]:
     names = [w.unique(name or f"input_{at + 1}") for at, name in enumerate(model.input_names)]
-    integers = _integer_inputs(model)
     return [
-        Tensor(name, tuple(shape), plain_order(len(shape)), np.dtype(np.int64) if at in integers else w.dtype)
-        for at, (name, shape) in enumerate(zip(names, shapes, strict=True))
+        Tensor(name, tuple(shape), plain_order(len(shape)), dtype)
+        for name, shape, dtype in zip(names, shapes, _input_dtypes(w, model), strict=True)
     ]
 
 
-def _integer_inputs(model: Model) -> set[int]:
-    """Return the inputs that layers take as integers."""
-    return {
-        slot
-        for step in model.graph.steps
-        for at, slot in enumerate(step.reads)
-        if slot < len(model.graph.input_shapes) and step.layer.traits.takes_integers(at)
-    }
+def _input_dtypes(w: Writer, model: Model) -> list[np.dtype[Any]]:
+    """Return the dtypes of the inputs: as a cast says, int64 where all that reads one takes integers, else the model's."""
+    found = []
+    for slot, cast in enumerate(model.graph.casts):
+        readers = [(step.layer, at) for step in model.graph.steps for at, each in enumerate(step.reads) if each == slot]
+        integers = bool(readers) and all(layer.traits.takes_integers(at) for layer, at in readers)
+        found.append(np.dtype(cast) if cast not in (None, "float") else np.dtype(np.int64) if integers else w.dtype)
+    return found
 
 
 def _batched(w: Writer, model: Model) -> tuple[list[Any], list[Any]]:
@@ -144,11 +143,11 @@ def _at_other_sizes(w: Writer, model: Model) -> list[Shape] | None:
 
 def _whole(w: Writer, model: Any) -> tuple[list[Any], list[Any]]:
     """Write a model without a batch: a batch of one is put on before and taken off after what is inside."""
-    integers = _integer_inputs(model.body) if model.body is not None else set()
+    dtypes = _input_dtypes(w, model.body) if model.body is not None else []
     given, xs = list[tuple[str, Tensor, list[Any]]](), list[Tensor]()
     for item in model.named_inputs:
         name, shape = w.unique(str(item["name"])), tuple(item["shape"])
-        dtype = np.dtype(np.int64) if item["used"] and len(xs) in integers else w.dtype
+        dtype = dtypes[len(xs)] if item["used"] else w.dtype
         found = _as_said(Tensor(name, shape, plain_order(len(shape)), dtype), item.get("dtype"), w)
         given.append((name, found, _dims(name, shape, item)))
         if item["used"]:
@@ -177,5 +176,7 @@ def _dims(name: str, shape: Sequence[int], item: dict[str, Any]) -> list[Any]:
 
 
 def _as_said(x: Tensor, dtype: str | None, w: Writer) -> Tensor:
-    """Return an input with the dtype that the model says it has, where it does."""
-    return x if dtype is None else x._replace(dtype=w.dtype if dtype.startswith("float") else np.dtype(dtype))
+    """Return an input with the dtype that the model says it has, where it does; floats are those that its layers take."""
+    if dtype is None or (dtype.startswith("float") and x.dtype.kind == "f"):
+        return x
+    return x._replace(dtype=w.dtype if dtype.startswith("float") else np.dtype(dtype))

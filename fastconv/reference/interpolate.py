@@ -44,32 +44,43 @@ def interpolate_backward(dy: np.ndarray, input_shape: Sequence[int], lines: Sequ
 def _matrix(size: int, line: Any, rule: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return the weight of each input in each output (output, input), and what an output outside the image is."""
     weight, constant = np.zeros((line.size, size)), np.zeros(line.size)
-    scale = line.scale or line.size / size
+    shrink = min(line.scale or line.size / size, 1.0) if rule.antialias else 1.0
     for i in range(line.size):
-        x = _place(i, size, scale, line, rule)
+        x = _place(i, size, line, rule)
         if rule.coordinates == "tf_crop_and_resize" and not 0 <= x <= size - 1:
             constant[i] = rule.outside
             continue
-        for j, share in _neighbors(x, size, min(scale, 1.0) if rule.antialias else 1.0, rule):
+        for j, share in _neighbors(x, size, shrink, rule):
             weight[i, j] += share
     return weight, constant
 
 
-def _place(i: int, size: int, scale: float, line: Any, rule: Any) -> float:
+def _place(i: int, size: int, line: Any, rule: Any) -> float:
     out = line.size
     start, end = line.region
-    centre = size / 2 * (1 - out / (scale * size))
+    wide = line.scale * size if line.scale else out
+    centre = size / 2 * (1 - out / wide)
+
+    def scaled(x: float) -> float:
+        return _steadied(x / line.scale) if line.scale else x * size / out
+
     return {
-        "half_pixel": (i + 0.5) / scale - 0.5,
-        "half_pixel_symmetric": centre + (i + 0.5) / scale - 0.5,
-        "pytorch_half_pixel": (i + 0.5) / scale - 0.5 if out > 1 else 0.0,
-        "asymmetric": i / scale,
-        "tf_half_pixel_for_nn": (i + 0.5) / scale,
-        "align_corners": i * (size - 1) / (scale * size - 1) if scale * size != 1 else 0.0,
-        "tf_crop_and_resize": (start * (size - 1) + i * (end - start) * (size - 1) / (out - 1))
+        "half_pixel": scaled(i + 0.5) - 0.5,
+        "half_pixel_symmetric": centre + scaled(i + 0.5) - 0.5,
+        "pytorch_half_pixel": scaled(i + 0.5) - 0.5 if out > 1 else 0.0,
+        "asymmetric": scaled(i),
+        "tf_half_pixel_for_nn": scaled(i + 0.5),
+        "align_corners": i * (size - 1) / (wide - 1) if wide != 1 else 0.0,
+        "tf_crop_and_resize": _steadied(start * (size - 1) + i * (end - start) * (size - 1) / (out - 1))
         if out > 1
         else 0.5 * (start + end) * (size - 1),
     }[rule.coordinates]
+
+
+def _steadied(x: float) -> float:
+    """Return a place as near a pixel or a border between two as float32 can tell, on it: scales are rounded to float32."""
+    border = round(2 * x) / 2
+    return border if abs(x - border) <= 2.0**-23 * max(abs(x), 1) else x
 
 
 def _neighbors(x: float, size: int, shrink: float, rule: Any) -> list[tuple[int, float]]:

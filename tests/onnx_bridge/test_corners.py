@@ -143,3 +143,64 @@ def test_attention_is_written_out() -> None:
     (expected,) = ReferenceEvaluator(model).run(None, {"x": X})
     np.testing.assert_allclose(load(model)(X), expected, rtol=1e-4, atol=1e-5)
     assert model.SerializeToString() == before
+
+
+def places_of(x: np.ndarray, **arguments: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the largest numbers of windows of images of two axes, and where they are in the tensor."""
+    found: Any = load(of_node("MaxPool", 12, x, outputs=2, **arguments))(x)
+    return found
+
+
+def unpooling(x: np.ndarray, places: np.ndarray, *held: np.ndarray, **arguments: Any) -> Any:
+    infos = [helper.make_tensor_value_info(n, kind, x.shape) for n, kind in (("x", 1), ("p", TensorProto.INT64))]
+    node = helper.make_node("MaxUnpool", ["x", "p", *("size" for _ in held)], ["y"], **arguments)
+    graph = helper.make_graph([node], "one", infos, [helper.make_empty_tensor_value_info("y")])
+    graph.initializer.extend(numpy_helper.from_array(each, "size") for each in held)
+    return load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)]))(x, places)
+
+
+def test_places_may_be_in_any_image() -> None:
+    two = {"kernel_shape": [2, 2], "strides": [2, 2]}
+    values, places = places_of(X[:, :, :, :4], **two)
+    y = unpooling(values, places, **two)
+    np.testing.assert_array_equal(y.ravel()[places.ravel()], values.ravel())
+    assert np.count_nonzero(y) == values.size and y.shape == (3, 2, 4, 4)
+    turned = unpooling(values, places[::-1, ::-1].copy(), **two)  # numbers of the first image at places of the last
+    np.testing.assert_array_equal(turned.ravel()[places[::-1, ::-1].ravel()], values.ravel())
+    larger = unpooling(values, places, rows(3, 2, 5, 6), **two)
+    np.testing.assert_array_equal(larger[:, :, :4, :4], y)
+    assert np.count_nonzero(larger) == values.size and larger.shape == (3, 2, 5, 6)
+
+
+def test_places_count_through_any_number_of_images() -> None:
+    model = of_node("MaxPool", 12, X, outputs=2, kernel_shape=[2, 2])
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "N"
+    values, places = load(model)(X)
+    np.testing.assert_array_equal(X.ravel()[places], values)
+
+
+def test_a_number_that_is_the_largest_of_several_windows_is_put_back_once() -> None:
+    x = np.zeros((1, 1, 5, 5), np.float32)
+    x[0, 0, 2, 2] = 3
+    nodes = [
+        helper.make_node("MaxPool", ["x"], ["v", "p"], kernel_shape=[3, 3], strides=[2, 2]),
+        helper.make_node("MaxUnpool", ["v", "p", "size"], ["y"], kernel_shape=[3, 3], strides=[2, 2]),
+    ]
+    info = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", *x.shape[1:]])
+    graph = helper.make_graph(nodes, "two", [info], [helper.make_empty_tensor_value_info("y")])
+    graph.initializer.append(numpy_helper.from_array(rows(1, 1, 5, 5), "size"))
+    y: Any = load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 12)]))(x)
+    np.testing.assert_array_equal(y, x)
+
+
+def test_the_nearest_pixel_is_exact() -> None:
+    x = np.arange(14, dtype=np.float32).reshape(1, 1, 14)
+    nearest = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    for n in (2, 8, 18, 58):
+        y: Any = load(of_node("Resize", 13, x, (None, None, rows(1, 1, n)), **nearest))(x)
+        np.testing.assert_array_equal(y.ravel(), np.arange(n) * 14 // n)
+    # 2.4 in float32 is more than that, 0.7 is less
+    y = load(of_node("Resize", 13, x[:, :, :6], (None, rows(1, 1, 2.4, dtype=np.float32)), **nearest))(x[:, :, :6])
+    np.testing.assert_array_equal(y.ravel(), np.arange(14) * 5 // 12)
+    y = load(of_node("Resize", 13, x[:, :, :10], (None, rows(1, 1, 0.7, dtype=np.float32)), **nearest))(x[:, :, :10])
+    np.testing.assert_array_equal(y.ravel(), np.arange(7) * 10 // 7)

@@ -13,7 +13,7 @@ from onnx import numpy_helper, parser  # noqa: E402
 from onnx.reference import ReferenceEvaluator  # noqa: E402
 
 import fastconv  # noqa: E402
-from fastconv.onnx import load, save  # noqa: E402
+from fastconv.onnx import OnnxImportError, load, save  # noqa: E402
 
 RNG = np.random.default_rng(0)
 HEAD = '<ir_version: 8, opset_import: ["" : 17]> graph (float[N, 3, H, W] x) => (float[N, c, h, w] y)'
@@ -72,3 +72,40 @@ def test_images_of_any_size(name: str, tmp_path: Path) -> None:
             np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
     dims = onnx.load(tmp_path / "again.onnx").graph.input[0].type.tensor_type.shape.dim
     assert [dim.dim_value for dim in dims] == [0, 3, 0, 0]  # as open as they were
+
+
+def of_node(text: str, x: str, **constants: np.ndarray) -> onnx.ModelProto:
+    file = parser.parse_model(
+        f'<ir_version: 8, opset_import: ["" : 18]> graph (float[{x}] x) => (float[] y) {{ {text} }}'
+    )
+    file.graph.output[0].type.tensor_type.ClearField("shape")
+    file.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in constants.items())
+    return file
+
+
+def test_sizes_that_are_planned_with_are_no_sizes() -> None:
+    # 224 pixels are what an open height is taken to be, and a resize to as many is one all the same
+    resize = of_node('y = Resize <mode = "linear"> (x, , , sizes)', "N, 3, H, W", sizes=rows(1, 3, 224, 224))
+    resize_axes = of_node("y = Resize <axes = [2, 3]> (x, , , sizes)", "N, 3, H, W", sizes=rows(224, 224))
+    for file in (resize, resize_axes):
+        for shape in ((1, 3, 224, 224), (1, 3, 30, 20)):
+            x = noise(*shape)
+            (want,) = ReferenceEvaluator(file).run(None, {"x": x})
+            np.testing.assert_allclose(load(file)(x), want, rtol=1e-4, atol=1e-5)
+    # and beyond them may be something
+    cut = of_node("y = Slice (x, start, stop, axis)", "N, H", start=rows(300), stop=rows(310), axis=rows(1))
+    with pytest.raises(OnnxImportError, match="whether anything is left depends on the sizes of the inputs"):
+        load(cut)
+    x = noise(2, 320)
+    np.testing.assert_array_equal(load(cut, input_shapes={"x": x.shape})(x), x[:, 300:310])
+    # nor are places from the end those from the beginning
+    last = of_node("y = Gather <axis = -1> (x, places)", "N, H", places=rows(1, -1, -2))
+    for model in (load(last), fastconv.freeze(load(last))):
+        np.testing.assert_array_equal(model(x[:, :7]), x[:, [1, 6, 5]])
+
+
+def test_norms_along_an_axis_of_any_length() -> None:
+    file = of_node("y = LpNormalization <axis = -1, p = 2> (x)", "N, 3, W")  # which divides by more, the longer it is
+    x = noise(2, 3, 5)
+    for model in (load(file), fastconv.freeze(load(file))):
+        np.testing.assert_allclose(model(x), x / np.linalg.norm(x, axis=-1, keepdims=True), rtol=1e-5)

@@ -148,8 +148,9 @@ def softmax(w: Writer, layer: Any, x: Tensor) -> Tensor:
 
 @exports(L.Cast)
 def cast(w: Writer, layer: Any, x: Tensor) -> Tensor:
-    number = w.onnx.helper.np_dtype_to_tensor_dtype(layer.dtype_out)
-    return w.like(x, w.call("Cast", x.name, to=number), dtype=layer.dtype_out)
+    dtype = w.dtype if layer.asked == "float" else layer.dtype_out
+    number = w.onnx.helper.np_dtype_to_tensor_dtype(dtype)
+    return w.like(x, w.call("Cast", x.name, to=number), dtype=dtype)
 
 
 @exports(L.Not)

@@ -29,7 +29,6 @@ def max_pool_places(w: Writer, layer: Any, x: Tensor) -> list[Tensor]:
 
 @exports(L.MaxUnpool)
 def max_unpool(w: Writer, layer: Any, x: Tensor, places: Tensor) -> Tensor:
-    w.require_opset(16)
     shape, pixels = w.output_shape(layer, x, places), math.prod(layer.size)
     x, places = w.channels_first(x), w.channels_first(places)
     own = w.call("Mod", places.name, w.integers(math.prod(layer.counted)))
@@ -37,7 +36,7 @@ def max_unpool(w: Writer, layer: Any, x: Tensor, places: Tensor) -> Tensor:
     values = w.call("Reshape", x.name, w.integers(0, x.shape[-1], -1))
     batch = w.call("Slice", w.call("Shape", x.name), w.integers(0), w.integers(1))
     empty = w.call("Expand", w.constant(0.0), w.call("Concat", batch, w.integers(x.shape[-1], pixels), axis=0))
-    filled = w.call("ScatterElements", empty, flat, values, axis=2, reduction="add")
+    filled = w.call("ScatterElements", empty, flat, values, axis=2)
     return w.like(x, w.call("Reshape", filled, w.integers(0, x.shape[-1], *layer.size)), shape)
 
 

@@ -165,7 +165,7 @@ def dropout(
     if len(node.outputs) < 2:
         return y
     mask = b.combine(L.Compare("equal"), x, x, dtype=np.bool_)
-    return [y, mask if node.opset >= 10 else b.elementwise(L.Cast(x.dtype.name), mask, dtype=x.dtype)]
+    return [y, mask if node.opset >= 10 else b.cast(mask, x.dtype)]
 
 
 def _always_dropped(b: Builder, node: Node, x: Value, rate: float) -> Any:

@@ -74,7 +74,8 @@ def power(b: Builder, node: Node, x: Operand, y: Operand) -> Any:
             return b.elementwise(L.Sqrt(), x)
     if x.dtype == y.dtype:
         return b.combine(L.Power(), x, y)
-    both = np.result_type(x.dtype, y.dtype)
+    floats = [each for each in (x.dtype, y.dtype) if each.kind == "f"]
+    both = floats[0] if floats else np.result_type(x.dtype, y.dtype)
     y = b.combine(L.Power(), b.cast(x, both), b.cast(y, both))
     return b.cast(y, x.dtype)
 
@@ -125,11 +126,11 @@ def cast(b: Builder, node: Node, x: Operand) -> Any:
         dtype = np.dtype(object)
     if dtype not in DTYPES:
         raise OnnxImportError(f"{node.label}: casting to {dtype} (number {node.get('to')}) is not supported")
-    return x if x.dtype == dtype else b.elementwise(L.Cast(dtype.name), x, dtype=dtype)
+    return b.cast(x, dtype)
 
 
 @register("CastLike")
 def cast_like(b: Builder, node: Node, x: Operand, like: Operand) -> Any:
     if like.dtype not in DTYPES:
         raise OnnxImportError(f"{node.label}: casting to {like.dtype} is not supported")
-    return x if x.dtype == like.dtype else b.elementwise(L.Cast(like.dtype.name), x, dtype=like.dtype)
+    return b.cast(x, like.dtype)

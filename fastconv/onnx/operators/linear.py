@@ -108,10 +108,17 @@ def matmul(b: Builder, node: Node, x: Operand, y: Operand) -> Any:
     left, right = _matrix(b, x, rank, row=True), _matrix(b, y, rank, row=False)
     order = tuple(range(rank - b.offset))
     if x.dtype.kind != "f":  # exact up to 2**53
-        left, right = b.cast(left, np.float64), b.cast(right, np.float64)
+        left, right = _exact(b, left), _exact(b, right)
     made = b.cast(b.call(L.MatMul(), [left, right], order, [left.dtype])[0], x.dtype)
     gone = [axis for axis, short in ((rank - 2, ranks[0] == 1), (rank - 1, ranks[1] == 1)) if short]
     return b.along(made, gone, L.Squeeze, drop=True) if gone else made
+
+
+def _exact(b: Builder, x: Operand) -> Operand:
+    """Return integers as float64, whatever the model computes in."""
+    if isinstance(x, Constant):
+        return x._replace(array=x.array.astype(np.float64))
+    return b.elementwise(L.Cast("float64"), x, dtype=np.float64)
 
 
 def _matrix(b: Builder, x: Operand, rank: int, *, row: bool) -> Operand:

@@ -20,7 +20,7 @@ def _samples(b: Builder, node: Node, x: Operand) -> Value:
     """Return an input as floats, a row for each sample."""
     x = b.value(x)
     b.require(b.rank(x) == 2, f"it takes samples (N, C), got {b.rank(x)} axes")
-    return x if x.dtype.kind == "f" else b.elementwise(L.Cast("float32"), x, dtype=np.float32)
+    return x if x.dtype.kind == "f" else b.cast(x, np.float32)
 
 
 def _row(b: Builder, node: Node, name: str, features: int) -> Constant:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from fastconv import layers as L
 from fastconv.onnx.builder import Builder, Operand
-from fastconv.onnx.errors import NotBatchedError, OnnxImportError
+from fastconv.onnx.errors import NeedsValueError, NotBatchedError, OnnxImportError
 from fastconv.onnx.files import Node
 from fastconv.onnx.operators.conv import Window
 from fastconv.onnx.table import register
-from fastconv.onnx.values import Constant
+from fastconv.onnx.values import Constant, Value
 
-#: Images whose places of the largest are counted from the first image on: one number of each is kept.
-MOST_IMAGES = 2**20
+#: Numbers of an image into which places say where others go.
+MOST_NUMBERS = 2**28
 
 
 def _arguments(b: Builder, node: Node, x: Operand) -> tuple[Window, dict[str, Any]]:
@@ -35,16 +36,20 @@ def max_pool(b: Builder, node: Node, x: Operand) -> Any:
     window, arguments = _arguments(b, node, x)
     if len(node.outputs) > 1 and node.outputs[1]:
         layer = L.MaxPoolPlaces(window.kernel, **arguments, column_major=bool(node.get("storage_order", 0)))
-        values, places = b.image(layer, x, [b.value(x).dtype, np.int64])
+        x = b.value(x)
+        values, places = b.image(layer, x, [x.dtype, np.int64])
         if b.readers.get(node.outputs[1], ()) == {"MaxUnpool"}:  # to which the image does not matter
+            b.pooled[id(places.symbol)] = b.spatial(x)
             return [values, places]
         if b.batched:
             raise NotBatchedError
-        whole, again = b.shapes(b.value(x))
-        b.require(whole[0] <= MOST_IMAGES, f"it counts the places of {MOST_IMAGES} images at most, got {whole[0]}")
-        first = np.arange(whole[0]).reshape([-1] + [1] * (len(whole) - 1)) * math.prod(whole[1:])
-        b.require(whole == again, "the places of the largest depend on the sizes of the inputs")
-        return [values, b.combine(L.Add(), places, b.constant(first))]
+        whole, again = b.shapes(x)
+        if whole[1:] != again[1:]:
+            raise NeedsValueError(f"{node.label}: the places of the largest depend on the sizes of the inputs", ())
+        ones = b.elementwise(L.ScaleShift(0, 1), places)
+        images = b.along(ones, [0], lambda axes: L.CumSum(axes[0], exclusive=True))
+        first = b.elementwise(L.ScaleShift(math.prod(whole[1:]), 0), images)
+        return [values, b.combine(L.Add(), places, first)]
     kind = (L.MaxPool1d, L.MaxPool2d, L.MaxPool3d)[window.rank - 1]
     return b.image(kind(window.kernel, **arguments), x)
 
@@ -87,21 +92,45 @@ def global_lp_pool(b: Builder, node: Node, x: Operand) -> Any:
 @register("MaxUnpool")
 def max_unpool(b: Builder, node: Node, x: Operand, places: Operand, output_shape: Operand | None = None) -> Any:
     window = Window(b, node, x, node.get("kernel_shape") or ())
-    size = tuple(
-        (n - 1) * s - before - after + k
-        for n, s, k, (before, after) in zip(
-            b.spatial(b.value(x)), window.stride, window.kernel, window.pads, strict=True
-        )
-    )
-    # the places count in the image that the windows cover, whatever the image is in the end
-    counted = size
-    if output_shape is not None:
-        size = tuple(b.integers(output_shape, "output_shape")[2:])
-    if len(size) != window.rank or isinstance(x, b.constant) or isinstance(places, b.constant):
-        raise OnnxImportError(
-            f"{node.label}: x and the places must be computed, and output_shape have one size for each axis"
-        )
-    x, places = b.channels_last(x), b.channels_last(places)
+    if isinstance(x, Constant) or isinstance(places, Constant):
+        raise OnnxImportError(f"{node.label}: x and the places must be computed")
+    covered, again = (_covered(window, b.spatial(x, other=other)) for other in (False, True))
+    if covered != again:
+        raise NeedsValueError(f"{node.label}: the size of its image depends on the sizes of the inputs", ())
+    size = covered if output_shape is None else tuple(b.integers(output_shape, "output_shape")[2:])
+    b.require(len(size) == window.rank, f"output_shape must have one size for each axis, got {size}")
+    pooled = b.pooled.get(id(places.symbol))
+    if pooled is None:
+        return _unpooled_anywhere(b, x, places, covered, size)
+    # places count in the image that was pooled, or in the one that the windows cover, whatever the image is in the end
+    counted = size if size == pooled else covered
     layer: L.Layer = L.MaxUnpool(size, counted=counted)
     layer = layer if b.batched else L.Each(layer)
+    x, places = b.channels_last(x), b.channels_last(places)
     return b.emit(layer, [x, places], [x.order], [x.dtype])
+
+
+def _covered(window: Window, pooled: Sequence[int]) -> tuple[int, ...]:
+    """Return the size of the image whose windows make one of size `pooled`."""
+    axes = zip(pooled, window.stride, window.kernel, window.pads, strict=True)
+    return tuple((n - 1) * s - before - after + k for n, s, k, (before, after) in axes)
+
+
+def _unpooled_anywhere(
+    b: Builder, x: Value, places: Value, covered: tuple[int, ...], size: tuple[int, ...]
+) -> list[Value]:
+    """Put numbers at places that count through all images and may be of any of them."""
+    if b.batched:
+        raise NotBatchedError
+    whole, again = b.shapes(x)
+    if whole != again:
+        raise NeedsValueError(f"{b.node.label}: its places depend on the sizes of the inputs", ())
+    wide = (*whole[:2], *covered)
+    b.require(0 < math.prod(wide) <= MOST_NUMBERS, f"no tensor has shape {wide}")
+    flat = [b.reshaped(b.plain(each), (math.prod(whole),), None) for each in (places, x)]
+    zeros = Constant(np.zeros(math.prod(wide), x.dtype))
+    y = b.reshaped(b.call(L.ScatterElements(1), [zeros, *flat], (0,), [x.dtype])[0], wide, None)
+    if size == covered:
+        return [y]
+    beyond = [(0, 0), (0, 0), *((0, n - m) for n, m in zip(size, covered, strict=True))]
+    return [b.one(L.Pad(beyond), y)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from fastconv import layers as L
@@ -10,6 +11,9 @@ from fastconv.onnx.errors import OnnxImportError
 from fastconv.onnx.files import Node
 from fastconv.onnx.table import register
 from fastconv.onnx.values import Constant, Value, last_first
+
+#: The sizes that are asked for along axes, each for two sizes of the inputs.
+Sizes = list[tuple[int, int]]
 
 
 @register("Resize")
@@ -92,7 +96,7 @@ def _empty(x: Operand) -> bool:
     return not isinstance(x, Value) and x.array.size == 0
 
 
-def _wanted(b: Builder, x: Operand, axes: list[int], sizes: Operand) -> list[int] | Value:
+def _wanted(b: Builder, x: Operand, axes: list[int], sizes: Operand) -> Sizes | Value:
     """Return the sizes that are asked for, or another image that has them where they are open.
 
     Where a size is that of the input, whatever that is, the axis stays.
@@ -105,11 +109,15 @@ def _wanted(b: Builder, x: Operand, axes: list[int], sizes: Operand) -> list[int
     for axis, n, m in zip(axes, first, second, strict=True):
         moves = moves or (n != m and (n, m) != (whole[axis], again[axis]))
         whole[axis], again[axis] = n, m
+    asked = list(zip(first, second, strict=True))
     if not moves:
-        return list(first)
+        return asked
     stays = [whole[:2], again[:2]] == [list(each[:2]) for each in both]
     like = b.of_size(tuple(whole[2:]), tuple(again[2:]), x.dtype) if stays else None
-    return list(b.integers(sizes, "sizes")) if like is None else like
+    if like is None:
+        b.integers(sizes, "sizes")
+        return asked
+    return like
 
 
 def _floats(b: Builder, x: Operand | None, what: str) -> list[float]:
@@ -126,15 +134,21 @@ def _resized(
     x: Value,
     axes: list[int],
     factors: list[float] | None,
-    wanted: list[int] | None,
+    wanted: Sizes | None,
     coordinates: str,
     rounding: str,
     region: list[float] | None = None,
 ) -> Any:
     rank = b.rank(x)
-    given: list[Any] = factors if factors is not None else wanted  # type: ignore[assignment]
+    given: list[Any] = factors if factors is not None else [n for n, _ in wanted or ()]
     b.require(len(given) == len(axes) and len(set(axes)) == len(axes), f"one scale or size for each axis, got {given}")
     asked = dict(zip(axes, given, strict=True))
+    whole, again = b.shapes(x)
+    stay = {
+        axis
+        for at, axis in enumerate(axes)
+        if (given[at] == 1 if wanted is None else wanted[at] == (whole[axis], again[axis]))
+    }
     regions = dict(zip(axes, zip(region[: len(axes)], region[len(axes) :], strict=True), strict=True)) if region else {}
     mode = node.get("mode", "nearest").replace("bilinear", "linear")
     arguments: dict[str, Any] = {
@@ -149,13 +163,11 @@ def _resized(
     scale = None
     if factors is None:
         asked, scale = _kept_in_proportion(node, x, b, asked)
-    whole, again = b.shapes(x)
+        if scale is not None:
+            stay = {axis for axis, n in asked.items() if n == whole[axis]}
     crops = coordinates == "tf_crop_and_resize"
     moves = [
-        axis
-        for axis in sorted(asked)
-        if not _stays(asked[axis], whole[axis], factors is None)
-        or (crops and regions.get(axis, (0.0, 1.0)) != (0.0, 1.0))
+        axis for axis in sorted(asked) if axis not in stay or (crops and regions.get(axis, (0.0, 1.0)) != (0.0, 1.0))
     ]
     if not moves:
         return x
@@ -163,7 +175,7 @@ def _resized(
     if rank >= 3 and not outer:
         spatial = range(2, rank)
         used = [asked.get(axis, 1.0 if factors is not None else whole[axis]) for axis in spatial]
-        if all(axis in asked or whole[axis] == again[axis] or factors is not None for axis in spatial):
+        if factors is not None or all(axis in moves or whole[axis] == again[axis] for axis in spatial):
             pairs = [regions.get(axis, (0.0, 1.0)) for axis in spatial]
             if scale is not None:
                 arguments["scale"] = [scale if axis in asked else 1.0 for axis in spatial]
@@ -177,16 +189,18 @@ def _resized(
         raise OnnxImportError(f"{node.label}: at most three axes can be resized at once, got {moves}")
     lead = [axis for axis in range(rank) if axis not in moves]
     turned = b.arranged(x, (*lead, *moves))
-    sizes = [whole[axis] for axis in lead]
-    flat = b.reshaped(turned._replace(order=tuple(range(rank))), (_product(sizes), *(whole[a] for a in moves), 1), None)
+    both = [[sizes[axis] for axis in lead] for sizes in (whole, again)]
+    flat = b.reshaped(
+        turned._replace(order=tuple(range(rank))),
+        *((math.prod(sizes), *(n[axis] for axis in moves), 1) for sizes, n in zip(both, (whole, again), strict=True)),
+    )
     used = [asked[axis] for axis in moves]
     pairs = [regions.get(axis, (0.0, 1.0)) for axis in moves]
     if scale is not None:
         arguments["scale"] = [scale] * len(moves)
     layer = _layer(used, factors is not None, pairs if regions else None, arguments)
     made = b.one(L.Each(layer), flat)
-    shape = (*sizes, *made.shape[1:-1])
-    back = b.reshaped(made, shape, None)
+    back = b.reshaped(made, (*both[0], *made.shape[1:-1]), (*both[1], *made.other_shape[1:-1]))
     return back._replace(order=(*lead, *moves))
 
 
@@ -206,10 +220,6 @@ def _layer(asked: list[Any], scaled: bool, regions: Any, arguments: dict[str, An
     return L.Resize(region=regions, **given)
 
 
-def _stays(asked: float, size: int, is_size: bool) -> bool:
-    return asked == (size if is_size else 1.0)
-
-
 def _kept_in_proportion(node: Node, x: Value, b: Builder, asked: dict[int, int]) -> tuple[dict[int, int], float | None]:
     """Return the sizes that are meant where the image shall keep its proportions, and the scale that is used then."""
     policy = node.get("keep_aspect_ratio_policy", "stretch")
@@ -220,10 +230,3 @@ def _kept_in_proportion(node: Node, x: Value, b: Builder, asked: dict[int, int])
     ratios = [n / whole[axis] for axis, n in asked.items()]
     scale = min(ratios) if policy == "not_larger" else max(ratios)
     return {axis: int(scale * whole[axis] + 0.5) for axis in asked}, scale
-
-
-def _product(sizes: list[int]) -> int:
-    total = 1
-    for n in sizes:
-        total *= n
-    return total

@@ -11,7 +11,7 @@ import numpy as np
 from fastconv import layers as L
 from fastconv.onnx.builder import Builder, Operand
 from fastconv.onnx.counting import guessed, told
-from fastconv.onnx.errors import NotBatchedError, OnnxImportError
+from fastconv.onnx.errors import NeedsValueError, NotBatchedError, OnnxImportError
 from fastconv.onnx.files import Node
 from fastconv.onnx.operators.sizes import told_expand, told_slice
 from fastconv.onnx.table import register
@@ -238,6 +238,9 @@ def slice_(
         return x
     left = [[len(range(n[place])[part]) for n in whole] for place, part in kept]
     if not x.counted and [0, 0] in left:
+        nothing = [place for (place, _), sizes in zip(kept, left, strict=True) if sizes == [0, 0]]
+        if all(whole[0][place] != whole[1][place] for place in nothing):  # of what is longer something might be left
+            raise NeedsValueError(f"{node.label}: whether anything is left depends on the sizes of the inputs", ())
         first, second = (
             {place: sizes[which] for (place, _), sizes in zip(kept, left, strict=True)} for which in (0, 1)
         )
