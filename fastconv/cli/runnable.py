@@ -87,7 +87,7 @@ def _onnx(path: str) -> Runnable:
     from fastconv.onnx.files import read
 
     file = read(path)
-    inputs = [Port(*tensor) for tensor in file.inputs]
+    inputs = [Port(*tensor[:3]) for tensor in file.inputs]
 
     def compiled(shapes: Sequence[tuple[int, ...]]) -> Function:
         is_open = [port.shape is None or None in port.shape for port in inputs]

@@ -14,6 +14,7 @@ from fastconv.layers.base import Backward, Layer
 from fastconv.layers.checks import require_channels, require_floats, with_batch
 from fastconv.layers.context import Context
 from fastconv.layers.symbol import Shape
+from fastconv.layers.traits import Traits
 
 DIRECTIONS = {"forward": ("",), "backward": ("_reverse",), "both": ("", "_reverse")}
 
@@ -29,6 +30,9 @@ class Recurrent(Layer):
     ``(N, T, C)`` becomes ``(N, T, features)``, or ``(N, T, 2 * features)`` in both directions, the output at each step; that of
     the backward direction begins at the end. The states at the beginning are zeros, or further inputs ``(N, directions,
     features)``. With `states` the states at the end are further outputs, of that shape too.
+
+    With `lengths` the second input, integers ``(N,)``, says how many steps each sequence has: after them outputs are zeros,
+    the states at the end are those after the last step, and the backward direction begins there.
     """
 
     #: How many blocks of `features` columns the matrices have, and how many states go along.
@@ -38,17 +42,30 @@ class Recurrent(Layer):
     features: int
     direction: str
     states: bool
+    lengths: bool
 
-    def _take(self, features: Any, direction: str, states: Any) -> None:
+    takes_numbers = True
+
+    def _take(self, features: Any, direction: str, states: Any, lengths: Any) -> None:
         self.features = positive(features, "features")
         if not isinstance(direction, str) or direction not in DIRECTIONS:
             raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}, got {direction!r}")
         self.direction, self.states = direction, boolean(states, "states")
+        self.lengths = boolean(lengths, "lengths")
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(integers=(1,), domain=(0.0, 3.0)) if self.lengths else Traits()
 
     @classmethod
     def examples(cls) -> Sequence[Any]:
         both: Any = cls.from_config({"features": 2, "direction": "both", "states": True})
-        return [(cls.from_config({"features": 3}), [(4, 2)]), (both, [(3, 2), *[(2, 2)] * cls.kinds])]
+        told: Any = cls.from_config({"features": 2, "direction": "both", "states": True, "lengths": True})
+        return [
+            (cls.from_config({"features": 3}), [(4, 2)]),
+            (both, [(3, 2), *[(2, 2)] * cls.kinds]),
+            (told, [(3, 2), ()]),
+        ]
 
     @property
     def ways(self) -> tuple[str, ...]:
@@ -70,12 +87,13 @@ class Recurrent(Layer):
 
     def output_shape(self, *shapes: Shape) -> Any:
         state = (len(self.ways), self.features)
-        fits = bool(shapes) and len(shapes[0]) == 2 and list(shapes[1:]) in ([], [state] * self.kinds)
+        told = [()] if self.lengths else []
+        fits = bool(shapes) and len(shapes[0]) == 2 and list(shapes[1:]) in (told, [*told, *[state] * self.kinds])
         if not fits:
             kinds = "" if self.kinds == 1 else f" of {self.kinds} kinds"
             raise ValueError(
-                f"{type(self).__name__} takes (N, T, C), and states at the beginning {with_batch(state)}{kinds} or none, got "
-                f"{' and '.join(map(with_batch, shapes))}"
+                f"{type(self).__name__} takes (N, T, C){', lengths (N,)' if told else ''}, and states at the beginning "
+                f"{with_batch(state)}{kinds} or none, got {' and '.join(map(with_batch, shapes))}"
             )
         y = (shapes[0][0], len(self.ways) * self.features)
         return (y, *[state] * self.kinds) if self.states else y
@@ -87,8 +105,9 @@ class Recurrent(Layer):
     def window(self, *shapes: Shape) -> None:
         return None
 
-    def forward(self, ctx: Context, x: np.ndarray, *initial: np.ndarray) -> tuple[Any, Backward]:
-        self.output_shape(x.shape[1:], *(each.shape[1:] for each in initial))
+    def forward(self, ctx: Context, x: np.ndarray, *more: np.ndarray) -> tuple[Any, Backward]:
+        self.output_shape(x.shape[1:], *(each.shape[1:] for each in more))
+        live, initial = (_steps_of(x, more[0]), more[1:]) if self.lengths else (None, more)
         require_floats(x, *initial)
         require_channels(x, self.params["weight"].shape[0])
         if any(len(each) != len(x) for each in initial):
@@ -97,7 +116,7 @@ class Recurrent(Layer):
             )
         start = initial or (np.zeros((len(x), len(self.ways), self.features), x.dtype),) * self.kinds
         scans = [
-            _Scan(self, ctx, x, way, [state[:, at] for state in start], backward=self._is_backward(way))
+            _Scan(self, ctx, x, way, [state[:, at] for state in start], live, backward=self._is_backward(way))
             for at, way in enumerate(self.ways)
         ]
         y = np.concatenate([scan.y for scan in scans], axis=-1)
@@ -114,9 +133,10 @@ class Recurrent(Layer):
                 dstarts.append(dstart)
                 gradients.update({name + scan.way: gradient for name, gradient in own.items()})
             dx = dxs[0] if len(dxs) == 1 else dxs[0] + dxs[1]
-            if not initial:
+            if not more:
                 return dx, gradients
-            return (dx, *(np.stack(parts, axis=1) for parts in zip(*dstarts, strict=True))), gradients
+            back = [np.stack(parts, axis=1) for parts in zip(*dstarts, strict=True)] if initial else []
+            return (dx, *([None] if self.lengths else []), *back), gradients
 
         return (y, *ends) if self.states else y, backward
 
@@ -132,24 +152,49 @@ class Recurrent(Layer):
         raise NotImplementedError
 
 
+def _steps_of(x: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Return which steps of sequences ``(N, T, C)`` are some of theirs, ``(N, T, 1)``; raise for what cannot be lengths."""
+    if lengths.dtype.kind not in "iu" or len(lengths) != len(x):
+        raise TypeError(
+            f"lengths must be integers, one for each of {len(x)} sequences, got {lengths.dtype} of shape {lengths.shape}"
+        )
+    if lengths.min(initial=0) < 0 or lengths.max(initial=0) > x.shape[1]:
+        raise ValueError(f"lengths must be from 0 to the {x.shape[1]} steps that there are, got {lengths!r:.80}")
+    return (np.arange(x.shape[1]) < lengths[:, None])[..., None]
+
+
 class _Scan:
-    """One way along the sequences, and back."""
+    """One way along the sequences, and back. What is not `live` of a sequence leaves its states as they are."""
 
     def __init__(
-        self, layer: Recurrent, ctx: Context, x: np.ndarray, way: str, states: Arrays, *, backward: bool
+        self,
+        layer: Recurrent,
+        ctx: Context,
+        x: np.ndarray,
+        way: str,
+        states: Arrays,
+        live: np.ndarray | None,
+        *,
+        backward: bool,
     ) -> None:
         self.layer, self.way, self.turn = layer, way, slice(None, None, -1 if backward else 1)
         params = layer.params
         self.weight, self.recurrent = params["weight" + way], params["recurrent" + way]
         self.x = np.ascontiguousarray(x[:, self.turn])
+        self.live = None if live is None else live[:, self.turn]
         given = F.linear(self.x, self.weight, params["bias" + way])
         bias, self.steps = params["recurrent_bias" + way], list[StepBack]()
         self.before, outputs = np.empty((2, *x.shape[:2], layer.features), x.dtype)
         for at in range(x.shape[1]):
             product = F.linear(np.ascontiguousarray(states[0]), self.recurrent, bias)
             self.before[:, at] = states[0]
-            states, back = layer.step(given[:, at], product, states, way)
-            outputs[:, at] = states[0]
+            made, back = layer.step(given[:, at], product, states, way)
+            if self.live is None:
+                outputs[:, at], states = made[0], made
+            else:
+                here = self.live[:, at]
+                outputs[:, at] = np.where(here, made[0], 0)
+                states = [np.where(here, after, before) for after, before in zip(made, states, strict=True)]
             if not ctx.inference:
                 self.steps.append(back)
         self.y, self.ends = outputs[:, self.turn], states
@@ -163,13 +208,21 @@ class _Scan:
         dgiven = np.empty((*dy.shape[:2], columns), dy.dtype)
         dproducts, others = np.empty_like(dgiven), dict[str, Any]()
         for at in reversed(range(dy.shape[1])):
-            dstates = [dstates[0] + dy[:, at], *dstates[1:]]
+            passed: Arrays | None = None
+            dout = dy[:, at]
+            if self.live is not None:  # what comes to the states of a sequence that has ended goes on to those before
+                here = self.live[:, at]
+                passed = [np.where(here, 0, each) for each in dstates]
+                dstates, dout = [np.where(here, each, 0) for each in dstates], np.where(here, dout, 0)
+            dstates = [dstates[0] + dout, *dstates[1:]]
             dgiven[:, at], dproduct, dstates, own = self.steps[at](dstates)
             dproducts[:, at] = dproduct
             through, _, _ = F.linear_backward(
                 np.ascontiguousarray(dproduct), np.ascontiguousarray(self.before[:, at]), self.recurrent, wrt=("x",)
             )
             dstates = [dstates[0] + through, *dstates[1:]]
+            if passed is not None:
+                dstates = [one + other for one, other in zip(dstates, passed, strict=True)]
             for name, gradient in own.items():
                 others[name] = others[name] + gradient if name in others else gradient
         dx, dweight, dbias = F.linear_backward(dgiven, self.x, self.weight)

@@ -37,6 +37,8 @@ class RNN(Recurrent):
         ``_reverse``.
     states : bool
         Whether the state at the end, ``(N, directions, features)``, is a second output.
+    lengths : bool
+        Whether a second input, integers ``(N,)``, says how many steps each sequence has; behind them outputs are zeros.
 
     Raises
     ------
@@ -57,16 +59,22 @@ class RNN(Recurrent):
     gates = 1
 
     def __init__(
-        self, features: int, *, activation: str = "tanh", direction: str = "forward", states: bool = False
+        self,
+        features: int,
+        *,
+        activation: str = "tanh",
+        direction: str = "forward",
+        states: bool = False,
+        lengths: bool = False,
     ) -> None:
-        self._take(features, direction, states)
+        self._take(features, direction, states, lengths)
         if activation not in ("tanh", "relu"):
             raise ValueError(f'activation must be "tanh" or "relu", got {activation!r}')
         self.activation = activation
 
     @property
     def traits(self) -> Traits:
-        return Traits(kinks=self._distance) if self.activation == "relu" else Traits()
+        return super().traits._replace(kinks=self._distance) if self.activation == "relu" else super().traits
 
     def _distance(self, *xs: np.ndarray) -> float:
         y = self.forward(Context(inference=True), *xs)[0] if self.params else np.ones(1)
@@ -104,6 +112,8 @@ class GRU(Recurrent):
         ``_reverse``.
     states : bool
         Whether the state at the end, ``(N, directions, features)``, is a second output.
+    lengths : bool
+        Whether a second input, integers ``(N,)``, says how many steps each sequence has; behind them outputs are zeros.
 
     Raises
     ------
@@ -125,9 +135,15 @@ class GRU(Recurrent):
     gates = 3
 
     def __init__(
-        self, features: int, *, reset_after: bool = True, direction: str = "forward", states: bool = False
+        self,
+        features: int,
+        *,
+        reset_after: bool = True,
+        direction: str = "forward",
+        states: bool = False,
+        lengths: bool = False,
     ) -> None:
-        self._take(features, direction, states)
+        self._take(features, direction, states, lengths)
         self.reset_after = boolean(reset_after, "reset_after")
 
     def step(self, given: np.ndarray, product: np.ndarray, states: Arrays, way: str) -> tuple[Arrays, StepBack]:
@@ -194,6 +210,8 @@ class LSTM(Recurrent):
         ``_reverse``.
     states : bool
         Whether state and cell at the end, ``(N, directions, features)`` each, are further outputs.
+    lengths : bool
+        Whether a second input, integers ``(N,)``, says how many steps each sequence has; behind them outputs are zeros.
 
     Raises
     ------
@@ -216,9 +234,15 @@ class LSTM(Recurrent):
     gates, kinds = 4, 2
 
     def __init__(
-        self, features: int, *, peepholes: bool = False, direction: str = "forward", states: bool = False
+        self,
+        features: int,
+        *,
+        peepholes: bool = False,
+        direction: str = "forward",
+        states: bool = False,
+        lengths: bool = False,
     ) -> None:
-        self._take(features, direction, states)
+        self._take(features, direction, states, lengths)
         self.peepholes = boolean(peepholes, "peepholes")
 
     def build(self, *shapes: Shape, rng: np.random.Generator) -> None:

@@ -256,6 +256,8 @@ class ArgMax(Layer):
 class TopK(Layer):
     """The `k` largest (or smallest) values along an axis in order, and where they are, int64; of equal ones the first first.
 
+    With None all of them, however many there are.
+
     >>> import numpy as np
     >>> values, places = TopK(2)(np.array([[3.0, 1.0, 4.0]]))
     >>> values, places
@@ -264,31 +266,33 @@ class TopK(Layer):
 
     traits = Traits(discrete=True, kinks="ties")
 
-    def __init__(self, k: int, axis: int = -1, *, largest: bool = True) -> None:
-        self.k = ntuple(k, 1, "k", minimum=0)[0]
+    def __init__(self, k: int | None, axis: int = -1, *, largest: bool = True) -> None:
+        self.k = None if k is None else ntuple(k, 1, "k", minimum=0)[0]
         self.axis = axis_of(axis)
         self.largest = bool(largest)
 
     @classmethod
     def examples(cls) -> Sequence[Layer]:
-        return [cls(1), cls(2, 1, largest=False)]
+        return [cls(1), cls(2, 1, largest=False), cls(None)]
 
     def output_shape(self, shape: Shape) -> tuple[Shape, Shape]:
         axis = inner_axis(self.axis, 1 + len(shape)) - 1
-        if shape[axis] < self.k:
-            raise ValueError(f"k must be at most the size of axis {self.axis}, got {self.k} for {with_batch(shape)}")
-        out = (*shape[:axis], self.k, *shape[axis + 1 :])
+        k = shape[axis] if self.k is None else self.k
+        if shape[axis] < k:
+            raise ValueError(f"k must be at most the size of axis {self.axis}, got {k} for {with_batch(shape)}")
+        out = (*shape[:axis], k, *shape[axis + 1 :])
         return out, out
 
     def forward(self, ctx: Context, x: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], Backward]:
         self.output_shape(x.shape[1:])
         axis = inner_axis(self.axis, x.ndim)
         rows = np.moveaxis(x, axis, -1)
-        if x.shape[axis] >= LONG and 0 < 4 * self.k <= x.shape[axis]:
-            found = np.array([self._first(row) for row in rows.reshape(-1, x.shape[axis])], np.int64)
+        k = x.shape[axis] if self.k is None else self.k
+        if x.shape[axis] >= LONG and 0 < 4 * k <= x.shape[axis]:
+            found = np.array([self._first(row, k) for row in rows.reshape(-1, x.shape[axis])], np.int64)
         else:
-            found = self._order(rows)[..., : self.k]
-        places = np.ascontiguousarray(np.moveaxis(found.reshape(*rows.shape[:-1], self.k), -1, axis), np.int64)
+            found = self._order(rows)[..., :k]
+        places = np.ascontiguousarray(np.moveaxis(found.reshape(*rows.shape[:-1], k), -1, axis), np.int64)
 
         def backward(dy: tuple[np.ndarray, np.ndarray]) -> Gradients:
             dx = np.zeros_like(x)
@@ -303,12 +307,12 @@ class TopK(Layer):
             return rows.shape[-1] - 1 - np.argsort(rows[..., ::-1], axis=-1, kind="stable")[..., ::-1]
         return np.argsort(rows, axis=-1, kind="stable")
 
-    def _first(self, row: np.ndarray) -> np.ndarray:
+    def _first(self, row: np.ndarray, k: int) -> np.ndarray:
         """Return the first ones of a long row: only those that may be among them are brought in order."""
-        last = len(row) - self.k if self.largest else self.k - 1
+        last = len(row) - k if self.largest else k - 1
         bound = np.partition(row, last)[last]
         some = np.flatnonzero(~(row < bound if self.largest else row > bound))  # NaN counts as largest, and is neither
-        return some[self._order(row[some])[: self.k]]
+        return some[self._order(row[some])[:k]]
 
     def window(self, *shapes: Shape) -> None:
         return None

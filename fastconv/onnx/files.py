@@ -73,11 +73,15 @@ class Block(NamedTuple):
 
 
 class Tensor(NamedTuple):
-    """What a file says about an input or output: its shape (None for what may vary, or altogether unknown) and dtype."""
+    """What a file says about an input or output: its shape (None for what may vary, or altogether unknown) and dtype.
+
+    `names` are what it calls sizes that may vary, "" where it does not.
+    """
 
     name: str
     shape: tuple[int | None, ...] | None
     dtype: np.dtype[Any]
+    names: tuple[str, ...] = ()
 
 
 def _nothing(count: int) -> None:
@@ -214,13 +218,15 @@ def _tensor(onnx: Any, value: Any, what: str) -> Tensor:
         raise OnnxImportError(f"the {what} {value.name!r} is a {kind}, and only tensors are supported")
     kind = value.type.tensor_type
     shape: tuple[int | None, ...] | None = None
+    names: tuple[str, ...] = ()
     if kind.HasField("shape"):
+        names = tuple(str(dim.dim_param) for dim in kind.shape.dim)
         shape = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in kind.shape.dim)
         if len(shape) > MOST_AXES or any(n is not None and not 0 <= n < 2**31 for n in shape):
             raise OnnxImportError(f"the {what} {value.name!r} cannot have the shape {shape}")
     if not value.name:
         raise OnnxImportError(f"an {what} of the graph has no name")
-    return Tensor(_text(value.name), shape, _dtype(onnx, kind.elem_type, f"the {what} {value.name!r}"))
+    return Tensor(_text(value.name), shape, _dtype(onnx, kind.elem_type, f"the {what} {value.name!r}"), names)
 
 
 def _text(value: Any) -> str:

@@ -19,22 +19,16 @@ from fastconv.onnx.errors import NeedsValueError, NotBatchedError, OnnxImportErr
 from fastconv.onnx.files import DTYPES, Block, File, Node, Tensor, read
 from fastconv.onnx.folding import Room, fold, foldable
 from fastconv.onnx.patterns import joined
+from fastconv.onnx.planned import Sizes, planned
 from fastconv.onnx.table import lookup
 from fastconv.onnx.values import Constant, Value
 from fastconv.unbatched import Unbatched
-
-#: What a size is taken to be where the file leaves it open, and another one that is tried beside it: of the batch, of an
-#: image, of anything else. Of images the other sizes are so much larger from axis to axis, so that what is of one axis differs
-#: from what is of another.
-BATCH, PIXELS, LENGTH, APART = (2, 3), (224, 256), (16, 24), 32
 
 #: The memory that weights may take, in bytes.
 MOST_BYTES = 4 * 2**30
 
 #: Operators that compute nothing, so that it does not matter with what.
 _MOVES = frozenset({"Cast", "CastLike", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
-
-Sizes = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 @collector_waits()
@@ -88,9 +82,10 @@ def load(
         )
         raise OnnxImportError(f"{error}{hint}") from None
     except OnnxImportError as error:
-        guessed = {each.name: _sizes(each, None)[0] for each in file.inputs if each.shape and None in each.shape}
-        if not guessed or input_shapes or error.unsupported:
+        some = [each for each in file.inputs if each.shape and None in each.shape and each.dtype in DTYPES]
+        if not some or input_shapes or error.unsupported:
             raise
+        guessed = {name: shapes[0] for name, shapes in planned(some).items()}
         raise OnnxImportError(
             f"{error} (sizes that the file leaves open were taken to be {guessed}: give others with load(..., input_shapes=))"
         ) from error
@@ -111,7 +106,7 @@ def convert(
     file = joined(file)
     require_operators(file, fixed)
     free = [each for each in file.inputs if each.name not in fixed]
-    shapes = {each.name: _sizes(each, (input_shapes or {}).get(each.name)) for each in free}
+    shapes = planned(free, input_shapes)
     if _may_be_batched(free, shapes):
         try:
             return _converted(file, fixed, shapes, batched=True, most_bytes=max_bytes)
@@ -176,34 +171,6 @@ def require_operators(file: File, fixed: Mapping[str, Any]) -> None:
 
 def _registered(node: Node) -> str:
     return node.key if node.domain not in ("", "ai.onnx") else f"ai.onnx.{node.op}"
-
-
-def _sizes(tensor: Tensor, given: Sequence[int] | None) -> Sizes:
-    """Return the shape of an input, and another one that differs in what the file leaves open."""
-    if tensor.dtype not in DTYPES:
-        raise OnnxImportError(
-            f"the input {tensor.name!r} is {tensor.dtype}, and only {', '.join(map(str, DTYPES))} are supported"
-        )
-    shape = tensor.shape if given is None else tuple(given)
-    if shape is None:
-        raise OnnxImportError(
-            f"the file does not say which shape its input {tensor.name!r} has: give load(..., input_shapes=)"
-        )
-    if given is not None and tensor.shape is not None:
-        fits = len(given) == len(tensor.shape) and all(m in (None, n) for n, m in zip(given, tensor.shape, strict=True))
-        if not fits:
-            raise OnnxImportError(
-                f"the input {tensor.name!r} has shape {tensor.shape}, which {tuple(given)} does not fit"
-            )
-    both = []
-    for which in (0, 1):
-        sizes = []
-        for axis, n in enumerate(shape):
-            image = len(shape) > 3 and axis > 1
-            usual = BATCH if axis == 0 else PIXELS if image else LENGTH
-            sizes.append(usual[which] + which * image * APART * (axis - 2) if n is None else n)
-        both.append(tuple(sizes))
-    return both[0], both[1]
 
 
 def _may_be_batched(inputs: Sequence[Tensor], shapes: Mapping[str, Sizes]) -> bool:

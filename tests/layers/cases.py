@@ -269,6 +269,7 @@ CASES: dict[str, list[Case]] = {
     "TopK": [
         case(lambda: L.TopK(2), (3, 4), any_rank=True),
         case(lambda: L.TopK(1, 1, largest=False), (3, 2), any_rank=True),
+        case(lambda: L.TopK(None, 1), (3, 2), any_rank=True),
     ],
     "LocalResponseNorm": [case(lambda: L.LocalResponseNorm(4, alpha=0.5), (2, 3, 6), any_rank=True)],
     "LpPool1d": [positive_case(lambda: L.LpPool1d(3, 2, p=3, padding=1), (5, 2))],
@@ -348,15 +349,18 @@ CASES: dict[str, list[Case]] = {
     "RNN": [
         case(lambda: L.RNN(3), (4, 2)),
         case(lambda: L.RNN(2, activation="relu", direction="backward", states=True), (3, 2), (1, 2)),
+        case(lambda: L.RNN(2, direction="backward", lengths=True), (3, 2), (), ones=(1,)),
     ],
     "GRU": [
         case(lambda: L.GRU(2, direction="both", states=True), (3, 2), (2, 2)),
         case(lambda: L.GRU(3, reset_after=False), (3, 2), (1, 3)),
+        case(lambda: L.GRU(2, states=True, lengths=True), (4, 2), (), (1, 2), ones=(1,)),
     ],
     "LSTM": [
         case(lambda: L.LSTM(2, direction="both", states=True), (3, 2), (2, 2), (2, 2)),
         case(lambda: L.LSTM(3, direction="backward"), (4, 2)),
         case(lambda: L.LSTM(2, peepholes=True, direction="both"), (3, 2)),
+        case(lambda: L.LSTM(2, direction="both", states=True, lengths=True), (4, 2), (), ones=(1,)),
     ],
     "Given": [
         case(lambda: L.Given(L.Subtract(), [[1, [1, 2], "float", True]]), (3, 2)),

@@ -13,10 +13,8 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
 ort = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
 
-from onnx import parser  # noqa: E402
-
 import fastconv  # noqa: E402
-from fastconv.onnx import OnnxImportError, from_torch, load, save  # noqa: E402
+from fastconv.onnx import from_torch, load, save  # noqa: E402
 
 
 class Recognizer(torch.nn.Module):
@@ -74,12 +72,36 @@ def test_from_torch_trains(tmp_path: Path) -> None:
     assert all(np.abs(gradient).max() > 0 for gradient in gradients.values())
 
 
-def test_sequences_of_several_lengths_are_an_error() -> None:
-    text = """
-    <ir_version: 8, opset_import: ["" : 17]>
-    packed (float[4, 2, 1] x) => (float[4, 1, 2, 1] y)
-    <float[1, 1, 1] w = {0.5}, float[1, 1, 1] r = {0.5}, int32[2] lengths = {4, 3}>
-    { y = RNN <hidden_size = 1> (x, w, r, , lengths) }
-    """
-    with pytest.raises(OnnxImportError, match="several lengths in one array"):
-        load(parser.parse_model(text))
+class Packed(torch.nn.Module):
+    """The last states of sequences of several lengths, and all outputs."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.cell = getattr(torch.nn, kind)(3, 5, bidirectional=True)
+
+    def forward(self, x: Any, lengths: Any) -> Any:
+        y, end = self.cell(torch.nn.utils.rnn.pack_padded_sequence(x, lengths))
+        y, _ = torch.nn.utils.rnn.pad_packed_sequence(y, total_length=x.shape[0])
+        return (y, *end) if isinstance(end, tuple) else (y, end)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+def test_sequences_of_several_lengths(kind: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module, file = Packed(kind).eval(), io.BytesIO()
+    axes = {"x": {0: "T", 1: "N"}, "lengths": {0: "N"}}
+    example = torch.randn(6, 4, 3), torch.tensor([6, 4, 2, 1])
+    names = {"input_names": list(axes), "dynamic_axes": axes}
+    torch.onnx.export(module, example, file, dynamo=False, opset_version=17, **names)
+    model = load(file.getvalue())
+    frozen = fastconv.freeze(model)
+    save(model, tmp_path / "again.onnx")
+    session = ort.InferenceSession(tmp_path / "again.onnx", providers=["CPUExecutionProvider"])
+    for x, lengths in (example, (torch.randn(9, 2, 3), torch.tensor([9, 3]))):
+        want = [each.detach().numpy() for each in module(x, lengths)]
+        xs = x.numpy(), lengths.numpy()
+        feed = dict(zip([each.name for each in session.get_inputs()], xs, strict=True))
+        for made in (model(*xs), frozen(*xs), session.run(None, feed)):
+            for y, wanted in zip(made, want, strict=True):
+                np.testing.assert_allclose(y, wanted, rtol=1e-4, atol=1e-5)

@@ -182,9 +182,10 @@ def arg_max(w: Writer, layer: Any, x: Tensor) -> Tensor:
 
 @exports(L.TopK)
 def top_k(w: Writer, layer: Any, x: Tensor) -> list[Tensor]:
-    values, places = w.node(
-        "TopK", [x.name, w.integers(layer.k)], 2, axis=x.axis(layer.axis), largest=int(layer.largest), sorted=1
-    )
+    axis = x.axis(layer.axis)
+    all_of_them = layer.k is None
+    count = w.call("Gather", w.call("Shape", x.name), w.integers(axis)) if all_of_them else w.integers(layer.k)
+    values, places = w.node("TopK", [x.name, count], 2, axis=axis, largest=int(layer.largest), sorted=1)
     shape, _ = w.output_shape(layer, x)
     return [w.like(x, values, shape), w.like(x, places, shape, np.int64)]
 

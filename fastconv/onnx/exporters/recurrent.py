@@ -15,7 +15,8 @@ _DIRECTIONS = {"forward": "forward", "backward": "reverse", "both": "bidirection
 
 
 @exports(L.RNN, L.GRU, L.LSTM)
-def recurrent(w: Writer, layer: Any, x: Tensor, *states: Tensor) -> list[Tensor]:
+def recurrent(w: Writer, layer: Any, x: Tensor, *more: Tensor) -> list[Tensor]:
+    states = more[int(layer.lengths) :]
     op = next(name for name in GATES if isinstance(layer, getattr(L, name)))
     features, ways = layer.features, layer.ways
     back = np.argsort(GATES[op])  # the file's gates in their order
@@ -30,7 +31,7 @@ def recurrent(w: Writer, layer: Any, x: Tensor, *states: Tensor) -> list[Tensor]
         w.constant(stacked("recurrent"), "recurrent"),
         w.constant(stacked("bias", "recurrent_bias"), "bias"),
     ]
-    shapes = w.output_shape(layer, x, *states)
+    shapes = w.output_shape(layer, x, *more)
     shapes = shapes if layer.states else (shapes,)
     lead = x
     sequences = w.call("Transpose", w.plain(x).name, perm=[1, 0, 2])
@@ -39,8 +40,11 @@ def recurrent(w: Writer, layer: Any, x: Tensor, *states: Tensor) -> list[Tensor]
     if getattr(layer, "peepholes", False):
         gates = np.stack([layer.params["peephole" + way].reshape(3, features)[[0, 2, 1]].ravel() for way in ways])
         initial.append(w.constant(gates, "peephole"))
+    lengths = (
+        w.call("Cast", w.for_each_sample(more[0], lead).name, to=w.onnx.TensorProto.INT32) if layer.lengths else ""
+    )
     names = w.node(
-        op, [sequences, *weights, "", *initial], len(shapes),
+        op, [sequences, *weights, lengths, *initial], len(shapes),
         hidden_size=features, direction=_DIRECTIONS[layer.direction],
         activations=["Relu"] * len(ways) if getattr(layer, "activation", "") == "relu" else None,
         linear_before_reset=int(layer.reset_after) if op == "GRU" else None,

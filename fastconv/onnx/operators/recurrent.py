@@ -80,13 +80,15 @@ def _recurrent(
     direction = _DIRECTIONS.get(node.get("direction", "forward"))
     b.require(direction is not None, f"direction must be one of {', '.join(_DIRECTIONS)}")
     features = node.get("hidden_size") or b.weight(r, "R", 3).shape[-1]
-    layer = make(features, direction=direction, states=any(node.outputs[1:]))
     x = b.value(x)
+    lengths = None if _are_whole(lengths, b.shapes(x), int(rows)) else lengths
+    layer = make(features, direction=direction, states=any(node.outputs[1:]), lengths=lengths is not None)
     b.require(b.rank(x) == 3, f"it takes sequences of 3 axes, got {b.rank(x)}")
     b.layer(layer, _weights(b, node, layer, [w, r, bias], peepholes))
     x = b.plain(x) if rows else b.arranged(x, (1, 0, 2))
-    _require_whole(b, lengths, x.symbol.shape[-2], x.other[-2])
     states = _states(b, layer, initial[: layer.kinds], rows=rows)
+    if lengths is not None:
+        states.insert(0, _lengths(b, lengths))
     outer: L.Layer = layer if b.batched else L.Each(layer)
     count = 1 + (layer.kinds if layer.states else 0)
     plain = tuple(range(3 - b.offset))
@@ -120,16 +122,22 @@ def _weights(b: Builder, node: Node, layer: Recurrent, arrays: Sequence[Any], pe
     return found
 
 
-def _require_whole(b: Builder, lengths: Operand | None, *steps: int) -> None:
-    """Raise `OnnxImportError` unless all sequences are as long as the array."""
-    if lengths is None:
-        return
-    known = b.array(lengths, "sequence_lens")
-    if steps[0] != steps[1] or (known != steps[0]).any():
-        raise OnnxImportError(
-            f"{b.node.label}: sequences of several lengths in one array (sequence_lens) are not supported: export the model "
-            "without packed sequences"
-        )
+def _are_whole(lengths: Operand | None, shapes: Sequence[Sequence[int]], axis: int) -> bool:
+    """Return whether all sequences are as long as the array."""
+    if isinstance(lengths, Constant) and lengths.open is None:
+        return all(bool((each == shape[axis]).all()) for each, shape in zip(lengths.both, shapes, strict=True))
+    return lengths is None
+
+
+def _lengths(b: Builder, lengths: Operand) -> Operand:
+    """Return how long each sequence is as the layer takes it."""
+    b.require(b.rank(lengths) == 1 and lengths.dtype.kind == "i", "sequence_lens must be a row of integers")
+    if isinstance(lengths, Value):
+        return b.plain(lengths)
+    b.array(lengths, "sequence_lens")
+    if b.batched:
+        raise NotBatchedError
+    return lengths
 
 
 def _states(b: Builder, layer: Recurrent, given: Sequence[Operand | None], *, rows: bool) -> list[Operand]:

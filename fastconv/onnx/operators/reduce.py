@@ -13,7 +13,7 @@ from fastconv.onnx.counting import guessed, told
 from fastconv.onnx.errors import NotBatchedError
 from fastconv.onnx.files import Node
 from fastconv.onnx.table import register
-from fastconv.onnx.values import Value
+from fastconv.onnx.values import Constant, Value
 
 
 def _along(b: Builder, node: Node, x: Operand, axes: Operand | None) -> tuple[Value, list[int], bool]:
@@ -93,10 +93,15 @@ def top_k(b: Builder, node: Node, x: Operand, k: Operand | None = None) -> Any:
     inner = b.inner(x, node.get("axis", -1))
     if isinstance(k, Value) and k.counted:
         return _told_top_k(b, node, x, inner, k)
-    count = b.integers(k, "K")[0] if k is not None else node.get("k")
+    whole = isinstance(k, Constant) and k.other is not None and _both(k) == (x.shape[inner], x.other_shape[inner])
+    count = None if whole else b.integers(k, "K")[0] if k is not None else node.get("k")
     layer: L.Layer = L.TopK(count, 1 + x.order.index(inner), largest=bool(node.get("largest", 1)))
     layer = L.Discrete(layer) if x.dtype.kind != "f" else layer
     return b.emit(layer, [x], [x.order] * 2, [x.dtype, np.int64])
+
+
+def _both(k: Constant) -> tuple[int, ...]:
+    return tuple(int(each.ravel()[0]) for each in k.both if each.size == 1)
 
 
 def _told_top_k(b: Builder, node: Node, x: Value, inner: int, k: Value) -> Any:
