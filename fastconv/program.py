@@ -82,20 +82,18 @@ class Program:
         It returns a list with the gradient of each input (None where ``ctx.input_grad`` is false) and the gradients of the
         parameters as ``{id of the layer: {name: array}}``. It can be used once.
         """
+        if ctx.inference:
+            return self._inferred(ctx, xs), _no_backward
         flow = self._flow(ctx)
-        contexts = [ctx if ctx.inference else role.context(ctx) for role in flow.roles]
+        contexts = [role.context(ctx) for role in flow.roles]
         values: list[Any] = [*xs, *[None] * (self.slots - len(xs))]
         closures: list[Backward | None] = []
         shapes: list[Any] = [getattr(value, "shape", None) for value in values]  # kept when the arrays are gone
         for step, at in zip(self.steps, flow.steps, strict=True):
             y, backward = run(step.runs, contexts[at], [values[slot] for slot in step.reads])
-            if len(step.writes) > 1 and not (isinstance(y, tuple) and len(y) == len(step.writes)):
-                raise ValueError(
-                    f"forward of {step.layer.label} must return a tuple of its {len(step.writes)} outputs first"
-                )
-            store(values, step.writes, y)
+            _store(values, step, y)
             # nothing goes back through a step before which there is nothing to learn
-            closures.append(backward if flow.roles[at].out_of and not ctx.inference else None)
+            closures.append(backward if flow.roles[at].out_of else None)
             for slot in step.writes:
                 shapes[slot] = values[slot].shape
             del y, backward  # else the last layer's memory stays while the next one computes
@@ -104,14 +102,21 @@ class Program:
         outputs = [values[slot] for slot in self.outputs]
 
         def program_backward(dys: Sequence[Any]) -> tuple[list[Any], Gradients]:
-            if ctx.inference:
-                raise RuntimeError("this pass was for inference, which keeps nothing for the backward pass")
             if len(closures) != len(self.steps):
                 raise RuntimeError("the backward pass was used already and its memory is free: run forward again")
             _require_gradients(dys, [shapes[slot] for slot in self.outputs])
             return self._backward(flow.slots, closures, shapes, dys)
 
         return outputs, program_backward
+
+    def _inferred(self, ctx: Context, xs: Sequence[np.ndarray]) -> list[Any]:
+        """Return the outputs of a pass without a backward pass."""
+        values: list[Any] = [*xs, *[None] * (self.slots - len(xs))]
+        for step in self.steps:
+            _store(values, step, run(step.runs, ctx, [values[slot] for slot in step.reads])[0])
+            for slot in step.frees:
+                values[slot] = None
+        return [values[slot] for slot in self.outputs]
 
     def _backward(
         self, flows: list[bool], closures: list[Backward | None], shapes: list[Any], dys: Sequence[Any]
@@ -230,6 +235,18 @@ def store(values: list[Any], slots: tuple[int, ...], made: Any) -> None:
     else:
         for slot, value in zip(slots, made, strict=True):
             values[slot] = value
+
+
+def _store(values: list[Any], step: Step, made: Any) -> None:
+    """Do so; raise `ValueError` where a layer has made something else than it has outputs."""
+    many = len(step.writes)
+    if many > 1 and not (isinstance(made, tuple) and len(made) == many):
+        raise ValueError(f"forward of {step.layer.label} must return a tuple of its {many} outputs first")
+    store(values, step.writes, made)
+
+
+def _no_backward(dys: Sequence[Any]) -> tuple[list[Any], Gradients]:
+    raise RuntimeError("this pass was for inference, which keeps nothing for the way back")
 
 
 def _require_shape(layer: Layer, gradient: np.ndarray, shape: Shape) -> None:
