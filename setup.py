@@ -62,6 +62,21 @@ GCC_ONLY = [
     *("-fno-ipa-cp-clone", "-fno-tree-partial-pre", "--param=max-inline-insns-auto=15"),
 ]
 
+#: Has the linker bring the beginnings of GNU's parallel loops to cores.h, and a program that tells whether it does.
+WRAP = "-Wl,--wrap=GOMP_parallel"
+WRAPPED = """
+void __real_GOMP_parallel(void (*body)(void *), void *data, unsigned threads, unsigned flags);
+void __wrap_GOMP_parallel(void (*body)(void *), void *data, unsigned threads, unsigned flags) {
+    __real_GOMP_parallel(body, data, threads, flags);
+}
+int main(void) {
+    int sum = 0;
+    #pragma omp parallel reduction(+ : sum)
+    sum++;
+    return sum < 1;
+}
+"""
+
 Options.docstrings = False  # of kernels: they are read in the source
 
 KERNELS = Path("fastconv/_kernels")
@@ -116,14 +131,17 @@ class BuildKernels(build_ext):
         if not compiles(compiler, openmp, "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"):
             print("fastconv: this compiler has no OpenMP: the kernels will run on one thread (see `fastconv info`)")
             openmp = []
+        wrap = [WRAP] if openmp and compiles(compiler, [*openmp, WRAP], WRAPPED) else []
         for extension in self.extensions:
             # what is loaded before the kernels must not bring OpenMP's runtime, which reads its settings when it is loaded
             loops = openmp if extension.define_macros else []
             flags = [*OPTIMIZE, *GCC_ONLY, *extension.extra_compile_args, *loops]
             extension.extra_compile_args = [flag for flag in flags if flag not in unknown]
+            extension.extra_link_args = ["-Wl,-s" if sys.platform == "linux" else "-Wl,-S", *loops]
             if extension.define_macros:
                 mark(Path(extension.sources[0]))
-            extension.extra_link_args = ["-Wl,-s" if sys.platform == "linux" else "-Wl,-S", *loops]
+                extension.extra_link_args += wrap
+                extension.define_macros += [("FASTCONV_WRAPS_OPENMP", "1")] if wrap else []
         self.parallel = self.parallel or os.cpu_count()
         super().build_extensions()
 

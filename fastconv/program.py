@@ -246,7 +246,7 @@ def _store(values: list[Any], step: Step, made: Any) -> None:
 
 
 def _no_backward(dys: Sequence[Any]) -> tuple[list[Any], Gradients]:
-    raise RuntimeError("this pass was for inference, which keeps nothing for the way back")
+    raise RuntimeError("this pass was for inference, which keeps nothing for the backward pass")
 
 
 def _require_shape(layer: Layer, gradient: np.ndarray, shape: Shape) -> None:

@@ -72,7 +72,8 @@ Contents:
 ``boxes.pxi``        non-maximum suppression
 ``moves.pxi``        channels from first to last and back, and in another order
 ``api.pxi``          what the C and Cython code of other packages may call, see ``fastconv/cython_api.pxd``
-``cores.h``          keeping the threads of a loop on processors of their own; ``cores.pxi`` decides when to check
+``cores.h``          keeping the threads of a loop on processors of their own, ``cores.pxi`` decides when to check; loops of
+                     one thread without OpenMP
 ``peak.pxi``         multiply-adds in registers: the yardstick of the benchmarks
 ``_cpu.pyx``         the instruction sets that the processor offers; the duration of a poll of a waiting thread
 ``protocol.py``      the kernels that every variant has, for the type checker

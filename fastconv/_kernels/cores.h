@@ -1,6 +1,18 @@
-/* A loop's threads on processors of their own; see cores.pxi. */
+/* A loop's threads on processors of their own, see cores.pxi; loops of one thread. */
 #ifndef FASTCONV_CORES_H
 #define FASTCONV_CORES_H
+
+#if defined(FASTCONV_WRAPS_OPENMP)
+#include <omp.h>
+
+/* GNU's OpenMP makes a team for each loop, of one thread too, which takes longer than all that a small kernel does. The linker brings the
+ * beginnings of loops here (setup.py). Within another's parallel region a loop must ask: what it shares out, it shares with its team. */
+void __real_GOMP_parallel(void (*body)(void *), void *data, unsigned threads, unsigned flags);
+__attribute__((visibility("hidden"))) void __wrap_GOMP_parallel(void (*body)(void *), void *data, unsigned threads, unsigned flags) {
+    if (threads == 1 && !omp_in_parallel()) body(data);
+    else __real_GOMP_parallel(body, data, threads, flags);
+}
+#endif
 
 #if defined(__linux__) && defined(_OPENMP)
 #include <omp.h>

@@ -112,8 +112,9 @@ cdef void weight_offsets(const Product *p, Py_ssize_t k_first, Py_ssize_t count,
     """offsets[i] = where element (k_first + i, column 0) of the right operand is."""
     cdef Py_ssize_t c = k_first % p.depth, t = k_first // p.depth, i
     cdef Py_ssize_t tw = t % p.w.taps, th = t // p.w.taps % p.h.taps, td = t // p.w.taps // p.h.taps
+    cdef Py_ssize_t of_tap = td * p.b_d + th * p.b_h + tw * p.b_w, step = p.b_k
     for i in range(count):
-        offsets[i] = td * p.b_d + th * p.b_h + tw * p.b_w + c * p.b_k
+        offsets[i] = of_tap + c * step
         c += 1
         if c == p.depth:
             c = 0
@@ -124,6 +125,7 @@ cdef void weight_offsets(const Product *p, Py_ssize_t k_first, Py_ssize_t count,
                 if th == p.h.taps:
                     th = 0
                     td += 1
+            of_tap = td * p.b_d + th * p.b_h + tw * p.b_w
 
 
 cdef inline Py_ssize_t panel_items(Py_ssize_t depth) noexcept nogil:

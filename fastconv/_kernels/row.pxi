@@ -45,6 +45,9 @@ cdef void row_part(const Product *p, Py_ssize_t first, Py_ssize_t end) noexcept 
         if fits_registers(p, end - first):
             add_short_rows(p, first, end)
             k = p.depth
+        elif p.cols < LANES:
+            add_narrow_rows(p)
+            k = p.depth
         while k + ROW_STEP <= p.depth:
             add_rows(ROW_STEP, p, k, first, end)
             k += ROW_STEP
@@ -79,6 +82,21 @@ cdef void add_short_rows(const Product *p, Py_ssize_t first, Py_ssize_t end) noe
         (<vec *> (p.y + at[i]))[0] = total[i]
 
 
+cdef void add_narrow_rows(const Product *p) noexcept nogil:
+    """y[j] += sum_k a[k] * b[k, j] for rows of less than a vector, which reaches into the next ones."""
+    cdef const real *b = p.b
+    cdef const real *end = p.b + (p.depth - 1) * p.b_k + p.cols
+    cdef Py_ssize_t whole = max(p.depth - ceil_div(LANES - p.cols, p.b_k), <Py_ssize_t> 0), k
+    cdef vec total = load(p.y, p.y + p.cols)
+    for k in range(whole):
+        total = total + (<const vec *> b)[0] * p.a[k]
+        b += p.b_k
+    for k in range(whole, p.depth):
+        total = total + load(b, end) * p.a[k]
+        b += p.b_k
+    store(p.y, total, p.cols)
+
+
 cdef inline void add_rows(const int rows, const Product *p, Py_ssize_t k, Py_ssize_t j, Py_ssize_t end) noexcept nogil:
     """y[j] += a[k] * b[k, j] for `rows` rows of the matrix from k on, one after the other for each column."""
     cdef const real *b = p.b + k * p.b_k
@@ -102,21 +120,32 @@ cdef inline void add_rows(const int rows, const Product *p, Py_ssize_t k, Py_ssi
 cdef void column_dots(const Product *p, Py_ssize_t j) noexcept nogil:
     """LANES elements of y from j, where the matrix lies by columns."""
     cdef const real *columns[LANES]
-    cdef real short[(LANES + 1) * LANES]  # of columns shorter than a vector
-    cdef const real *a = p.a
     cdef Py_ssize_t i
     cdef vec sums = load(p.bias + j, p.bias + p.cols) if p.bias else broadcast(0)
     for i in range(LANES):
         columns[i] = p.b + min(j + i, p.cols - 1) * p.b_col
     if p.depth < LANES:
-        for i in range(LANES + 1):
-            (<vec *> (short + i * LANES))[0] = broadcast(0)
-            memcpy(short + i * LANES, columns[i] if i < LANES else a, p.depth * sizeof(real))
-        for i in range(LANES):
-            columns[i] = short + i * LANES
-        a = short + LANES * LANES
-    all_dots(1, a, columns, LANES, max(p.depth, <Py_ssize_t> LANES), <const real *> &sums, 0, <real *> &sums)
+        sums = sums + short_dots(p, columns)
+    else:
+        all_dots(1, p.a, columns, LANES, p.depth, <const real *> &sums, 0, <real *> &sums)
     store(p.y + j, sums, min(p.cols - j, <Py_ssize_t> LANES))
+
+
+cdef vec short_dots(const Product *p, const real **columns) noexcept nogil:
+    """Those of columns shorter than a vector, which reaches into the next ones."""
+    cdef vec acc[LANES]
+    cdef real numbers[LANES]
+    cdef vec a = load(p.a, p.a + p.depth), column
+    cdef const real *end = p.b + (p.cols - 1) * p.b_col + p.depth
+    cdef mask lanes
+    cdef Py_ssize_t i
+    for i in range(LANES):
+        numbers[i] = i
+    lanes = above(broadcast(<real> p.depth), (<const vec *> numbers)[0])
+    for i in range(LANES):
+        column = load(columns[i], end)
+        acc[i] = broadcast(0) + where(lanes, column) * a
+    return lane_sums(acc)
 
 
 cdef void row_gradient(const Product *p, const real *dy, real *db, int threads) noexcept nogil:

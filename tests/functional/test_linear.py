@@ -37,7 +37,7 @@ def test_equals_the_reference_and_its_ways_back_are_adjoint(
 
 
 @pytest.mark.parametrize(
-    ("rows", "outputs"), [(1, 21), (1, 33), (1, 64), (1, 84), (1, 120), (1, 200), (20, 136), (28, 140)]
+    ("rows", "outputs"), [(1, 5), (1, 10), (1, 21), (1, 33), (1, 64), (1, 84), (1, 120), (1, 200), (20, 136), (28, 140)]
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_large_weight_is_read_where_it_lies(isa, threads, rows, outputs, dtype):
