@@ -37,7 +37,8 @@ Contents:
 ``planar.pxi``       convolution to few channels, and the adjoint of one from few, with stride 1: vectors run along the line
 ``across.pxi``       the same if the input has whole vectors of channels: vectors run across them
 ``sums.pxi``         sums over rows: the gradient of a bias, and adding up partial sums
-``few.pxi``          1x1 products with few columns, or from few channels: vectors run along the many of the other side
+``dots.pxi``         products with few columns, of any taps, in groups or not: dot products along the channels
+``few.pxi``          1x1 products from few channels, whose weight stays in registers
 ``few_gradient.pxi``
                      the gradient of the weight of such products with few columns
 ``row.pxi``          products of one row: a linear layer with one image

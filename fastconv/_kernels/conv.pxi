@@ -46,7 +46,9 @@ cdef int run_groups(
     if tile_h == 0 and not together:
         return run_products(parts, count, groups, b_group, threads)
     for i in range(count):
-        if together:
+        if together and dots_pay(parts + i, groups):
+            status |= run_dots(parts + i, groups, b_group, threads)
+        elif together:
             status |= run_grouped(parts + i, groups, b_group, threads)
         else:
             for group in range(groups):
@@ -65,6 +67,8 @@ cdef int run_products(const Product *parts, Py_ssize_t count, Py_ssize_t groups,
     cdef Py_ssize_t taken[MOST_RANGES * RANGE_ITEMS]
     if groups * count == 1 and few_pay(parts):
         return run_few(parts, threads)
+    if groups * count == 1 and one_tap(parts) and dots_pay(parts, 1):
+        return run_dots(parts, 1, 0, threads)
     if groups * count == 1 and is_one_row(parts):
         run_row(parts, threads)
         return 0
@@ -81,6 +85,8 @@ cdef int run_products(const Product *parts, Py_ssize_t count, Py_ssize_t groups,
             return run_scatter(scatter_of(parts), parts.batch, threads)
         unpacked = parts[0]
         unpacked.packed, parts = NULL, &unpacked
+    if groups * count == 1 and dots_pay(parts, 1):
+        return run_dots(parts, 1, 0, threads)
     if count == 1 and tap_by_tap(parts, False, groups, threads):
         return run_taps(parts, groups, b_group, threads)
     cells = cells_of(parts, groups, b_group, threads, &count)
@@ -185,7 +191,7 @@ cdef Py_ssize_t packed_size(const Product *p, Py_ssize_t groups, int tile_h, int
     if groups == 1 and scatters_forward(p):
         scattered = scatter_of(p)
         return scatter_items(&scattered) + 2
-    if cells_pay(p, cuts) or tap_by_tap(p, True, groups, 1):
+    if groups == 1 and dots_pay(p, 1) or cells_pay(p, cuts) or tap_by_tap(p, True, groups, 1):
         return 0
     return packed_panels(p, ceil_div(product_depth(p), depth_step(product_depth(p))))
 

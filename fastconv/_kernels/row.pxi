@@ -122,12 +122,16 @@ cdef void column_dots(const Product *p, Py_ssize_t j) noexcept nogil:
     cdef const real *columns[LANES]
     cdef Py_ssize_t i
     cdef vec sums = load(p.bias + j, p.bias + p.cols) if p.bias else broadcast(0)
+    cdef Dots d
     for i in range(LANES):
         columns[i] = p.b + min(j + i, p.cols - 1) * p.b_col
     if p.depth < LANES:
         sums = sums + short_dots(p, columns)
     else:
-        all_dots(1, p.a, columns, LANES, p.depth, <const real *> &sums, 0, <real *> &sums)
+        d.columns, d.taps, d.depth = p.a, 1, p.depth
+        d.at_ld = d.offset = d.ahead = 0
+        d.fresh = fresh_lanes(d.depth)
+        all_dots(1, &d, columns, LANES, sums, <real *> &sums)
     store(p.y + j, sums, min(p.cols - j, <Py_ssize_t> LANES))
 
 

@@ -20,6 +20,8 @@ CONVOLUTIONS = [
     (72, 72, 3, {"padding": 1, "groups": 3}),
     (60, 120, 1, {"groups": 3}),
     (1024, 40, 1, {}),  # neighbors that alias
+    (40, 3, 3, {"padding": 1, "stride": 2}),  # dot products
+    (60, 6, 3, {"padding": 1, "groups": 2}),
 ]
 
 BOUNDS = {"relu": L.ReLU, "relu6": L.ReLU6, "clip": lambda: L.Clip(-0.25, None), "none": None}
