@@ -53,6 +53,7 @@ Contents:
                      the gradient of its weight
 ``block.pxi``        a depthwise convolution with the products before and after it, some lines at a time
 ``pool.pxi``         max and average pooling
+``pool_runs.pxi``    large windows, read in the order of memory
 ``pool_columns.pxi``
                      max pooling column by column: for few channels, and windows with many taps
 ``pool_back.pxi``    the backward pass of average pooling

@@ -148,7 +148,7 @@ cdef void dots_strip(
         for i in range(LANES):
             (<real *> &start)[i] = p.bias[group * p.cols + i % p.cols] if p.bias else 0
         all_dots(p.cols, &d, at, rows, start, sums)
-        if out[rows - 1] - out[0] == (rows - 1) * p.cols:
+        if groups == 1 and out[rows - 1] - out[0] == (rows - 1) * p.cols:
             copy(p.y + out[0], sums, rows * p.cols)
         else:
             for i in range(rows):

@@ -294,9 +294,9 @@ cdef inline Py_ssize_t block_start(Py_ssize_t channels, Py_ssize_t blocks, Py_ss
     return channels if block == blocks else block * channels // blocks // LANES * LANES
 
 
-cdef inline Py_ssize_t pool_ahead(const Pool *p, Py_ssize_t batch) noexcept nogil:
+cdef inline Py_ssize_t pool_ahead(const Pool *p, bint near, Py_ssize_t blocks) noexcept nogil:
     """How many outputs before its window a pixel is asked for; 0 where it is near anyway."""
-    if p.w.parts > 1 or batch * image_items(p) * <Py_ssize_t> sizeof(real) <= NEAR:
+    if near or p.w.parts > 1 or blocks > 1:
         return 0
     return 1 + POOL_DISTANCE // (p.w.stride * p.channels * <Py_ssize_t> sizeof(real))
 
@@ -317,7 +317,7 @@ cdef inline void ask_for(const Pool *p, const real *x, const Window *d, const Wi
 
 
 cdef void pool_line(
-    const int what, const Pool *p, const real *x, const real *end, real *y, unsigned char *places, Py_ssize_t ahead, Py_ssize_t blocks,
+    const int what, const Pool *p, const real *x, const real *end, real *y, unsigned char *places, bint near, Py_ssize_t blocks,
     Py_ssize_t task,
 ) noexcept nogil:
     """POOL_OUTPUTS outputs of a line (n, d, h), and one block of their channels."""
@@ -326,7 +326,7 @@ cdef void pool_line(
     cdef Py_ssize_t last = min(first + POOL_OUTPUTS, <Py_ssize_t> p.w.out)
     cdef Py_ssize_t c = block_start(p.channels, blocks, block), channels = block_start(p.channels, blocks, block + 1) - c
     cdef Window d = window(p.d, line // p.h.out % p.d.out), h = window(p.h, line % p.h.out), w
-    cdef Py_ssize_t alike, some
+    cdef Py_ssize_t alike, some, ahead = pool_ahead(p, near, blocks)
     cdef bint inside
     x += line // p.h.out // p.d.out * image_items(p) + c
     y += (line * p.w.out + first) * p.y_ld + c
@@ -343,6 +343,9 @@ cdef void pool_line(
         y += alike * p.y_ld
     for i in range(first, last):
         w = window(p.w, i)
+        if what != PLACES and by_runs(what, p, x, &d, &h, &w, near, channels, y):
+            y += p.y_ld
+            continue
         if ahead:
             ask_for(p, x, &d, &h, i + ahead)
         if what == PLACES or channels >= LANES:
@@ -359,13 +362,14 @@ cdef void pool_lines(
     const int what, const Pool *p, const real *x, const real *end, real *y, unsigned char *places, Py_ssize_t batch, int threads
 ) noexcept nogil:
     cdef Py_ssize_t task, lines = batch * p.d.out * p.h.out * ceil_div(p.w.out, POOL_OUTPUTS)
-    cdef Py_ssize_t blocks = pool_blocks(lines, p.channels, threads), ahead = pool_ahead(p, batch) if blocks == 1 else 0
+    cdef Py_ssize_t blocks = pool_blocks(lines, p.channels, threads)
+    cdef bint near = batch * image_items(p) * <Py_ssize_t> sizeof(real) <= NEAR
     if threads == 1:  # to ask OpenMP takes longer than a small pooling
         for task in range(lines * blocks):
-            pool_line(what, p, x, end, y, places, ahead, blocks, task)
+            pool_line(what, p, x, end, y, places, near, blocks, task)
         return
     for task in prange(lines * blocks, num_threads=threads):
-        pool_line(what, p, x, end, y, places, ahead, blocks, task)
+        pool_line(what, p, x, end, y, places, near, blocks, task)
 
 
 cdef inline const real *pool_operands(x, y, Pool *p, Py_ssize_t batch, Py_ssize_t *items, real **to) except NULL:

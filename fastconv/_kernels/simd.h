@@ -119,15 +119,8 @@ static inline int any_lane(mask m) {
     return (any[0] | any[1]) != 0;
 }
 
-/* The larger one, b where they are equal, NaN where either is. Lane by lane it becomes the instruction for maxima, which returns b
- * where a is NaN. */
-static inline vec larger(vec a, vec b) {
-    vec most;
-    for (int i = 0; i < LANES; i++) most[i] = a[i] > b[i] ? a[i] : b[i];
-    return choose((mask)(a != a), a, most);
-}
-
-/* The larger one, b where they are equal or either is NaN. The pragma keeps gcc from taking the lanes one by one where much is inlined. */
+/* The larger one, b where they are equal or either is NaN: the instruction for maxima. The pragma keeps gcc from taking the lanes one by
+ * one where much is inlined. */
 static inline vec larger_number(vec a, vec b) {
     vec most;
     _Pragma("omp simd")
@@ -135,7 +128,10 @@ static inline vec larger_number(vec a, vec b) {
     return most;
 }
 
-/* The smaller one, likewise. */
+/* The same, but NaN where either is. */
+static inline vec larger(vec a, vec b) { return choose((mask)(a != a), a, larger_number(a, b)); }
+
+/* The smaller one, b where they are equal or either is NaN. */
 static inline vec smaller_number(vec a, vec b) {
     vec least;
     _Pragma("omp simd")

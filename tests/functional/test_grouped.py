@@ -115,7 +115,9 @@ def test_what_is_not_finite_stays_in_its_group(isa, value, count, channels, outp
         changed[index] = usual
 
 
-@pytest.mark.parametrize(("count", "channels", "outputs"), [(32, 8, 8), (20, 1, 2), (4, 20, 20), (3, 40, 5), (3, 5, 40)])
+@pytest.mark.parametrize(
+    ("count", "channels", "outputs"), [(32, 8, 8), (20, 1, 2), (4, 20, 20), (3, 40, 5), (3, 5, 40)]
+)
 def test_the_number_of_threads_cannot_be_seen(isa, count, channels, outputs):
     rng = np.random.default_rng(3)
     x = rng.standard_normal((3, 19, 17, count * channels), np.float32)

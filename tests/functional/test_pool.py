@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pools import adaptive_pools, pools, spread, with_nan
 from problems import DTYPES, SEEDS
 
+import fastconv
 from fastconv import functional, reference
 
 
@@ -70,6 +71,27 @@ def test_means_of_few_channels_that_tile_the_image(isa, threads, channels, size,
     dy = 36 * whole(functional.avg_pool(np.zeros(shape, np.float32), kernel, **keywords).shape, np.float32, 3)
     got = functional.avg_pool_backward(dy, shape, kernel, **keywords)
     np.testing.assert_allclose(got, reference.avg_pool_backward(dy, shape, kernel, **keywords), rtol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 20, 100, 255, 300, 2053])
+@pytest.mark.parametrize(
+    ("size", "kernel", "keywords"),
+    [
+        ((19, 9), (19, 9), {}),
+        ((9, 23), (4, 7), {"stride": (3, 8), "padding": ((1, 1), (2, 0))}),
+        ((2, 5, 8), (2, 5, 4), {}),
+        ((140,), 136, {"stride": 138, "padding": ((0, 135),)}),  # the second window sees two pixels
+    ],
+)
+def test_large_windows_whose_pixels_follow_each_other(isa, threads, channels, size, kernel, keywords):
+    x = whole((2, *size, channels))
+    assert_exact(functional.max_pool(x, kernel, **keywords), reference.max_pool(x, kernel, **keywords))
+    y = functional.avg_pool(x, kernel, **keywords)
+    np.testing.assert_allclose(y, reference.avg_pool(x, kernel, **keywords), rtol=1e-6, atol=1e-5)
+    with fastconv.num_threads(1):
+        np.testing.assert_array_equal(functional.avg_pool(x, kernel, **keywords), y)
+    x[(1, *[-1] * len(size), channels // 2)] = np.nan
+    np.testing.assert_array_equal(functional.max_pool(x, kernel, **keywords), reference.max_pool(x, kernel, **keywords))
 
 
 @pytest.mark.parametrize(
