@@ -50,6 +50,15 @@ def test_equals_the_reference(isa, threads, size, kernel, keywords, groups, dtyp
     assert_product_exact(x, weight, bias, seed, groups=count, **keywords)
 
 
+@pytest.mark.parametrize("pixels", [1, 257, 513])
+@pytest.mark.parametrize("outputs", range(1, 9))
+def test_few_outputs_of_a_strip_of_one_pixel(isa, pixels, outputs):
+    for count, channels, dtype in ((2, 16, np.float32), (3, 40, np.float32), (2, 17, np.float64)):
+        shapes = [(1, 1, pixels + 2, count * channels), (1, 3, channels, count * outputs), (count * outputs,)]
+        x, weight, bias = several(shapes, dtype, 0)
+        assert_product_exact(x, weight, bias, groups=count)
+
+
 @pytest.mark.parametrize(
     ("size", "keywords"),
     [
