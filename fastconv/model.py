@@ -299,12 +299,15 @@ class Model(Layer):
         return tuple(outputs) if several else outputs[0], backward
 
     def _named_gradients(self, by_layer: dict[int, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        canonical = other_places(self)
+        members = self._members()
+        canonical = other_places(self) if any(layer.children() for layer in members) else {}
         gradients: dict[str, np.ndarray] = {}
-        for layer in self._members():
+        for layer in members:
             for key, gradient in by_layer.get(id(layer), {}).items():
-                path, _, param = f"{layer.name}/{key}".rpartition("/")
-                name = f"{canonical.get(path, path)}/{param}"
+                name = f"{layer.name}/{key}"
+                if canonical:
+                    path, _, param = name.rpartition("/")
+                    name = f"{canonical.get(path, path)}/{param}"
                 gradients[name] = gradients[name] + gradient if name in gradients else gradient
         params = collect(self, "params", trainable=True)
         return {name: gradients[name] if name in gradients else np.zeros_like(param) for name, param in params.items()}
