@@ -132,13 +132,14 @@ def _plan(
     """Make the plan of a call, or of the way back of one, that computes the convolution, or its adjoint if `transposed`."""
     for shape, name in ((x_shape, "the input"), (y_shape, "the output"), (weight_shape, "weight")):
         check_elements(shape, name)
-    for n, (before, after) in zip(x_shape[1:-1], pairs, strict=True):  # kernels count along a padded line in elements
-        check_elements((before + n + after, max(x_shape[-1], y_shape[-1])), "a line of the padded image")
+    padded = [before + n + after for n, (before, after) in zip(x_shape[1:-1], pairs, strict=True)]
+    check_elements((*padded, max(x_shape[-1], y_shape[-1])), "the padded image")  # kernels count in its elements
     rank = len(x_shape) - 2
     arguments = [(1, 1, 1, 1, 0, 1)] * (3 - rank) + [
-        (n, p, k, s, before, d)
-        for n, p, k, s, (before, _), d in zip(
-            x_shape[1:-1], y_shape[1:-1], weight_shape[:rank], stride, pairs, dilation, strict=True
+        # a step to a second window or tap that is not there may be as long as it likes
+        (n, p, k, min(s, most), before, min(d, most))
+        for n, p, k, s, (before, _), d, most in zip(
+            x_shape[1:-1], y_shape[1:-1], weight_shape[:rank], stride, pairs, dilation, padded, strict=True
         )
     ]
     axes = geometry.records([geometry.forward_axis(*a) for a in arguments])

@@ -225,13 +225,31 @@ def test_wrt_is_a_collection_of_names(wrt):
         ({"padding": ((0, 2**58), (0, 4))}, "elements are more than"),
         (
             {"padding": ((2**58, 2**58), (0, 0)), "dilation": (2**58, 1)},
-            "a line of the padded image would have .* elements are more than",
+            "the padded image would have .* elements are more than",
+        ),
+        # a few windows, 2 ** 31 and 2 ** 42 pixels apart: the kernels would count them with numbers that overflow
+        (
+            {"padding": ((2**43, 2**44), (2**33, 2**34)), "stride": (2**42 - 1, 2**31 - 1)},
+            "the padded image would have .* elements are more than",
         ),
         ({"padding": 2**59 - 1, "dilation": 2**59 - 1, "stride": 2**59 - 1}, "elements are more than"),
     ],
 )
 def test_sizes_whose_product_overflows_are_refused(arguments, message):
     refused(ValueError, message, **arguments)
+
+
+@pytest.mark.parametrize("far", [2**32 - 1, 2**58])
+def test_a_step_to_what_is_not_there_may_be_as_long_as_it_likes(far):
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((2, 3, 40, 4)), rng.standard_normal((1, 3, 4, 6))
+    near, long = ({"stride": (step, 1), "dilation": (step, 1), "padding": (0, 1)} for step in (3, far))
+    y = functional.conv(x, weight, **long)
+    assert y.tobytes() == functional.conv(x, weight, **near).tobytes()
+    for got, want in zip(
+        functional.conv_backward(y, x, weight, **long), functional.conv_backward(y, x, weight, **near), strict=True
+    ):
+        assert got.tobytes() == want.tobytes()
 
 
 @pytest.mark.parametrize(
