@@ -133,7 +133,7 @@ def test_integers_are_zeros_and_single_numbers_have_no_batch(tmp_path: Path) -> 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "none.onnx").write_bytes(b"nonsense")
-    with pytest.raises(OnnxImportError, match="no ONNX"):
+    with pytest.raises(OnnxImportError, match="not an ONNX file"):
         network(tmp_path / "none.onnx", tmp_path)
     with pytest.raises(FileNotFoundError):
         network(tmp_path / "missing.onnx", tmp_path)
