@@ -17,7 +17,7 @@ MAX_ELEMENTS = sys.maxsize // 16
 
 
 def integer(value: Any, name: str, expected: str = "an integer or a tuple of integers") -> int:
-    """Return `value` as an int; raise `TypeError` for what is no integer, floats and booleans included."""
+    """Return `value` as an int; raise `TypeError` for what is not an integer, floats and booleans included."""
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     try:
@@ -27,7 +27,7 @@ def integer(value: Any, name: str, expected: str = "an integer or a tuple of int
 
 
 def positive(value: Any, name: str) -> int:
-    """Return `value` as an int; raise `TypeError` for what is no integer and `ValueError` for one below 1.
+    """Return `value` as an int; raise `TypeError` for what is not an integer and `ValueError` for one below 1.
 
     >>> positive(3, "groups")
     3
@@ -46,7 +46,7 @@ def boolean(value: Any, name: str) -> bool:
 
 
 def real_number(value: Any, name: str) -> float:
-    """Return `value` as a float; raise `TypeError` for what is no real number, booleans included."""
+    """Return `value` as a float; raise `TypeError` for what is not a real number, booleans included."""
     if type(value) is float:  # asking an abstract class takes longer
         return value
     if isinstance(value, bool) or not isinstance(value, Real):
@@ -83,7 +83,7 @@ def are_pairs(value: Any) -> bool:
 
 
 def shape_tuple(value: Any, name: str) -> tuple[int, ...]:
-    """Return `value` as the shape of an array; raise `TypeError` for what is no integers, `ValueError` for negative ones.
+    """Return `value` as the shape of an array; `TypeError` for other values than integers, `ValueError` for negative ones.
 
     >>> shape_tuple([2, 0, 3], "input_shape")
     (2, 0, 3)
@@ -99,7 +99,7 @@ def shape_tuple(value: Any, name: str) -> tuple[int, ...]:
 def ntuple(value: Any, rank: int, name: str, *, minimum: int = 1) -> tuple[int, ...]:
     """Return `value` as a tuple of `rank` integers, each at least `minimum`; one integer stands for all axes.
 
-    Raises `TypeError` for what is no integer and `ValueError` for a wrong length or a value below the minimum.
+    Raises `TypeError` for what is not an integer and `ValueError` for a wrong length or a value below the minimum.
 
     >>> ntuple(3, 2, "stride")
     (3, 3)

@@ -103,7 +103,7 @@ class Registry:
         dot are fastconv's. A class of the same module and qualified name replaces an earlier one (a notebook cell run twice).
 
         Raises `ValueError` for a name without a dot, one that is taken, and for a class that has another name already;
-        `TypeError` for what is no name, and for what is no member of this kind.
+        `TypeError` for what is not a name, and for what is not a member of this kind.
         """
         if not isinstance(name, str):
             raise TypeError(f"register needs a name, as in @register('acme.Swish'), got {name!r}")

@@ -211,7 +211,7 @@ def _restored(tensors: dict[str, np.ndarray], metadata: dict[str, Any], allow_pl
 def save(path: str | os.PathLike[str], tensors: dict[str, np.ndarray], metadata: dict[str, Any]) -> None:
     """Write named arrays and a JSON object to a file, at once or not at all; `load` reads it.
 
-    Raises `TypeError` for what is no array of numbers or no JSON, and `OSError` where the file cannot be written.
+    Raises `TypeError` for what is not an array of numbers or not JSON, and `OSError` where the file cannot be written.
     """
     import json
 

@@ -228,7 +228,7 @@ def summary(outputs: dict[str, np.ndarray]) -> str:
 
 
 def read_labels(path: Path) -> list[str]:
-    """Return the lines of a text file; raise `ValueError` for one that is no text or has none."""
+    """Return the lines of a text file; raise `ValueError` for one that is not text or has none."""
     try:
         lines = path.read_text(encoding="utf-8").rstrip().splitlines()
     except UnicodeDecodeError as error:

@@ -103,7 +103,7 @@ def run(options: argparse.Namespace) -> int:
     with ExitStack() as stack:
         if options.threads is not None:
             stack.enter_context(fastconv.num_threads(options.threads))
-        fastconv.get_num_threads()  # an environment variable that is no number fails here, before a folder is made
+        fastconv.get_num_threads()  # an environment variable that is not a number fails here, before a folder is made
         size = recipe["image_size"] and tuple(recipe["image_size"])
         data = load_data(recipe["data"], size=size, gray=recipe["gray"])
         if (size or recipe["gray"]) and not is_image_folder(recipe["data"]):

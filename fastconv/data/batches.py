@@ -184,7 +184,7 @@ def _target(y: np.ndarray, dtype: Any) -> np.ndarray:
 def _arrays(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(_arrays(item) for item in value)
-    # what is no array but can be asked for rows, such as a folder of images, is left where it is
+    # what is not an array but can be asked for rows, such as a folder of images, is left where it is
     lazy = hasattr(value, "shape") and isinstance(getattr(value, "dtype", None), np.dtype)
     return value if value is None or lazy else as_array(value, "the data")
 

@@ -24,7 +24,7 @@ def check_fraction(value: Any, name: str) -> float:
 
 
 def whole(value: Any, name: str, *, minimum: int = 0) -> int:
-    """Return `value` as an int; raise `TypeError` for what is no integer and `ValueError` for one below `minimum`."""
+    """Return `value` as an int; raise `TypeError` for what is not an integer and `ValueError` for one below `minimum`."""
     number = integer(value, name, "an integer")
     if number < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {value!r}")

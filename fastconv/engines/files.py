@@ -60,7 +60,7 @@ def network(
     Raises
     ------
     fastconv.onnx.OnnxImportError
-        For what is no ONNX file, or a broken one.
+        For what is not an ONNX file, or a broken one.
     ValueError
         For a shape that is not known, or does not fit.
     OSError, ImportError

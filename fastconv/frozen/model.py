@@ -203,7 +203,7 @@ class FrozenModel:
         return sum(arrays.values())
 
     def checked(self, xs: Sequence[Any]) -> list[np.ndarray]:
-        """Return inputs as a plan takes them; raises what a call raises for those that are no arrays or of another dtype."""
+        """Return inputs as a plan takes them; raises what a call raises for those that are not arrays or of another dtype."""
         return [self._checked(at, x) for at, x in enumerate(xs)]
 
     def _planned(self, shapes: Sequence[Sequence[int]], batch: int) -> Plan:
@@ -223,7 +223,7 @@ class FrozenModel:
         return plan
 
     def _checked(self, at: int, x: Any) -> np.ndarray:
-        """Return input number `at` as the plan takes it; `TypeError` for what is no array, or of another dtype."""
+        """Return input number `at` as the plan takes it; `TypeError` for what is not an array, or of another dtype."""
         if is_foreign(x):
             x = as_array(x, f"input {at + 1} of {self._label}")
         if not isinstance(x, np.ndarray):

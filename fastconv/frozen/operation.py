@@ -61,7 +61,7 @@ class Operation:
         raise NotImplementedError
 
     def multiply_adds(self, *shapes: Shape) -> int:
-        """Return how many multiplications (each with its addition) it takes; 0 for what is no matrix product."""
+        """Return how many multiplications (each with its addition) it takes; 0 for what is not a matrix product."""
         return 0
 
     def replace(self: Self, **changes: Any) -> Self:

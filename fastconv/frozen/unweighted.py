@@ -291,7 +291,7 @@ class Pad(Operation):
 
 
 def require_pair(how: str) -> None:
-    """Raise `ValueError` for what is no function of two numbers."""
+    """Raise `ValueError` for what is not a function of two numbers."""
     if how not in PAIRS:
         raise ValueError(f"a function of two numbers is one of {', '.join(PAIRS)}, got {how!r:.80}")
 

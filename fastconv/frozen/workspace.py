@@ -38,7 +38,7 @@ class Taker(NamedTuple):
 class Workspace:
     """A plan bound to memory: a list of kernels and their arguments. One call at a time may use it.
 
-    Arguments that are no array of the arena (inputs, outputs, what layers of others made) are filled in at each call.
+    Arguments that are not arrays of the arena (inputs, outputs, what layers of others made) are filled in at each call.
     """
 
     def __init__(self, plan: Plan) -> None:

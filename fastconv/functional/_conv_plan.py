@@ -129,7 +129,7 @@ def _plan(
     *,
     transposed: bool,
 ) -> ConvPlan:
-    """Make the plan of a call, or of the way back of one, that computes the convolution, or its adjoint if `transposed`."""
+    """Make the plan of a convolution, or of its adjoint if `transposed`, or of the backward pass of one of them."""
     for shape, name in ((x_shape, "the input"), (y_shape, "the output"), (weight_shape, "weight")):
         check_elements(shape, name)
     padded = [before + n + after for n, (before, after) in zip(x_shape[1:-1], pairs, strict=True)]

@@ -69,7 +69,7 @@ def conv(
     Raises
     ------
     TypeError
-        For dtypes other than float32 and float64, or that differ; for arguments that are no integers.
+        For dtypes other than float32 and float64, or that differ; for arguments that are not integers.
     ValueError
         For a wrong rank, channels that do not match, a kernel larger than the padded image, a stride below 1, an
         algorithm that cannot compute this convolution.
@@ -272,7 +272,7 @@ def conv_transpose_backward(
 def _checked(
     x: ArrayLike, weight: ArrayLike, stride: Any, padding: Any, dilation: Any, groups: int, algorithm: str | None
 ) -> tuple[NDArray[Any], NDArray[Any], ConvPlan]:
-    """Check what `conv` and its way back are given, and return the arrays and the plan."""
+    """Check what `conv` and its backward pass are given, and return the arrays and the plan."""
     x = images(x, "x")
     weight = float_array(weight, "weight", like=x)
     plan = conv_plan(

@@ -166,7 +166,7 @@ def batch_norm_relu_max_pool(
     y : array (N, *output, C), dtype of x
     mean, var : array (C,)
     maxima : Maxima
-        For the way back.
+        For the backward pass.
 
     Raises
     ------

@@ -166,7 +166,7 @@ def image_lines(
 
 
 def check_lines(shape: Sequence[int], lines: Sequence[Line | None], rule: Rule) -> None:
-    """Raise `ValueError` for what cannot be interpolated, `TypeError` for what is no `Line` or no `Rule`."""
+    """Raise `ValueError` for what cannot be interpolated, `TypeError` for what is not a `Line` or a `Rule`."""
     if not isinstance(rule, Rule):
         raise TypeError(f"rule must be a Rule, got {rule!r}")
     if rule.mode not in MODES or rule.coordinates not in COORDINATES or rule.rounding not in ROUNDING:

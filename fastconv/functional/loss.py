@@ -35,7 +35,7 @@ def softmax(x: ArrayLike, *, axis: int = -1) -> NDArray[Any]:
     Raises
     ------
     TypeError
-        For dtypes other than float32 and float64; for an axis that is no integer.
+        For dtypes other than float32 and float64; for an axis that is not an integer.
     ValueError
         For an axis that x does not have, or of no elements.
 

@@ -1,6 +1,6 @@
 """Pooling by the largest value of each window, channel by channel, for one to three spatial axes.
 
-The way back hands a gradient to where the value was found: to its place, which `max_pool_places` keeps.
+The backward pass hands a gradient to the position of the maximum, which `max_pool_places` keeps.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def max_pool(
     Raises
     ------
     TypeError
-        For dtypes other than float32 and float64; for arguments that are no integers.
+        For dtypes other than float32 and float64; for arguments that are not integers.
     ValueError
         For a wrong rank, a kernel larger than the padded image, padding not smaller than the kernel, a stride below 1.
 
@@ -131,7 +131,7 @@ def max_pool_places(
     dilation: Any = 1,
     ceil_mode: bool = False,
 ) -> tuple[NDArray[Any], Places]:
-    """Return what `max_pool` returns, and where in its window each value was found, for the way back.
+    """Return what `max_pool` returns, and where in its window each value was found, for the backward pass.
 
     Of equal pixels it is the first in row-major order; a NaN is larger than any number, and it is the first NaN.
 
@@ -188,7 +188,7 @@ def max_pool_places_backward(dy: ArrayLike, places: Places) -> NDArray[Any]:
     Raises
     ------
     TypeError
-        For dtypes other than float32 and float64, and for places that are no `Places`.
+        For dtypes other than float32 and float64, and for places that are not `Places`.
     ValueError
         Where dy has not the shape of the output.
 
@@ -220,7 +220,7 @@ def adaptive_max_pool(x: ArrayLike, output_size: Any) -> NDArray[Any]:
     Raises
     ------
     TypeError
-        For dtypes other than float32 and float64; for a size that is no integer.
+        For dtypes other than float32 and float64; for a size that is not an integer.
     ValueError
         For a wrong rank, no pixels, a size below 1.
 

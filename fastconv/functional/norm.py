@@ -18,7 +18,7 @@ from fastconv.threads import threads_for
 
 Gradients = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 
-#: Multiply-adds for each number, about: of the sums and the map, and as many again on the way back.
+#: Multiply-adds for each number, about: of the sums and the map, and as many again in the backward pass.
 COST = 2
 
 #: The gradients of scale and bias are summed over at most so many parts of the rows, of at least so many rows each; all partial
@@ -123,7 +123,7 @@ def group_norm(x: ArrayLike, groups: int, scale: ArrayLike, bias: ArrayLike, *, 
     """Normalize each image over all its pixels and the channels of a group.
 
     ``y[n, p, c] = (x[n, p, c] - mean[n, g]) / sqrt(var[n, g] + eps) * scale[c] + bias[c]``, g being the group of c:
-    neighbouring channels, C / groups of them (Wu and He, ECCV 2018, section 3). One group for each channel is
+    neighboring channels, C / groups of them (Wu and He, ECCV 2018, section 3). One group for each channel is
     instance normalization.
 
     Parameters
@@ -141,7 +141,7 @@ def group_norm(x: ArrayLike, groups: int, scale: ArrayLike, bias: ArrayLike, *, 
     Raises
     ------
     TypeError
-        For dtypes other than float32 and float64, or that differ; for groups that are no integer.
+        For dtypes other than float32 and float64, or that differ; for a number of groups that is not an integer.
     ValueError
         For a wrong rank, no pixels, shapes that do not match, groups that do not divide the channels.
 

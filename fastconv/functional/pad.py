@@ -40,7 +40,7 @@ def pad(x: ArrayLike, padding: Sequence[Any], *, mode: str = "constant", value: 
     Raises
     ------
     TypeError
-        For dtypes other than float32 and float64, padding that is no integer, a value that is no real number.
+        For dtypes other than float32 and float64, padding that is not an integer, a value that is not a real number.
     ValueError
         For another mode, pairs that are not one for each axis, and where an axis of no entries is padded with them.
 

@@ -43,7 +43,7 @@ def upsample(x: ArrayLike, scale: Any, *, mode: str = "nearest") -> NDArray[Any]
     Raises
     ------
     TypeError
-        For dtypes other than float32 and float64; for a scale that is no integer.
+        For dtypes other than float32 and float64; for a scale that is not an integer.
     ValueError
         For a wrong rank, a scale below 1, another mode, an output too large to exist.
 

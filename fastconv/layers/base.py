@@ -143,7 +143,7 @@ class Layer:
         raise NotImplementedError(f"{type(self).__name__} must define forward(self, ctx, x)")
 
     def multiply_adds(self, *shapes: Shape) -> int:
-        """Return how many multiplications (each with its addition) one sample takes; 0 for what is no matrix product."""
+        """Return how many multiplications (each with its addition) one sample takes; 0 for what is not a matrix product."""
         return 0
 
     def window(self, *shapes: Shape) -> Sequence[tuple[Any, Any]] | None:
@@ -226,7 +226,7 @@ class Layer:
         return self._inner
 
     def astype(self: Self, dtype: Any) -> Self:
-        """Cast the parameters and buffers (those that are no integers) to float32 or float64, and return the layer.
+        """Cast the parameters and buffers (those that are not integers) to float32 or float64, and return the layer.
 
         A layer that is not built yet will be built in that dtype.
 

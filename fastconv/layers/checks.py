@@ -101,7 +101,7 @@ def inner_axes(axes: Sequence[int], rank: int, name: str = "axes") -> tuple[int,
 
 
 def axes_of(value: Any, name: str = "axes") -> tuple[int, ...]:
-    """Return an axis or several, as a layer keeps them; `TypeError` for what is no integer, `ValueError` for the batch.
+    """Return an axis or several, as a layer keeps them; `TypeError` for what is not an integer, `ValueError` for the batch.
 
     >>> axes_of(-1), axes_of([1, 2])
     ((-1,), (1, 2))

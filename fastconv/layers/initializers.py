@@ -57,7 +57,7 @@ def initialize(
     Raises
     ------
     TypeError, ValueError
-        For what is no initializer, naming those that are.
+        For what is not an initializer, naming those that are.
 
     Examples
     --------

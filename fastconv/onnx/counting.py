@@ -28,7 +28,7 @@ COUNT = (3, 5)
 #: Operators that move numbers of their first input (`Concat` of all) and change none.
 _MOVES = {"Cast", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Tile", "Transpose", "Unsqueeze"}
 
-#: More open numbers than that are no shape.
+#: More open numbers than that are not a shape.
 MOST = 2**16
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 
 class OnnxImportError(ValueError):
-    """A file that is no ONNX model, is broken or hostile, or has what fastconv does not know; the message says which and where.
+    """A file that is not an ONNX model, is broken or hostile, or not supported; the message says which and where.
 
     Attributes
     ----------

@@ -230,7 +230,7 @@ def _tensor(onnx: Any, value: Any, what: str) -> Tensor:
 
 
 def _text(value: Any) -> str:
-    """Return a name; what is no text comes from protobuf as bytes."""
+    """Return a name; what is not text comes from protobuf as bytes."""
     if not isinstance(value, str):
         raise OnnxImportError(f"a name in the file is not text: {value!r:.80}")
     return value

@@ -61,7 +61,7 @@ LEFT_OUT: dict[str, tuple[str, ...]] = {
     "of language models, with memories that grow from call to call": (
         *("CausalConvWithState", "LinearAttention", "TensorScatter", "ai.onnx.preview.FlexAttention"),
     ),
-    "of models that are no networks, or known only as skl2onnx writes them": (
+    "of models that are not networks, or known only as skl2onnx writes them": (
         *("ai.onnx.ml.ArrayFeatureExtractor", "ai.onnx.ml.Binarizer", "ai.onnx.ml.TreeEnsemble"),
     ),
     "in no network that was seen; a plugin can add them": (

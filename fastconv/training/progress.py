@@ -13,7 +13,7 @@ from fastconv.training.run import Run
 #: Seconds between two updates of the numbers beside the bar.
 _OFTEN = 0.1
 
-#: Results that are no news beside the bar.
+#: Results that are not news beside the bar.
 _QUIET = ("seconds", "learning_rate")
 
 

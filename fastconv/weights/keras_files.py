@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from fastconv.arguments import file_path
 from fastconv.weights.match import WeightsError
 
-#: Parts of the tree that are no layers.
+#: Parts of the tree that are not layers.
 NO_LAYERS = ("vars", "optimizer", "seed_generator", "_metrics", "metrics")
 
 _WEIGHTS = "model.weights.h5"
@@ -81,7 +81,7 @@ def _h5py(path: str | os.PathLike[str]) -> Any:
 
 
 def _child(h5py: Any, group: Any, key: str, kind: str) -> Any:
-    """Return what a group holds under `key`; refuse what lies in other files, and what is no `kind`."""
+    """Return what a group holds under `key`; refuse what lies in other files, and what is not a `kind`."""
     if not isinstance(group.get(key, getlink=True), h5py.HardLink):
         raise WeightsError(f"{group.name}/{key} is a link to elsewhere, which is not followed")
     found = group[key]
