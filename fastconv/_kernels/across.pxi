@@ -1,7 +1,7 @@
 # Convolutions with stride 1 along the line from many channels to few, and the adjoints of those from few: vectors run across the
 # channels of the input.
 #
-# A tile is LANES neighbouring outputs of one channel, each a vector of sums. For each line of taps and each vector of channels a
+# A tile is LANES neighboring outputs of one channel, each a vector of sums. For each line of taps and each vector of channels a
 # window of TAPS pixels slides along the padded line, each pixel meets all the taps, whose weights stay in registers, and in the
 # end the lanes of each vector are added: nothing is transposed, and no lane is empty.
 #

@@ -1,6 +1,6 @@
 # Padding that is not multiplied: where windows see other taps of the kernel, a product is cut into cells.
 #
-# Along an axis, the rows whose windows see the same taps are neighbours: with 3 taps, a dilation of 6 and 14 pixels
+# Along an axis, the rows whose windows see the same taps are neighbors: with 3 taps, a dilation of 6 and 14 pixels
 #
 #     rows    0 .. 5    6, 7       8 .. 13
 #     taps      1, 2    0, 1, 2    0, 1

@@ -1,6 +1,6 @@
 # The tile of a depthwise convolution, in which each channel has a kernel of its own, so that vectors run along the channels.
 #
-# A tile is one vector of channels of a few neighbouring outputs: their sums, one row of the kernel and the inputs under it are in
+# A tile is one vector of channels of a few neighboring outputs: their sums, one row of the kernel and the inputs under it are in
 # registers, and each input is read once for all outputs of a line that see it. The last vector of channels and the last tile of a
 # line overlap those before rather than be cut: their stores repeat the same values.
 
@@ -179,7 +179,7 @@ cdef inline vec one_input(
 
 
 cdef inline bint fits_tiles(const Axis *w) noexcept nogil:
-    """Whether inputs are neighbours and every window sees some of the image, as tiles compiled for their taps take it."""
+    """Whether inputs are neighbors and every window sees some of the image, as tiles compiled for their taps take it."""
     return (w.dilation == 1 or w.taps == 1) and w.origin + w.taps > 0 and (w.rows - 1) * w.stride + w.origin < w.size
 
 

@@ -1,4 +1,4 @@
-# Dropout: whether a number stays is a function of a key and of its place, so that the way back finds it again and nothing is kept.
+# Dropout: whether a number stays is a function of a key and of its place, so that the backward pass finds it again and nothing is kept.
 from libc.stdint cimport uint32_t, uint64_t
 
 

@@ -97,7 +97,7 @@ cdef inline void clamp_values(const bint add, real *y, const real *residual, Py_
 
 
 cdef apart end_values(const Ending *ending, real *y, Py_ssize_t at, Py_ssize_t items) noexcept nogil:
-    """The same for `items` neighbours that a tile has left elsewhere: what is added to them is `at` elements on."""
+    """The same for `items` neighbors that a tile has left elsewhere: what is added to them is `at` elements on."""
     if ending.add:
         clamp_values(True, y, ending.add + at, items, ending.low, ending.high)
     elif ending.clamps:
@@ -105,7 +105,7 @@ cdef apart end_values(const Ending *ending, real *y, Py_ssize_t at, Py_ssize_t i
 
 
 cdef apart finish_values(const Finish *f, real *y, Py_ssize_t at, Py_ssize_t items, Py_ssize_t channel) noexcept nogil:
-    """y[i] = f(y[i] + residual[at + i]) for neighbours of one pixel, from `channel` on; of several pixels where all slopes are one."""
+    """y[i] = f(y[i] + residual[at + i]) for neighbors of one pixel, from `channel` on; of several pixels where all slopes are one."""
     if only_clamps(f):
         if f.residual:
             clamp_values(True, y, f.residual + at, items, f.a, f.b)
@@ -121,7 +121,7 @@ cdef apart finish_values(const Finish *f, real *y, Py_ssize_t at, Py_ssize_t ite
 
 
 cdef inline void finish_pixels(const Finish *f, real *y, Py_ssize_t at, Py_ssize_t pixels, Py_ssize_t channels) noexcept nogil:
-    """The same for pixels that are neighbours, all of their channels."""
+    """The same for pixels that are neighbors, all of their channels."""
     cdef Py_ssize_t i
     if f.kind != PRELU:
         finish_values(f, y, at, pixels * channels, 0)
@@ -135,11 +135,11 @@ cdef void finish_rows(
 ) noexcept nogil:
     """The same for columns channel .. channel + cols - 1 of rows that begin at y + out[i]."""
     cdef Py_ssize_t i
-    cdef bint neighbours = out[rows - 1] - out[0] == (rows - 1) * y_ld
-    if cols == y_ld and neighbours:
+    cdef bint neighbors = out[rows - 1] - out[0] == (rows - 1) * y_ld
+    if cols == y_ld and neighbors:
         finish_pixels(f, y + out[0], out[0], rows, cols)
         return
-    if neighbours and f.kind >= 0 and not f.residual:
+    if neighbors and f.kind >= 0 and not f.residual:
         forward_portion(f.kind, y + out[0] + channel, y + out[0] + channel, rows, y_ld, cols, f.a, f.b)
         return
     for i in range(rows):

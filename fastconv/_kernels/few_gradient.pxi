@@ -50,15 +50,15 @@ cdef inline void add_pixels(
 
     The last vector overlaps the one before.
     """
-    cdef real neighbours[GRADIENT_PIXELS * FEW_CHANNELS]  # at constant distances
+    cdef real neighbors[GRADIENT_PIXELS * FEW_CHANNELS]  # at constant distances
     cdef vec total[FEW_CHANNELS]
     cdef vec pixel
     cdef Py_ssize_t v = 0, i, j, k
     if dy_ld != cols:
         for i in range(GRADIENT_PIXELS):
             for j in range(cols):
-                neighbours[i * cols + j] = dy[i * dy_ld + j]
-        dy = neighbours
+                neighbors[i * cols + j] = dy[i * dy_ld + j]
+        dy = neighbors
     while v < depth:
         k = min(v, depth - LANES)
         for j in range(cols):

@@ -16,13 +16,13 @@ cdef enum:
 cdef struct Flat:
     Product p
     Py_ssize_t period       # vectors after which the lanes belong to the same channels again
-    Py_ssize_t width        # vectors of a step's weights: so many more that FLAT_VECS are neighbours, whichever is the first
+    Py_ssize_t width        # vectors of a step's weights: so many more that FLAT_VECS are neighbors, whichever is the first
     Py_ssize_t vectors      # of a line of the output, the last one not always full
     Py_ssize_t line         # elements of a padded line of the input
     Py_ssize_t band, bands  # lines of the output of a task, and tasks of an image
     const real *weights     # [step, width, lane]
     const real *bias        # [width, lane]
-    Py_ssize_t *offsets     # of each run of neighbouring inputs of a window in the padded lines
+    Py_ssize_t *offsets     # of each run of neighboring inputs of a window in the padded lines
     Py_ssize_t runs, some   # and how many inputs of a run one vector has for all lanes
     Py_ssize_t *starts      # of each vector in a padded line
     mask lanes[LANES + FLAT_VECS]
@@ -164,7 +164,7 @@ cdef void flat_band(const Flat *f, Py_ssize_t task, real *padded) noexcept nogil
             flat_pair(f, padded + (h - first) * p.h.stride * f.line, y, y_line)
         else:
             flat_any(min(end - h, <Py_ssize_t> 2), f, padded + (h - first) * p.h.stride * f.line, y, y_line)
-        if p.finish.pending:  # of a forward convolution, whose lines are neighbours
+        if p.finish.pending:  # of a forward convolution, whose lines are neighbors
             finish_pixels(&p.finish, y, y - p.y, min(end - h, <Py_ssize_t> 2) * p.w.rows, p.cols)
         h += 2
         y += 2 * y_line

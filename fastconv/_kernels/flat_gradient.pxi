@@ -1,5 +1,5 @@
 # The gradient of the weight of convolutions with few channels, as flat.pxi: vectors run over the numbers (tap s, channel c,
-# output o) of one line of the kernel, which are neighbours in its array. Of each pixel of dy, lane (s, c, o) takes output o, and of
+# output o) of one line of the kernel, which are neighbors in its array. Of each pixel of dy, lane (s, c, o) takes output o, and of
 # the line of its window input s * C + c.
 
 

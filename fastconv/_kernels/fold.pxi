@@ -121,7 +121,7 @@ cdef void fold_lines(
 
 
 cdef inline Py_ssize_t folded_tap(const Product *p, const Product *q, Py_ssize_t r, Py_ssize_t s) noexcept nogil:
-    """Where in a folded weight the channels of a tap begin: they are neighbours there too."""
+    """Where in a folded weight the channels of a tap begin: they are neighbors there too."""
     return r // p.h.stride * q.b_h + s // p.w.stride * q.b_w + (r % p.h.stride * p.w.stride + s % p.w.stride) * p.depth * q.b_k
 
 

@@ -77,7 +77,7 @@ cdef void pack_grouped(const Grouped *g, Py_ssize_t panel, Py_ssize_t panels, co
     cdef Py_ssize_t column, cols, group, width, i, j, k, m, t, depth = product_depth(&g.p), each = panel_elements(g)
     cdef const real *b
     cdef real *to
-    if g.p.b_col == 1:  # columns of groups that share a panel are neighbours
+    if g.p.b_col == 1:  # columns of groups that share a panel are neighbors
         for k in range(depth):
             group = first_group(g, panel, &column, &cols)
             fetch_run(g.p.b + offsets[min(k + ROWS_AHEAD, depth - 1)] + group * g.b_group + column, panels * g.width)

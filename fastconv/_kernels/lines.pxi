@@ -30,7 +30,7 @@ cdef inline Py_ssize_t common(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
 
 
 cdef inline Py_ssize_t line_step(const Product *p) noexcept nogil:
-    """Elements of the input between windows that are neighbours."""
+    """Elements of the input between windows that are neighbors."""
     return p.w.stride * p.a_ld
 
 

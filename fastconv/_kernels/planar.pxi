@@ -1,7 +1,7 @@
 # Convolutions with stride 1 along the line to few channels, and the adjoints of those from few: vectors run along the line.
 #
 # A band of lines is taken apart into a plane for each input channel, between zeros. Then a tap is a vector of the plane, at any
-# place, times one weight; tiles are PLANAR_LINES lines of as many neighbouring outputs as a vector has, of up to PLANAR_COLS
+# place, times one weight; tiles are PLANAR_LINES lines of as many neighboring outputs as a vector has, of up to PLANAR_COLS
 # channels. Their sums go into planes too, which are put together, pixel after pixel, by small squares.
 #
 #   plane      0 0 a0 a1 a2 a3 ...      sums of line p, channel o:   y[p, :, o] += plane[p + r, s :] * w[r, s, o]
@@ -170,7 +170,7 @@ cdef void planar_band(const Planar *f, Py_ssize_t task, real *scratch) noexcept 
             w += LANES
         for i in range(min(end - h, <Py_ssize_t> PLANAR_LINES)):
             put_together(made + i * f.wide, f.made, p.w.rows, p.cols, y + i * y_line)
-        if p.finish.pending:  # of a forward convolution, whose lines are neighbours
+        if p.finish.pending:  # of a forward convolution, whose lines are neighbors
             finish_pixels(&p.finish, y, y - p.y, min(end - h, <Py_ssize_t> PLANAR_LINES) * p.w.rows, p.cols)
         h += PLANAR_LINES
         y += PLANAR_LINES * y_line

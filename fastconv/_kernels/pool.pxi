@@ -1,6 +1,6 @@
 # Maxima and averages over windows. One kernel each for every pooling: padding, dilation, ceil mode, adaptive and global windows
 # differ in the records of `geometry.PoolAxis` alone, from which each window is computed where it is used. The place of a maximum,
-# which its way back needs, is the number of its tap in the window, row by row, with those taps too that are outside x.
+# which its backward pass needs, is the number of its tap in the window, row by row, with those taps too that are outside x.
 #
 # x (N, D, H, W, C), y (N, P, Q, R, C), axes (3, 9): the windows along D, H and W. A window's taps are all inside x.
 # Vectors run along the channels. Channels that fill no vector are computed in one that overlaps the last; where a pixel is less
@@ -26,7 +26,7 @@ cdef enum:
     POOL_CHANNELS = 128   # channels of a task, where the lines of few images are shared out
     POOL_TAPS = 128       # of a line, that are summed apart
     POOL_OUTPUTS = 256    # of a line, in one task
-    POOL_VECS = 4         # vectors of a pixel reduced together: their lines are neighbours in memory
+    POOL_VECS = 4         # vectors of a pixel reduced together: their lines are neighbors in memory
     POOL_DISTANCE = 1024  # bytes of a line, about, that are asked for before a window sees them
 
 

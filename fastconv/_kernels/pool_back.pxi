@@ -1,4 +1,4 @@
-# The way back of averages. A task is one image and some of its channels, whose windows are taken in order: this fixes every sum.
+# The backward pass of averages. A task is one image and some of its channels, whose windows are taken in order: this fixes every sum.
 #
 # Windows that `tile` the image (no pixel is in two) write their pixels. Others add to them, and what they add to is set to zero
 # shortly before the first window gets there, while it is in the cache anyway.

@@ -1,4 +1,4 @@
-# The way back of maxima, whose places in their windows forward has kept. Where windows have few taps and pixels many channels, each
+# The backward pass of maxima, whose places in their windows forward has kept. Where windows have few taps and pixels many channels, each
 # pixel gathers what it gets: from every window that it is in, dy where the place is its own. Else each number of dy goes to its place
 # by itself. Both add in the order of the windows.
 
@@ -37,7 +37,7 @@ cdef struct Givers:
 
 
 cdef struct Behind:
-    # a normalization and a ReLU that the pooled pixels came out of: its input, and tables of its way back
+    # a normalization and a ReLU that the pooled pixels came out of: its input, and tables of its backward pass
     const real *x
     const real *tables
     Py_ssize_t width

@@ -159,7 +159,7 @@ cdef void pack_columns(
     const real *b, Py_ssize_t b_col, const Py_ssize_t *offsets, Py_ssize_t depth, Py_ssize_t cols, real *packed,
     Py_ssize_t panel,
 ) noexcept nogil:
-    """The same with columns b_col apart: a transposition, in squares of LANES where LANES rows are neighbours in memory."""
+    """The same with columns b_col apart: a transposition, in squares of LANES where LANES rows are neighbors in memory."""
     cdef Py_ssize_t k, j, width, square, j_first = 0, j_end, k_end
     cdef const real *column
     cdef real *to

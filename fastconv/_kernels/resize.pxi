@@ -1,5 +1,5 @@
-# An image in another size, and the way back: along each axis an output is a sum of neighbouring inputs, each times its weight, so
-# the axis is a matrix whose rows have few numbers that are not zero; the way back is its transpose.
+# An image in another size, and the backward pass: along each axis an output is a sum of neighboring inputs, each times its weight, so
+# the axis is a matrix whose rows have few numbers that are not zero; the backward pass is its transpose.
 #
 # x (N, D, H, W, C) -> y (N, P, Q, R, C). spans (P + Q + R, 3) says of every output of the three axes, one after the other, which
 # input is its first, how many there are (none: the output is 0) and where their weights begin.

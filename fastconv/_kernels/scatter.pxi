@@ -1,7 +1,7 @@
 # The adjoint of a convolution with few input channels, which would leave most of a vector empty as columns of a product.
 #
 # Here a column is one weight (r, s, c) of the kernel: each pixel of dy times the weight gives all that it adds to its window,
-# and lines of the window are runs of S * C neighbours in dx. Runs of neighbouring windows overlap: to add one after the other in
+# and lines of the window are runs of S * C neighbors in dx. Runs of neighboring windows overlap: to add one after the other in
 # memory would wait each time for what was just written there. So each pixel of a line gathers what the runs have for it, and
 # only the finished line is added.
 #
@@ -113,7 +113,7 @@ cdef void pack_scatter(const Scatter *s, real *packed) noexcept nogil:
 
 
 cdef void pack_reversed(const Scatter *s, const real *b, Py_ssize_t depth, real *panels) noexcept nogil:
-    """The panels of one tap of d, from a weight whose taps are in reverse and whose inputs are neighbours."""
+    """The panels of one tap of d, from a weight whose taps are in reverse and whose inputs are neighbors."""
     cdef Py_ssize_t column = 0, r, w, c, k, i, width, run
     cdef const real *source
     cdef real *to
@@ -122,7 +122,7 @@ cdef void pack_reversed(const Scatter *s, const real *b, Py_ssize_t depth, real 
         for w in range(s.w.taps):
             source = b + r * s.b_h + w * s.b_w
             c = 0
-            while c < s.inputs:  # those of one panel; they and the rows are neighbours in memory
+            while c < s.inputs:  # those of one panel; they and the rows are neighbors in memory
                 width, run = panel_width(s.columns - column // TILE_N * TILE_N), min(s.inputs - c, TILE_N - column % TILE_N)
                 to = panels + column // TILE_N * panel_items(s.step) + column % TILE_N
                 for k in range(depth):
@@ -158,7 +158,7 @@ cdef inline void add_run(real *to, const real *source, Py_ssize_t items) noexcep
 cdef inline void gather_runs(
     const Scatter *s, const real *sums, Py_ssize_t ld, Py_ssize_t rows, const real *numbers, real *line
 ) noexcept nogil:
-    """What `rows` neighbouring windows, whose runs are `ld` apart, have for the pixels of a line, from the first of the first.
+    """What `rows` neighboring windows, whose runs are `ld` apart, have for the pixels of a line, from the first of the first.
 
     `stride` pixels at a time, to which the same windows reach; before the first run and after the last are zeros, so that they are
     as many everywhere. Vectors reach beyond the pixels, and are written over by what follows. `numbers`: 0, 1, ... LANES - 1.

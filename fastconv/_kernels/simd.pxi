@@ -61,7 +61,7 @@ cdef inline Py_ssize_t own_lines(Py_ssize_t items) noexcept nogil:
 cdef void *new_lines(size_t size) noexcept nogil:
     """So many bytes from a cache line on, or NULL where there is no memory; for `free_lines`.
 
-    Not by `aligned_alloc`: the piece that GNU's cuts off in front waits in a list of seven and keeps its neighbours apart, so that
+    Not by `aligned_alloc`: the piece that GNU's cuts off in front waits in a list of seven and keeps its neighbors apart, so that
     each of the first calls took new memory, whose pages the system had to clear.
     """
     cdef char *base = <char *> malloc(size + 2 * 64)

@@ -28,7 +28,7 @@ cdef void add_some_parts(
 
 
 cdef inline Py_ssize_t rows_at_a_time(Py_ssize_t cols) noexcept nogil:
-    """So many rows that their neighbouring elements fill whole vectors; one where rows are not narrow."""
+    """So many rows that their neighboring elements fill whole vectors; one where rows are not narrow."""
     cdef Py_ssize_t rows = LANES
     if cols > SUM_NARROW:
         return 1

@@ -1,4 +1,4 @@
-# Which thread does which task. Neighbouring tasks read and write neighbouring memory, and so do the tasks of the next loop at the
+# Which thread does which task. Neighboring tasks read and write neighboring memory, and so do the tasks of the next loop at the
 # same place: each thread begins with a range of its own, which it finds in its core's caches, and helps others when it is done.
 
 

@@ -1,7 +1,7 @@
 # Windows of an array as rows of a matrix, a block at a time: the matrix itself (im2col) never exists.
 #
 # Row m is one product row (n, d, h, w), w running fastest; column k is (tap d, tap h, tap w, channel), the channel running
-# fastest. Where the taps along w are neighbours in memory, they and the channels are one run. A run inside the image is read
+# fastest. Where the taps along w are neighbors in memory, they and the channels are one run. A run inside the image is read
 # where it lies, by its address (Dukhan 2019, "The indirect convolution algorithm"); one across its edge is copied between zeros.
 
 
@@ -156,7 +156,7 @@ cdef void row_outputs(const Product *p, Py_ssize_t first, Py_ssize_t count, Py_s
 
 
 cdef inline Py_ssize_t window_run(const Product *p) noexcept nogil:
-    """Elements of a window that are neighbours in memory."""
+    """Elements of a window that are neighbors in memory."""
     return p.depth * p.w.taps if p.w.dilation == 1 and p.depth == p.a_ld else p.depth
 
 
@@ -167,7 +167,7 @@ cdef inline bint are_few(const Product *p, Py_ssize_t rows) noexcept nogil:
 
 cdef inline bint product_in_place(const Product *p) noexcept nogil:
     """Whether a product reads its windows where they lie; it packs them where runs are too short to be worth an address,
-    where so many columns use each row that constant strides save more, and where neighbours alias in the cache."""
+    where so many columns use each row that constant strides save more, and where neighbors alias in the cache."""
     cdef Py_ssize_t most = MANY_OF_LOW if LOW_TILE else MANY_COLUMNS
     cdef bint aliasing = p.w.stride * p.a_ld * sizeof(real) % 4096 == 0
     cdef Py_ssize_t rows = product_rows(p)

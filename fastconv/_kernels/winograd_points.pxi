@@ -1,4 +1,4 @@
-# Winograd's minimal filtering along one axis (Winograd 1980; Lavin and Gray 2016): a run of `outputs` neighbouring outputs of a
+# Winograd's minimal filtering along one axis (Winograd 1980; Lavin and Gray 2016): a run of `outputs` neighboring outputs of a
 # convolution comes from `points` products instead of outputs * taps:
 #
 #     y = A^T [(G g) * (B^T d)]       d: the inputs, as many as points; g: the taps = points + 1 - outputs
