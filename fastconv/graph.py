@@ -45,6 +45,9 @@ class Graph:
         self.input_shapes = [symbol.shape for symbol in inputs]
         self.input_names = [symbol.name for symbol in inputs]
         self.free = [symbol.free for symbol in inputs]
+        self.dtypes = [symbol.dtype for symbol in inputs]
+        if not {None, "int32", "int64", "bool"}.issuperset(self.dtypes):
+            raise ValueError(f"inputs that are no floats are int32, int64 or bool, got {self.dtypes!r:.80}")
         self.output_names = list(output_names) if output_names else [None] * len(outputs)
         if len(self.output_names) != len(outputs):
             raise ValueError(f"output_names must be one for each of {len(outputs)} outputs, got {self.output_names}")
@@ -99,8 +102,8 @@ class Graph:
     def symbols(self) -> tuple[tuple[Symbol, ...], tuple[Symbol, ...]]:
         """The symbols of the inputs and of the outputs, to build further models on."""
         if self._symbols is None:
-            kinds = zip(self.input_shapes, self.input_names, self.free, strict=True)
-            inputs = [Symbol(shape, name=name, free=free) for shape, name, free in kinds]
+            kinds = zip(self.input_shapes, self.input_names, self.free, self.dtypes, strict=True)
+            inputs = [Symbol(shape, name=name, free=free, dtype=dtype) for shape, name, free, dtype in kinds]
             values: list[Any] = [*inputs, *[None] * (self.slots - len(inputs))]
             for step in self.steps:
                 made = connect(step.layer, [values[slot] for slot in step.reads])
@@ -115,6 +118,7 @@ class Graph:
             "inputs": [list(shape) for shape in self.input_shapes],
             "input_names": self.input_names,
             **({"free": [list(axes) for axes in self.free]} if any(self.free) else {}),
+            **({"dtypes": self.dtypes} if any(self.dtypes) else {}),
             "layers": self.layers,
             "steps": [[number[id(step.layer)], list(step.reads)] for step in self.steps],
             "outputs": list(self.outputs),
@@ -130,8 +134,9 @@ class Graph:
         try:
             names = config.get("input_names") or [None] * len(config["inputs"])
             free = config.get("free") or [()] * len(config["inputs"])
-            kinds = zip(config["inputs"], names, free, strict=True)
-            inputs = [Symbol(tuple(shape), name=name, free=axes) for shape, name, axes in kinds]
+            dtypes = config.get("dtypes") or [None] * len(config["inputs"])
+            kinds = zip(config["inputs"], names, free, dtypes, strict=True)
+            inputs = [Symbol(tuple(shape), name=name, free=axes, dtype=dtype) for shape, name, axes, dtype in kinds]
             symbols = list(inputs)
             for layer, reads in config["steps"]:
                 made = connect(_entry(config["layers"], layer), [_entry(symbols, slot) for slot in reads])

@@ -50,19 +50,27 @@ class Node:
 class Symbol:
     """An array to be: its `shape` without the batch axis, and the `node` that makes it (None for a model's input).
 
-    The axes of an input that are `free` may be of any size, channels too.
+    The axes of an input that are `free` may be of any size, channels too. `dtype` is "int32", "int64" or "bool" where an input
+    is known to be that.
     """
 
-    __slots__ = ("__weakref__", "free", "name", "node", "shape")
+    __slots__ = ("__weakref__", "dtype", "free", "name", "node", "shape")
 
     #: NumPy's operators must refuse a symbol, not wrap it in an array of objects
     __array_ufunc__ = None
 
     def __init__(
-        self, shape: Shape, *, node: Node | None = None, name: str | None = None, free: Sequence[int] = ()
+        self,
+        shape: Shape,
+        *,
+        node: Node | None = None,
+        name: str | None = None,
+        free: Sequence[int] = (),
+        dtype: str | None = None,
     ) -> None:
         self.shape = shape
         self.free = tuple(free)
+        self.dtype = dtype
         self.node = node
         self.name = name
 

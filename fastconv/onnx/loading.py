@@ -221,9 +221,9 @@ class _Conversion:
             self.values[tensor.name] = Constant(np.zeros(self.shapes[tensor.name][0], tensor.dtype))
         skip = int(self.batched)
         a, b = (tuple(max(n, 1) for n in shape[skip:]) for shape in self.shapes[tensor.name])
-        symbol = Symbol(
-            a, name=tensor.name, free=[axis for axis, (n, m) in enumerate(zip(a, b, strict=True)) if n != m]
-        )
+        dtype = None if tensor.dtype.kind == "f" else tensor.dtype.name
+        free = [axis for axis, (n, m) in enumerate(zip(a, b, strict=True)) if n != m]
+        symbol = Symbol(a, name=tensor.name, free=free, dtype=dtype)
         value = Value(symbol, tuple(range(len(a))), tensor.dtype, b, frozenset({tensor.name}))
         if self.builder.floats is not None and tensor.dtype.kind == "f" and tensor.dtype != self.builder.floats:
             self.builder.node = Node("Cast", "", tensor.name, (), (), {}, 1)

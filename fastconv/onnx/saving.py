@@ -96,9 +96,10 @@ def _inputs(w: Writer, model: Model, shapes: Any) -> list[Tensor]:
 
 
 def _input_dtypes(w: Writer, model: Model) -> list[np.dtype[Any]]:
-    """Return the dtypes of the inputs: as a cast says, int64 where all that reads one takes integers, else the model's."""
+    """Return the dtypes of the inputs: as the model or a cast says, int64 where all readers take integers, or floats."""
     found = []
-    for slot, cast in enumerate(model.graph.casts):
+    for slot, (dtype, cast) in enumerate(zip(model.graph.dtypes, model.graph.casts, strict=True)):
+        cast = dtype or cast
         readers = [(step.layer, at) for step in model.graph.steps for at, each in enumerate(step.reads) if each == slot]
         integers = bool(readers) and all(layer.traits.takes_integers(at) for layer, at in readers)
         found.append(np.dtype(cast) if cast not in (None, "float") else np.dtype(np.int64) if integers else w.dtype)
@@ -129,27 +130,53 @@ def _at_other_sizes(w: Writer, model: Model) -> list[Shape] | None:
     again = Writer(w.opset, w.dtype)
     again.layer = model
     pairs = zip(model.input_shapes, graph.free, strict=True)
-    shapes = [tuple(2 * n if axis in free else n for axis, n in enumerate(shape)) for shape, free in pairs]
-    xs = _inputs(again, model, shapes)
+    xs = _inputs(again, model, [_doubled(shape, free) for shape, free in pairs])
     try:
         made = [again.plain(y) for y in again.write(model, xs, "")]
     except (OnnxExportError, ValueError):
         return None
-    same = again.nodes == w.nodes and again.constants.keys() == w.constants.keys()
-    if not same or not all(np.array_equal(array, w.constants[name]) for name, array in again.constants.items()):
-        return None
-    return [x.shape for x in (*xs, *made)]
+    return [x.shape for x in (*xs, *made)] if _are_alike(w, again) else None
+
+
+def _doubled(shape: Sequence[int], free: Sequence[int]) -> Shape:
+    return tuple(2 * n if axis in free else n for axis, n in enumerate(shape))
+
+
+def _are_alike(w: Writer, other: Writer) -> bool:
+    """Return whether two writers have written the same nodes and constants."""
+    same = other.nodes == w.nodes and other.constants.keys() == w.constants.keys()
+    return same and all(np.array_equal(array, w.constants[name]) for name, array in other.constants.items())
 
 
 def _whole(w: Writer, model: Any) -> tuple[list[Any], list[Any]]:
-    """Write a model without a batch: a batch of one is put on before and taken off after what is inside."""
+    """Write a model without a batch; sizes that are open stay so where the nodes do not depend on them."""
+    inputs = model.named_inputs
+    given, outputs = _written_whole(w, model, [tuple(item["shape"]) for item in inputs])
+    is_open = any(item.get("free") for item in inputs)
+    if is_open:
+        again = Writer(w.opset, w.dtype, single=True)
+        again.layer = model
+        try:
+            _written_whole(again, model, [_doubled(item["shape"], item.get("free", ())) for item in inputs])
+            is_open = _are_alike(w, again)
+        except (OnnxExportError, ValueError):
+            is_open = False
+    ends = [
+        [(x.name, x, _dims(x.name, x.shape, item if is_open else {})) for x, item in zip(some, items, strict=True)]
+        for some, items in ((given, inputs), (outputs, model.named_outputs))
+    ]
+    return ends[0], [(name, y.dtype, dims) for name, y, dims in ends[1]]
+
+
+def _written_whole(w: Writer, model: Any, shapes: Sequence[Shape]) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the inputs and outputs of a model: a batch of one is put on before and taken off after what is inside."""
     dtypes = _input_dtypes(w, model.body) if model.body is not None else []
-    given, xs = list[tuple[str, Tensor, list[Any]]](), list[Tensor]()
-    for item in model.named_inputs:
-        name, shape = w.unique(str(item["name"])), tuple(item["shape"])
+    given, xs = list[Tensor](), list[Tensor]()
+    for item, shape in zip(model.named_inputs, shapes, strict=True):
+        name = w.unique(str(item["name"]))
         dtype = dtypes[len(xs)] if item["used"] else w.dtype
         found = _as_said(Tensor(name, shape, plain_order(len(shape)), dtype), item.get("dtype"), w)
-        given.append((name, found, _dims(name, shape, item)))
+        given.append(found)
         if item["used"]:
             xs.append(found._replace(name=w.call("Unsqueeze", name, w.integers(0))))
     made = [w.plain(y) for y in w.write(model.body, xs, "")] if model.body is not None else []
@@ -161,12 +188,12 @@ def _whole(w: Writer, model: Any) -> tuple[list[Any], list[Any]]:
             w.nodes.append(
                 w.onnx.helper.make_node("Squeeze", [y.name, w.integers(0)], [called], name=w.unique("output"))
             )
-            outputs.append((called, y.dtype, _dims(called, y.shape, item)))
+            outputs.append(y._replace(name=called))
         else:
             array = model.own("buffers")[f"output_{at}"]
             held = w.constant(array, "constant", array.dtype)
             w.nodes.append(w.onnx.helper.make_node("Identity", [held], [called], name=w.unique("output")))
-            outputs.append((called, array.dtype, list(array.shape)))
+            outputs.append(Tensor(called, array.shape, plain_order(array.ndim), array.dtype))
     return given, outputs
 
 

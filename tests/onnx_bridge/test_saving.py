@@ -121,6 +121,39 @@ def test_older_and_newer_operators(layer: Any, opset: int, tmp_path: Path) -> No
     assert_close(runtime(tmp_path / "model.onnx", [image])[0], model(image))
 
 
+def test_integers_stay_those_of_the_file(tmp_path: Path) -> None:
+    from onnx import parser
+
+    text = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    table (int32[N, 4] words, bool[N, 4] mask, float[N, 4] x) => (float[N, 4] y)
+    { a = Cast <to = 1> (words) b = Add (a, x) y = Where (mask, b, x) }
+    """.replace(") ", ")\n")
+    model = load(parser.parse_model(text))
+    model.save(tmp_path / "model.safetensors")
+    xs = [np.ones((2, 4), np.int32), np.eye(2, 4, dtype=bool), np.zeros((2, 4), np.float32)]
+    for each in (model, fastconv.load_model(tmp_path / "model.safetensors")):
+        save(each, tmp_path / "model.onnx")
+        np.testing.assert_array_equal(runtime(tmp_path / "model.onnx", xs)[0], np.eye(2, 4))
+
+
+def test_tables_and_grids_are_for_every_sample(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    words, image = Input((7,), name="words"), Input((6, 5, 2), name="image")
+    held = L.Given(L.Gather(1), [[0, [20, 4], "float", True]])
+    grid = L.Given(L.GridSample(), [[1, [3, 4, 2], "float", False]])
+    model = Model([words, image], [held(words), grid(image)]).build()
+    held.params["input_0"][...] = rng.standard_normal((20, 4))
+    grid.buffers["input_1"][...] = rng.uniform(-1, 1, (3, 4, 2))
+    xs = rng.integers(0, 20, (3, 7)), rng.standard_normal((3, 6, 5, 2)).astype(np.float32)
+    save(model, tmp_path / "model.onnx")
+    assert "GatherND" not in {node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node}
+    again: Any = load(tmp_path / "model.onnx")
+    for made in (again(*xs), runtime(tmp_path / "model.onnx", list(xs))):
+        for y, wanted in zip(made, model(*xs), strict=True):
+            assert_close(y, wanted)
+
+
 class Doubled(L.Layer):
     """A layer of somebody else's."""
 

@@ -105,6 +105,10 @@ def gather(w: Writer, layer: Any, x: Tensor, indices: Tensor) -> Tensor:
     if w.single:
         name = w.call("Gather", x.name, w.call("Squeeze", indices.name, w.integers(0)), axis=axis)
         return w.array(name, shape, x.dtype)
+    if x.name in w.constants and axis == 1:  # an embedding: rows of a table
+        table = w.constants.pop(x.name)[0]
+        return w.array(w.call("Gather", w.constant(table, "table", table.dtype), indices.name), shape, x.dtype)
+    x = w.for_each_sample(x, indices)
     last = w.call("Unsqueeze", w.call("Cast", indices.name, to=7), w.integers(indices.rank))
     size = w.integers(x.shape[axis - 1])
     positive = w.call("Mod", w.call("Add", last, size), size)

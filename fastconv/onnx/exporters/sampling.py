@@ -12,7 +12,7 @@ import numpy as np
 from fastconv import layers as L
 from fastconv.onnx.exporters import exports
 from fastconv.onnx.exporters.image import window_of
-from fastconv.onnx.exporters.scatter import by_sample
+from fastconv.onnx.exporters.scatter import all_samples, by_sample
 from fastconv.onnx.writer import Tensor, Writer
 
 
@@ -57,7 +57,7 @@ def grid_sample(w: Writer, layer: Any, x: Tensor, grid: Tensor) -> Tensor:
     w.require_opset(20 if rank == 3 else 16)
     names = {} if w.opset >= 20 else {"linear": "bilinear", "cubic": "bicubic"}
     shape = w.output_shape(layer, x, grid)
-    x, grid = w.channels_first(x), w.plain(grid)
+    x, grid = all_samples(w, w.channels_first(x), w.plain(grid))
     image, places = x.name, grid.name
     if rank == 1:  # of which ONNX Runtime knows nothing: a line is an image of one row, whose middle is at 0
         image = w.call("Unsqueeze", image, w.integers(2))
@@ -71,15 +71,17 @@ def grid_sample(w: Writer, layer: Any, x: Tensor, grid: Tensor) -> Tensor:
 def roi_align(w: Writer, layer: Any, x: Tensor, boxes: Tensor, images: Tensor) -> Tensor:
     w.require_opset(16)
     shape = w.output_shape(layer, x, boxes, images)
-    count, h, wide, channels = x.shape
-    merged = w.call("Reshape", w.plain(x).name, w.integers(-1, h, wide, channels))
-    first = w.call("Transpose", merged, perm=[0, 3, 1, 2])
-    batch = w.call("Squeeze", w.call("Slice", w.call("Shape", boxes.name), w.integers(0), w.integers(1)), w.integers(0))
+    x, boxes, images = all_samples(w, w.plain(x), w.plain(boxes), w.plain(images))
+    channels = x.shape[-1]
+    first = w.call("Transpose", w.merged(x), perm=[0, 3, 1, 2])
+    sizes = w.call("Shape", x.name)
+    batch, count = (w.call("Slice", sizes, w.integers(axis), w.integers(axis + 1)) for axis in (0, 1))
     zero, one = (w.constant(np.array(n, np.int64)) for n in (0, 1))
-    offsets = w.call("Mul", w.call("Unsqueeze", w.call("Range", zero, batch, one), w.integers(1)), w.integers(count))
-    positive = w.call("Mod", w.call("Add", w.call("Cast", images.name, to=7), w.integers(count)), w.integers(count))
+    samples = w.call("Range", zero, w.call("Squeeze", batch, w.integers(0)), one)
+    offsets = w.call("Mul", w.call("Unsqueeze", samples, w.integers(1)), count)
+    positive = w.call("Mod", w.call("Add", w.call("Cast", images.name, to=7), count), count)
     numbers = w.call("Reshape", w.call("Add", positive, offsets), w.integers(-1))
-    rows = w.call("Reshape", w.plain(boxes).name, w.integers(-1, 4))
+    rows = w.merged(boxes)
     name = w.call(
         "RoiAlign", first, rows, numbers,
         output_height=layer.size[0], output_width=layer.size[1], sampling_ratio=layer.samples,
@@ -93,7 +95,7 @@ def roi_align(w: Writer, layer: Any, x: Tensor, boxes: Tensor, images: Tensor) -
 @exports(L.NonMaxSuppression)
 def non_max_suppression(w: Writer, layer: Any, boxes: Tensor, scores: Tensor) -> Tensor:
     shape, images = w.output_shape(layer, boxes, scores), boxes.shape[0]
-    merged = [w.merged(x) for x in (boxes, scores)]
+    merged = [w.merged(x) for x in all_samples(w, w.plain(boxes), w.plain(scores))]
     operands = [w.integers(layer.most), w.constant(layer.overlap, dtype=np.float32)]
     if layer.threshold is not None:
         operands.append(w.constant(layer.threshold, dtype=np.float32))

@@ -48,21 +48,21 @@ def non_zero(w: Writer, layer: Any, x: Tensor) -> Tensor:
 
 @exports(L.GatherElements)
 def gather_elements(w: Writer, layer: Any, x: Tensor, indices: Tensor) -> Tensor:
-    x, indices = _all_samples(w, w.plain(x), w.plain(indices))
+    x, indices = all_samples(w, w.plain(x), w.plain(indices))
     shape = w.output_shape(layer, x, indices)
     return w.array(w.call("GatherElements", x.name, _long(w, indices), axis=x.axis(layer.axis)), shape, x.dtype)
 
 
 @exports(L.GatherND)
 def gather_nd(w: Writer, layer: Any, x: Tensor, indices: Tensor) -> Tensor:
-    x, indices = _all_samples(w, w.plain(x), w.plain(indices))
+    x, indices = all_samples(w, w.plain(x), w.plain(indices))
     shape = w.output_shape(layer, x, indices)
     return w.array(w.call("GatherND", x.name, _long(w, indices), batch_dims=layer.leading), shape, x.dtype)
 
 
 @exports(L.ScatterElements)
 def scatter_elements(w: Writer, layer: Any, *xs: Tensor) -> Tensor:
-    x, indices, updates = _all_samples(w, *map(w.plain, xs))
+    x, indices, updates = all_samples(w, *map(w.plain, xs))
     how = _reduction(w, layer)
     name = w.call("ScatterElements", x.name, _long(w, indices), updates.name, axis=x.axis(layer.axis), **how)
     return w.like(x, name)
@@ -70,7 +70,7 @@ def scatter_elements(w: Writer, layer: Any, *xs: Tensor) -> Tensor:
 
 @exports(L.ScatterND)
 def scatter_nd(w: Writer, layer: Any, *xs: Tensor) -> Tensor:
-    x, indices, updates = _all_samples(w, *map(w.plain, xs))
+    x, indices, updates = all_samples(w, *map(w.plain, xs))
     rows = _long(w, indices)
     count = w.call("Squeeze", w.call("Slice", w.call("Shape", x.name), w.integers(0), w.integers(1)), w.integers(0))
     zero, one = (w.constant(np.array(n, np.int64)) for n in (0, 1))
@@ -89,7 +89,7 @@ def _long(w: Writer, indices: Tensor) -> str:
     return indices.name if indices.dtype == np.int64 else w.call("Cast", indices.name, to=7)
 
 
-def _all_samples(w: Writer, *xs: Tensor) -> tuple[Tensor, ...]:
+def all_samples(w: Writer, *xs: Tensor) -> tuple[Tensor, ...]:
     """Return tensors with a batch; a constant is there for each sample."""
     lead = next((x for x in xs if x.name not in w.constants), xs[0])
     return tuple(w.for_each_sample(x, lead) for x in xs)

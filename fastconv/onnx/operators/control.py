@@ -59,7 +59,7 @@ def _model(b: Builder, block: Block, outer: Mapping[str, Value]) -> tuple[Unbatc
 
 def _inner(x: Value) -> Symbol:
     """Return an input for a value from outside, with the sizes that are open there open."""
-    return Symbol(x.symbol.shape, free=x.free)
+    return Symbol(x.symbol.shape, free=x.free, dtype=None if x.dtype.kind == "f" else x.dtype.name)
 
 
 def _reaches(made: list[Value], symbol: Symbol) -> bool:
