@@ -123,9 +123,8 @@ def read(source: Any) -> File:
     folder: Path | None = None
     content: Any = b""
     data: dict[int, memoryview] = {}
-    if isinstance(source, onnx.ModelProto):
-        model = source
-    else:
+    model = source if isinstance(source, onnx.ModelProto) else None
+    if model is None:
         if isinstance(source, (bytes, bytearray, memoryview)):
             content = bytes(source)
         elif isinstance(source, (str, os.PathLike)):
@@ -133,16 +132,15 @@ def read(source: Any) -> File:
             content = _mapped(source)
         else:
             raise TypeError(f"an ONNX model is a path, bytes or a ModelProto, got {type(source).__name__}")
-        try:
-            model, data = _parsed(onnx, memoryview(content))
-        except OnnxImportError as error:
-            raise OnnxImportError(f"{os.fspath(source)}: {error}" if folder else str(error)) from error
+    name = f"{os.fspath(source)}: " if folder else ""
     try:
+        if model is None:
+            model, data = _parsed(onnx, memoryview(content))
         file = _graph(onnx, model, folder, data)
-    except OnnxImportError:
-        raise
+    except OnnxImportError as error:
+        raise OnnxImportError(f"{name}{error}") from error
     except Exception as error:  # what protobuf hands over may be of other types than the format says
-        raise OnnxImportError(f"the file is broken: {type(error).__name__}: {error}") from error
+        raise OnnxImportError(f"{name}the file is broken: {type(error).__name__}: {error}") from error
     if data and hasattr(content, "madvise"):
         file = file._replace(release=_Pages(content))
     return file

@@ -55,7 +55,7 @@ def to_proto(model: Model, *, opset: int = USUAL) -> Any:
     _ = model.params  # which builds it, where its shape is known
     if not model.built:
         raise ValueError("the model is not built yet, so its shapes are unknown: call it, or build((28, 28, 1))")
-    w = Writer(opset, model.dtype, single=isinstance(model, Unbatched))
+    w = Writer(opset, model.dtype, single=isinstance(model, Unbatched), is_open=_is_open(model))
     w.layer = model
     inputs, outputs = (_whole if isinstance(model, Unbatched) else _batched)(w, model)
     graph = onnx.helper.make_graph(
@@ -77,6 +77,12 @@ def to_proto(model: Model, *, opset: int = USUAL) -> Any:
     except Exception as error:
         raise OnnxExportError(f"the file would not be valid ONNX: {error}") from error
     return proto
+
+
+def _is_open(model: Model) -> bool:
+    if isinstance(model, Unbatched):
+        return any(axis for item in model.named_inputs for axis in item.get("free", ()))
+    return any(model.graph.free)
 
 
 def _domains(w: Writer) -> list[str]:
@@ -127,7 +133,7 @@ def _at_other_sizes(w: Writer, model: Model) -> list[Shape] | None:
     graph = model.graph
     if not any(graph.free):
         return None
-    again = Writer(w.opset, w.dtype)
+    again = Writer(w.opset, w.dtype, is_open=True)
     again.layer = model
     pairs = zip(model.input_shapes, graph.free, strict=True)
     xs = _inputs(again, model, [_doubled(shape, free) for shape, free in pairs])
@@ -154,7 +160,7 @@ def _whole(w: Writer, model: Any) -> tuple[list[Any], list[Any]]:
     given, outputs = _written_whole(w, model, [tuple(item["shape"]) for item in inputs])
     is_open = any(item.get("free") for item in inputs)
     if is_open:
-        again = Writer(w.opset, w.dtype, single=True)
+        again = Writer(w.opset, w.dtype, single=True, is_open=w.is_open)
         again.layer = model
         try:
             _written_whole(again, model, [_doubled(item["shape"], item.get("free", ())) for item in inputs])

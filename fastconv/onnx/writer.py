@@ -49,12 +49,15 @@ class Writer:
         The version of the operators that the file is for.
     single : bool
         Whether the batch is always one sample, that of a model without a batch.
+    is_open : bool
+        Whether more than the batch is of any size in the model's inputs.
     layer : Layer
         The layer that is written at the moment.
     """
 
-    def __init__(self, opset: int, dtype: np.dtype[Any], *, single: bool = False) -> None:
+    def __init__(self, opset: int, dtype: np.dtype[Any], *, single: bool = False, is_open: bool = False) -> None:
         self.onnx = require_onnx()
+        self.is_open = is_open
         self.opset, self.dtype, self.single = opset, dtype, single
         self.nodes: list[Any] = []
         self.constants: dict[str, np.ndarray] = {}

@@ -11,6 +11,8 @@ from layers.cases import ALL, IDS, Case, as_tuple, built, inputs
 
 onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
 
+from onnx import parser  # noqa: E402
+
 import fastconv  # noqa: E402
 from fastconv import layers as L  # noqa: E402
 from fastconv import networks  # noqa: E402
@@ -121,9 +123,20 @@ def test_older_and_newer_operators(layer: Any, opset: int, tmp_path: Path) -> No
     assert_close(runtime(tmp_path / "model.onnx", [image])[0], model(image))
 
 
-def test_integers_stay_those_of_the_file(tmp_path: Path) -> None:
-    from onnx import parser
+def test_windows_that_hang_over_images_of_some_sizes(tmp_path: Path) -> None:
+    text = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    pool (float[N, 2, H, W] x) => (float[N, 2, h, w] y)
+    { y = MaxPool <kernel_shape = [2, 2], strides = [2, 2], ceil_mode = 1> (x) }
+    """
+    save(load(parser.parse_model(text)), tmp_path / "model.onnx")
+    x = np.random.default_rng(0).standard_normal((1, 2, 5, 6)).astype(np.float32)
+    (y,) = runtime(tmp_path / "model.onnx", [x])
+    assert y.shape == (1, 2, 3, 3)
+    np.testing.assert_array_equal(y[0, :, 2], x[0, :, 4].reshape(2, 3, 2).max(-1))
 
+
+def test_integers_stay_those_of_the_file(tmp_path: Path) -> None:
     text = """
     <ir_version: 8, opset_import: ["" : 17]>
     table (int32[N, 4] words, bool[N, 4] mask, float[N, 4] x) => (float[N, 4] y)

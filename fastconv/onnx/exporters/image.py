@@ -119,7 +119,7 @@ def pool(w: Writer, layer: Any, x: Tensor) -> Tensor:
         more["count_include_pad"] = int(layer.count_include_pad)
     if op == "LpPool":
         more["p"] = layer.p
-    hangs = layer.ceil_mode and _hangs_over(layer, x.shape[:-1])
+    hangs = layer.ceil_mode and (w.is_open or hangs_over(layer, x.shape[:-1]))
     if hangs:
         more["ceil_mode"] = 1
     if op != "MaxPool":
@@ -132,7 +132,7 @@ def pool(w: Writer, layer: Any, x: Tensor) -> Tensor:
     return w.like(x, w.call(op, x.name, **window, **more), w.output_shape(layer, x))
 
 
-def _hangs_over(layer: Any, size: tuple[int, ...]) -> bool:
+def hangs_over(layer: Any, size: tuple[int, ...]) -> bool:
     """Return whether a last window hangs over the end: where none does, older versions would count one that is all padding."""
     pairs = padding_pairs(layer.padding, size, layer.kernel, layer.stride, layer.dilation)
     found = [pool_output(size, layer.kernel, layer.stride, pairs, layer.dilation, ceil) for ceil in (False, True)]

@@ -11,7 +11,7 @@ import numpy as np
 
 from fastconv import layers as L
 from fastconv.onnx.exporters import exports
-from fastconv.onnx.exporters.image import window_of
+from fastconv.onnx.exporters.image import hangs_over, window_of
 from fastconv.onnx.exporters.scatter import all_samples, by_sample
 from fastconv.onnx.writer import Tensor, Writer
 
@@ -19,9 +19,10 @@ from fastconv.onnx.writer import Tensor, Writer
 @exports(L.MaxPoolPlaces)
 def max_pool_places(w: Writer, layer: Any, x: Tensor) -> list[Tensor]:
     window, shape = window_of(layer, x.shape[:-1]), w.output_shape(layer, x)[0]
+    ceil = layer.ceil_mode and (w.is_open or hangs_over(layer, x.shape[:-1]))
     count = math.prod(x.shape)
     x = w.channels_first(x)
-    attributes = {"ceil_mode": int(layer.ceil_mode), "storage_order": int(layer.column_major)}
+    attributes = {"ceil_mode": int(ceil), "storage_order": int(layer.column_major)}
     values, places = w.node("MaxPool", [x.name], outputs=2, **{**window, **attributes})
     own = w.call("Mod", places, w.integers(count))  # they count through the whole batch
     return [w.like(x, values, shape), w.like(x, own, shape, np.int64)]

@@ -17,7 +17,7 @@ from fastconv.onnx.table import register
 from fastconv.onnx.values import Constant, Value
 
 #: Numbers of an image into which places say where others go.
-MOST_NUMBERS = 2**28
+MOST_NUMBERS = 2**26
 
 
 def _arguments(b: Builder, node: Node, x: Operand) -> tuple[Window, dict[str, Any]]:
