@@ -35,11 +35,11 @@ def from_torch(
 ) -> Model:
     """Return a PyTorch module as a model: layers that train, save, freeze and run without PyTorch.
 
-    Its inputs and outputs are the module's, channels first, with any batch size; inside, everything is channels last. The
-    weights are copies. Dropout and batch normalization are layers again, whatever mode the module is in, so that the model
-    can be trained further; dropout called as a function, or of another class than PyTorch's, is left out. Python code in the
-    module, such as loops and branches, is fixed to what it does for the example. Instance normalization that evaluates with
-    running statistics is then batch normalization.
+    Its inputs and outputs are the module's, channels first, with any batch size, or that of the example if the module compares
+    samples with each other; inside, everything is channels last. The weights are copies. Dropout and batch normalization are
+    layers again, whatever mode the module is in, so that the model can be trained further; dropout called as a function, or
+    of another class than PyTorch's, is left out. Python code in the module, such as loops and branches, is fixed to what it
+    does for the example. Instance normalization that evaluates with running statistics is then batch normalization.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ def _converted(torch: Any, module: Any, inputs: tuple[Any, ...], names: list[str
         try:
             with _own_code_warns(torch), rewritten(torch, module) if write is _traced else nullcontext():
                 proto = write(torch, module, inputs, names, outputs)
-            return load(_dropping_in_training_alone(proto))
+            return _loaded(_dropping_in_training_alone(proto), dict(zip(names, inputs, strict=True)))
         except Exception as error:  # what a writer raises that meets a module which it cannot write is anything
             failures.append(error)
     if isinstance(failures[0], OnnxImportError):
@@ -179,6 +179,19 @@ def _converted(torch: Any, module: Any, inputs: tuple[Any, ...], names: list[str
         for way, error in zip(("by tracing it", "with torch.export"), failures, strict=True)
     )
     raise OnnxExportError(f"PyTorch cannot write the {type(module).__name__} as ONNX: {said}") from failures[0]
+
+
+def _loaded(proto: Any, inputs: dict[str, Any]) -> Model:
+    """Return the model in a file: of any batch, or of that of the example where the samples of a batch meet."""
+    try:
+        return load(proto)
+    except OnnxImportError as error:
+        if error.unsupported:
+            raise
+        try:
+            return load(proto, input_shapes={name: tuple(x.shape) for name, x in inputs.items()})
+        except OnnxImportError:
+            raise error from None
 
 
 @contextmanager

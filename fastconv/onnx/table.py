@@ -13,6 +13,15 @@ operators = Registry("fastconv.onnx_ops")
 
 register = operators.register
 
+#: What else there is to say of operators that files have and models of layers cannot be made of.
+_WHY = {
+    **dict.fromkeys(
+        ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),
+        "it draws random numbers, and models compute the same each time",
+    ),
+    **dict.fromkeys(("Loop", "Scan"), "it repeats a graph as often as this says while it runs"),
+}
+
 
 def lookup(node: Node) -> tuple[Callable[..., Any] | None, str | None]:
     """Return the function for a node's operator, or None and why there is none, if there is more to say."""
@@ -23,7 +32,7 @@ def lookup(node: Node) -> tuple[Callable[..., Any] | None, str | None]:
     except PluginLoadError as error:
         return None, str(error)
     except LookupError:
-        return None, None
+        return None, None if "." in node.key else _WHY.get(node.op)
 
 
 def supported() -> frozenset[str]:

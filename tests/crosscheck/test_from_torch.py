@@ -341,6 +341,21 @@ def test_several_inputs_and_outputs_have_the_names_of_forward() -> None:
     assert (named.input_names, named.output_names) == (["a", "b"], ["map", "scores"])
 
 
+def test_samples_that_are_compared_are_as_many_as_in_the_example() -> None:
+    class Distances(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.map = nn.Linear(4, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.map(x)
+            return torch.cdist(y, y + 1)
+
+    module, x = Distances(), torch.randn(5, 4)
+    model = fastconv.from_torch(module, x)
+    np.testing.assert_allclose(model(x.numpy()), module(x).detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
 def test_a_weight_may_be_called_as_an_input() -> None:
     class Scaled(nn.Module):
         def __init__(self) -> None:
@@ -400,6 +415,8 @@ def test_what_follows_from_the_example_is_said() -> None:
 def test_operators_that_are_missing_are_listed() -> None:
     with pytest.raises(OnnxImportError, match="operators that are not supported"):
         fastconv.from_torch(Calls(lambda m, x: torch.det(x)), torch.ones(1, 3, 3))
+    with pytest.raises(OnnxImportError, match=r"RandomNormalLike.*draws random numbers"):
+        fastconv.from_torch(Calls(lambda m, x: x + torch.randn_like(x)), torch.ones(1, 3))
 
 
 def test_modules_that_nobody_can_write(monkeypatch: pytest.MonkeyPatch) -> None:
