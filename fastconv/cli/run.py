@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -198,7 +199,7 @@ def scores(outputs: Sequence[np.ndarray]) -> np.ndarray | None:
     y = outputs[0]
     if len(outputs) > 1 or y.dtype.kind != "f" or y.ndim < 2 or [n > 1 for n in y.shape[1:]].count(True) != 1:
         return None
-    return y.reshape(len(y), -1)
+    return y.reshape(len(y), math.prod(y.shape[1:]))
 
 
 def best(rows: np.ndarray, labels: Sequence[str] | None, top: int) -> str:

@@ -198,7 +198,7 @@ class _Conversion:
         self.shapes = shapes
         batch = (1, 1)
         if batched:
-            first = shapes[self.inputs[0].name][0][0]
+            first = max(shapes[self.inputs[0].name][0][0], 1)
             batch = first, first + 1  # whatever the file says
         self.builder = Builder(batched=batched, batch=batch, most_bytes=most_bytes, release=file.release)
         self.builder.open_batch = any(each.shape is None or None in each.shape[:1] for each in self.inputs)
@@ -217,9 +217,9 @@ class _Conversion:
         self.symbols = {each.name: self._input(each) for each in self.inputs}
 
     def _input(self, tensor: Tensor) -> Symbol:
-        if 0 in self.shapes[tensor.name][0]:  # of an array without numbers everything is known
-            self.values[tensor.name] = Constant(np.zeros(self.shapes[tensor.name][0], tensor.dtype))
         skip = int(self.batched)
+        if 0 in self.shapes[tensor.name][0][skip:]:  # of an array without numbers everything is known
+            self.values[tensor.name] = Constant(np.zeros(self.shapes[tensor.name][0], tensor.dtype))
         a, b = (tuple(max(n, 1) for n in shape[skip:]) for shape in self.shapes[tensor.name])
         dtype = None if tensor.dtype.kind == "f" else tensor.dtype.name
         free = [axis for axis, (n, m) in enumerate(zip(a, b, strict=True)) if n != m]

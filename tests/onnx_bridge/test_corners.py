@@ -137,6 +137,13 @@ def test_sizes_that_a_file_leaves_open_are_not_taken_for_numbers_in_it() -> None
     np.testing.assert_array_equal(loaded("Slice", [0], [3], [0]), x[:3])
 
 
+def test_a_batch_of_nothing() -> None:
+    model = of_node("GlobalAveragePool", 17, X)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "N"
+    y: Any = load(model, input_shapes={"x": (0, *X.shape[1:])})(X[:0])
+    assert y.shape == (0, 2, 1, 1)
+
+
 def test_attention_is_written_out() -> None:
     model = of_node("Attention", 23, X, (X[:, :, ::-1].copy(), X[:, :, :, ::-1].copy()), is_causal=1)
     before = model.SerializeToString()
