@@ -57,6 +57,7 @@ Contents:
 ``pool_columns.pxi``
                      max pooling column by column: for few channels, and windows with many taps
 ``pool_back.pxi``    the backward pass of average pooling
+``pool_spread.pxi``  the same of windows that overlap: sums across lines, then along them
 ``pool_places.pxi``  the backward pass of max pooling, from the positions of the maxima
 ``elementwise.pxi``  activations
 ``epilogue.pxi``     finishing a frozen model's outputs while a cache has them: the sum with a shortcut, the activation

@@ -343,7 +343,7 @@ cdef void pool_line(
         y += alike * p.y_ld
     for i in range(first, last):
         w = window(p.w, i)
-        if what != PLACES and by_runs(what, p, x, &d, &h, &w, near, channels, y):
+        if SELDOM_USED and what != PLACES and by_runs(what, p, x, &d, &h, &w, near, channels, y):
             y += p.y_ld
             continue
         if ahead:

@@ -175,6 +175,10 @@ def avg_pool_backward(dy, dx, axes, Py_ssize_t batch, Py_ssize_t channels, int t
     cdef const real *gradient = read_from(dy, &items)
     cdef real *to = write_to(dx)
     cdef bint tiled = tile_all(&p)
+    if SELDOM_USED and not tiled and spreads(&p):
+        with nogil:
+            spread_means(&p, gradient, gradient + items, to, batch, threads)
+        return
     with nogil:
         for task in prange(batch * blocks, num_threads=threads):
             pool_image_backward(&p, tiled, gradient, gradient + items, to, blocks, task)

@@ -28,7 +28,7 @@ cdef struct Columns:
 
 
 cdef inline bint by_columns(const int what, const Pool *p) noexcept nogil:
-    cdef bint tiled = tile_all(p), runs = what == MAXIMA and tiled and p.channels > POOL_VECS * LANES
+    cdef bint tiled = tile_all(p), runs = SELDOM_USED and what == MAXIMA and tiled and p.channels > POOL_VECS * LANES
     return p.channels < LANES and (what == PLACES or 2 * p.channels <= LANES) or (
         pool_taps(p) > (2 * MANY_TAPS if tiled else MANY_TAPS) and not runs
     )

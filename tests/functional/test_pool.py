@@ -73,6 +73,30 @@ def test_means_of_few_channels_that_tile_the_image(isa, threads, channels, size,
     np.testing.assert_allclose(got, reference.avg_pool_backward(dy, shape, kernel, **keywords), rtol=1e-6)
 
 
+@pytest.mark.parametrize("channels", [1, 3, 20, 130, 300])
+@pytest.mark.parametrize(
+    ("size", "kernel", "keywords"),
+    [
+        ((4500,), 5, {"stride": 2, "padding": 2}),  # a line of more than is spread at a time
+        ((3, 150), (2, 24), {"stride": (1, 7), "padding": ((1, 0), (20, 23)), "ceil_mode": True}),
+        ((70,), 25, {"stride": 3}),  # more taps than that
+        ((6, 9), 5, {"stride": 1, "padding": 2}),
+        ((5, 6, 7), (3, 2, 4), {"stride": (2, 1, 3), "padding": (1, 1, 2), "ceil_mode": True}),
+        ((6, 5, 4), 5, {"stride": 1, "padding": (2, 2, 3)}),  # more lines than are added up
+        ((9, 8), 2, {"stride": 3}),
+    ],
+)
+def test_the_way_back_of_means_that_overlap(isa, threads, channels, size, kernel, keywords):
+    shape = (2, *size, channels)
+    dy = whole(functional.avg_pool(np.zeros(shape, np.float32), kernel, **keywords).shape, np.float32, 3)
+    got = functional.avg_pool_backward(dy, shape, kernel, **keywords)
+    np.testing.assert_allclose(got, reference.avg_pool_backward(dy, shape, kernel, **keywords), rtol=1e-5, atol=1e-5)
+    with fastconv.num_threads(1):
+        np.testing.assert_array_equal(functional.avg_pool_backward(dy, shape, kernel, **keywords), got)
+    one = functional.avg_pool_backward(dy[1:], (1, *shape[1:]), kernel, **keywords)
+    np.testing.assert_array_equal(one, got[1:])
+
+
 @pytest.mark.parametrize("channels", [1, 3, 20, 100, 255, 300, 2053])
 @pytest.mark.parametrize(
     ("size", "kernel", "keywords"),
