@@ -40,7 +40,7 @@ Contents:
 ``dots.pxi``         products with few columns, of any taps, in groups or not: dot products along the channels
 ``few.pxi``          1x1 products from few channels, whose weight stays in registers
 ``few_gradient.pxi``
-                     the gradient of the weight of such products with few columns
+                     the gradient of the weight of 1x1 products with few channels on one side
 ``row.pxi``          products of one row: a linear layer with one image
 ``conv.pxi``         convolution forward and its adjoint (gradient of the input, transposed convolution)
 ``conv_gradient.pxi``

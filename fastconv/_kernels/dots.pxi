@@ -30,7 +30,7 @@ cdef inline void some_dots(const int cols, const int rows, const Dots *d, const 
     cdef vec left[LANES]
     cdef vec pixel
     cdef mask lanes
-    cdef Py_ssize_t tap = 0, column = d.taps * d.depth, i, j, k
+    cdef Py_ssize_t depth = d.depth, ahead = d.ahead, tap = 0, column = d.taps * depth, i, j, k
     cdef const real *columns = d.columns
     cdef const real *x[LANES]
     for i in range(rows * cols):
@@ -44,20 +44,20 @@ cdef inline void some_dots(const int cols, const int rows, const Dots *d, const 
                 left[j] = (<const vec *> (columns + j * column + k))[0]
             for i in range(rows):
                 pixel = where(lanes, (<const vec *> (x[i] + k))[0])
-                if d.ahead:
-                    fetch(x[i] + k + d.ahead)
+                if ahead:
+                    fetch(x[i] + k + ahead)
                 for j in range(cols):
                     acc[i * cols + j] = acc[i * cols + j] + pixel * left[j]
             k += LANES
-            if k >= d.depth:
+            if k >= depth:
                 break
-            if k + LANES > d.depth:
-                k, lanes = d.depth - LANES, d.fresh
+            if k + LANES > depth:
+                k, lanes = depth - LANES, d.fresh
         tap += 1
         if tap == d.taps:
             return
         at += d.at_ld
-        columns += d.depth
+        columns += depth
 
 
 cdef inline void dots_of_rows(const int cols, const Dots *d, const real **at, Py_ssize_t rows, vec start, real *sums) noexcept nogil:
