@@ -107,11 +107,13 @@ def test_engines_that_are_not_installed(
 def test_what_is_installed_is_compared(
     path: Path, fakes: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("fastconv.cli.bench.USUAL", ("onnxruntime", "torch"))
+    monkeypatch.setattr("fastconv.cli.bench.USUAL", ("slow", "torch"))
     monkeypatch.setattr(engine, "missing_modules", lambda name: ["torch"] if name == "torch" else [])
-    main(["bench", str(path), "--shape", "x=3x8x9", *FAST])
+    assert main(["bench", str(path), "--shape", "x=3x8x9", *FAST]) == 0
     said = capsys.readouterr()
-    assert "torch is not installed and is left out: pip install torch" in said.err and "onnxruntime" in said.out
+    assert (
+        "torch is not installed and is left out: pip install torch" in said.err and "times as fast as slow" in said.out
+    )
 
 
 @pytest.mark.parametrize(
