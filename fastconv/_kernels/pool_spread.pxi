@@ -1,4 +1,4 @@
-# The way back of averages whose windows overlap: each line of dx from the lines of windows that it is in, written once. Windows are
+# The backward pass of averages whose windows overlap: each line of dx from the lines of windows that it is in, written once. Windows are
 # added up across the lines first, so that a pixel takes as many sums as a window has rows and columns, and not as it has taps.
 
 
