@@ -271,7 +271,10 @@ CASES: dict[str, list[Case]] = {
         case(lambda: L.TopK(1, 1, largest=False), (3, 2), any_rank=True),
         case(lambda: L.TopK(None, 1), (3, 2), any_rank=True),
     ],
-    "LocalResponseNorm": [case(lambda: L.LocalResponseNorm(4, alpha=0.5), (2, 3, 6), any_rank=True)],
+    "LocalResponseNorm": [
+        case(lambda: L.LocalResponseNorm(4, alpha=0.5), (2, 3, 6), any_rank=True),
+        case(lambda: L.LocalResponseNorm(3, alpha=0.5), (4, 6), any_rank=True),
+    ],
     "LpPool1d": [positive_case(lambda: L.LpPool1d(3, 2, p=3, padding=1), (5, 2))],
     "LpPool2d": [positive_case(lambda: L.LpPool2d(2, 1, dilation=2, ceil_mode=True), IMAGE)],
     "LpPool3d": [positive_case(lambda: L.LpPool3d(2), (2, 3, 2, 1))],
@@ -282,6 +285,7 @@ CASES: dict[str, list[Case]] = {
         case(lambda: L.Pad([(2, 3)], mode="edge"), (3,)),
     ],
     "Resize": [
+        case(lambda: L.Resize(size=[3, 4], antialias=True), (5, 4, 2)),
         case(lambda: L.Resize([1.6, 0.6], mode="linear"), IMAGE),
         case(lambda: L.Resize(size=[7], mode="cubic", coordinates="align_corners", exclude_outside=True), (5, 2)),
         case(lambda: L.Resize([0.5, 1.0], mode="cubic", antialias=True), IMAGE),

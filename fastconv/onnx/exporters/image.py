@@ -198,7 +198,8 @@ def upsample(w: Writer, layer: Any, x: Tensor) -> Tensor:
 @exports(L.Resize)
 def resize(w: Writer, layer: Any, x: Tensor) -> Tensor:
     rule, shape = layer.rule, w.output_shape(layer, x)
-    if rule.antialias:
+    antialias = rule.antialias and rule.mode != "nearest"  # to which it does not matter
+    if antialias:
         w.require_opset(18)
     if rule.coordinates == "half_pixel_symmetric":
         w.require_opset(19)
@@ -213,7 +214,7 @@ def resize(w: Writer, layer: Any, x: Tensor) -> Tensor:
         "cubic_coeff_a": rule.cubic,
         "exclude_outside": int(rule.exclude_outside),
         "extrapolation_value": rule.outside,
-        "antialias": 1 if rule.antialias else None,
+        "antialias": 1 if antialias else None,
         "nearest_mode": rule.rounding,
     }
     region = ""
@@ -267,9 +268,8 @@ def _interpolated(w: Writer, layer: Any, x: Tensor) -> Tensor:
 
 @exports(L.LocalResponseNorm)
 def local_response_norm(w: Writer, layer: Any, x: Tensor) -> Tensor:
-    if (
-        layer.size % 2 == 0
-    ):  # of which ONNX Runtime knows nothing: the sum over channels is a product with a band of ones
+    # ONNX Runtime knows nothing of even sizes and other ranks: the sum over channels is a product with a band of ones
+    if layer.size % 2 == 0 or len(x.shape) != 3:
         x = w.plain(x)
         apart = np.arange(x.shape[-1])[:, None] - np.arange(x.shape[-1])
         before = (layer.size - 1) // 2
