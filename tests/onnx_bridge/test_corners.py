@@ -137,6 +137,13 @@ def test_sizes_that_a_file_leaves_open_are_not_taken_for_numbers_in_it() -> None
     np.testing.assert_array_equal(loaded("Slice", [0], [3], [0]), x[:3])
 
 
+def test_a_transposed_convolution_whose_kernel_is_smaller_than_its_stride_ends_there() -> None:
+    weight = np.ones((2, 3, 2, 1), np.float32)
+    model = of_node("ConvTranspose", 11, X, (weight,), auto_pad="SAME_UPPER", strides=[3, 2])
+    inferred = model.graph.output[0].type.tensor_type.shape.dim
+    assert load(model)(X).shape == tuple(dim.dim_value for dim in inferred) == (3, 3, 11, 9)
+
+
 def test_a_batch_of_nothing() -> None:
     model = of_node("GlobalAveragePool", 17, X)
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "N"

@@ -130,8 +130,8 @@ def _transposed_padding(b: Builder, node: Node, x: Value, window: Window, extra:
         span = effective_kernel(window.kernel[axis], window.dilation[axis])
         out = wanted[axis] if wanted else n * window.stride[axis]
         total = window.stride[axis] * (n - 1) + extra[axis] + span - out
-        if total < 0:  # the kernel does not reach the end
-            extra[axis], total = extra[axis] - total, 0
+        if total < 0:  # the kernel does not reach the end, which is where it ends unless a size is asked for
+            extra[axis], total = extra[axis] - (total if wanted else 0), 0
         less, more = total // 2, total - total // 2
         pads.append((less, more) if window.auto_pad == "SAME_UPPER" else (more, less))
     return tuple(pads), extra
