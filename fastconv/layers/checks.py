@@ -33,13 +33,15 @@ def number(value: Any, name: str, *, low: float = float("-inf"), high: float = f
 
 
 def sizes(value: Any, name: str) -> tuple[int, ...]:
-    """Return positive integers, of which there is one for each spatial axis.
+    """Return positive integers, of which there is one for each of 1 to 3 spatial axes.
 
     >>> sizes([3, 2], "size")
     (3, 2)
     """
     if not is_list(value):
         raise TypeError(f"{name} must be a list of integers, one for each spatial axis, got {value!r}")
+    if not 1 <= len(value) <= 3:
+        raise ValueError(f"{name} must have an integer for each of 1 to 3 spatial axes, got {value!r}")
     return ntuple(tuple(value), len(value), name)
 
 

@@ -42,6 +42,11 @@ def test_types(make, match):
     [
         (lambda: L.ArgMax([1, 2]), r"axis must be one axis, got \[1, 2\]"),
         (lambda: L.CumSum([]), r"axis must be one axis, got \[\]"),
+        (lambda: L.MaxPoolPlaces([]), r"kernel_size must have an integer for each of 1 to 3 spatial axes, got \[\]"),
+        (
+            lambda: L.MaxUnpool([2] * 4),
+            r"size must have an integer for each of 1 to 3 spatial axes, got \[2, 2, 2, 2\]",
+        ),
         (lambda: L.Compare([]), r"relation must be one of .*, got \[\]"),
         (lambda: L.Logic({}), "relation must be one of .*, got {}"),
         (lambda: L.LSTM(3, direction=[]), r"direction must be one of .*, got \[\]"),
