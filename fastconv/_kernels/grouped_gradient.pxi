@@ -224,8 +224,9 @@ cdef inline Py_ssize_t across_sums_of(const Product *p) noexcept nogil:
 
 cdef bint goes_across(const Product *p) noexcept nogil:
     """Whether vectors along the channels of a group are so much fuller than along its columns that a gradient goes along them."""
-    return (
-        p.depth >= LANES and 10 * round_up(p.depth, LANES) * p.cols < 9 * p.depth * round_up(p.cols, LANES)
+    return SELDOM_USED and (
+        p.depth >= LANES
+        and 10 * round_up(p.depth, LANES) * p.cols < (7 if LOW_TILE else 9) * p.depth * round_up(p.cols, LANES)
         and p.cols < GROUPED_COLS and product_depth(p) <= GROUPED_TAPS
         and product_rows(p) >= ACROSS_ROWS and across_sums_of(p) <= 8 * ACROSS_SUMS
     )
@@ -344,7 +345,7 @@ cdef void grouped_gradient_block(
     cdef Py_ssize_t of_block = first_group(g, panel, &column, &cols) * g.p.cols + column
     outputs -= of_block
     cdef PanelGradient kernel = gradient_of_one
-    if g.across:
+    if SELDOM_USED and g.across:
         kernel = gradient_across
     elif g.share > 1:
         kernel = gradient_of_several

@@ -66,9 +66,9 @@ static inline vec in_register(vec x) {
 }
 
 /* An address as it is, in a register: of elements at constant distances from it gcc would rather keep each one's distance from the
- * address that it was made of, for which there are no registers. */
+ * address that it was made of. There are no registers for those of a high tile. */
 static inline const real *address(const real *x) {
-    __asm__("" : "+r"(x));
+    if (!LOW_TILE) __asm__("" : "+r"(x));
     return x;
 }
 
