@@ -7,6 +7,7 @@
 
 cdef enum:
     RUN_ITEMS = 2048     # numbers of a line, at most; channels beyond are gone over apart
+    WHOLE_PIXELS = 32      # of lines that are one run, at least
     RUN_LINES = 4        # lines that are gone over side by side; a run has as many at least
     SUM_VECTORS = 8      # of a line, where there are several pixels to one: sums that do not wait for each other
 
@@ -21,18 +22,27 @@ cdef inline bint whole_lines(const Pool *p, const Window *h, const Window *w) no
     return w.taps == p.w.size and (h.step == 1 or h.taps == 1)
 
 
-cdef inline Runs runs_of(const int what, const Pool *p, const Window *h, const Window *w) noexcept nogil:
-    """Those of a window; a `width` of 0 where it is too small, its pixels are apart, or others see them too. It must not depend on what a task's channels are."""
+cdef inline Runs runs_of(const int what, const Pool *p, const Window *h, const Window *w, bint near) noexcept nogil:
+    """Those of a window; a `width` of 0 where it is too small, its pixels are apart, or others see them too.
+
+    It must not depend on what a task's channels are. Pixels that are near are looked through in registers where they are few; those of
+    a mean within the image, which are summed in the same order either way, may depend on what else there is.
+    """
     cdef Runs r
-    r.pixels, r.width = w.taps * (h.taps if whole_lines(p, h, w) else 1), 0
+    cdef bint whole = whole_lines(p, h, w)
+    r.pixels, r.width = w.taps * (h.taps if whole else 1), 0
     if w.step > 1 or p.w.out > 1 and p.w.stride < p.w.end - p.w.begin:
         return r
     if what == MEANS and p.x_ld == p.channels < 2 * POOL_CHANNELS:   # one task's, which would be one of several blocks of channels else
         r.width = p.channels
         while r.width % LANES or r.width < SUM_VECTORS * LANES:
             r.width *= 2
-    if r.width == 0 or r.width > RUN_ITEMS or r.pixels * p.channels < RUN_LINES * r.width:
-        r.width = p.channels if p.channels > POOL_VECS * LANES and r.pixels >= RUN_LINES else 0
+    if r.width <= p.channels or r.width > RUN_ITEMS or r.pixels * p.channels < RUN_LINES * r.width:
+        r.width = p.channels if p.channels > POOL_VECS * LANES else 0
+        if r.pixels < (WHOLE_PIXELS if whole else RUN_LINES):
+            r.width = 0
+        if not whole and near and (what == MEANS or pool_taps(p) <= 2 * MANY_TAPS):
+            r.width = 0
     return r
 
 
@@ -145,7 +155,7 @@ cdef inline bint by_runs(
     const int what, const Pool *p, const real *x, const Window *d, const Window *h, const Window *w, bint near, Py_ssize_t channels, real *y
 ) noexcept nogil:
     """A window that is large enough; false where it is not."""
-    cdef Runs runs = runs_of(what, p, h, w)
+    cdef Runs runs = runs_of(what, p, h, w, near)
     if runs.width and what == MEANS:
         mean_of_runs(p, x, d, h, w, runs, near, channels, y)
     elif runs.width:
