@@ -335,7 +335,7 @@ cdef void pool_line(
     if what == MEANS and blocks == 1 and not ahead and taps_along(p.w) <= POOL_TAPS:
         alike = equal_windows(p, x, end, &d, &h, first, last)
         some = min(alike, last - first - LANES // p.channels)
-        if h.taps == 2 and taps_along(p.w) == 2:  # as most have
+        if SELDOM_USED and h.taps == 2 and taps_along(p.w) == 2:  # as most have
             equal_means(2, 2, p, x, &d, &h, first, alike, some, y)
         else:
             equal_means(h.taps, taps_along(p.w), p, x, &d, &h, first, alike, some, y)

@@ -120,36 +120,25 @@ cdef inline void add_rows(const int rows, const Product *p, Py_ssize_t k, Py_ssi
 cdef void column_dots(const Product *p, Py_ssize_t j) noexcept nogil:
     """LANES elements of y from j, where the matrix lies by columns."""
     cdef const real *columns[LANES]
+    cdef real short[(LANES + 1) * LANES]  # of columns shorter than a vector
+    cdef const real *a = p.a
     cdef Py_ssize_t i
     cdef vec sums = load(p.bias + j, p.bias + p.cols) if p.bias else broadcast(0)
     cdef Dots d
     for i in range(LANES):
         columns[i] = p.b + min(j + i, p.cols - 1) * p.b_col
     if p.depth < LANES:
-        sums = sums + short_dots(p, columns)
-    else:
-        d.columns, d.taps, d.depth = p.a, 1, p.depth
-        d.at_ld = d.offset = d.ahead = 0
-        d.fresh = fresh_lanes(d.depth)
-        all_dots(1, &d, columns, LANES, sums, <real *> &sums)
+        for i in range(LANES + 1):
+            (<vec *> (short + i * LANES))[0] = broadcast(0)
+            memcpy(short + i * LANES, columns[i] if i < LANES else a, p.depth * sizeof(real))
+        for i in range(LANES):
+            columns[i] = short + i * LANES
+        a = short + LANES * LANES
+    d.columns, d.taps, d.depth = a, 1, max(p.depth, <Py_ssize_t> LANES)
+    d.at_ld = d.offset = d.ahead = 0
+    d.fresh = fresh_lanes(d.depth)
+    all_dots(1, &d, columns, LANES, sums, <real *> &sums)
     store(p.y + j, sums, min(p.cols - j, <Py_ssize_t> LANES))
-
-
-cdef vec short_dots(const Product *p, const real **columns) noexcept nogil:
-    """Those of columns shorter than a vector, which reaches into the next ones."""
-    cdef vec acc[LANES]
-    cdef real numbers[LANES]
-    cdef vec a = load(p.a, p.a + p.depth), column
-    cdef const real *end = p.b + (p.cols - 1) * p.b_col + p.depth
-    cdef mask lanes
-    cdef Py_ssize_t i
-    for i in range(LANES):
-        numbers[i] = i
-    lanes = above(broadcast(<real> p.depth), (<const vec *> numbers)[0])
-    for i in range(LANES):
-        column = load(columns[i], end)
-        acc[i] = broadcast(0) + where(lanes, column) * a
-    return lane_sums(acc)
 
 
 cdef void row_gradient(const Product *p, const real *dy, real *db, int threads) noexcept nogil:
