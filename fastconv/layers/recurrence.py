@@ -55,7 +55,9 @@ class Recurrent(Layer):
 
     @property
     def traits(self) -> Traits:
-        return Traits(integers=(1,), domain=(0.0, 3.0)) if self.lengths else Traits()
+        return (
+            Traits(integers=(1,), domain=(0.0, 2.0)) if self.lengths else Traits()
+        )  # lengths of 0 and 1, for one step too
 
     @classmethod
     def examples(cls) -> Sequence[Any]:

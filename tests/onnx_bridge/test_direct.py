@@ -91,7 +91,7 @@ def test_the_rest_is_left_to_the_definitions(which: Node, inputs: list[np.ndarra
     ("which", "inputs", "match"),
     [
         (node("Reshape"), [X, row(0, 0, 0, 0, 0)], "cannot be computed: tuple index out of range"),
-        (node("Reshape"), [X, row(-5)], "is no shape"),
+        (node("Reshape"), [X, row(-5)], "is not a shape"),
         (node("Reshape"), [X, X], "a shape must be a row of integers"),
         (node("Squeeze"), [X, row(0)], "cannot be computed"),
         (node("Gather", axis=9), [X, N], "there is no axis 9 in a tensor of 4"),
