@@ -246,6 +246,8 @@ cdef inline Py_ssize_t equal_windows(
     cdef Py_ssize_t step = w.stride * p.x_ld, behind
     if p.channels >= LANES or p.y_ld != p.channels or w.parts > 1 or w.begin < 0 or (w.out - 1) * w.stride + w.end > w.size:
         return 0
+    if w.out == 1 or taps_along(w) > RUN_LINES * SUM_VECTORS:  # pool_runs.pxi sums those, in another order, where images are far
+        return 0
     behind = end - x - tap(p, d, h, d.taps - 1, h.taps - 1, first * w.stride + w.end - 1) - LANES  # of the first window's last pixel
     return min(last - first, behind // step + 1 if behind >= 0 else 0)
 

@@ -403,3 +403,15 @@ def test_arguments_as_lists_arrays_and_numpy_integers():
     assert_exact(functional.adaptive_avg_pool(x, [2, 3]), functional.adaptive_avg_pool(x, (2, 3)))
     y = functional.avg_pool(x, 2)
     assert_exact(functional.avg_pool_backward(y, list(x.shape), 2), functional.avg_pool_backward(y, x.shape, 2))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 6, 24, 130])
+@pytest.mark.parametrize(
+    ("size", "window"), [((33, 52), (33, 52)), ((40, 200), (1, 100)), ((35, 70), (5, 7)), ((60, 40), (3, 40))]
+)
+@pytest.mark.parametrize("pool", ["max_pool", "avg_pool"])
+def test_an_image_has_the_same_bits_in_a_batch_that_no_cache_holds(isa, pool, size, window, channels):
+    function = getattr(functional, pool)
+    batch = 2**21 // (size[0] * size[1] * channels) + 2
+    x = np.random.default_rng(0).standard_normal((batch, *size, channels), np.float32)
+    np.testing.assert_array_equal(function(x, window)[:1], function(x[:1], window))
