@@ -9,7 +9,7 @@ import numpy as np
 from fastconv import functional as F
 from fastconv.arguments import boolean
 from fastconv.layers.base import Backward, Layer
-from fastconv.layers.checks import number, require_channels, require_floats
+from fastconv.layers.checks import number, require_channels, require_floats, require_last_axis
 from fastconv.layers.context import Context
 from fastconv.layers.initializers import checked_initializer, initialize
 from fastconv.layers.symbol import Shape
@@ -107,8 +107,7 @@ class PReLU(Layer):
         self.params["slope"] = initialize(self.initializer, shape[-1:], rng)
 
     def output_shape(self, shape: Shape) -> Shape:
-        if not shape:
-            raise ValueError("x must have shape (N, ..., C), got (N,)")
+        require_last_axis(shape)
         return shape
 
     def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
@@ -253,8 +252,7 @@ class _AlongLastAxis(Layer):
     function: ClassVar[str]
 
     def output_shape(self, shape: Shape) -> Shape:
-        if not shape:
-            raise ValueError("x must have shape (N, ..., C), got (N,)")
+        require_last_axis(shape)
         return shape
 
     def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:

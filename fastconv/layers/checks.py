@@ -59,6 +59,12 @@ def spatial_shape(shape: Sequence[int], rank: int | None = None) -> tuple[int, .
     return tuple(shape[:-1])
 
 
+def require_last_axis(shape: Sequence[int]) -> None:
+    """Raise `ValueError` unless samples of this shape have an axis, the channels."""
+    if not shape:
+        raise ValueError("x must have shape (N, ..., C), got (N,)")
+
+
 def require_channels(x: np.ndarray, channels: int) -> None:
     """Raise `ValueError` unless the last axis of `x` has as many entries as the parameters of the layer."""
     if x.ndim < 2 or x.shape[-1] != channels:

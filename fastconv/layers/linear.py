@@ -10,7 +10,7 @@ import numpy as np
 from fastconv import functional as F
 from fastconv.arguments import boolean
 from fastconv.layers.base import Backward, Layer
-from fastconv.layers.checks import positive
+from fastconv.layers.checks import positive, require_last_axis
 from fastconv.layers.context import Context
 from fastconv.layers.initializers import checked_initializer, initialize
 from fastconv.layers.symbol import Shape
@@ -62,8 +62,7 @@ class Linear(Layer):
             self.params["bias"] = initialize(self.bias_initializer, (self.features,), rng, **fans)
 
     def output_shape(self, shape: Shape) -> Shape:
-        if not shape:
-            raise ValueError("x must have shape (N, ..., C), got (N,)")
+        require_last_axis(shape)
         return (*shape[:-1], self.features)
 
     def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastconv import functional as F
 from fastconv.layers.base import Backward, Layer
-from fastconv.layers.checks import number, positive, require_channels, spatial_shape
+from fastconv.layers.checks import number, positive, require_channels, require_last_axis, spatial_shape
 from fastconv.layers.context import Context
 from fastconv.layers.symbol import Shape
 from fastconv.layers.traits import Traits
@@ -25,8 +25,7 @@ class _Norm(Layer):
         self.params["bias"] = np.zeros(shape[-1], np.float32)
 
     def output_shape(self, shape: Shape) -> Shape:
-        if not shape:
-            raise ValueError("x must have shape (N, ..., C), got (N,)")
+        require_last_axis(shape)
         return shape
 
 

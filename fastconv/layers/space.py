@@ -13,7 +13,7 @@ from fastconv.functional.interpolate import COORDINATES, MODES, ROUNDING, Line, 
 from fastconv.functional.pad import MODES as PAD_MODES
 from fastconv.functional.pad import pad_pairs, pad_shape, padded
 from fastconv.layers.base import Backward, Layer
-from fastconv.layers.checks import number, positive, sizes, spatial_shape
+from fastconv.layers.checks import number, positive, require_last_axis, sizes, spatial_shape
 from fastconv.layers.context import Context
 from fastconv.layers.pool import Pool
 from fastconv.layers.symbol import Shape
@@ -212,8 +212,7 @@ class LocalResponseNorm(Layer):
         self.bias = number(bias, "bias", low=0.0)
 
     def output_shape(self, shape: Shape) -> Shape:
-        if not shape:
-            raise ValueError("x must have shape (N, ..., C), got (N,)")
+        require_last_axis(shape)
         return shape
 
     def forward(self, ctx: Context, x: np.ndarray) -> tuple[np.ndarray, Backward]:
