@@ -29,7 +29,7 @@ cdef inline bint across_pays(const Product *p) noexcept nogil:
         and (p.w.taps == 3 or p.w.taps == ACROSS_TAPS) and p.w.stride == p.w.dilation == 1 and p.h.dilation > 0
         and p.w.out_step == 1 and p.w.rows == p.out_w and 4 * p.w.rows >= 3 * LANES
         and whole_axis(&p.d) and p.out_d == p.d.rows and p.d.out_first == 0 and p.d.out_step == 1
-        and (seen(&p.h, 1) + 1) * across_line(p) <= ACROSS_ITEMS and product_depth(p) * p.cols <= SCATTER_ITEMS
+        and seen(&p.h, 1) + 1 <= ACROSS_ITEMS // across_line(p) and product_depth(p) * p.cols <= SCATTER_ITEMS
     )
 
 

@@ -50,7 +50,7 @@ cdef bint flat_fits(const Product *p) noexcept nogil:
         and lane_reach(p) < LANES
         and whole_axis(&p.d) and p.out_d == p.d.rows and p.d.out_first == 0 and p.d.out_step == 1 and p.w.out_step == 1
         and p.h.dilation > 0 and p.w.dilation > 0 and product_rows(p) > FEW
-        and (product_depth(p) + 1) * (p.cols + FLAT_VECS) * LANES <= FLAT_WEIGHTS and seen(&p.h, 2) * padded_line(p) <= MOST_PADDED
+        and (product_depth(p) + 1) * (p.cols + FLAT_VECS) * LANES <= FLAT_WEIGHTS and few_lines_fit(p)
     )
 
 

@@ -27,7 +27,7 @@ cdef bint flat_gradient_fits(const Product *p) noexcept nogil:
     return (
         TILE_V < p.cols <= LANES and 0 < p.depth <= LANES // 2 and (empty or short)
         and p.cols == p.y_ld and p.depth == p.a_ld and p.w.dilation == 1 and p.h.dilation > 0 and whole_axis(&p.d)
-        and p.w.rows * p.cols >= LANES and seen(&p.h, 2) * padded_line(p) <= MOST_PADDED and product_depth(p) * p.cols <= FLAT_SUMS
+        and p.w.rows * p.cols >= LANES and few_lines_fit(p) and product_depth(p) * p.cols <= FLAT_SUMS
     )
 
 

@@ -43,6 +43,11 @@ cdef inline Py_ssize_t padded_line(const Product *p) noexcept nogil:
     return round_up(seen(&p.w, p.w.rows) * p.a_ld + LANES, LINE_ITEMS)
 
 
+cdef inline bint few_lines_fit(const Product *p) noexcept nogil:
+    """Whether the lines that two lines of windows see can be padded; all their elements may be more than can be counted."""
+    return seen(&p.h, 2) <= MOST_PADDED // padded_line(p)
+
+
 cdef void pad_lines(
     const Product *p, Py_ssize_t image, Py_ssize_t first, Py_ssize_t count, Py_ssize_t line, real *to
 ) noexcept nogil:
@@ -66,7 +71,7 @@ cdef inline bint over_lines(const Product *p) noexcept nogil:
         p.cols % LANES == 0 and p.depth == p.a_ld and p.a_ld <= LINES_CHANNELS and p.w.dilation == 1 and p.h.dilation > 0
         and p.depth < product_depth(p) <= (DEPTH if p.packed else LINES_DEPTH) and product_rows(p) >= LINES_ROWS
         and p.h.taps <= LINES_RUNS // TILE_M and (not LOW_TILE or window_run(p) <= DEPTH) and whole_axis(&p.d)
-        and seen(&p.h, 2) * padded_line(p) <= MOST_PADDED
+        and few_lines_fit(p)
     )
 
 

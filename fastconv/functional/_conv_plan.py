@@ -133,7 +133,8 @@ def _plan(
     for shape, name in ((x_shape, "the input"), (y_shape, "the output"), (weight_shape, "weight")):
         check_elements(shape, name)
     padded = [before + n + after for n, (before, after) in zip(x_shape[1:-1], pairs, strict=True)]
-    check_elements((*padded, max(x_shape[-1], y_shape[-1])), "the padded image")  # kernels count in its elements
+    for line in padded:  # kernels count along a padded line in elements
+        check_elements((line, max(x_shape[-1], y_shape[-1])), "a line of the padded image")
     rank = len(x_shape) - 2
     arguments = [(1, 1, 1, 1, 0, 1)] * (3 - rank) + [
         # a step to a second window or tap that is not there may be as long as it likes

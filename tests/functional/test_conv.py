@@ -407,10 +407,33 @@ def test_an_image_without_pixels_is_its_padding(isa, shape):
     assert_exact(dbias, np.full(2, y.size / 2))
 
 
+@pytest.mark.parametrize(("channels", "outputs"), [(1, 6), (3, 16), (4, 6), (16, 3), (64, 64)])
+def test_windows_however_far_apart_see_the_image_or_zeros(isa, channels, outputs):
+    # the padded image has more elements than can be counted
+    stride, padding = (2**42 - 1, 2**32 - 1), ((2**43, 2**44), (2**33, 2**34))
+    x, weight = several([(2, 3, 4, channels), (3, 3, channels, outputs)], np.float32)
+    y = functional.conv(x, weight, stride=stride, padding=padding)
+    want, dx, dweight = np.zeros_like(y), np.zeros_like(x), np.zeros_like(weight)
+    dy = np.ones_like(y)
+    for i, j in np.ndindex(y.shape[1:3]):
+        for r, s in np.ndindex(3, 3):
+            h, w = i * stride[0] - padding[0][0] + r, j * stride[1] - padding[1][0] + s
+            if 0 <= h < 3 and 0 <= w < 4:
+                want[:, i, j] += x[:, h, w] @ weight[r, s]
+                dx[:, h, w] += dy[:, i, j] @ weight[r, s].T
+                dweight[r, s] += x[:, h, w].T @ dy[:, i, j]
+    assert want.any()
+    np.testing.assert_array_equal(y, want)
+    for got, expected in zip(
+        functional.conv_backward(dy, x, weight, stride=stride, padding=padding)[:2], (dx, dweight), strict=True
+    ):
+        np.testing.assert_array_equal(got, expected)
+
+
 @settings(max_examples=10)
-@given(far=st.integers(3, 25), channels=st.sampled_from([1, 64]), groups=st.booleans())
+@given(far=st.integers(3, 50), channels=st.sampled_from([1, 64]), groups=st.booleans())
 def test_taps_however_far_outside_the_image_see_zeros(isa, far, channels, groups):
-    # at 2**25 the padded image has no more elements yet than can be counted; see the errors for what has
+    # near 2**50 no product of a position and the channels overflows yet; see the errors for what does
     groups = channels if groups else 1
     x, weight = several([(2, 3, 4, channels), (3, 3, channels // groups, 64)], np.float32)
     keywords = {"dilation": 2**far, "padding": 2**far, "groups": groups}

@@ -225,12 +225,7 @@ def test_wrt_is_a_collection_of_names(wrt):
         ({"padding": ((0, 2**58), (0, 4))}, "elements are more than"),
         (
             {"padding": ((2**58, 2**58), (0, 0)), "dilation": (2**58, 1)},
-            "the padded image would have .* elements are more than",
-        ),
-        # a few windows, 2 ** 31 and 2 ** 42 pixels apart: the kernels would count them with numbers that overflow
-        (
-            {"padding": ((2**43, 2**44), (2**33, 2**34)), "stride": (2**42 - 1, 2**31 - 1)},
-            "the padded image would have .* elements are more than",
+            "a line of the padded image would have .* elements are more than",
         ),
         ({"padding": 2**59 - 1, "dilation": 2**59 - 1, "stride": 2**59 - 1}, "elements are more than"),
     ],
