@@ -33,8 +33,7 @@ cdef int run_groups(
 
     `tile_h` and `tile_w` are the outputs of a Winograd tile, 0 for the direct product. -1: no memory.
     """
-    cdef Py_ssize_t group, i
-    cdef Product q
+    cdef Py_ssize_t i
     cdef int status = 0
     cdef bint together = tile_h == 0
     if tile_h and folds(parts):
@@ -51,9 +50,7 @@ cdef int run_groups(
         elif together:
             status |= run_grouped(parts + i, groups, b_group, threads)
         else:
-            for group in range(groups):
-                q = of_group(parts + i, group, b_group)
-                status |= run_winograd(&q, tile_h, tile_w, threads)
+            status |= run_winograd(parts + i, groups, b_group, tile_h, tile_w, threads)
     return status
 
 

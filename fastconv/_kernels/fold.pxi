@@ -180,7 +180,7 @@ cdef int run_folded(const Product *p, int out_h, int out_w, int threads) noexcep
     for band in range(bands):
         q = fold_band(&f, band, &image, &line)
         fold_lines(p, &q, image, line, scratch, threads)
-        status |= run_winograd(&q, out_h, out_w, threads)
+        status |= run_winograd(&q, 1, 0, out_h, out_w, threads)
     free_lines(scratch)
     return status
 

@@ -2,7 +2,7 @@
 # weights, a panel of columns at a time, whose products are transformed back while the second-level cache has them. Few weights:
 # they are transformed first, then each thread takes blocks of tiles that stay in its caches. Many: as many tiles as the cache of
 # the last level holds are transformed first, then each thread takes panels, and transforms the weights that it alone needs.
-# Both sum in the same order.
+# Groups of few weights: each thread takes groups. All sum in the same order.
 
 
 cdef enum:
@@ -80,6 +80,12 @@ cdef void transform_all_weights(const Winograd *g, Py_ssize_t panels, real *u, i
         )
 
 
+cdef inline Py_ssize_t tiles_at_once(const Winograd *g) noexcept nogil:
+    """Tiles of which the second-level cache holds what they become, and a panel of weights."""
+    cdef Py_ssize_t each = g.parts * ceil_div(g.positions, g.abreast) * DEPTH_LD + g.positions * TILE_N
+    return max((CACHE_BYTES // <Py_ssize_t> sizeof(real) - packed_weights(g, 0, 1)) // each // TILE_M, <Py_ssize_t> 1) * TILE_M
+
+
 cdef int by_tiles(Winograd *g, Py_ssize_t panels, int threads) noexcept nogil:
     """Few weights: they are transformed for all threads, then each takes blocks of tiles."""
     cdef Py_ssize_t u_items = own_lines(packed_weights(g, panels, 0)), zeros = own_lines(TILE_N), items = sizeof(real)
@@ -89,8 +95,7 @@ cdef int by_tiles(Winograd *g, Py_ssize_t panels, int threads) noexcept nogil:
     cdef const real *u = g.p.packed
     if g.p.packed:
         u_items = 0
-    each = g.parts * ceil_div(g.positions, g.abreast) * DEPTH_LD + g.positions * TILE_N
-    blocks = max((CACHE_BYTES // items - packed_weights(g, 0, 1)) // each // TILE_M, <Py_ssize_t> 1) * TILE_M
+    blocks = tiles_at_once(g)
     blocks = min(round_up(ceil_div(g.tiles, blocks), threads), ceil_div(g.tiles, TILE_M // 2 if panels >= threads else 2))
     g.rows = ceil_div(g.tiles, blocks)
     blocks = ceil_div(g.tiles, g.rows)
@@ -192,6 +197,61 @@ cdef int by_panels(Winograd *g, Py_ssize_t panels, int threads) noexcept nogil:
     return 0
 
 
+cdef void transform_weights_of(const Winograd *g, Py_ssize_t panels, real *u) noexcept nogil:
+    """U of all panels, by one thread."""
+    cdef Py_ssize_t panel, part, c
+    for panel in range(panels):
+        for part in range(g.parts):
+            c = 0
+            while c < g.step:
+                transform_weights(g, panel_first(g, panel), panel_cols(g, panel), part, c, LANES, u + packed_weights(g, panel, part))
+                c += LANES
+
+
+cdef void tiles_of_group(
+    const Winograd *g, Py_ssize_t group, Py_ssize_t panels, Py_ssize_t first, Py_ssize_t end, const real *zeros, real *own_u, real *v
+) noexcept nogil:
+    """A range of the tiles of one group, whose weights this thread transforms for itself."""
+    cdef Winograd q = g[0]
+    cdef const real *u
+    q.p = of_group(&g.p, group, g.b_group)
+    u = q.p.packed
+    if u == NULL:
+        transform_weights_of(&q, panels, own_u)
+        u = own_u
+    while first < end:
+        block_of_tiles(&q, first, min(g.rows, end - first), 0, panels, u, zeros, v)
+        first += g.rows
+
+
+cdef int by_groups(Winograd *g, Py_ssize_t panels, int threads) noexcept nogil:
+    """Groups, at least as many as threads, of few weights: each thread takes whole groups, or long ranges of their tiles."""
+    cdef Py_ssize_t zeros = own_lines(TILE_N), u_items = own_lines(packed_weights(g, panels, 0)), blocks, ranges, each, task
+    cdef Py_ssize_t taken[MOST_RANGES * RANGE_ITEMS]
+    cdef real *scratch
+    if g.p.packed:
+        u_items = 0
+    blocks = ceil_div(g.tiles, tiles_at_once(g))
+    ranges = 1 if g.groups % threads == 0 else min(ceil_div(4 * threads, g.groups), blocks)
+    g.rows = ceil_div(g.tiles, round_up(blocks, ranges))
+    each = u_items + input_items(g, g.parts) + product_items(g)
+    scratch = new_scratch(zeros + threads * each, 1)
+    if scratch == NULL:
+        return -1
+    zero(scratch, zeros)
+    memset(taken, 0, sizeof(taken))
+    with parallel(num_threads=threads):
+        task = take_task(taken, g.groups * ranges, threads, threadid())
+        while task >= 0:
+            tiles_of_group(
+                g, task // ranges, panels, g.tiles * (task % ranges) // ranges, g.tiles * (task % ranges + 1) // ranges, scratch,
+                scratch + zeros + threadid() * each, scratch + zeros + threadid() * each + u_items,
+            )
+            task = take_task(taken, g.groups * ranges, threads, threadid())
+    free_lines(scratch)
+    return 0
+
+
 cdef inline Winograd winograd_cut(const Product *p, int out_h, int out_w) noexcept nogil:
     cdef Winograd g = winograd_grid(p, out_h, out_w)
     g.panel = TILE_N
@@ -199,25 +259,35 @@ cdef inline Winograd winograd_cut(const Product *p, int out_h, int out_w) noexce
     return g
 
 
-cdef int run_winograd(const Product *p, int out_h, int out_w, int threads) noexcept nogil:
-    """Compute `p`, whose taps along h and w are those of so many outputs a tile, with stride 1. -1: no memory.
+cdef int run_winograd(
+    const Product *p, Py_ssize_t groups, Py_ssize_t b_group, int out_h, int out_w, int threads
+) noexcept nogil:
+    """Compute `p` for each group, whose taps along h and w are those of so many outputs a tile, with stride 1. -1: no memory.
 
     `depth` is at least LANES.
     """
     cdef Winograd g = winograd_cut(p, out_h, out_w)
-    cdef Py_ssize_t panels = ceil_div(p.cols, TILE_N), items = sizeof(real), u_bytes, most
+    cdef Py_ssize_t panels = ceil_div(p.cols, TILE_N), items = sizeof(real), group, u_bytes, most
+    cdef int status = 0
+    g.groups, g.b_group = groups, b_group
     u_bytes = packed_weights(&g, panels, 0) * items
     most = min(
         TILE_BYTES // items // (g.parts * ceil_div(g.positions, g.abreast) * DEPTH_LD),
         CACHE_BYTES // items // (g.positions * TILE_N),
     )
     most = max(most // TILE_M * TILE_M, <Py_ssize_t> (TILE_M // 2))
+    if groups > 1 and groups >= threads and u_bytes <= FEW_BYTES:
+        return by_groups(&g, panels, threads)
     if panels % threads and panels < 2 * threads and g.tiles <= FEW_TILES and ceil_div(p.cols, LANES) >= threads and not p.packed:
         g.panel = LANES
         panels = ceil_div(p.cols, LANES)
-    if u_bytes > WEIGHT_BYTES or (
-        panels >= threads and g.tiles <= most and (u_bytes > FEW_BYTES or g.tiles <= FEW_TILES)
-    ):
-        g.rows = min(g.tiles, round_up(ceil_div(g.tiles, ceil_div(g.tiles, most)), TILE_M // 2))
-        return by_panels(&g, panels, threads)
-    return by_tiles(&g, panels, threads)
+    g.rows = min(g.tiles, round_up(ceil_div(g.tiles, ceil_div(g.tiles, most)), TILE_M // 2))
+    for group in range(groups):
+        g.p = of_group(p, group, b_group)
+        if u_bytes > WEIGHT_BYTES or (
+            panels >= threads and g.tiles <= most and (u_bytes > FEW_BYTES or g.tiles <= FEW_TILES)
+        ):
+            status |= by_panels(&g, panels, threads)
+        else:
+            status |= by_tiles(&g, panels, threads)
+    return status

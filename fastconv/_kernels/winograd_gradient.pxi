@@ -67,6 +67,7 @@ cdef Gradient winograd_gradient_grid(const Product *p, int out_h, int out_w, Py_
     cdef Gradient g
     cdef Py_ssize_t most = GRADIENT_STEP * 4 // sizeof(real), chunks
     g.w = winograd_grid(p, out_h, out_w)
+    g.w.groups = groups
     if g.w.tiles < 2 * CHUNK_TILES:  # too few for many chunks: smaller blocks are tasks enough
         most //= 2
     cut_depth(&g.w, most)
@@ -121,15 +122,19 @@ cdef inline void transform_gradients(
     cdef Py_ssize_t i, o, r, s, high, wide, width, col = g.w.step_w * g.w.p.y_ld, row = g.w.step_h * g.w.p.out_w * g.w.p.y_ld
     cdef const real *source
     cdef real *to
-    cdef Tile t = tile_at(&g.w, first)
+    cdef Tile after, t = tile_at(&g.w, first)
     for i in range(count):
+        after = t
+        next_tile(&g.w, &after)
         high = min(ceil_div(g.w.p.h.rows - t.h, g.w.step_h), <Py_ssize_t> out_h)
         wide = min(ceil_div(g.w.p.w.rows - t.w, g.w.step_w), <Py_ssize_t> out_w)
-        source = dy + (((t.n * g.w.p.out_d + t.d) * g.w.p.out_h + t.h) * g.w.p.out_w + t.w) * g.w.p.y_ld
+        source = dy + output_under(&g.w, &t)
         if high < out_h or wide < out_w:
             zero(edge, out_h * out_w * LANES)
         o = 0
         while o < cols:
+            if g.w.groups > 1 and i + 1 < count:
+                ask_for_pixels(dy + output_under(&g.w, &after) + o, out_h, row, out_w, col)
             width = panel_width(cols - o // TILE_N * TILE_N)
             to = z + o // TILE_N * TILE_N * count + i * width + o % TILE_N
             if high == out_h and wide == out_w and cols - o >= LANES:
@@ -142,7 +147,7 @@ cdef inline void transform_gradients(
                         copy(edge + (r * out_w + s) * LANES, source + r * row + s * col + o, min(cols - o, <Py_ssize_t> LANES))
                 transform_gradient(out_h, out_w, edge, out_w * LANES, LANES, to, position)
             o += LANES
-        next_tile(&g.w, &t)
+        t = after
 
 
 cdef inline void transform_taps(

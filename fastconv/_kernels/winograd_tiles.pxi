@@ -25,6 +25,7 @@ cdef struct Winograd:
     Py_ssize_t parts                    # taps along d times cuts: what a product sums over
     Py_ssize_t abreast                  # so many positions lie side by side in a row of V
     Py_ssize_t rows, panel              # tiles of a block, columns of a panel
+    Py_ssize_t groups, b_group          # from this one on; how far apart their weights are
 
 
 cdef inline Py_ssize_t channel_cut(const Winograd *g, Py_ssize_t i) noexcept nogil:
@@ -70,7 +71,7 @@ cdef inline Py_ssize_t tile_start(const Axis *axis, int outputs, Py_ssize_t inde
 
 cdef Winograd winograd_grid(const Product *p, int out_h, int out_w) noexcept nogil:
     cdef Winograd g
-    g.p, g.out_h, g.out_w = p[0], out_h, out_w
+    g.p, g.out_h, g.out_w, g.groups, g.b_group = p[0], out_h, out_w, 1, 0
     g.step_h, g.step_w = p.h.dilation if out_h > 1 else 1, p.w.dilation if out_w > 1 else 1
     g.positions = (p.h.taps + out_h - 1) * (p.w.taps + out_w - 1)
     g.tiles_h, g.tiles_w = tiles_along(&p.h, out_h), tiles_along(&p.w, out_w)
@@ -195,6 +196,26 @@ cdef inline void next_tile(const Winograd *g, Tile *t) noexcept nogil:
         t.n += 1
 
 
+cdef inline const real *pixel_under(const Winograd *g, const Tile *t, Py_ssize_t z) noexcept nogil:
+    """Where the first pixel that a tile sees in plane z is; it may lie outside of the image."""
+    cdef Py_ssize_t line = (t.n * g.p.d.size + z) * g.p.h.size + t.h + g.p.h.origin
+    return g.p.a + (line * g.p.w.size + t.w + g.p.w.origin) * g.p.a_ld
+
+
+cdef inline Py_ssize_t output_under(const Winograd *g, const Tile *t) noexcept nogil:
+    """How far from the first output of all that of a tile is."""
+    cdef Py_ssize_t plane = t.n * g.p.out_d + g.p.d.out_first + t.d * g.p.d.out_step
+    return ((plane * g.p.out_h + t.h) * g.p.out_w + t.w) * g.p.y_ld
+
+
+cdef inline void ask_for_pixels(const real *x, Py_ssize_t rows, Py_ssize_t row, Py_ssize_t cols, Py_ssize_t col) noexcept nogil:
+    """Groups jump from one pixel to the next, which no prefetcher of a processor foresees."""
+    cdef Py_ssize_t r, s
+    for r in range(rows):
+        for s in range(cols):
+            fetch(x + r * row + s * col)
+
+
 cdef inline void transform_column(
     const int points_h, const real *x, Py_ssize_t row, Py_ssize_t above, Py_ssize_t below, vec *v
 ) noexcept nogil:
@@ -210,11 +231,11 @@ cdef inline void transform_column(
 
 cdef inline void transform_run(
     const int points_h, const int points_w, const Winograd *g, const Tile *t, Py_ssize_t run, Py_ssize_t z, Py_ssize_t c_first,
-    Py_ssize_t c_end, real *v, const Py_ssize_t *place,
+    Py_ssize_t c_end, real *v, const Py_ssize_t *place, const real *ahead,
 ) noexcept nogil:
     """V = B^T d B of `run` tiles side by side, for some of their channels; position k to v + place[k].
 
-    The tiles overlap: the columns of all of them are transformed first.
+    The tiles overlap: the columns of all of them are transformed first. `ahead`, if any, is the first pixel of what comes next.
     """
     cdef vec columns[RUN_VECTORS]
     cdef vec points[MOST_POINTS]
@@ -223,7 +244,7 @@ cdef inline void transform_run(
     cdef Py_ssize_t above = ceil_div(max(-h, <Py_ssize_t> 0), g.step_h), left = ceil_div(max(-w, <Py_ssize_t> 0), g.step_w)
     cdef Py_ssize_t below = min(ceil_div(max(g.p.h.size - h, <Py_ssize_t> 0), g.step_h), <Py_ssize_t> points_h)
     cdef Py_ssize_t right = min(ceil_div(max(g.p.w.size - w, <Py_ssize_t> 0), g.step_w), many)
-    cdef const real *x = g.p.a + (((t.n * g.p.d.size + z) * g.p.h.size + h) * g.p.w.size + w) * g.p.a_ld
+    cdef const real *x = pixel_under(g, t, z)
     cdef real *to
     if z < 0 or z >= g.p.d.size or below <= above:
         right = 0
@@ -233,6 +254,8 @@ cdef inline void transform_run(
                 columns[j * points_h + r] = broadcast(0)
     while c < c_end:
         k = max(min(c, c_end - LANES), c_first)  # fewer channels than a vector are followed by others, whose products nobody sums
+        if ahead != NULL:
+            ask_for_pixels(ahead + k - c_first, points_h, row, many, col)
         if above == 0 and below == points_h:
             for j in range(left, right):
                 transform_column(points_h, x + j * col + k, row, 0, points_h, columns + j * points_h)
@@ -254,7 +277,8 @@ cdef inline void transform_tiles(
 ) noexcept nogil:
     cdef Py_ssize_t place[MOST_POSITIONS]
     cdef Py_ssize_t part, i, k, z, run
-    cdef Tile t
+    cdef Tile t, after
+    cdef const real *ahead
     for part in range(part_first, part_first + parts):
         for k in range(g.positions):
             place[k] = packed_inputs(g, part - part_first, k)
@@ -263,13 +287,18 @@ cdef inline void transform_tiles(
         while i < count:
             run = min(min(ceil_div(g.p.w.rows - t.w, g.out_w * g.step_w), count - i), <Py_ssize_t> (RUN_PIXELS // g.out_w))
             z = t.d * g.p.d.stride + g.p.d.origin + part // g.cuts * g.p.d.dilation
+            after = t
+            after.w += (run - 1) * g.out_w * g.step_w
+            next_tile(g, &after)
+            ahead = NULL
+            if g.groups > 1 and i + run < count:
+                ahead = pixel_under(g, &after, z) + channel_cut(g, part % g.cuts)
             transform_run(
                 points_h, points_w, g, &t, run, z, channel_cut(g, part % g.cuts), channel_cut(g, part % g.cuts + 1),
-                v + i * DEPTH_LD, place,
+                v + i * DEPTH_LD, place, ahead,
             )
             i += run
-            t.w += (run - 1) * g.out_w * g.step_w
-            next_tile(g, &t)
+            t = after
 
 
 cdef apart transform_inputs(
@@ -317,15 +346,17 @@ cdef inline void panel_of_outputs(
     cdef real *to
     cdef real buffer[(MOST_OUTPUTS + 1) * LANES]
     cdef real *made = aligned_in(buffer)
-    cdef Tile t = tile_at(g, first)
+    cdef Tile after, t = tile_at(g, first)
     for i in range(count):
+        after = t
+        next_tile(g, &after)
         high, wide = ceil_div(g.p.h.rows - t.h, g.step_h), ceil_div(g.p.w.rows - t.w, g.step_w)
-        y = g.p.y + col_first + (
-            ((t.n * g.p.out_d + g.p.d.out_first + t.d * g.p.d.out_step) * g.p.out_h + t.h) * g.p.out_w + t.w
-        ) * g.p.y_ld
+        y = g.p.y + output_under(g, &t) + col_first
         o = 0
         while o < cols:
             j = min(o, cols - width)
+            if g.groups > 1 and i + 1 < count:
+                ask_for_pixels(g.p.y + output_under(g, &after) + col_first + j, out_h, row, out_w, col)
             if g.p.bias:
                 bias = load(g.p.bias + col_first + j, g.p.bias + g.p.cols)
             if high >= out_h and wide >= out_w and width == LANES and is_clamp(&g.p.finish):
@@ -340,7 +371,7 @@ cdef inline void panel_of_outputs(
                         col_first + j,
                     )
             o += LANES
-        next_tile(g, &t)
+        t = after
 
 
 cdef apart transform_outputs(

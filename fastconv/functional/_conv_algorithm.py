@@ -24,6 +24,9 @@ ALGORITHMS = ("product", "winograd", "depthwise")
 #: The share of the peak that the register tile reaches on packed operands.
 TILE_SHARE = 0.92
 
+#: The same forward where groups of fewer channels than GROUPED are computed together (grouped.pxi), in tiles less wide.
+GROUPED_SHARE, GROUPED = 0.8, 64
+
 #: The points of the larger tiles along an axis.
 NINE = 9
 
@@ -55,12 +58,13 @@ CUT = 0.05
 #: Bytes of a packed or transformed weight that is kept; a larger one would take more memory than it saves time.
 MOST_PACKED = 16 * 2**20
 
+#: Multiply-adds in the time in which a gradient of the weight waits for a cache line of one group, where x and dy together have
+#: more bytes than the last cache keeps: groups jump from pixel to pixel.
+FAR_LINE, FAR_BYTES = 600, 16 * 2**20
+
 #: Winograd must promise so much less work, or the product keeps the call: the model is no better than that, and a product whose
 #: weight was packed before does better than it says.
 WORTH_IT, WORTH_IT_KEPT = 0.95, 0.85
-
-#: The same in groups, which Winograd's kernels take one by one and the product together.
-WORTH_IT_IN_GROUPS = 0.6
 
 #: The same with a dilation, where tiles are of many small images.
 WORTH_IT_DILATED = 0.75
@@ -226,7 +230,9 @@ def product_cost(problem: Problem, *, weight_gradient: bool) -> float:
     counted = problem.multiply_adds * min(1.0, problem.inside + CUT) / TILE_SHARE
     direct = counted * whole_vectors(problem.cols) / problem.cols
     if problem.groups > 1:
-        return direct if weight_gradient and problem.cols >= VECTOR else counted
+        if weight_gradient:
+            return direct if problem.cols >= VECTOR else counted
+        return counted * TILE_SHARE / GROUPED_SHARE if problem.cols < GROUPED else counted
     if weight_gradient:
         return min(direct, exchanged_cost(problem))
     if 2 * problem.cols > VECTOR:
@@ -281,8 +287,16 @@ def winograd_cost(problem: Problem, tile: tuple[int, int], *, weight_gradient: b
     fits = problem.groups * math.prod(points) * depth * cols * FLOAT_BYTES <= MOST_PACKED
     compiled = weight_gradient or problem.taps[1:] == (3, 3)
     of_weight = WEIGHT_TRANSFORM if compiled else OTHER_WEIGHT_TRANSFORM
+    far = far_cost(problem) if weight_gradient else 0.0
     transforms = TILE_TRANSFORM[max(points)] * vectors + (WEIGHT_READ if kept and fits else of_weight) * depth * cols
-    return problem.groups * math.prod(points) * (products + transforms) + folding
+    return problem.groups * math.prod(points) * (products + transforms) + folding + far
+
+
+def far_cost(problem: Problem) -> float:
+    """Return the work in the time in which a gradient of the weight in groups waits for memory."""
+    channels = whole_vectors(problem.depth) + whole_vectors(problem.cols)
+    numbers = problem.batch * math.prod(problem.outputs) * problem.groups * channels
+    return FAR_LINE * numbers / VECTOR if problem.groups > 1 and numbers * FLOAT_BYTES > FAR_BYTES else 0.0
 
 
 def cheapest_tile(problem: Problem, *, weight_gradient: bool, kept: bool) -> tuple[float, tuple[int, int]]:
@@ -304,8 +318,6 @@ def wish(algorithm: object, *, kept: bool = False) -> str | None:
 
 def _worth_it(problem: Problem, kept: bool) -> float:
     """Return the share of the product's work that Winograd's algorithm may take."""
-    if problem.groups > 1:
-        return WORTH_IT_IN_GROUPS
     if any(dilation > 1 and taps > 1 for dilation, taps in zip(problem.dilation, problem.taps, strict=True)):
         return WORTH_IT_DILATED
     return WORTH_IT_KEPT if kept else WORTH_IT

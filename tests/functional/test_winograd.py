@@ -117,6 +117,8 @@ def test_equals_the_product_in_float64(
         (4, 300, 33, 1),
         (9, 600, 17, 1),
         (40, 32, 64, 2),
+        (40, 48, 96, 3),
+        (7, 160, 80, 5),
         (30, 64, 100, 1),
         (7, 500, 330, 1),
         (12, 289, 290, 1),
@@ -130,7 +132,7 @@ def test_equals_the_product_in_float64(
 def test_channels_in_parts_and_columns_in_passes(
     size: int, channels: int, outputs: int, groups: int, points: int
 ) -> None:
-    """More channels than a part holds, more tiles than a block, more weights than are shared; few tiles and many."""
+    """More channels than a part holds, more tiles than a block, more weights than are shared, groups; few tiles and many."""
     x, weight, bias = problem(0, (2, size, size, channels), (3, 3, channels // groups, outputs), np.float32)
     wide = [a.astype(np.float64) for a in (x, weight, bias)]
     want = conv(*wide, padding=1, groups=groups, algorithm="product")
@@ -142,7 +144,7 @@ def test_channels_in_parts_and_columns_in_passes(
         _, dweight, _ = conv_backward(dy, x, weight, **arguments, algorithm="winograd")
         _, want, _ = conv_backward(dy.astype(np.float64), *wide[:2], **arguments, algorithm="product")
         close(dweight, want)
-        for threads in (1, 3):
+        for threads in (1, 2, 3):
             with fastconv.num_threads(threads):
                 np.testing.assert_array_equal(
                     conv(x, weight, bias, padding=1, groups=groups, algorithm="winograd"), one
