@@ -42,7 +42,8 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def _checked(n: object) -> int:
+def thread_count(n: object) -> int:
+    """Return a number of threads as an int; raise `TypeError` or `ValueError` for what is none, or too many."""
     count = positive(n, "the number of threads")
     if count > MOST_THREADS:
         raise ValueError(f"the number of threads must be at most {MOST_THREADS}, got {n!r}")
@@ -62,7 +63,7 @@ def set_num_threads(n: int) -> None:
     >>> fastconv.set_num_threads(before)
     """
     global _chosen
-    _chosen = _checked(n)
+    _chosen = thread_count(n)
 
 
 def get_num_threads() -> int:
@@ -79,7 +80,7 @@ def num_threads(n: int) -> Iterator[None]:
     ...     fastconv.get_num_threads()
     1
     """
-    token = _scoped.set(_checked(n))
+    token = _scoped.set(thread_count(n))
     try:
         yield
     finally:

@@ -29,7 +29,10 @@ class Preparation(NamedTuple):
             if len(values) not in (1, channels):
                 raise ValueError(f"{name} must be 1 or {channels} numbers, one for each channel, got {len(values)}")
         mean, std = (np.array(values, np.float32) for values in (self.mean, self.std))
-        x: np.ndarray = (as_floats(pixels, np.float32) * np.float32(self.white) - mean) / std
+        with np.errstate(all="ignore"):
+            x: np.ndarray = (as_floats(pixels, np.float32) * np.float32(self.white) - mean) / std
+        if not np.isfinite(x).all():
+            raise ValueError(f"with {self} pixels become numbers that float32 does not hold")
         return x
 
     def __str__(self) -> str:

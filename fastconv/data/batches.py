@@ -119,7 +119,7 @@ class Batches:
         gathers_only = not self.augment.augmentations and all(isinstance(x, np.ndarray) for x in _tuple(self.x))
         if self.prefetch == 0 or gathers_only:
             return nullcontext(batches)
-        return Prefetch(batches, self.prefetch)
+        return Prefetch(batches, min(self.prefetch, len(self)))
 
     def order(self, number: int) -> np.ndarray:
         """Return the indices of the samples in the order of epoch `number`."""

@@ -21,6 +21,9 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", "
 #: Pillow's name of a mode -> number of channels.
 _CHANNELS = {"RGB": 3, "L": 1}
 
+#: Pixels of a side, at most: Pillow counts them with a C int.
+_LARGEST = 2**31 - 1
+
 _TEST_NAMES = ("test", "val", "valid", "validation")
 
 
@@ -162,6 +165,8 @@ def read_image(
         raise DataError(f"{path} cannot be read as an image: {error}") from error
     if size is not None:
         height, width = ntuple(size, 2, "size")
+        if max(height, width) > _LARGEST:
+            raise ValueError(f"size must be at most {_LARGEST} pixels along an axis, got {size!r}")
         box = None if crop is None else _middle(image.size, (width, height), crop)
         image = image.resize((width, height), Image.Resampling.BILINEAR, box)
     pixels = np.asarray(image, np.uint8)

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fastconv.threads import thread_count
+
 OURS = "fastconv"
 
 
@@ -45,10 +47,11 @@ def engines(names: Iterable[str], threads: int) -> list[Engine]:
     Raises
     ------
     ValueError
-        For a name that is none.
+        For a name that is none, and for more threads than fastconv starts.
     ImportError
         Where packages are not installed; the message says how to get them.
     """
+    threads = thread_count(threads)
     found = []
     for name in dict.fromkeys([OURS, *names]):
         require(name)

@@ -216,6 +216,7 @@ def test_probabilities_are_printed_as_they_are(capsys: Said) -> None:
         (["--input", "small.npy", "--output", "y.txt"], "--output y.txt: the file must end in .npy or .npz"),
         (["--input", "small.npy", "--output", "no/y.npy"], "No such file or directory"),
         (["--input", "photo.png", "--mean", "1,2,3"], "--mean must be 1 or 1 numbers, one for each channel, got 3"),
+        (["--input", "photo.png", "--std", "1e-60"], "std 1e-60 pixels become numbers that float32 does not hold"),
     ],
 )
 def test_bad_input_is_one_line(argv: list[str], message: str, capsys: Said) -> None:

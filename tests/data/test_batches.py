@@ -191,6 +191,10 @@ def test_prefetch_works_ahead_but_not_further() -> None:
         next(items)
 
 
+def test_prefetch_goes_no_further_than_the_epoch() -> None:
+    assert len(list(Batches(np.zeros((6, 4, 4, 1)), batch_size=2, augment=Flip(), prefetch=10**15))) == 3
+
+
 def test_leaving_early_ends_the_thread() -> None:
     batches = Batches(np.zeros((100, 4, 4, 1)), batch_size=2, augment=Flip())
     for _ in batches:

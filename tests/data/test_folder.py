@@ -160,3 +160,9 @@ def test_crop_is_the_middle_in_the_proportions_of_the_size(
 def test_crop_needs_a_size_and_is_a_share(tmp_path: Path, size: int | None, crop: float) -> None:
     with pytest.raises(ValueError, match="crop must be above 0 and at most 1, and needs a size"):
         read_image(tmp_path / "image.png", size=size, crop=crop)
+
+
+def test_a_size_beyond_pillows(tmp_path: Path) -> None:
+    Image.new("L", (4, 4)).save(tmp_path / "image.png")
+    with pytest.raises(ValueError, match="size must be at most 2147483647 pixels along an axis, got 1099511627776"):
+        read_image(tmp_path / "image.png", size=2**40)

@@ -37,6 +37,11 @@ def test_a_name_that_is_none() -> None:
         engines(["tvm"], 1)
 
 
+def test_more_threads_than_any_machine_has() -> None:
+    with pytest.raises(ValueError, match="the number of threads must be at most 1024, got 1000000"):
+        engines(["onnxruntime"], 1_000_000)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
