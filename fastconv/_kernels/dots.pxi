@@ -14,7 +14,9 @@ cdef enum:
 
 
 cdef struct Dots:
-    const real *columns  # [column, tap, channel]
+    const real *columns  # [column, tap, channel], each tap in whole vectors
+    const real *last     # the last vector, where it is not among the others; else NULL
+    Py_ssize_t column    # elements of one
     Py_ssize_t taps, depth
     Py_ssize_t at_ld, offset  # the channels of a pixel under tap t: at[t * at_ld + pixel] + offset
     Py_ssize_t ahead
@@ -24,13 +26,13 @@ cdef struct Dots:
 cdef inline void some_dots(const int cols, const int rows, const Dots *d, const real **at, vec *acc) noexcept nogil:
     """The lanes of acc[i * cols + j] sum up to the dot product of row i and column j.
 
-    The last vector of a pixel overlaps the one before: its lanes that are `fresh` count. Loops that run at least once, or gcc
-    keeps the sums in memory.
+    The last vector of a pixel overlaps the one before: its lanes that are `fresh` count, the others are zeros on both sides, since
+    zero times infinity is NaN. Loops that run at least once, or gcc keeps the sums in memory.
     """
     cdef vec left[LANES]
     cdef vec pixel
     cdef mask lanes
-    cdef Py_ssize_t depth = d.depth, ahead = d.ahead, tap = 0, column = d.taps * depth, i, j, k
+    cdef Py_ssize_t depth = d.depth, ahead = d.ahead, tap = 0, column = d.column, i, j, k
     cdef const real *columns = d.columns
     cdef const real *x[LANES]
     for i in range(rows * cols):
@@ -41,23 +43,25 @@ cdef inline void some_dots(const int cols, const int rows, const Dots *d, const 
         k, lanes = 0, broadcast_lane(-1)
         while True:
             for j in range(cols):
-                left[j] = (<const vec *> (columns + j * column + k))[0]
+                left[j] = (<const vec *> (columns + j * column))[0]
             for i in range(rows):
                 pixel = where(lanes, (<const vec *> (x[i] + k))[0])
                 if ahead:
                     fetch(x[i] + k + ahead)
                 for j in range(cols):
                     acc[i * cols + j] = acc[i * cols + j] + pixel * left[j]
+            columns += LANES
             k += LANES
             if k >= depth:
                 break
             if k + LANES > depth:
                 k, lanes = depth - LANES, d.fresh
+                if d.last:
+                    columns = d.last
         tap += 1
         if tap == d.taps:
             return
         at += d.at_ld
-        columns += depth
 
 
 cdef inline void dots_of_rows(const int cols, const Dots *d, const real **at, Py_ssize_t rows, vec start, real *sums) noexcept nogil:
@@ -112,12 +116,15 @@ cdef bint dots_pay(const Product *p, Py_ssize_t groups) noexcept nogil:
 
 
 cdef void lay_dots(const Product *p, real *to) noexcept nogil:
-    cdef Py_ssize_t j, t, tap
+    cdef Py_ssize_t whole = p.depth // LANES * LANES, last = round_up(p.depth, LANES) - LANES, j, t, tap
     for j in range(p.cols):
         for t in range(product_depth(p) // p.depth):
             weight_offsets(p, t * p.depth, 1, &tap)
-            copy_spread(to, p.b + tap + j * p.b_col, p.b_k, p.depth)
-            to += p.depth
+            copy_spread(to, p.b + tap + j * p.b_col, p.b_k, whole)
+            if whole < p.depth:
+                zero(to + last, LANES)
+                copy_spread(to + last + LANES - (p.depth - whole), p.b + tap + j * p.b_col + whole * p.b_k, p.b_k, p.depth - whole)
+            to += last + LANES
 
 
 cdef mask fresh_lanes(Py_ssize_t depth) noexcept nogil:
@@ -144,7 +151,7 @@ cdef void dots_strip(
         for i in range(rows, rows + LANES):  # the last one is computed again
             at[t * d.at_ld + i] = at[t * d.at_ld + rows - 1]
     for group in range(groups):
-        d.columns, d.offset = columns + group * product_depth(p) * p.cols, group * p.depth
+        d.columns, d.offset = columns + group * d.column * p.cols, group * p.depth
         for i in range(LANES):
             (<real *> &start)[i] = p.bias[group * p.cols + i % p.cols] if p.bias else 0
         all_dots(p.cols, &d, at, rows, start, sums)
@@ -161,12 +168,16 @@ cdef int run_dots(const Product *p, Py_ssize_t groups, Py_ssize_t b_group, int t
     """Compute `p` for each group, as `run_groups` does. -1: no memory."""
     cdef Product q = p[0]
     cdef Dots d
-    cdef Py_ssize_t rows = product_rows(p), items = product_depth(p) * p.cols, pixel = own_lines(p.a_ld + LANES), group, tasks, task, strip, each
-    cdef real *columns = new_scratch(own_lines(groups * items) + pixel, 1)
-    cdef real *zeros = columns + own_lines(groups * items)
+    cdef Py_ssize_t rows = product_rows(p), items, pixel = own_lines(p.a_ld + LANES), group, tasks, task, strip, each
+    cdef real *columns
+    cdef real *zeros
     cdef real *scratch
     join_lines(&q)
     d.taps, d.depth, d.fresh = product_depth(p) // p.depth, p.depth, fresh_lanes(p.depth)
+    d.column, d.last = d.taps * round_up(d.depth, LANES), NULL
+    items = d.column * p.cols
+    columns = new_scratch(own_lines(groups * items) + pixel, 1)
+    zeros = columns + own_lines(groups * items)
     d.ahead = DOTS_AHEAD * p.a_ld if groups == d.taps == 1 and reads_far(p) else 0
     strip = max(min(DOTS_PLACES // d.taps, ROW_ITEMS // p.a_ld) // LANES, <Py_ssize_t> 1) * LANES
     strip = min(strip, <Py_ssize_t> DOTS_PIXELS)

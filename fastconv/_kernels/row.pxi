@@ -122,6 +122,7 @@ cdef void column_dots(const Product *p, Py_ssize_t j) noexcept nogil:
     cdef const real *columns[LANES]
     cdef real short[(LANES + 1) * LANES]  # of columns shorter than a vector
     cdef const real *a = p.a
+    cdef vec last
     cdef Py_ssize_t i
     cdef vec sums = load(p.bias + j, p.bias + p.cols) if p.bias else broadcast(0)
     cdef Dots d
@@ -135,8 +136,10 @@ cdef void column_dots(const Product *p, Py_ssize_t j) noexcept nogil:
             columns[i] = short + i * LANES
         a = short + LANES * LANES
     d.columns, d.taps, d.depth = a, 1, max(p.depth, <Py_ssize_t> LANES)
-    d.at_ld = d.offset = d.ahead = 0
+    d.at_ld = d.offset = d.ahead = d.column = 0
     d.fresh = fresh_lanes(d.depth)
+    last = where(d.fresh, (<const vec *> (a + d.depth - LANES))[0])
+    d.last = <const real *> &last
     all_dots(1, &d, columns, LANES, sums, <real *> &sums)
     store(p.y + j, sums, min(p.cols - j, <Py_ssize_t> LANES))
 

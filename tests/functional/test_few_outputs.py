@@ -91,6 +91,20 @@ def test_a_weight_that_is_not_finite_makes_nan_of_the_padding(isa, value, channe
     np.testing.assert_array_equal(np.isfinite(y), np.isfinite(want))
 
 
+@pytest.mark.parametrize("channel", [0, 1, 9, 16])
+@pytest.mark.parametrize(("kernel", "groups", "outputs"), [(1, 1, 1), (1, 2, 1), (2, 1, 2), (2, 3, 1), (3, 1, 4)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_infinite_weight_meets_no_zeros_where_there_is_no_padding(isa, channel, kernel, groups, outputs, dtype):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((1, 7, 6, 17 * groups)).astype(dtype)
+    weight = rng.standard_normal((kernel, kernel, 17, outputs * groups)).astype(dtype)
+    weight[-1, -1, channel, -1] = np.inf
+    want = reference.conv(x, weight, groups=groups)
+    assert np.isinf(want).any() and not np.isnan(want).any()
+    y = functional.conv(x, weight, groups=groups, algorithm="product")
+    np.testing.assert_array_equal(np.where(np.isinf(y), y, 0), np.where(np.isinf(want), want, 0))
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("padding", [0, 1, 5])
 def test_gradients_of_the_weight_meet_the_padding_of_x_alone(isa, value, padding):

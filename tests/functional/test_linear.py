@@ -75,6 +75,19 @@ def test_nan_and_infinity_propagate_to_their_row(isa, value):
     assert np.isfinite(np.delete(y, 7, axis=0)).all()
 
 
+@pytest.mark.parametrize("outputs", [5, 17, 20, 33, 64])
+def test_an_infinite_dy_of_one_row_meets_no_zeros(isa, outputs):
+    rng = np.random.default_rng(0)
+    for at in range(outputs):
+        x, weight, dy = (
+            rng.standard_normal(shape).astype(np.float32) for shape in ((1, 21), (21, outputs), (1, outputs))
+        )
+        dy[0, at] = np.inf
+        np.testing.assert_array_equal(
+            functional.linear_backward(dy, x, weight)[0], np.inf * np.sign(weight.T[at : at + 1])
+        )
+
+
 def test_what_wrt_leaves_out_is_none():
     x, weight, dy = several([(4, 3), (3, 5), (4, 5)])
     assert functional.linear_backward(dy, x, weight, wrt=()) == (None, None, None)
