@@ -133,6 +133,10 @@ def conv_backward(
     TypeError, ValueError
         As `conv`, and where dy has not the shape of the output.
 
+    Notes
+    -----
+    A weight that is not finite may make NaN of its input channel at the border of dx, where a tap reaches beyond dy.
+
     Examples
     --------
     >>> import numpy as np
@@ -195,6 +199,10 @@ def conv_transpose(
     See Also
     --------
     conv_transpose_backward : its gradients.
+
+    Notes
+    -----
+    A weight that is not finite may make NaN of its output channel at the border of y, where a tap reaches beyond x.
 
     Examples
     --------
