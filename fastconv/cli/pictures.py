@@ -75,10 +75,13 @@ def read_pixels(path: Path, shape: Shape, *, crop: float | None = None) -> np.nd
 
 def load_array(path: Path) -> np.ndarray:
     """Return the array in a ``.npy`` file; raise `ValueError` that names a file with anything else in it."""
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is not a .npy file of a plain array") from error
+    with path.open("rb") as stream:
+        try:
+            array = np.load(stream, allow_pickle=False)
+        except MemoryError:
+            raise
+        except Exception as error:  # a damaged header may raise anything
+            raise ValueError(f"{path} is not a .npy file of a plain array") from error
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{path} must hold one array, got {type(array).__name__}")
     return array

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -46,20 +44,19 @@ def load_npz(path: str | os.PathLike[str], *, test_fraction: float = 0.2, seed: 
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    try:
-        # opened here, because numpy.load leaves a damaged file open
-        with path.open("rb") as stream:
+    with path.open("rb") as stream:  # numpy.load leaves a damaged file open
+        try:
             file = np.load(stream, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise DataError(f"{path} holds a single array; an .npz file must hold {_WANTED}")
             return {name: file[name] for name in file.files}
-    except DataError:
-        raise
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise DataError(f"{path} is damaged or cut short: {error}") from error
-    except ValueError as error:
-        # without NumPy's words, which recommend to unpickle it
-        raise DataError(f"{path} is not an .npz file of plain arrays") from error
+        except (DataError, MemoryError):
+            raise
+        except ValueError as error:
+            # without NumPy's words, which recommend to unpickle it
+            raise DataError(f"{path} is not an .npz file of plain arrays") from error
+        except Exception as error:  # a damaged archive may raise anything
+            raise DataError(f"{path} is damaged or cut short: {error}") from error
 
 
 def _samples(path: Path, arrays: dict[str, np.ndarray], x_name: str, y_name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -196,6 +196,7 @@ def test_probabilities_are_printed_as_they_are(capsys: Said) -> None:
         (["--input", "missing.png"], "missing.png"),
         (["--input", "missing.npy"], "missing.npy: No such file or directory"),
         (["--input", "text.npy"], "text.npy is not a .npy file of a plain array"),
+        (["--input", "open.npy"], "open.npy is not a .npy file of a plain array"),
         (["--input", "text.png"], "text.png cannot be read as an image"),
         (
             ["--input", "flat.npy"],
@@ -228,6 +229,7 @@ def test_bad_input_is_one_line(argv: list[str], message: str, capsys: Said) -> N
     Path("empty.txt").write_text("\n \n")
     Path("bytes.txt").write_bytes(b"\xff\xfe\x00")
     np.save("flat.npy", np.zeros(5, np.float32))
+    Path("open.npy").write_bytes(Path("flat.npy").read_bytes().replace(b")", b" "))
     np.save("small.npy", np.zeros((12, 12, 1), np.float32))
     np.save("wide.npy", np.zeros((12, 12, 2), np.float32))
     np.save("names.npy", np.full((12, 12, 1), "a"))

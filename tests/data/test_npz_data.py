@@ -73,6 +73,12 @@ def test_files_that_are_something_else(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(DataError, match=r"data\.npz is damaged or cut short"):
         load_npz(path)
+    path = write(tmp_path, x=X, y=Y)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\1\2") + 8] |= 0x40  # encrypted, says the directory of the archive
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"data\.npz is damaged or cut short"):
+        load_npz(path)
     np.save(tmp_path / "one.npy", X)
     with pytest.raises(DataError, match=r"one\.npy holds a single array"):
         load_npz(tmp_path / "one.npy")
