@@ -30,6 +30,9 @@ TOLERANCE = 256
 #: Sizes of the numbers of a pixel that are tried, without and with a mean. The least show what is added to a variance.
 SIZES = 10.0 ** np.arange(2, -16, -1)
 
+#: Numbers of an image, or of as many as are tried at once, beyond which trying them takes too long and too much memory.
+MOST_PROBES = 2**22
+
 _REDUCTIONS = (L.ReduceMean, L.ReduceSum, L.ReduceL2)
 
 
@@ -89,9 +92,11 @@ def _recognized(program: Program, steps: list[Step], x: int, shape: Shape) -> _K
     """Return what normalization of the channels of `x` the steps compute, None where it is none that is known."""
     from fastconv.frozen.plan import Plan  # which knows all passes' results, and so stands above
 
-    rng = np.random.default_rng(0)
     batch = -(-2 * len(SIZES) // math.prod(shape[:-1]))
     pixels = batch * math.prod(shape[:-1])
+    if pixels * shape[-1] > MOST_PROBES:
+        return None
+    rng = np.random.default_rng(0)
     sizes = np.resize(np.repeat(SIZES, 2), pixels)
     means = np.where(np.arange(pixels) % 2, rng.uniform(-2, 2, pixels), 0)
     probes = (sizes[:, None] * (rng.standard_normal((pixels, shape[-1])) + means[:, None])).astype(program.dtype)

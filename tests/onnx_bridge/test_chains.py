@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import fastconv
+from fastconv.frozen import chains
 from fastconv.frozen.normalization import LayerNorm
 
 onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
@@ -127,6 +128,11 @@ def test_a_layer_normalization_is_one_step(spelling, scaled, dtype, isa):
     (operation,) = operations(file(LAYER_NORM[spelling], dtype, scaled=scaled), dtype)
     assert isinstance(operation, LayerNorm)
     assert (operation.eps, operation.centred, operation.floor) == (EPS[dtype], True, 0)
+
+
+def test_what_would_take_too_much_memory_to_try_stays(monkeypatch):
+    monkeypatch.setattr(chains, "MOST_PROBES", 8)
+    assert not any(isinstance(operation, LayerNorm) for operation in operations(file(LAYER_NORM["torch"], np.float32)))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
