@@ -80,8 +80,8 @@ def _plain(case: Case, way: str, x: np.ndarray, dy: np.ndarray, dtype: np.dtype)
         return lambda: F.adaptive_avg_pool_backward(dy, x.shape, 1)
     window: dict[str, Any] = {"kernel_size": case.kernel, "stride": case.stride, "padding": case.padding}
     if case.op == "max_pool":
-        _, places = F.max_pool_places(x, **window)  # which the layers keep, as PyTorch does
-        return (lambda: F.max_pool(x, **window)) if forward else (lambda: F.max_pool_places_backward(dy, places))
+        _, indices = F.max_pool_with_indices(x, **window)  # which the layers keep, as PyTorch does
+        return (lambda: F.max_pool(x, **window)) if forward else (lambda: F.max_pool_with_indices_backward(dy, indices))
     return (lambda: F.avg_pool(x, **window)) if forward else (lambda: F.avg_pool_backward(dy, x.shape, **window))
 
 

@@ -65,12 +65,12 @@ def _of_x(
     return Operation(f"{function}: {label}", function, [shape], call)
 
 
-def _placed(label: str, function: str, *arguments: Any, shape: tuple[int, ...], **keywords: Any) -> Operation:
-    """A pooling of x that keeps the places of maxima, which its backward pass takes with dy."""
+def _indexed(label: str, function: str, *arguments: Any, shape: tuple[int, ...], **keywords: Any) -> Operation:
+    """A pooling of x that keeps the indices of maxima, which its backward pass takes with dy."""
 
     def call(x: np.ndarray) -> Arrays:
-        y, places = getattr(functional, function)(x, *arguments, **keywords)
-        return y, getattr(functional, f"{function}_backward")(y, places)
+        y, indices = getattr(functional, function)(x, *arguments, **keywords)
+        return y, getattr(functional, f"{function}_backward")(y, indices)
 
     return Operation(f"{function}: {label}", function, [shape], call)
 
@@ -153,13 +153,13 @@ OPERATIONS = [
     _of_x("3x3", "max_pool", 3, stride=2, padding=1),
     _of_x("overlapping, dilated", "max_pool", (2, 3), stride=1, dilation=2),
     _of_x("rank 1", "max_pool", 5, stride=2, ceil_mode=True, shape=(3, 2003, 40)),
-    _placed("3x3", "max_pool_places", 3, stride=1, padding=1, shape=(2, 50, 52, 72)),
-    _placed("few channels", "max_pool_places", (2, 3), shape=(2, 180, 180, 3)),
+    _indexed("3x3", "max_pool_with_indices", 3, stride=1, padding=1, shape=(2, 50, 52, 72)),
+    _indexed("few channels", "max_pool_with_indices", (2, 3), shape=(2, 180, 180, 3)),
     _of_shape("2x2", "avg_pool", 2),
     _of_shape("overlapping, padding counted", "avg_pool", 5, stride=2, padding=2, count_include_pad=True),
     _of_shape("rank 3", "avg_pool", (1, 2, 3), stride=1, shape=(1, 20, 21, 22, 30)),
     _of_x("", "adaptive_max_pool", (7, 9)),
-    _placed("", "adaptive_max_pool_places", (7, 9), shape=(2, 50, 52, 40)),
+    _indexed("", "adaptive_max_pool_with_indices", (7, 9), shape=(2, 50, 52, 40)),
     _of_shape("", "adaptive_avg_pool", (7, 9)),
     _of_shape("global", "adaptive_avg_pool", 1),
     _of_x("3-norm", "lp_pool", (2, 3), p=3, stride=2, padding=1),

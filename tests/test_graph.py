@@ -209,7 +209,7 @@ def test_batch_norm_inside() -> None:
     assert list(model.buffers) == ["batchnorm_1/mean", "batchnorm_1/var", "batchnorm_2/mean", "batchnorm_2/var"]
 
 
-def test_forward_twice_then_both_ways_back() -> None:
+def test_forward_twice_then_both_backward() -> None:
     model = Sequential([Conv2d(2, 3), Tanh(), Flatten(), Linear(2)])
     (y1, back1), (y2, back2) = (model.forward(Context(True), x) for x in (IMAGES, IMAGES * 2))
     second = back2(y2)[1]

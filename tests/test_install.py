@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MEGABYTE = 1_000_000
 
 
-def run(*command: object, cwd: Path, timeout: float = 600, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(*command: object, cwd: Path, timeout: float = 1800, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command outside the checkout, with no trace of it in the environment; fail with what it printed."""
     clean = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
     result = subprocess.run(

@@ -34,7 +34,7 @@ Gradient = Callable[[Any, Any], NDArray[Any]]
 Sum = Callable[[Any], NDArray[Any]]
 
 #: What computes the gradients of x, the weight and the bias, None for those that nobody wants.
-WaysBack = tuple[Multiply | None, Gradient | None, Sum | None]
+GradientCalls = tuple[Multiply | None, Gradient | None, Sum | None]
 
 
 def _without_products(shape: tuple[int, ...], bias: NDArray[Any] | None, dtype: Any) -> NDArray[Any]:
@@ -161,7 +161,9 @@ def bias_gradient(dy: NDArray[Any]) -> NDArray[Any]:
     return sums
 
 
-def ways_back(plan: ConvPlan, dtype: np.dtype[Any], wrt: tuple[str, ...], *, transposed: bool = False) -> WaysBack:
+def gradient_calls(
+    plan: ConvPlan, dtype: np.dtype[Any], wrt: tuple[str, ...], *, transposed: bool = False
+) -> GradientCalls:
     """Return the gradients of a convolution, or of a transposed one, that are wanted: some of "x", "weight" and "bias"."""
     to_input = forward if transposed else adjoint
     return (

@@ -21,7 +21,7 @@ class PoolPlan(NamedTuple):
     sizes: tuple[int, int]  # N, C
     axes: NDArray[np.int64]  # (3, 9): a `geometry.PoolAxis` each
     reads: int
-    place_dtype: np.dtype | None  # of the number of a pixel in its window; None where a window has too many
+    index_dtype: np.dtype | None  # of the number of a pixel in its window; None where a window has too many
 
     @property
     def windows(self) -> tuple[geometry.PoolAxis, ...]:

@@ -11,7 +11,7 @@ from fastconv._kernels._memory import signature
 from fastconv.accuracy import current_mode
 from fastconv.arguments import positive
 from fastconv.functional._conv_algorithm import wish
-from fastconv.functional._conv_calls import Multiply, WaysBack, adjoint, forward, ways_back
+from fastconv.functional._conv_calls import GradientCalls, Multiply, adjoint, forward, gradient_calls
 from fastconv.functional._conv_plan import ConvPlan, conv_plan, conv_transpose_plan
 from fastconv.functional._known import Known
 from fastconv.functional._validate import flat_arguments, float_array, images, require_shape, require_wrt
@@ -19,8 +19,8 @@ from fastconv.functional._validate import flat_arguments, float_array, images, r
 Gradients = tuple[NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None]
 
 #: What computes the calls that came before, of each function.
-_convs, _conv_gradients = Known[Multiply](), Known[WaysBack]()
-_transposes, _transpose_gradients = Known[Multiply](), Known[WaysBack]()
+_convs, _conv_gradients = Known[Multiply](), Known[GradientCalls]()
+_transposes, _transpose_gradients = Known[Multiply](), Known[GradientCalls]()
 
 
 def _bias(bias: ArrayLike | None, channels: int, x: NDArray[Any]) -> NDArray[Any] | None:
@@ -146,13 +146,13 @@ def conv_backward(
     (array([4., 8., 4.]), array([2., 2., 2., 2.]))
     """
     call = signature(dy, x, weight, stride, padding, dilation, groups, algorithm, wrt, current_mode())
-    ways = _conv_gradients.get(call)
-    if ways is None:
+    calls = _conv_gradients.get(call)
+    if calls is None:
         x, weight, plan = _checked(x, weight, stride, padding, dilation, groups, algorithm)
         dy = float_array(dy, "dy", like=x)
         require_shape(dy, plan.y_shape, "dy", "the shape of the output")
-        ways = _conv_gradients.remember(call, ways_back(plan, x.dtype, require_wrt(wrt)))
-    of_x, of_weight, of_bias = ways
+        calls = _conv_gradients.remember(call, gradient_calls(plan, x.dtype, require_wrt(wrt)))
+    of_x, of_weight, of_bias = calls
     return (
         of_x(dy, weight, None) if of_x else None,
         of_weight(x, dy) if of_weight else None,
@@ -263,13 +263,13 @@ def conv_transpose_backward(
     """
     arguments = stride, padding, output_padding, dilation, groups, algorithm
     call = signature(dy, x, weight, *arguments, wrt, current_mode())
-    ways = _transpose_gradients.get(call)
-    if ways is None:
+    calls = _transpose_gradients.get(call)
+    if calls is None:
         x, weight, plan = _checked_transpose(x, weight, *arguments)
         dy = float_array(dy, "dy", like=x)
         require_shape(dy, plan.x_shape, "dy", "the shape of the output")
-        ways = _transpose_gradients.remember(call, ways_back(plan, x.dtype, require_wrt(wrt), transposed=True))
-    of_x, of_weight, of_bias = ways
+        calls = _transpose_gradients.remember(call, gradient_calls(plan, x.dtype, require_wrt(wrt), transposed=True))
+    of_x, of_weight, of_bias = calls
     return (
         of_x(dy, weight, None) if of_x else None,
         of_weight(dy, x) if of_weight else None,

@@ -17,8 +17,8 @@ from fastconv.functional import norm
 from fastconv.functional._known import Known
 from fastconv.functional._pool_plan import PoolPlan, output_gradient, pool_plan
 from fastconv.functional._validate import float_array, images, kernels_for, require_shape
-from fastconv.functional.max_pool import max_pool_places, max_pool_places_backward
-from fastconv.functional.places import Places
+from fastconv.functional.max_pool import max_pool_with_indices, max_pool_with_indices_backward
+from fastconv.functional.pool_indices import PoolIndices
 from fastconv.threads import threads_for
 
 #: What the kernel of normalized maxima takes: so many channels, and so many pixels in a window at most.
@@ -133,7 +133,7 @@ class Maxima(NamedTuple):
     sums, and only statistics of x itself tell that there is none, or that nothing is finite anyway.
     """
 
-    places: Places
+    indices: PoolIndices
     sources: NDArray[Any] | None
 
 
@@ -171,7 +171,7 @@ def batch_norm_relu_max_pool(
     Raises
     ------
     TypeError, ValueError
-        As `batch_norm` and `max_pool_places`.
+        As `batch_norm` and `max_pool_with_indices`.
 
     See Also
     --------
@@ -182,7 +182,7 @@ def batch_norm_relu_max_pool(
     >>> import numpy as np
     >>> x = np.array([1.0, 3.0, 2.0, 2.0]).reshape(1, 4, 1)
     >>> y, mean, var, maxima = batch_norm_relu_max_pool(x, np.ones(1), np.zeros(1), 2, eps=0.0)
-    >>> y[0, :, 0], mean, var, maxima.places.numbers[0, 0]
+    >>> y[0, :, 0], mean, var, maxima.indices.numbers[0, 0]
     (array([1.41421356, 0.        ]), array([2.]), array([0.5]), array([1], dtype=uint8))
     """
     call = signature(x, kernel_size, stride, padding, dilation, ceil_mode)
@@ -192,10 +192,10 @@ def batch_norm_relu_max_pool(
         plan = pool_plan(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
         if not _in_one_pass(x, plan):
             y, mean, var = batch_norm_relu(x, scale, bias, mean=mean, var=var, eps=eps)
-            y, places = max_pool_places(
+            y, indices = max_pool_with_indices(
                 y, kernel_size, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
             )
-            return y, mean, var, Maxima(places, None)
+            return y, mean, var, Maxima(indices, None)
         _plans.remember(call, plan)
     return _one_pass(x, plan, scale, bias, mean, var, eps)
 
@@ -247,17 +247,17 @@ def batch_norm_relu_max_pool_backward(
     if not isinstance(maxima, Maxima):
         raise TypeError(f"maxima must be what batch_norm_relu_max_pool returned, got {type(maxima).__name__}")
     x = images(x, "x")
-    require_shape(x, maxima.places.x_shape, "x", "the shape that was pooled")
-    dy, through = output_gradient(dy, maxima.places.plan, x), boolean(batch_statistics, "batch_statistics")
+    require_shape(x, maxima.indices.x_shape, "x", "the shape that was pooled")
+    dy, through = output_gradient(dy, maxima.indices.plan, x), boolean(batch_statistics, "batch_statistics")
     if maxima.sources is None:
-        dy = max_pool_places_backward(dy, maxima.places)
+        dy = max_pool_with_indices_backward(dy, maxima.indices)
         return norm.of_batch_backward(dy, x, scale, mean, var, eps, through, relu_bias=bias)
     mean, var = float_array(mean, "mean", like=x), float_array(var, "var", like=x)
     n, dx = norm.statistics(x, scale, bias, mean, var, eps), empty(x.shape, x.dtype)
     dscale, dbias = np.empty_like(n.scale), np.empty_like(n.scale)
-    places, plan = maxima.places.numbers, maxima.places.plan
+    indices, plan = maxima.indices.numbers, maxima.indices.plan
     kernels_for(x).norm_pool_backward(
-        dy, places, maxima.sources, x, n.scale, n.bias, n.mean, n.var, dx, dscale, dbias, through, plan.axes, len(x), n.eps,
+        dy, indices, maxima.sources, x, n.scale, n.bias, n.mean, n.var, dx, dscale, dbias, through, plan.axes, len(x), n.eps,
         _threads(x, plan),
     )  # fmt: skip
     return dx, dscale, dbias
@@ -266,11 +266,11 @@ def batch_norm_relu_max_pool_backward(
 def _one_pass(x: Any, plan: PoolPlan, *others: Any) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], Maxima]:
     """Return what `batch_norm_relu_max_pool` of these windows returns; `others` are its arguments from scale to eps."""
     n = norm.statistics(x, *others)
-    y, sources, places = empty(plan.y_shape, x.dtype), empty(plan.y_shape, x.dtype), empty(plan.y_shape, _BYTE)
+    y, sources, indices = empty(plan.y_shape, x.dtype), empty(plan.y_shape, x.dtype), empty(plan.y_shape, _BYTE)
     kernels_for(x).norm_pool_forward(
-        x, n.scale, n.bias, y, places, sources, n.mean, n.var, n.given, plan.axes, len(x), n.eps, _threads(x, plan)
+        x, n.scale, n.bias, y, indices, sources, n.mean, n.var, n.given, plan.axes, len(x), n.eps, _threads(x, plan)
     )
-    return y, n.mean, n.var, Maxima(Places(places, plan, x.shape), None if n.given else sources)
+    return y, n.mean, n.var, Maxima(PoolIndices(indices, plan, x.shape), None if n.given else sources)
 
 
 def _threads(x: NDArray[Any], plan: PoolPlan) -> int:

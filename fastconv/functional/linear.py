@@ -10,14 +10,14 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from fastconv._kernels._memory import signature
-from fastconv.functional._conv_calls import Multiply, WaysBack, forward, ways_back
+from fastconv.functional._conv_calls import GradientCalls, Multiply, forward, gradient_calls
 from fastconv.functional._conv_plan import ConvPlan, conv_plan
 from fastconv.functional._known import Known
 from fastconv.functional._validate import float_array, require_shape, require_wrt
 from fastconv.functional.conv import Gradients
 
 #: What computes the calls that came before.
-_forwards, _gradients = Known[Multiply](), Known[WaysBack]()
+_forwards, _gradients = Known[Multiply](), Known[GradientCalls]()
 
 
 @lru_cache(maxsize=256)
@@ -105,14 +105,14 @@ def linear_backward(
     (array([[3., 3.]]), array([1., 1., 1.]))
     """
     call = signature(dy, x, weight, wrt)
-    ways = _gradients.get(call)
-    if ways is None:
+    calls = _gradients.get(call)
+    if calls is None:
         x = float_array(x, "x")
         weight, dy = float_array(weight, "weight", like=x), float_array(dy, "dy", like=x)
         plan = linear_plan(x.shape, weight.shape)
         require_shape(dy, plan.y_shape, "dy", "the shape of the output")
-        ways = _gradients.remember(call, ways_back(plan, x.dtype, require_wrt(wrt)))
-    of_x, of_weight, of_bias = ways
+        calls = _gradients.remember(call, gradient_calls(plan, x.dtype, require_wrt(wrt)))
+    of_x, of_weight, of_bias = calls
     return (
         of_x(dy, weight, None) if of_x else None,
         of_weight(x, dy) if of_weight else None,

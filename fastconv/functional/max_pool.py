@@ -1,6 +1,6 @@
 """Pooling by the largest value of each window, channel by channel, for one to three spatial axes.
 
-The backward pass hands a gradient to the position of the maximum, which `max_pool_places` keeps.
+The backward pass hands a gradient to the position of the maximum, which `max_pool_with_indices` keeps.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from fastconv._kernels._memory import empty, signature
 from fastconv.functional._known import Known
 from fastconv.functional._pool_plan import PoolPlan, adaptive_plan, output_gradient, pool_plan
 from fastconv.functional._validate import images, kernels_for
-from fastconv.functional.places import Places
+from fastconv.functional.pool_indices import PoolIndices
 from fastconv.threads import threads_for
 
 #: The plans of calls that came before, of each function.
-_plans, _placed = Known[PoolPlan](), Known[PoolPlan]()
+_plans, _indexed = Known[PoolPlan](), Known[PoolPlan]()
 
 
 def max_pool(
@@ -61,7 +61,7 @@ def max_pool(
 
     See Also
     --------
-    max_pool_backward : its gradient. max_pool_places : where the largest values are, too.
+    max_pool_backward : its gradient. max_pool_with_indices : where the largest values are, too.
     adaptive_max_pool : windows from the output's size.
 
     Examples
@@ -92,7 +92,7 @@ def max_pool_backward(
     """Return the gradient of `max_pool`: each window hands ``dy[n, p, q, c]`` to its largest pixel.
 
     Of equal pixels the first in row-major order takes all of it; a NaN is larger than any number, and the first NaN
-    takes it. `max_pool_places_backward` does the same without looking for them again.
+    takes it. `max_pool_with_indices_backward` does the same without looking for them again.
 
     Parameters
     ----------
@@ -118,11 +118,13 @@ def max_pool_backward(
     array([ 0., 10., 20.,  0.])
     """
     x = images(x, "x")
-    _, places = max_pool_places(x, kernel_size, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode)
-    return _backward(_gradient(dy, places, x), places)
+    _, indices = max_pool_with_indices(
+        x, kernel_size, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
+    )
+    return _backward(_gradient(dy, indices, x), indices)
 
 
-def max_pool_places(
+def max_pool_with_indices(
     x: ArrayLike,
     kernel_size: Any,
     *,
@@ -130,7 +132,7 @@ def max_pool_places(
     padding: Any = 0,
     dilation: Any = 1,
     ceil_mode: bool = False,
-) -> tuple[NDArray[Any], Places]:
+) -> tuple[NDArray[Any], PoolIndices]:
     """Return what `max_pool` returns, and where in its window each value was found, for the backward pass.
 
     Of equal pixels it is the first in row-major order; a NaN is larger than any number, and it is the first NaN.
@@ -143,7 +145,7 @@ def max_pool_places(
     Returns
     -------
     y : array (N, *output, C), dtype of x
-    places : Places
+    indices : PoolIndices
         A byte for each output, or two or four where windows are large.
 
     Raises
@@ -153,33 +155,33 @@ def max_pool_places(
 
     See Also
     --------
-    max_pool_places_backward : the gradient, from the places.
+    max_pool_with_indices_backward : the gradient, from the indices.
 
     Examples
     --------
     >>> import numpy as np
-    >>> y, places = max_pool_places(np.array([1.0, 5.0, 3.0, 3.0]).reshape(1, 4, 1), 2)
-    >>> y[0, :, 0], places.numbers[0, :, 0], places.pixels()[0, :, 0]
+    >>> y, indices = max_pool_with_indices(np.array([1.0, 5.0, 3.0, 3.0]).reshape(1, 4, 1), 2)
+    >>> y[0, :, 0], indices.numbers[0, :, 0], indices.pixels()[0, :, 0]
     (array([5., 3.]), array([1, 0], dtype=uint8), array([1, 2]))
     """
     call = signature(x, kernel_size, stride, padding, dilation, ceil_mode)
-    plan = _placed.get(call)
+    plan = _indexed.get(call)
     if plan is None:
         x = images(x, "x")
         plan = pool_plan(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
-        _placed.remember(call, plan)
-    return _places(x, plan)
+        _indexed.remember(call, plan)
+    return _with_indices(x, plan)
 
 
-def max_pool_places_backward(dy: ArrayLike, places: Places) -> NDArray[Any]:
+def max_pool_with_indices_backward(dy: ArrayLike, indices: PoolIndices) -> NDArray[Any]:
     """Return the gradient of `max_pool`: each window hands ``dy[n, p, q, c]`` to the pixel that is its place.
 
     Parameters
     ----------
     dy : array (N, *output, C), float32 or float64
         The gradient of the loss with respect to the output.
-    places : Places
-        As returned by `max_pool_places`.
+    indices : PoolIndices
+        As returned by `max_pool_with_indices`.
 
     Returns
     -------
@@ -188,18 +190,18 @@ def max_pool_places_backward(dy: ArrayLike, places: Places) -> NDArray[Any]:
     Raises
     ------
     TypeError
-        For dtypes other than float32 and float64, and for places that are not `Places`.
+        For dtypes other than float32 and float64, and for indices that are not `PoolIndices`.
     ValueError
         Where dy has not the shape of the output.
 
     Examples
     --------
     >>> import numpy as np
-    >>> y, places = max_pool_places(np.array([1.0, 5.0, 3.0, 3.0]).reshape(1, 4, 1), 2)
-    >>> max_pool_places_backward(np.array([[[10.0], [20.0]]]), places)[0, :, 0]
+    >>> y, indices = max_pool_with_indices(np.array([1.0, 5.0, 3.0, 3.0]).reshape(1, 4, 1), 2)
+    >>> max_pool_with_indices_backward(np.array([[[10.0], [20.0]]]), indices)[0, :, 0]
     array([ 0., 10., 20.,  0.])
     """
-    return _backward(_gradient(dy, places), places)
+    return _backward(_gradient(dy, indices), indices)
 
 
 def adaptive_max_pool(x: ArrayLike, output_size: Any) -> NDArray[Any]:
@@ -263,43 +265,43 @@ def adaptive_max_pool_backward(dy: ArrayLike, x: ArrayLike, output_size: Any) ->
     array([0., 0., 3., 0., 6.])
     """
     x = images(x, "x")
-    _, places = adaptive_max_pool_places(x, output_size)
-    return _backward(_gradient(dy, places, x), places)
+    _, indices = adaptive_max_pool_with_indices(x, output_size)
+    return _backward(_gradient(dy, indices, x), indices)
 
 
-def adaptive_max_pool_places(x: ArrayLike, output_size: Any) -> tuple[NDArray[Any], Places]:
-    """Return what `adaptive_max_pool` returns, and where in its window each value was found, as `max_pool_places`.
+def adaptive_max_pool_with_indices(x: ArrayLike, output_size: Any) -> tuple[NDArray[Any], PoolIndices]:
+    """Return what `adaptive_max_pool` returns, and where in its window each value was found, as `max_pool_with_indices`.
 
     Arguments and errors are those of `adaptive_max_pool`.
 
     Returns
     -------
     y : array (N, *output_size, C), dtype of x
-    places : Places
+    indices : PoolIndices
 
     See Also
     --------
-    adaptive_max_pool_places_backward : the gradient, from the places.
+    adaptive_max_pool_with_indices_backward : the gradient, from the indices.
 
     Examples
     --------
     >>> import numpy as np
-    >>> y, places = adaptive_max_pool_places(np.arange(5.0).reshape(1, 5, 1), 2)
-    >>> places.numbers[0, :, 0], places.pixels()[0, :, 0]
+    >>> y, indices = adaptive_max_pool_with_indices(np.arange(5.0).reshape(1, 5, 1), 2)
+    >>> indices.numbers[0, :, 0], indices.pixels()[0, :, 0]
     (array([2, 2], dtype=uint8), array([2, 4]))
     """
     x = images(x, "x")
-    return _places(x, adaptive_plan(x.shape, output_size))
+    return _with_indices(x, adaptive_plan(x.shape, output_size))
 
 
-def adaptive_max_pool_places_backward(dy: ArrayLike, places: Places) -> NDArray[Any]:
-    """Return the gradient of `adaptive_max_pool`, as `max_pool_places_backward`.
+def adaptive_max_pool_with_indices_backward(dy: ArrayLike, indices: PoolIndices) -> NDArray[Any]:
+    """Return the gradient of `adaptive_max_pool`, as `max_pool_with_indices_backward`.
 
     Parameters
     ----------
     dy : array (N, *output_size, C), float32 or float64
-    places : Places
-        As returned by `adaptive_max_pool_places`.
+    indices : PoolIndices
+        As returned by `adaptive_max_pool_with_indices`.
 
     Returns
     -------
@@ -308,17 +310,17 @@ def adaptive_max_pool_places_backward(dy: ArrayLike, places: Places) -> NDArray[
     Examples
     --------
     >>> import numpy as np
-    >>> y, places = adaptive_max_pool_places(np.arange(5.0).reshape(1, 5, 1), 2)
-    >>> adaptive_max_pool_places_backward(np.array([[[3.0], [6.0]]]), places)[0, :, 0]
+    >>> y, indices = adaptive_max_pool_with_indices(np.arange(5.0).reshape(1, 5, 1), 2)
+    >>> adaptive_max_pool_with_indices_backward(np.array([[[3.0], [6.0]]]), indices)[0, :, 0]
     array([0., 0., 3., 0., 6.])
     """
-    return max_pool_places_backward(dy, places)
+    return max_pool_with_indices_backward(dy, indices)
 
 
-def _gradient(dy: ArrayLike, places: Places, x: NDArray[Any] | None = None) -> NDArray[Any]:
-    if not isinstance(places, Places):
-        raise TypeError(f"places must be what max_pool_places returned, got {type(places).__name__}")
-    return output_gradient(dy, places.plan, x)
+def _gradient(dy: ArrayLike, indices: PoolIndices, x: NDArray[Any] | None = None) -> NDArray[Any]:
+    if not isinstance(indices, PoolIndices):
+        raise TypeError(f"indices must be what max_pool_with_indices returned, got {type(indices).__name__}")
+    return output_gradient(dy, indices.plan, x)
 
 
 def _max(x: Any, plan: PoolPlan) -> NDArray[Any]:
@@ -328,17 +330,17 @@ def _max(x: Any, plan: PoolPlan) -> NDArray[Any]:
     return y
 
 
-def _places(x: Any, plan: PoolPlan) -> tuple[NDArray[Any], Places]:
-    if plan.place_dtype is None:
+def _with_indices(x: Any, plan: PoolPlan) -> tuple[NDArray[Any], PoolIndices]:
+    if plan.index_dtype is None:
         raise ValueError(f"x must have windows of at most 2**31 pixels for a gradient, got shape {x.shape}")
-    y, numbers = empty(plan.y_shape, x.dtype), empty(plan.y_shape, plan.place_dtype)
+    y, numbers = empty(plan.y_shape, x.dtype), empty(plan.y_shape, plan.index_dtype)
     if y.size:
         kernels_for(x).max_pool_places(x, y, numbers, plan.axes, *plan.sizes, threads_for(2 * plan.reads))
-    return y, Places(numbers, plan, x.shape)
+    return y, PoolIndices(numbers, plan, x.shape)
 
 
-def _backward(dy: Any, places: Places) -> NDArray[Any]:
-    dx, plan = empty(places.x_shape, dy.dtype), places.plan
+def _backward(dy: Any, indices: PoolIndices) -> NDArray[Any]:
+    dx, plan = empty(indices.x_shape, dy.dtype), indices.plan
     if dx.size:
-        kernels_for(dy).max_pool_backward(dy, places.numbers, dx, plan.axes, *plan.sizes, threads_for(plan.reads))
+        kernels_for(dy).max_pool_backward(dy, indices.numbers, dx, plan.axes, *plan.sizes, threads_for(plan.reads))
     return dx

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from fastconv.functional._pool_plan import PoolPlan
 
 
-class Places:
-    """The places of maxima, as `max_pool_places` and `adaptive_max_pool_places` return them.
+class PoolIndices:
+    """The indices of maxima, as `max_pool_with_indices` and `adaptive_max_pool_with_indices` return them.
 
     Attributes
     ----------
@@ -26,7 +26,7 @@ class Places:
     __slots__ = ("numbers", "plan", "x_shape")
 
     def __init__(self, numbers: NDArray[Any], plan: PoolPlan, x_shape: tuple[int, ...]) -> None:
-        numbers.flags.writeable = False  # the backward pass writes where they say
+        numbers.flags.writeable = False  # the backward pass writes there
         self.numbers = numbers
         self.plan = plan
         self.x_shape = x_shape
@@ -37,7 +37,7 @@ class Places:
         return self.numbers.nbytes
 
     def pixels(self) -> NDArray[np.int64]:
-        """Return which pixel of its image each place is, row by row: (N, *output, C), -1 for a window without a pixel."""
+        """Return which pixel of its image each maximum is, row by row: (N, *output, C), -1 for a window without a pixel."""
         rank = self.numbers.ndim - 2
         axes = self.plan.windows[-rank:]
         taps = np.unravel_index(self.numbers, [axis.window_taps for axis in axes])
@@ -51,4 +51,4 @@ class Places:
         return np.where(inside, pixels, -1)
 
     def __repr__(self) -> str:
-        return f"Places of {self.numbers.shape} maxima in {self.x_shape}"
+        return f"PoolIndices of {self.numbers.shape} maxima in {self.x_shape}"

@@ -80,7 +80,6 @@ from fastconv.layers.maths import (
 from fastconv.layers.matrix import Einsum, MatMul
 from fastconv.layers.merge import Add, Concat, Multiply
 from fastconv.layers.norm import BatchNorm, GroupNorm, LayerNorm
-from fastconv.layers.places import MaxPoolPlaces, MaxUnpool
 from fastconv.layers.pool import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -117,6 +116,7 @@ from fastconv.layers.space import LocalResponseNorm, LpPool1d, LpPool2d, LpPool3
 from fastconv.layers.steps import Ceil, Floor, Round, Sign
 from fastconv.layers.told import ShapeOf, Told
 from fastconv.layers.traits import Traits
+from fastconv.layers.unpool import MaxPoolWithIndices, MaxUnpool
 from fastconv.layers.wrap import Cast, Discrete, Each, Given
 from fastconv.registry import Entry, PluginLoadError
 from fastconv.registry import layers as _registry
@@ -212,7 +212,7 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
-    "MaxPoolPlaces",
+    "MaxPoolWithIndices",
     "MaxUnpool",
     "Maximum",
     "Minimum",

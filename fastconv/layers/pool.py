@@ -79,8 +79,8 @@ class MaxPool(Pool):
                 F.max_pool_backward(dy, x, self.kernel, **arguments),
                 {},
             )
-        y, places = F.max_pool_places(x, self.kernel, **arguments)
-        return y, lambda dy: (F.max_pool_places_backward(dy, places), {})
+        y, indices = F.max_pool_with_indices(x, self.kernel, **arguments)
+        return y, lambda dy: (F.max_pool_with_indices_backward(dy, indices), {})
 
 
 class _AvgPool(Pool):
@@ -214,8 +214,8 @@ def _reduce_avg(ctx: Context, x: np.ndarray, size: Shape) -> tuple[np.ndarray, B
 def _reduce_max(ctx: Context, x: np.ndarray, size: Shape) -> tuple[np.ndarray, Backward]:
     if ctx.inference:
         return F.adaptive_max_pool(x, size), lambda dy: (F.adaptive_max_pool_backward(dy, x, size), {})
-    y, places = F.adaptive_max_pool_places(x, size)
-    return y, lambda dy: (F.adaptive_max_pool_places_backward(dy, places), {})
+    y, indices = F.adaptive_max_pool_with_indices(x, size)
+    return y, lambda dy: (F.adaptive_max_pool_with_indices_backward(dy, indices), {})
 
 
 class _AdaptivePool(Layer):

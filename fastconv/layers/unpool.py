@@ -1,4 +1,4 @@
-"""Layers that read or write images at given positions: those of maxima, of a grid, of boxes."""
+"""Max pooling that also returns the positions of maxima, and the layer that puts values back there."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from fastconv.registry import layers
 Gradients = tuple[Any, dict[str, np.ndarray]]
 
 
-@layers.register("MaxPoolPlaces")
-class MaxPoolPlaces(Layer):
+@layers.register("MaxPoolWithIndices")
+class MaxPoolWithIndices(Layer):
     """The largest value of each window of ``(N, *spatial, C)``, and where it is, int64.
 
-    A place counts through the numbers of its image, channel by channel, row by row: ``(c * H + h) * W + w``. The arguments are
+    An index counts through the numbers of its image, channel by channel, row by row: ``(c * H + h) * W + w``. The arguments are
     those of `fastconv.layers.MaxPool2d`, for 1 to 3 axes.
 
     Parameters
     ----------
     column_major : bool
-        Whether places count column by column.
+        Whether indices count column by column.
 
     Examples
     --------
     >>> import numpy as np
-    >>> values, places = MaxPoolPlaces([2])(np.array([[[1.0], [5.0], [2.0], [3.0]]]))
-    >>> values[0, :, 0], places[0, :, 0]
+    >>> values, indices = MaxPoolWithIndices([2])(np.array([[[1.0], [5.0], [2.0], [3.0]]]))
+    >>> values[0, :, 0], indices[0, :, 0]
     (array([5., 3.]), array([1, 3]))
     """
 
@@ -81,14 +81,14 @@ class MaxPoolPlaces(Layer):
             "dilation": self.dilation,
             "ceil_mode": self.ceil_mode,
         }
-        values, places = F.max_pool_places(x, self.kernel, **arguments)
-        inside = np.unravel_index(np.maximum(places.pixels(), 0), size)
+        values, indices = F.max_pool_with_indices(x, self.kernel, **arguments)
+        inside = np.unravel_index(np.maximum(indices.pixels(), 0), size)
         order = size[::-1] if self.column_major else size
         pixels = np.ravel_multi_index(inside[::-1] if self.column_major else inside, order)
         numbers = np.arange(x.shape[-1]) * math.prod(size) + pixels
 
         def backward(dy: tuple[np.ndarray, np.ndarray]) -> Gradients:
-            return F.max_pool_places_backward(dy[0], places), {}
+            return F.max_pool_with_indices_backward(dy[0], indices), {}
 
         return (values, numbers.astype(np.int64)), backward
 
@@ -100,8 +100,8 @@ class MaxPoolPlaces(Layer):
 class MaxUnpool(Layer):
     """Write values where the maxima were: ``(N, *pooled, C)`` and their positions to ``(N, *size, C)``, zeros elsewhere.
 
-    The places are integers and count as `MaxPoolPlaces` says, in images of `counted` pixels (by default `size`); which image of
-    the batch they name does not matter. Where several meet at one place, as where windows overlap, the last one stays.
+    The indices are integers and count as `MaxPoolWithIndices` says, in images of `counted` pixels (by default `size`); which
+    image of the batch they name does not matter. Where several meet at one position, as where windows overlap, the last stays.
 
     >>> import numpy as np
     >>> MaxUnpool([4])(np.array([[[5.0], [3.0]]]), np.array([[[1], [3]]]))[0, :, 0]
@@ -121,26 +121,26 @@ class MaxUnpool(Layer):
     def output_shape(self, *shapes: Shape) -> Shape:
         if len(shapes) != 2 or shapes[0] != shapes[1] or len(shapes[0]) != len(self.size) + 1:
             raise ValueError(
-                f"MaxUnpool takes images of {len(self.size)} axes and places of the same shape, "
+                f"MaxUnpool takes images of {len(self.size)} axes and indices of the same shape, "
                 f"got {' and '.join(map(with_batch, shapes))}"
             )
         return (*self.size, shapes[0][-1])
 
-    def forward(self, ctx: Context, x: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, Backward]:
-        out = (len(x), *self.output_shape(x.shape[1:], places.shape[1:]))
-        if places.dtype.kind not in "iu" or len(places) != len(x):
-            raise TypeError(f"the places must be integers, as many as x, got {places.dtype} of shape {places.shape}")
-        pixels = places % math.prod(self.counted)
+    def forward(self, ctx: Context, x: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray, Backward]:
+        out = (len(x), *self.output_shape(x.shape[1:], indices.shape[1:]))
+        if indices.dtype.kind not in "iu" or len(indices) != len(x):
+            raise TypeError(f"the indices must be integers, as many as x, got {indices.dtype} of shape {indices.shape}")
+        pixels = indices % math.prod(self.counted)
         inside = np.unravel_index(pixels, self.counted)
         if any(at.max(initial=0) >= n for at, n in zip(inside, self.size, strict=True)):
-            raise ValueError(f"the places must lie in an image of {self.size} pixels")
+            raise ValueError(f"the indices must lie in an image of {self.size} pixels")
         samples = np.arange(len(x)).reshape(-1, *[1] * (x.ndim - 1))
         at = (samples, *inside, np.arange(x.shape[-1]))
         y = np.zeros(out, x.dtype)
         y[at] = x
 
         def backward(dy: np.ndarray) -> Gradients:
-            last = np.empty(out, np.intp)  # which of the numbers that meet at one place has stayed
+            last = np.empty(out, np.intp)  # which of those that meet at one position has stayed
             last[at] = numbers = np.arange(x.size).reshape(x.shape)
             return (np.where(last[at] == numbers, dy[at], 0), None), {}
 

@@ -123,7 +123,7 @@ def test_windows_in_place_and_packed_equal_the_reference(isa, threads, x, weight
 
 
 @given(problem=conv_problems(), seed=SEEDS)
-def test_the_ways_back_are_adjoint(isa, problem, seed):
+def test_the_gradients_are_adjoint(isa, problem, seed):
     x, weight, bias = several([problem.x, problem.weight, problem.bias], np.float32, seed)
     y = functional.conv(x, weight, **problem.keywords)
     dy = whole(y.shape, np.float32, seed + 1)

@@ -48,7 +48,7 @@ def test_is_the_adjoint_of_the_convolution(isa, problem, seed):
 
 
 @given(problem=conv_transpose_problems(), seed=SEEDS)
-def test_the_ways_back_are_adjoint(isa, problem, seed):
+def test_the_gradients_are_adjoint(isa, problem, seed):
     x, weight = several([problem.x, problem.weight], np.float32, seed)
     y = functional.conv_transpose(x, weight, **problem.keywords)
     dy = whole(y.shape, np.float32, seed + 1)

@@ -21,10 +21,10 @@ def problem(shape, seed=0, dtype=np.float64):
 
 def one_after_the_other(x, scale, bias, kernel, eps=1e-5, mean=None, var=None, **windows):
     y, mean, var = functional.batch_norm_relu(x, scale, bias, mean=mean, var=var, eps=eps)
-    y, places = functional.max_pool_places(y, kernel, **windows)
+    y, indices = functional.max_pool_with_indices(y, kernel, **windows)
 
     def backward(dy, batch_statistics):
-        dy = functional.max_pool_places_backward(dy, places)
+        dy = functional.max_pool_with_indices_backward(dy, indices)
         keywords = {"eps": eps, "batch_statistics": batch_statistics}
         return functional.batch_norm_relu_backward(dy, x, scale, bias, mean, var, **keywords)
 
@@ -117,5 +117,5 @@ def test_errors(channels):
         backward(y, y, scale, bias, mean, var, maxima)
     with pytest.raises(ValueError, match=r"bias must have shape"):
         backward(y, x, scale, bias[1:], mean, var, maxima)
-    with pytest.raises(TypeError, match="maxima must be what batch_norm_relu_max_pool returned, got Places"):
-        backward(y, x, scale, bias, mean, var, maxima.places)
+    with pytest.raises(TypeError, match="maxima must be what batch_norm_relu_max_pool returned, got PoolIndices"):
+        backward(y, x, scale, bias, mean, var, maxima.indices)

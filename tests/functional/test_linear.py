@@ -23,7 +23,7 @@ LEADING = st.sampled_from([(), (1,), (2,), (13,), (14,), (15,), (2, 3), (0,), (3
     seed=SEEDS,
     with_bias=st.booleans(),
 )
-def test_equals_the_reference_and_its_ways_back_are_adjoint(
+def test_equals_the_reference_and_its_gradients_are_adjoint(
     isa, threads, leading, inputs, outputs, dtype, seed, with_bias
 ):
     x, weight, bias = several([(*leading, inputs), (inputs, outputs), (outputs,)], dtype, seed)

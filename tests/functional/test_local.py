@@ -51,7 +51,7 @@ def test_equal_weights_make_a_convolution(isa, problem, seed):
 
 
 @given(problem=local_problems(), seed=SEEDS)
-def test_the_ways_back_are_adjoint(isa, problem, seed):
+def test_the_gradients_are_adjoint(isa, problem, seed):
     x, weight = several([problem.x, problem.weight], np.float32, seed)
     y = functional.locally_connected(x, weight, **problem.keywords)
     dy = whole(y.shape, np.float32, seed + 1)

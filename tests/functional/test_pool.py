@@ -86,7 +86,7 @@ def test_means_of_few_channels_that_tile_the_image(isa, threads, channels, size,
         ((9, 8), 2, {"stride": 3}),
     ],
 )
-def test_the_way_back_of_means_that_overlap(isa, threads, channels, size, kernel, keywords):
+def test_the_gradient_of_means_that_overlap(isa, threads, channels, size, kernel, keywords):
     shape = (2, *size, channels)
     dy = whole(functional.avg_pool(np.zeros(shape, np.float32), kernel, **keywords).shape, np.float32, 3)
     got = functional.avg_pool_backward(dy, shape, kernel, **keywords)
@@ -278,9 +278,9 @@ def test_windows_that_overlap_in_more_than_caches_hold(isa, threads, images, cha
         np.testing.assert_array_equal(dx[image], want)
 
 
-def assert_places(x, y, places):
+def assert_indices(x, y, indices):
     """Whether each number of y is where its place says."""
-    pixels = places.pixels()
+    pixels = indices.pixels()
     at = np.unravel_index(np.maximum(pixels, 0), x.shape[1:-1])
     samples = np.arange(len(x)).reshape(-1, *[1] * (x.ndim - 1))
     np.testing.assert_array_equal(np.where(pixels < 0, -np.inf, x[(samples, *at, np.arange(x.shape[-1]))]), y)
@@ -288,16 +288,16 @@ def assert_places(x, y, places):
 
 @settings(max_examples=20)
 @given(pool=pools(dilated=True), dtype=DTYPES, seed=SEEDS, holes=st.booleans())
-def test_places_of_maxima(isa, threads, pool, dtype, seed, holes):
+def test_indices_of_maxima(isa, threads, pool, dtype, seed, holes):
     x = whole(pool.shape, dtype, seed)  # many ties
     x = with_nan(x, seed) if holes else x
-    y, places = functional.max_pool_places(x, pool.kernel, **pool.most)
+    y, indices = functional.max_pool_with_indices(x, pool.kernel, **pool.most)
     assert_exact(y, functional.max_pool(x, pool.kernel, **pool.most), dtype)
-    assert places.numbers.dtype == np.uint8
-    assert places.nbytes == y.size
-    assert_places(x, y, places)
+    assert indices.numbers.dtype == np.uint8
+    assert indices.nbytes == y.size
+    assert_indices(x, y, indices)
     dy = whole(y.shape, dtype, seed + 1)
-    got = functional.max_pool_places_backward(dy, places)
+    got = functional.max_pool_with_indices_backward(dy, indices)
     assert_exact(got, functional.max_pool_backward(dy, x, pool.kernel, **pool.most), dtype)
 
 
@@ -310,15 +310,15 @@ def test_places_of_maxima(isa, threads, pool, dtype, seed, holes):
         ((70_001,), 70_000, {"stride": 1}, np.int32),
     ],
 )
-def test_places_in_large_windows_take_more_bytes(isa, threads, channels, size, kernel, keywords, dtype):
+def test_indices_in_large_windows_take_more_bytes(isa, threads, channels, size, kernel, keywords, dtype):
     x = np.random.default_rng(0).integers(-9, 9, (2, *size, channels)).astype(np.float32)
     x[1, size[0] // 2] = np.nan
-    y, places = functional.max_pool_places(x, kernel, **keywords)
-    assert places.numbers.dtype == dtype
-    assert_places(x, y, places)
+    y, indices = functional.max_pool_with_indices(x, kernel, **keywords)
+    assert indices.numbers.dtype == dtype
+    assert_indices(x, y, indices)
     dy = whole(y.shape, np.float32, seed=1)
     want = reference.max_pool_backward(dy, x, kernel, **keywords)
-    assert_exact(functional.max_pool_places_backward(dy, places), want)
+    assert_exact(functional.max_pool_with_indices_backward(dy, indices), want)
 
 
 @pytest.mark.parametrize("channels", [1, 20, 64, 100])
@@ -335,11 +335,11 @@ def test_places_in_large_windows_take_more_bytes(isa, threads, channels, size, k
 )
 def test_one_image_is_shared_by_threads(isa, threads, channels, size, kernel, keywords):
     x = whole((1, *size, channels))
-    y, places = functional.max_pool_places(x, kernel, **keywords)
+    y, indices = functional.max_pool_with_indices(x, kernel, **keywords)
     assert_exact(y, reference.max_pool(x, kernel, **keywords))
     dy = whole(y.shape, seed=1)
     want = reference.max_pool_backward(dy, x, kernel, **keywords)
-    assert_exact(functional.max_pool_places_backward(dy, places), want)
+    assert_exact(functional.max_pool_with_indices_backward(dy, indices), want)
 
 
 @pytest.mark.parametrize("channels", [1, 17, 64])

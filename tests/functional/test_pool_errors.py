@@ -66,8 +66,8 @@ def test_arrays(x, error, message):
         lambda: functional.adaptive_avg_pool(x, 2),
         lambda: functional.max_pool_backward(DY, x, 2),
         lambda: functional.adaptive_max_pool_backward(DY, x, 3),
-        lambda: functional.max_pool_places(x, 2),
-        lambda: functional.adaptive_max_pool_places(x, 2),
+        lambda: functional.max_pool_with_indices(x, 2),
+        lambda: functional.adaptive_max_pool_with_indices(x, 2),
     ):
         with pytest.raises(error, match=message):
             call()
@@ -79,7 +79,7 @@ def test_keywords(keywords, error, message):
     for call in (
         lambda: functional.max_pool(X, **keywords),
         lambda: functional.max_pool_backward(DY, X, **keywords),
-        lambda: functional.max_pool_places(X, **keywords),
+        lambda: functional.max_pool_with_indices(X, **keywords),
         lambda: functional.avg_pool(X, **keywords),
         lambda: functional.avg_pool_backward(DY, X.shape, **keywords),
     ):
@@ -140,7 +140,7 @@ def test_output_sizes(output, error, message):
         lambda: functional.adaptive_max_pool(X, output),
         lambda: functional.adaptive_avg_pool(X, output),
         lambda: functional.adaptive_max_pool_backward(DY, X, output),
-        lambda: functional.adaptive_max_pool_places(X, output),
+        lambda: functional.adaptive_max_pool_with_indices(X, output),
         lambda: functional.adaptive_avg_pool_backward(DY, X.shape, output),
     ):
         with pytest.raises(error, match=message):
@@ -150,20 +150,20 @@ def test_output_sizes(output, error, message):
 def test_a_place_numbers_pixels_of_a_window_in_32_bits():
     x = np.ones((0, 2**16, 2**16, 1))
     for call in (
-        lambda: functional.adaptive_max_pool_places(x, 1),
+        lambda: functional.adaptive_max_pool_with_indices(x, 1),
         lambda: functional.adaptive_max_pool_backward(np.ones((0, 1, 1, 1)), x, 1),
     ):
         with pytest.raises(ValueError, match=r"windows of at most 2\*\*31 pixels for a gradient, got shape \(0, 65536"):
             call()
 
 
-def test_gradients_take_the_places_that_forward_returned():
-    y, places = functional.max_pool_places(X, 2)
+def test_gradients_take_the_indices_that_forward_returned():
+    y, indices = functional.max_pool_with_indices(X, 2)
     with pytest.raises(ValueError, match=r"dy must have shape \(2, 3, 3, 4\) .*got \(1, 3, 3, 4\)"):
-        functional.max_pool_places_backward(y[:1], places)
+        functional.max_pool_with_indices_backward(y[:1], indices)
     with pytest.raises(TypeError, match="dy must be a float32 or float64 array, got int64"):
-        functional.max_pool_places_backward(y.astype(int), places)
-    with pytest.raises(TypeError, match="places must be what max_pool_places returned, got ndarray"):
-        functional.max_pool_places_backward(y, places.numbers)
+        functional.max_pool_with_indices_backward(y.astype(int), indices)
+    with pytest.raises(TypeError, match="indices must be what max_pool_with_indices returned, got ndarray"):
+        functional.max_pool_with_indices_backward(y, indices.numbers)
     with pytest.raises(ValueError, match="read-only"):
-        places.numbers[...] = 7
+        indices.numbers[...] = 7

@@ -291,9 +291,9 @@ CASES: dict[str, list[Case]] = {
         case(lambda: L.Resize([0.5, 1.0], mode="cubic", antialias=True), IMAGE),
         case(lambda: L.Resize(size=[3], coordinates="tf_crop_and_resize", region=[(0.2, 1.4)], mode="linear"), (5, 2)),
     ],
-    "MaxPoolPlaces": [
-        case(lambda: L.MaxPoolPlaces([2]), (5, 2)),
-        case(lambda: L.MaxPoolPlaces([2, 3], 1, padding=1, column_major=True), IMAGE),
+    "MaxPoolWithIndices": [
+        case(lambda: L.MaxPoolWithIndices([2]), (5, 2)),
+        case(lambda: L.MaxPoolWithIndices([2, 3], 1, padding=1, column_major=True), IMAGE),
     ],
     "MaxUnpool": [
         case(lambda: L.MaxUnpool([4]), (2, 3), (2, 3), integers=(1,), any_rank=True),

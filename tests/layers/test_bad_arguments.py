@@ -25,7 +25,7 @@ from fastconv import layers as L
         (lambda: L.RoiAlign(7), "size must be a list of integers, one for each spatial axis, got 7"),
         (lambda: L.MaxUnpool(4), "size must be a list of integers, one for each spatial axis, got 4"),
         (lambda: L.MaxUnpool([4], counted=4), "counted must be a list of integers, one for each spatial axis, got 4"),
-        (lambda: L.MaxPoolPlaces(2), "kernel_size must be a list of integers, one for each spatial axis, got 2"),
+        (lambda: L.MaxPoolWithIndices(2), "kernel_size must be a list of integers, one for each spatial axis, got 2"),
         (lambda: L.Reshape((None, 2), copy=True), "copy must be an integer, got True"),
         (lambda: L.Given(L.Add(), 1), r"held must be \[number, shape, kind, whether it is learned\] of each, got 1"),
         (lambda: L.Given(L.Add(), [[1, 2]]), r"held must be .* of each, got \[\[1, 2\]\]"),
@@ -42,7 +42,10 @@ def test_types(make, match):
     [
         (lambda: L.ArgMax([1, 2]), r"axis must be one axis, got \[1, 2\]"),
         (lambda: L.CumSum([]), r"axis must be one axis, got \[\]"),
-        (lambda: L.MaxPoolPlaces([]), r"kernel_size must have an integer for each of 1 to 3 spatial axes, got \[\]"),
+        (
+            lambda: L.MaxPoolWithIndices([]),
+            r"kernel_size must have an integer for each of 1 to 3 spatial axes, got \[\]",
+        ),
         (
             lambda: L.MaxUnpool([2] * 4),
             r"size must have an integer for each of 1 to 3 spatial axes, got \[2, 2, 2, 2\]",

@@ -215,7 +215,7 @@ def test_dtype_stays(name: str, case: Case, dtype: Any) -> None:
 
 
 @every_layer
-def test_twice_forward_then_both_ways_back_in_either_order(name: str, case: Case) -> None:
+def test_twice_forward_then_both_backward_in_either_order(name: str, case: Case) -> None:
     def passes(order: list[int]) -> list[Any]:
         layer = built(case)
         ways = []

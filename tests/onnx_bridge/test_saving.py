@@ -24,7 +24,7 @@ from fastconv.unbatched import Unbatched  # noqa: E402
 ONE_WAY = {
     "Branch",
     "Gather",
-    "MaxPoolPlaces",
+    "MaxPoolWithIndices",
     "MaxUnpool",
     "NonMaxSuppression",
     "NonZero",

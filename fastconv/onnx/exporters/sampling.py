@@ -16,8 +16,8 @@ from fastconv.onnx.exporters.scatter import all_samples, by_sample
 from fastconv.onnx.writer import Tensor, Writer
 
 
-@exports(L.MaxPoolPlaces)
-def max_pool_places(w: Writer, layer: Any, x: Tensor) -> list[Tensor]:
+@exports(L.MaxPoolWithIndices)
+def max_pool_with_indices(w: Writer, layer: Any, x: Tensor) -> list[Tensor]:
     window, shape = window_of(layer, x.shape[:-1]), w.output_shape(layer, x)[0]
     ceil = layer.ceil_mode and (w.is_open or hangs_over(layer, x.shape[:-1]))
     count = math.prod(x.shape)

@@ -35,7 +35,7 @@ def _arguments(b: Builder, node: Node, x: Operand) -> tuple[Window, dict[str, An
 def max_pool(b: Builder, node: Node, x: Operand) -> Any:
     window, arguments = _arguments(b, node, x)
     if len(node.outputs) > 1 and node.outputs[1]:
-        layer = L.MaxPoolPlaces(window.kernel, **arguments, column_major=bool(node.get("storage_order", 0)))
+        layer = L.MaxPoolWithIndices(window.kernel, **arguments, column_major=bool(node.get("storage_order", 0)))
         x = b.value(x)
         values, places = b.image(layer, x, [x.dtype, np.int64])
         if b.readers.get(node.outputs[1], ()) == {"MaxUnpool"}:  # to which the image does not matter
