@@ -14,7 +14,7 @@ from fastconv.unbatched import Unbatched
 def windows():
     """Cut an image into windows, which are a batch for the file, let each attend to itself, and give scores for the image."""
     x = Input((1, 8, 8, 4))
-    y = L.ReLU()(L.Each(L.BatchNorm())(L.Each(L.Conv2d(6, 3, padding=1))(x)))
+    y = L.ReLU()(L.TimeDistributed(L.BatchNorm())(L.TimeDistributed(L.Conv2d(6, 3, padding=1))(x)))
     y = L.Reshape((4, 16, 6))(L.Transpose((1, 3, 2, 4, 5))(L.Reshape((2, 4, 2, 4, 6))(y)))
     y = L.Add()(y, L.MatMul()(L.Softmax()(L.MatMul()(y, L.Transpose((1, 3, 2))(y))), y))
     body = Model(x, L.Linear(3)(L.Reshape((1, 4 * 16 * 6))(y)))

@@ -58,7 +58,7 @@ def test_inside_nested_models_and_layers_too() -> None:
     assert set(gradients(model)) == {"head/linear_1/weight", "head/linear_1/bias"}
     model.layers[-1].trainable = True
     assert len(gradients(model)) == 6
-    wrapped = L.Each(L.ReLU())
+    wrapped = L.TimeDistributed(L.ReLU())
     wrapped.trainable = False
     assert not wrapped.trainable and not wrapped.inner.trainable
 

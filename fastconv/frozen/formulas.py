@@ -136,7 +136,7 @@ def is_elementwise(operation: Operation) -> bool:
         return operation.activation is None
     if isinstance(operation, Foreign):
         layer: Any = operation.layer
-        if type(layer) is L.Given:
+        if type(layer) is L.Partial:
             held = [*layer.params.values(), *layer.buffers.values()]
             return type(layer.inner) in NUMBER_BY_NUMBER and all(array.size == 1 for array in held)
         return type(layer) in NUMBER_BY_NUMBER

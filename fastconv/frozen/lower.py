@@ -91,9 +91,9 @@ class _Lowering:
         if type(layer) is L.Split:
             return self._parts(layer, reads, shapes[0], name)
         floats = not layer.traits.integers or self._floats.issuperset(reads)
-        if type(layer) is L.Each and self._batched and floats:
+        if type(layer) is L.TimeDistributed and self._batched and floats:
             return self._each(layer, reads, shapes, name, outputs)
-        alike = type(layer) is not L.Given or all(each == shapes[0] for each in shapes)  # else one might stretch
+        alike = type(layer) is not L.Partial or all(each == shapes[0] for each in shapes)  # else one might stretch
         if rule is not None and floats and alike:
             operations = rule(layer, shapes[0], self._constant)
         if operations is None:
@@ -114,7 +114,7 @@ class _Lowering:
         return tuple(made)
 
     def _each(
-        self, layer: L.Each, reads: Sequence[int], shapes: Sequence[Shape], name: str, outputs: int
+        self, layer: L.TimeDistributed, reads: Sequence[int], shapes: Sequence[Shape], name: str, outputs: int
     ) -> tuple[int, ...]:
         together = [value for each in reads for value in self._add(Together(), (each,), name)]
         self._floats.update(new for new, old in zip(together, reads, strict=True) if old in self._floats)
@@ -280,7 +280,7 @@ def _scale_shift(layer: Any, shape: Shape, constant: Constant) -> list[Operation
     return [ops.Scale(ones * layer.scale, ones * layer.shift)] if shape else None
 
 
-def _given(layer: Any, shape: Shape, constant: Constant) -> list[Operation] | None:
+def _partial(layer: Any, shape: Shape, constant: Constant) -> list[Operation] | None:
     """Return what a layer of two inputs does to the one that is free where the other is a number for each channel."""
     if list(layer.held) not in ([0], [1]):
         return None
@@ -348,7 +348,7 @@ RULES: dict[type[Layer], Rule] = {
     L.Transpose: lambda layer, shape, constant: [moves.Transpose((0, *layer.axes))],
     L.Clip: _clip,
     L.ScaleShift: _scale_shift,
-    L.Given: _given,
+    L.Partial: _partial,
     L.MatMul: lambda layer, shape, constant: [MatMul()],
     L.LocalResponseNorm: _local_response_norm,
     L.Slice: _slice,

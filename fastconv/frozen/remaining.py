@@ -63,7 +63,7 @@ def _operation(step: Step, floats: set[int]) -> Operation | None:
     return rule(layer, step.operation.shapes[0], len(step.reads))
 
 
-def _given(layer: Any, shape: Shape, inputs: int) -> Operation | None:
+def _partial(layer: Any, shape: Shape, inputs: int) -> Operation | None:
     held = {**layer.params, **layer.buffers}
     arrays = {at: contiguous(held[f"input_{at}"]) for at in layer.held}
     if type(layer.inner) in _CHOICES:
@@ -126,7 +126,7 @@ def _function(name: str) -> _Rule:
 
 
 _RULES: dict[type[Layer], _Rule] = {
-    L.Given: _given,
+    L.Partial: _partial,
     **dict.fromkeys((L.Power, L.Maximum, L.Minimum), _pair),
     L.ReduceMean: _reduce("mean"),
     L.ReduceSum: _reduce("sum"),

@@ -58,6 +58,7 @@ from fastconv.layers.context import Context
 from fastconv.layers.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from fastconv.layers.depth_space import DepthToSpace, SpaceToDepth
 from fastconv.layers.dropout import AlphaDropout, Dropout, FixedDropout, SpatialDropout, StochasticDepth
+from fastconv.layers.dynamic import DynamicArguments, ShapeOf
 from fastconv.layers.fold import Fold
 from fastconv.layers.linear import Linear
 from fastconv.layers.local import LocallyConnected1d, LocallyConnected2d
@@ -114,10 +115,9 @@ from fastconv.layers.separable import DepthwiseConv2d, SeparableConv2d
 from fastconv.layers.shape import AddCoords, Flatten, Reshape, ReshapeLike, Upsample, ZeroPad
 from fastconv.layers.space import LocalResponseNorm, LpPool1d, LpPool2d, LpPool3d, Pad, Resize, ResizeLike
 from fastconv.layers.steps import Ceil, Floor, Round, Sign
-from fastconv.layers.told import ShapeOf, Told
 from fastconv.layers.traits import Traits
 from fastconv.layers.unpool import MaxPoolWithIndices, MaxUnpool
-from fastconv.layers.wrap import Cast, Discrete, Each, Given
+from fastconv.layers.wrap import Cast, Discrete, Partial, TimeDistributed
 from fastconv.registry import Entry, PluginLoadError
 from fastconv.registry import layers as _registry
 
@@ -175,7 +175,7 @@ __all__ = [
     "Discrete",
     "Divide",
     "Dropout",
-    "Each",
+    "DynamicArguments",
     "Einsum",
     "Entry",
     "Erf",
@@ -188,7 +188,6 @@ __all__ = [
     "Gather",
     "GatherElements",
     "GatherND",
-    "Given",
     "GlobalAvgPool",
     "GlobalMaxPool",
     "GridSample",
@@ -224,6 +223,7 @@ __all__ = [
     "Not",
     "PReLU",
     "Pad",
+    "Partial",
     "PluginLoadError",
     "Power",
     "Prototype",
@@ -268,7 +268,7 @@ __all__ = [
     "Tanh",
     "ThresholdedReLU",
     "Tile",
-    "Told",
+    "TimeDistributed",
     "TopK",
     "TorchLayer",
     "Traits",

@@ -25,7 +25,7 @@ Gradients = tuple[Any, dict[str, np.ndarray]]
 DTYPES = ("float", "int32", "int64", "bool")
 
 
-class _Around(Layer):
+class _Wrapper(Layer):
     """What wrappers share: the layer inside, `inner`, is built with them, and its parameters are ``inner/...``."""
 
     inner: Layer
@@ -61,8 +61,8 @@ def _prefixed(gradients: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {f"inner/{name}": gradient for name, gradient in gradients.items()}
 
 
-@layers.register("Given")
-class Given(_Around):
+@layers.register("Partial")
+class Partial(_Wrapper):
     """A layer of several inputs, some of which are fixed or learned arrays, the same for every sample.
 
     What is held is called ``input_1`` for the second input. Learned ones start at 0.
@@ -79,7 +79,7 @@ class Given(_Around):
     --------
     >>> import numpy as np
     >>> from fastconv.layers import Add
-    >>> layer = Given(Add(), [[1, [3], "float", True]])
+    >>> layer = Partial(Add(), [[1, [3], "float", True]])
     >>> y = layer(np.zeros((2, 3), np.float32))
     >>> layer.params["input_1"][:] = 5
     >>> layer(np.zeros((2, 3), np.float32))
@@ -170,15 +170,15 @@ class Given(_Around):
         return y, backward
 
 
-@layers.register("Each")
-class Each(_Around):
+@layers.register("TimeDistributed")
+class TimeDistributed(_Wrapper):
     """A layer applied to every entry along the first axis: ``(N, T, ...)`` is for the layer inside a batch of ``N * T``.
 
     With several inputs each has that axis. In training a layer inside that mixes samples sees all of them.
 
     >>> import numpy as np
     >>> from fastconv.layers import Conv2d
-    >>> Each(Conv2d(4, 3))(np.zeros((2, 5, 8, 8, 3), np.float32)).shape
+    >>> TimeDistributed(Conv2d(4, 3))(np.zeros((2, 5, 8, 8, 3), np.float32)).shape
     (2, 5, 6, 6, 4)
     """
 
@@ -227,7 +227,7 @@ def _apart(value: Any, outer: tuple[int, ...]) -> Any:
 
 
 @layers.register("Discrete")
-class Discrete(_Around):
+class Discrete(_Wrapper):
     """A layer without parameters on integers or booleans, which gives such numbers; no gradient passes.
 
     >>> import numpy as np

@@ -202,7 +202,7 @@ class Builder(Operands):
         if x.shuffle is None:
             return x
         back = np.argsort(x.shuffle)
-        given = L.Given(L.Gather(-1), [[1, list(back.shape), "int64", False]])
+        given = L.Partial(L.Gather(-1), [[1, list(back.shape), "int64", False]])
         return self.one(self.layer(given, buffers={"input_1": back.astype(np.int64)}), x)
 
     def reshaped(self, x: Value, first: Shape, second: Shape | None) -> Value:
@@ -263,7 +263,7 @@ class Builder(Operands):
         x = self.channels_last(x)
         if x.dtype.kind != "f":
             layer = L.Discrete(layer)
-        layer = layer if self.batched else L.Each(layer)
+        layer = layer if self.batched else L.TimeDistributed(layer)
         dtypes = dtypes or [x.dtype]
         return self.emit(layer, [x], [x.order] * len(dtypes), dtypes)
 
@@ -290,7 +290,7 @@ class Builder(Operands):
             kind = "float" if array.dtype.kind == "f" else array.dtype.name
             held.append([at, list(array.shape), kind, learned])
             (weights if learned else buffers)[f"input_{at}"] = array
-        layer = L.Given(layer, held) if held else layer
+        layer = L.Partial(layer, held) if held else layer
         made = self.emit(layer, values, [order] * len(dtypes), dtypes, others)
         self.layer(layer, weights, buffers)  # now that they fit: copies may be large
         return made

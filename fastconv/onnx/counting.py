@@ -120,7 +120,7 @@ def counted(b: Builder, layer: L.Layer, operands: Sequence[Operand], dtypes: Seq
     return b.call(layer, operands, tuple(range(len(others[0]))), dtypes, others)
 
 
-def told(
+def with_arguments(
     b: Builder, x: Operand, layers: tuple[L.Layer, L.Layer], numbers: dict[str, Value], dtypes: Sequence[Any]
 ) -> list[Value]:
     """Call a layer on a value as it lies, some of whose arguments are `numbers` that are known when it runs.
@@ -133,7 +133,9 @@ def told(
     found: Any = shape_of(layers[1], [other])
     others: Sequence[Shape] = found if several(found) else (found,)
     order = x.order if isinstance(x, Value) and len(x.order) == len(others[0]) else tuple(range(len(others[0])))
-    return b.call(L.Told(layers[0], list(numbers)), [x, *map(b.plain, numbers.values())], order, dtypes, others)
+    return b.call(
+        L.DynamicArguments(layers[0], list(numbers)), [x, *map(b.plain, numbers.values())], order, dtypes, others
+    )
 
 
 def guessed(x: Operand) -> tuple[list[int], list[int]]:

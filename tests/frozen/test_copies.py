@@ -19,7 +19,7 @@ SHAPES = st.lists(st.integers(1, 5), min_size=1, max_size=4).map(tuple)
 def held(inner, arrays):
     """Return a layer that holds these arrays, by the numbers of its inputs."""
     kinds = {at: "float" if array.dtype.kind == "f" else array.dtype.name for at, array in arrays.items()}
-    layer = L.Given(inner, [[at, list(array.shape), kinds[at], False] for at, array in arrays.items()])
+    layer = L.Partial(inner, [[at, list(array.shape), kinds[at], False] for at, array in arrays.items()])
     layer.buffers.update({f"input_{at}": array for at, array in arrays.items()})
     layer._built = True
     return layer

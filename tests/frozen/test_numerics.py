@@ -24,7 +24,7 @@ def kinds(model):
 
 
 def given_layer(inner, at, shape, seed=0):
-    layer = L.Given(inner, [[at, list(shape), "float", False]])
+    layer = L.Partial(inner, [[at, list(shape), "float", False]])
     layer.build(*[shape], rng=np.random.default_rng(0))
     layer.buffers[f"input_{at}"][...] = np.random.default_rng(seed).uniform(0.5, 2, shape)
     layer._built = True

@@ -414,7 +414,7 @@ GIVEN = [
 
 @pytest.mark.parametrize(("inner", "at", "shape"), GIVEN)
 def test_numbers_for_each_channel_go_into_the_weight(inner, at, shape):
-    layer = L.Given(inner, [[at, list(shape), "float", True]])
+    layer = L.Partial(inner, [[at, list(shape), "float", True]])
     model = chain(L.Conv2d(5, 3), layer, L.ReLU())
     layer.params[f"input_{at}"][...] = np.random.default_rng(1).uniform(0.5, 2, shape)
     assert kinds(fastconv.freeze(model).program) == ["conv"]
@@ -431,7 +431,7 @@ def test_numbers_for_each_channel_go_into_the_weight(inner, at, shape):
     ],
 )
 def test_what_is_no_finite_factor_for_each_channel_is_no_scale(inner, at, shape, value):
-    layer = L.Given(inner, [[at, list(shape), "float", True]])
+    layer = L.Partial(inner, [[at, list(shape), "float", True]])
     model = chain(layer)
     layer.params[f"input_{at}"][...] = value
     assert kinds(fastconv.freeze(model).program) == ["with"]
@@ -440,7 +440,7 @@ def test_what_is_no_finite_factor_for_each_channel_is_no_scale(inner, at, shape,
 
 
 def test_picked_channels():
-    layer = L.Given(L.Gather(-1), [[1, [6], "int64", False]])
+    layer = L.Partial(L.Gather(-1), [[1, [6], "int64", False]])
     model = chain(layer, L.ReLU())
     layer.buffers["input_1"][:] = [3, 0, -1, 1, 1, 2]
     assert kinds(fastconv.freeze(model).program) == ["pick", "activate"]

@@ -18,18 +18,20 @@ from fastconv.sequential import Sequential
 
 #: What keeps the shape (T, H, W, 3) of a sample.
 LAYERS = {
-    "conv": lambda: L.Each(L.Conv2d(3, 3, padding=1)),
-    "depthwise": lambda: L.Each(L.DepthwiseConv2d(kernel_size=3, padding=1)),
-    "norm": lambda: L.Each(L.BatchNorm()),
-    "pool": lambda: L.Each(L.MaxPool2d(3, stride=1, padding=1)),
-    "nested": lambda: L.Each(Sequential([L.Conv2d(5, 1), L.BatchNorm(), L.ReLU(), L.Conv2d(3, 3, padding=1)])),
-    "frames": lambda: L.Each(L.Transpose((2, 1, 3))),
+    "conv": lambda: L.TimeDistributed(L.Conv2d(3, 3, padding=1)),
+    "depthwise": lambda: L.TimeDistributed(L.DepthwiseConv2d(kernel_size=3, padding=1)),
+    "norm": lambda: L.TimeDistributed(L.BatchNorm()),
+    "pool": lambda: L.TimeDistributed(L.MaxPool2d(3, stride=1, padding=1)),
+    "nested": lambda: L.TimeDistributed(
+        Sequential([L.Conv2d(5, 1), L.BatchNorm(), L.ReLU(), L.Conv2d(3, 3, padding=1)])
+    ),
+    "frames": lambda: L.TimeDistributed(L.Transpose((2, 1, 3))),
     "relu": L.ReLU,
     "softmax": L.Softmax,
     "linear": lambda: L.Linear(3),
     "layer norm": L.LayerNorm,
     "turned": lambda: L.Transpose((1, 3, 2, 4)),
-    "twice": lambda: L.Each(L.Each(L.Linear(3))),
+    "twice": lambda: L.TimeDistributed(L.TimeDistributed(L.Linear(3))),
 }
 
 
@@ -71,9 +73,9 @@ def test_another_number_of_entries_may_come(frames):
 
 def test_what_is_together_stays_together():
     x = Input((4, 6, 6, 3))
-    y = L.Each(L.BatchNorm())(L.Each(L.Conv2d(3, 3, padding=1))(x))
-    y = L.ReLU()(L.Add()(y, L.Each(L.Conv2d(3, 3, padding=3, dilation=3))(x)))
-    frozen = fastconv.freeze(trained(Model(x, L.Each(L.MaxPool2d(2))(y))))
+    y = L.TimeDistributed(L.BatchNorm())(L.TimeDistributed(L.Conv2d(3, 3, padding=1))(x))
+    y = L.ReLU()(L.Add()(y, L.TimeDistributed(L.Conv2d(3, 3, padding=3, dilation=3))(x)))
+    frozen = fastconv.freeze(trained(Model(x, L.TimeDistributed(L.MaxPool2d(2))(y))))
     assert kinds(frozen.program) == ["together", "conv", "together", "conv", "pool", "apart"]
     image = Input((6, 6, 3))
     z = L.Add()(L.BatchNorm()(L.Conv2d(3, 3, padding=1)(image)), L.Conv2d(3, 3, padding=3, dilation=3)(image))
@@ -84,8 +86,8 @@ def test_what_is_together_stays_together():
 
 def test_what_meets_the_axis_of_entries_takes_them_apart():
     x = Input((4, 6, 6, 3))
-    y = L.Each(L.Conv2d(3, 3, padding=1))(x)
-    model = trained(Model(x, L.Each(L.Conv2d(2, 1))(L.Transpose((2, 1, 3, 4))(y))))
+    y = L.TimeDistributed(L.Conv2d(3, 3, padding=1))(x)
+    model = trained(Model(x, L.TimeDistributed(L.Conv2d(2, 1))(L.Transpose((2, 1, 3, 4))(y))))
     frozen = fastconv.freeze(model)
     assert kinds(frozen.program) == ["together", "conv", "apart", "transpose", "together", "conv", "apart"]
     assert_equal_models(frozen, model)
@@ -93,7 +95,7 @@ def test_what_meets_the_axis_of_entries_takes_them_apart():
 
 def test_the_pass_alone():
     x = Input((2, 3, 3, 1))
-    y = L.Each(L.Conv2d(1, 1))(L.Sigmoid()(L.Each(L.Conv2d(1, 1))(x)))
+    y = L.TimeDistributed(L.Conv2d(1, 1))(L.Sigmoid()(L.TimeDistributed(L.Conv2d(1, 1))(x)))
     before = lower(trained(Model(x, y)))
     after = drop_dead(keep_together(before))
     assert kinds(before) == ["together", "conv", "apart", "activate", "together", "conv", "apart"]
@@ -103,7 +105,7 @@ def test_the_pass_alone():
 
 def test_integers_for_every_entry_run_as_they_are():
     x = Input((2, 3))
-    model = Model(x, L.Each(L.Cast("int64"))(x)).build()
+    model = Model(x, L.TimeDistributed(L.Cast("int64"))(x)).build()
     frozen = fastconv.freeze(model)
     xs = np.random.default_rng(0).integers(0, 9, (2, 2, 3))
     assert frozen(xs).dtype == np.int64
@@ -123,7 +125,7 @@ def test_large_batches_and_bands_meet_entries(monkeypatch):
     monkeypatch.setattr(bands, "SMALL", 1)
     monkeypatch.setattr(bands, "BAND", 4096)
     x = Input((3, 16, 16, 4))
-    y = L.Each(L.MaxPool2d(2))(L.Each(L.Conv2d(16, 3, padding=1))(x))
+    y = L.TimeDistributed(L.MaxPool2d(2))(L.TimeDistributed(L.Conv2d(16, 3, padding=1))(x))
     model = trained(Model(x, y))
     frozen = fastconv.freeze(model)
     assert "pooled in" in str(frozen.explain(batch=2, repeats=1))

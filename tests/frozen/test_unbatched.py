@@ -17,7 +17,7 @@ from fastconv.unbatched import Unbatched
 def windows():
     """Convolve an image, cut it into windows, and let each attend to itself; with an input that is not used, and a constant."""
     x = Input((1, 8, 8, 4))
-    y = L.ReLU()(L.Each(L.BatchNorm())(L.Each(L.Conv2d(6, 3, padding=1))(x)))
+    y = L.ReLU()(L.TimeDistributed(L.BatchNorm())(L.TimeDistributed(L.Conv2d(6, 3, padding=1))(x)))
     y = L.Transpose((1, 3, 2, 4, 5))(L.Reshape((2, 4, 2, 4, 6))(y))
     y = L.Reshape((4, 16, 6))(y)
     y = L.Add()(y, L.MatMul()(L.Softmax()(L.MatMul()(y, L.Transpose((1, 3, 2))(y))), y))
@@ -61,7 +61,7 @@ def test_it_computes_what_the_model_does():
 
 def test_axes_that_are_no_batch_may_have_another_size():
     model = windows()
-    rows = Model(x := Input((3, 4)), L.Each(L.Linear(2))(L.Softmax()(x)))
+    rows = Model(x := Input((3, 4)), L.TimeDistributed(L.Linear(2))(L.Softmax()(x)))
     model = Unbatched(trained(rows), [{"name": "x", "shape": [3, 4], "used": True}], [{"name": "y", "from": 0}])
     frozen = fastconv.freeze(model)
     for n in (1, 3, 9):

@@ -340,11 +340,11 @@ CASES: dict[str, list[Case]] = {
         for how in ("none", "add", "mul")
     ],
     "ShapeOf": [case(lambda: L.ShapeOf((1, -1)), IMAGE, integers=(0,), any_rank=True)],
-    "Told": [
-        case(lambda: L.Told(L.Slice((1, 2), (1, 1)), ["start"]), (4, 3), (2,), ones=(1,), any_rank=True),
-        case(lambda: L.Told(L.TopK(1, 1), ["k"]), (4, 3), (), ones=(1,), any_rank=True),
-        case(lambda: L.Told(L.Expand((1, 1)), ["shape"]), (4, 3), (2,), ones=(1,), any_rank=True),
-        case(lambda: L.Told(L.Reshape((1, 1)), ["shape"]), (1,), (2,), ones=(1,), any_rank=True),
+    "DynamicArguments": [
+        case(lambda: L.DynamicArguments(L.Slice((1, 2), (1, 1)), ["start"]), (4, 3), (2,), ones=(1,), any_rank=True),
+        case(lambda: L.DynamicArguments(L.TopK(1, 1), ["k"]), (4, 3), (), ones=(1,), any_rank=True),
+        case(lambda: L.DynamicArguments(L.Expand((1, 1)), ["shape"]), (4, 3), (2,), ones=(1,), any_rank=True),
+        case(lambda: L.DynamicArguments(L.Reshape((1, 1)), ["shape"]), (1,), (2,), ones=(1,), any_rank=True),
     ],
     "Branch": [
         case(lambda: _branch(L.Tanh()), (), (2, 3), (2, 1), integers=(0,), any_rank=True),
@@ -366,11 +366,11 @@ CASES: dict[str, list[Case]] = {
         case(lambda: L.LSTM(2, peepholes=True, direction="both"), (3, 2)),
         case(lambda: L.LSTM(2, direction="both", states=True, lengths=True), (4, 2), (), ones=(1,)),
     ],
-    "Given": [
-        case(lambda: L.Given(L.Subtract(), [[1, [1, 2], "float", True]]), (3, 2)),
-        case(lambda: L.Given(L.Gather(), [[1, [2], "int64", False]]), (3, 2), any_rank=True),
+    "Partial": [
+        case(lambda: L.Partial(L.Subtract(), [[1, [1, 2], "float", True]]), (3, 2)),
+        case(lambda: L.Partial(L.Gather(), [[1, [2], "int64", False]]), (3, 2), any_rank=True),
     ],
-    "Each": [case(lambda: L.Each(L.Conv1d(3, 2)), (2, 4, 2))],
+    "TimeDistributed": [case(lambda: L.TimeDistributed(L.Conv1d(3, 2)), (2, 4, 2))],
     "Discrete": [case(lambda: L.Discrete(L.Add()), (3, 2), (3, 1), integers=(0, 1), any_rank=True)],
     "Cast": [case(lambda: L.Cast("int64"), (3, 2), integers=(0,), any_rank=True)],
     "Not": [case(lambda: L.Not(), (3, 2), integers=(0,), any_rank=True)],

@@ -27,9 +27,9 @@ from fastconv import layers as L
         (lambda: L.MaxUnpool([4], counted=4), "counted must be a list of integers, one for each spatial axis, got 4"),
         (lambda: L.MaxPoolWithIndices(2), "kernel_size must be a list of integers, one for each spatial axis, got 2"),
         (lambda: L.Reshape((None, 2), copy=True), "copy must be an integer, got True"),
-        (lambda: L.Given(L.Add(), 1), r"held must be \[number, shape, kind, whether it is learned\] of each, got 1"),
-        (lambda: L.Given(L.Add(), [[1, 2]]), r"held must be .* of each, got \[\[1, 2\]\]"),
-        (lambda: L.Told(L.Tile([2]), 1), "told must be a list of names, got 1"),
+        (lambda: L.Partial(L.Add(), 1), r"held must be \[number, shape, kind, whether it is learned\] of each, got 1"),
+        (lambda: L.Partial(L.Add(), [[1, 2]]), r"held must be .* of each, got \[\[1, 2\]\]"),
+        (lambda: L.DynamicArguments(L.Tile([2]), 1), "arguments must be a list of names, got 1"),
     ],
 )
 def test_types(make, match):

@@ -139,7 +139,7 @@ def test_weights_that_are_computed_from_constants() -> None:
     x = RNG.standard_normal((2, 3, 5, 4)).astype(np.float32)
     model = load(proto)
     np.testing.assert_allclose(model(x), expected(proto, x)[0], rtol=1e-4, atol=1e-5)
-    assert [type(layer).__name__ for layer in model.layers] == ["Transpose", "Conv2d", "Given", "Transpose"]
+    assert [type(layer).__name__ for layer in model.layers] == ["Transpose", "Conv2d", "Partial", "Transpose"]
 
 
 def test_sums_of_products_of_constants() -> None:
@@ -155,7 +155,7 @@ def test_sums_of_products_of_constants() -> None:
     x = RNG.standard_normal((3, 2, 6, 6)).astype(np.float32)
     model = load(proto)
     np.testing.assert_allclose(model(x), expected(proto, x)[0], rtol=1e-4, atol=1e-5)
-    assert [type(layer).__name__ for layer in model.layers] == ["Given"]
+    assert [type(layer).__name__ for layer in model.layers] == ["Partial"]
 
 
 def test_what_mixes_the_first_axis_has_no_batch() -> None:

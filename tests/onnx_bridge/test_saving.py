@@ -31,7 +31,7 @@ ONE_WAY = {
     "RoiAlign",
     "ScatterND",
     "ShapeOf",
-    "Told",
+    "DynamicArguments",
 }
 
 
@@ -153,8 +153,8 @@ def test_integers_stay_those_of_the_file(tmp_path: Path) -> None:
 def test_tables_and_grids_are_for_every_sample(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     words, image = Input((7,), name="words"), Input((6, 5, 2), name="image")
-    held = L.Given(L.Gather(1), [[0, [20, 4], "float", True]])
-    grid = L.Given(L.GridSample(), [[1, [3, 4, 2], "float", False]])
+    held = L.Partial(L.Gather(1), [[0, [20, 4], "float", True]])
+    grid = L.Partial(L.GridSample(), [[1, [3, 4, 2], "float", False]])
     model = Model([words, image], [held(words), grid(image)]).build()
     held.params["input_0"][...] = rng.standard_normal((20, 4))
     grid.buffers["input_1"][...] = rng.uniform(-1, 1, (3, 4, 2))

@@ -64,7 +64,7 @@ def test_a_layer_takes_the_shape_that_it_was_drawn_for(data, shape):
 #: Layers that are not drawn: models; those of several inputs, of sequences and of sizes, of integers and truth values, of
 #: numbers of some sizes alone (a logarithm), and those that move axes and entries, which a network is not made of by chance.
 NOT_DRAWN = {
-    *("Model", "Sequential", "Unbatched", "Branch", "Each", "Given", "Discrete", "Told"),
+    *("Model", "Sequential", "Unbatched", "Branch", "TimeDistributed", "Partial", "Discrete", "DynamicArguments"),
     *("RNN", "GRU", "LSTM", "NonZero", "ShapeOf"),
     *("GatherElements", "GatherND", "ScatterElements", "ScatterND", "Modulo", "ReduceProd"),
     *("Add", "Multiply", "Concat", "Subtract", "Divide", "Power", "Maximum", "Minimum", "MatMul", "Einsum", "Where"),

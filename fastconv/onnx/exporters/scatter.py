@@ -105,12 +105,12 @@ def shape_of(w: Writer, layer: Any, x: Tensor) -> Tensor:
     return w.array(row, (len(layer.axes),), np.int64)
 
 
-@exports(L.Told)
-def told(w: Writer, layer: Any, x: Tensor, *numbers: Tensor) -> Any:
+@exports(L.DynamicArguments)
+def dynamic_arguments(w: Writer, layer: Any, x: Tensor, *numbers: Tensor) -> Any:
     if type(layer.inner) not in _TOLD:
         raise w.error(f"{type(layer.inner).__name__} is not written with arguments that come as inputs")
     rows = {}
-    for name, each in zip(layer.told, numbers, strict=True):
+    for name, each in zip(layer.arguments, numbers, strict=True):
         first = w.call("Slice", _long(w, each), w.integers(0), w.integers(1))
         rows[name] = w.call("Reshape", first, w.integers(-1))
     return _TOLD[type(layer.inner)](w, layer.inner, x, rows)

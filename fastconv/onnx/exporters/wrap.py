@@ -15,7 +15,7 @@ from fastconv.onnx.writer import Tensor, Writer, plain_order
 from fastconv.unbatched import Unbatched
 
 
-@exports(L.Given)
+@exports(L.Partial)
 def given(w: Writer, layer: Any, *xs: Tensor) -> Any:
     free, every = list(xs), list[Tensor]()
     while free or len(every) in layer.held:
@@ -30,7 +30,7 @@ def given(w: Writer, layer: Any, *xs: Tensor) -> Any:
     return w.write(layer.inner, every, f"{w.path}/inner")
 
 
-@exports(L.Each)
+@exports(L.TimeDistributed)
 def each(w: Writer, layer: Any, *xs: Tensor) -> list[Tensor]:
     first = xs[0].shape[0]
     merged = []

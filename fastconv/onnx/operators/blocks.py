@@ -37,4 +37,4 @@ def col_to_im(b: Builder, node: Node, x: Operand, size: Operand, kernel: Operand
     x = b.channels_last(x)
     b.require(b.rank(x) == 3, f"it takes windows of 3 axes, got {b.rank(x)}")
     order = last_first(rank + 2 - b.offset, 1 - b.offset)
-    return b.emit(layer if b.batched else L.Each(layer), [x], [order], [x.dtype])
+    return b.emit(layer if b.batched else L.TimeDistributed(layer), [x], [order], [x.dtype])

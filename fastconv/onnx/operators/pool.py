@@ -105,7 +105,7 @@ def max_unpool(b: Builder, node: Node, x: Operand, places: Operand, output_shape
     # places count in the image that was pooled, or in the one that the windows cover, whatever the image is in the end
     counted = size if size == pooled else covered
     layer: L.Layer = L.MaxUnpool(size, counted=counted)
-    layer = layer if b.batched else L.Each(layer)
+    layer = layer if b.batched else L.TimeDistributed(layer)
     x, places = b.channels_last(x), b.channels_last(places)
     return b.emit(layer, [x, places], [x.order], [x.dtype])
 

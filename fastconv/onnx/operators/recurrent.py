@@ -89,7 +89,7 @@ def _recurrent(
     states = _states(b, layer, initial[: layer.kinds], rows=rows)
     if lengths is not None:
         states.insert(0, _lengths(b, lengths))
-    outer: L.Layer = layer if b.batched else L.Each(layer)
+    outer: L.Layer = layer if b.batched else L.TimeDistributed(layer)
     count = 1 + (layer.kinds if layer.states else 0)
     plain = tuple(range(3 - b.offset))
     made = b.call(outer, [x, *states], plain, [x.dtype] * count)

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastconv import layers as L
 from fastconv.onnx.builder import Builder, Operand
-from fastconv.onnx.counting import guessed, told
+from fastconv.onnx.counting import guessed, with_arguments
 from fastconv.onnx.errors import NotBatchedError
 from fastconv.onnx.files import Node
 from fastconv.onnx.table import register
@@ -112,4 +112,4 @@ def _told_top_k(b: Builder, node: Node, x: Value, inner: int, k: Value) -> Any:
         for count, size in zip(guessed(k), (x.shape[inner], x.other_shape[inner]), strict=True)
     ]
     k = b.along(k, [0], L.Squeeze, drop=True) if b.rank(k) else k
-    return told(b, x, (planned[0], planned[1]), {"k": k}, [x.dtype, np.int64])
+    return with_arguments(b, x, (planned[0], planned[1]), {"k": k}, [x.dtype, np.int64])

@@ -37,7 +37,7 @@ def resize(
     if isinstance(wanted, Value):
         layer: L.Layer = L.ResizeLike(**_arguments(node, b))
         pair = [b.channels_last(x), wanted]
-        return b.emit(layer if b.batched else L.Each(layer), pair, [pair[0].order], [x.dtype])
+        return b.emit(layer if b.batched else L.TimeDistributed(layer), pair, [pair[0].order], [x.dtype])
     region = _floats(b, roi, "roi") if roi is not None and not _empty(roi) else None
     coordinates = node.get("coordinate_transformation_mode", "half_pixel")
     return _resized(
@@ -74,7 +74,7 @@ def _held(b: Builder, node: Node, x: Constant, sizes: Operand) -> Value:
     order = last_first(x.rank - b.offset, 1 - b.offset)
     array = b.per_sample(x, x.rank).transpose(order)
     held = Constant(array, None, x.learned)
-    return b.call(layer if b.batched else L.Each(layer), [held, like], order, [x.dtype])[0]
+    return b.call(layer if b.batched else L.TimeDistributed(layer), [held, like], order, [x.dtype])[0]
 
 
 def _arguments(node: Node, b: Builder) -> dict[str, Any]:
@@ -199,7 +199,7 @@ def _resized(
     if scale is not None:
         arguments["scale"] = [scale] * len(moves)
     layer = _layer(used, factors is not None, pairs if regions else None, arguments)
-    made = b.one(L.Each(layer), flat)
+    made = b.one(L.TimeDistributed(layer), flat)
     back = b.reshaped(made, (*both[0], *made.shape[1:-1]), (*both[1], *made.other_shape[1:-1]))
     return back._replace(order=(*lead, *moves))
 

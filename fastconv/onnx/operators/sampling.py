@@ -22,7 +22,7 @@ def grid_sample(b: Builder, node: Node, x: Operand, grid: Operand) -> Any:
         mode=mode, padding=node.get("padding_mode", "zeros"), align_corners=bool(node.get("align_corners", 0))
     )
     x, places = b.channels_last(x), b.plain(grid) if isinstance(grid, Value) else b.per_sample(grid, grid.rank)
-    return b.call(layer if b.batched else L.Each(layer), [x, places], x.order, [x.dtype])
+    return b.call(layer if b.batched else L.TimeDistributed(layer), [x, places], x.order, [x.dtype])
 
 
 @register("RoiAlign")

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastconv import layers as L
 from fastconv.onnx.builder import Builder, Operand
-from fastconv.onnx.counting import guessed, told
+from fastconv.onnx.counting import guessed, with_arguments
 from fastconv.onnx.errors import NeedsValueError, NotBatchedError, OnnxImportError
 from fastconv.onnx.files import Node
 from fastconv.onnx.operators.sizes import told_expand, told_slice
@@ -58,7 +58,7 @@ def _told_shape(b: Builder, node: Node, x: Value, target: Value) -> Value:
     wanted = guessed(target)
     b.require(0 not in wanted[0], "0 in a shape that is known when the model runs is not supported")
     sizes = [_resolved(node, whole, each, True) for whole, each in zip(b.shapes(x), wanted, strict=True)]
-    return told(b, x, (L.Reshape(sizes[0]), L.Reshape(sizes[1])), {"shape": target}, [x.dtype])[0]
+    return with_arguments(b, x, (L.Reshape(sizes[0]), L.Reshape(sizes[1])), {"shape": target}, [x.dtype])[0]
 
 
 def _resolved(node: Node, whole: Sequence[int], wanted: Sequence[int], allow_zero: bool) -> tuple[int, ...]:

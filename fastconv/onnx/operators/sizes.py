@@ -9,7 +9,7 @@ import numpy as np
 
 from fastconv import layers as L
 from fastconv.onnx.builder import Builder, Operand
-from fastconv.onnx.counting import guessed, open_sizes, told
+from fastconv.onnx.counting import guessed, open_sizes, with_arguments
 from fastconv.onnx.errors import OnnxImportError
 from fastconv.onnx.files import DTYPES, Node
 from fastconv.onnx.table import register
@@ -53,7 +53,7 @@ def told_slice(b: Builder, node: Node, operands: Sequence[Any], numbers: dict[st
                     (0, shape[place - 1]) if step[at] > 0 else (shape[place - 1], -shape[place - 1] - 1)
                 )
         planned.append(L.Slice(places, *part, step, empty=True))
-    return told(b, x, (planned[0], planned[1]), numbers, [x.dtype])[0]
+    return with_arguments(b, x, (planned[0], planned[1]), numbers, [x.dtype])[0]
 
 
 def told_expand(b: Builder, x: Operand, target: Value) -> Value:
@@ -64,7 +64,7 @@ def told_expand(b: Builder, x: Operand, target: Value) -> Value:
         x = x._replace(array=with_rank(b.array(x, "operand"), len(first)))
     else:
         x = b.plain(b.widened(x, len(first)))
-    return told(b, x, (L.Expand(first), L.Expand(second)), {"shape": target}, [x.dtype])[0]
+    return with_arguments(b, x, (L.Expand(first), L.Expand(second)), {"shape": target}, [x.dtype])[0]
 
 
 @register("ConstantOfShape")

@@ -53,8 +53,8 @@ class ShapeOf(Layer):
         return None
 
 
-@layers.register("Told")
-class Told(Layer):
+@layers.register("DynamicArguments")
+class DynamicArguments(Layer):
     """A layer that takes some of its arguments as further inputs, integers: sizes and positions known only when it runs.
 
     Each is a number ``(N,)`` or a row of numbers ``(N, k)``, as the argument of `inner` is, and the same for all samples. What
@@ -64,18 +64,18 @@ class Told(Layer):
     ----------
     inner : layer
         Takes one input, and has no parameters.
-    told : list of str
+    arguments : list of str
         Which of its arguments the further inputs are, in their order.
 
     Raises
     ------
     ValueError
-        Where samples are told different things.
+        Where samples are given different values.
 
     Examples
     --------
     >>> import numpy as np
-    >>> layer = Told(Slice(1, 0, 2), ["stop"])
+    >>> layer = DynamicArguments(Slice(1, 0, 2), ["stop"])
     >>> layer(np.arange(5.0).reshape(1, 5), np.array([3]))
     array([[0., 1., 2.]])
     """
@@ -84,15 +84,15 @@ class Told(Layer):
     def examples(cls) -> Sequence[Any]:
         return [(cls(Slice(1, 1), ["start"]), [(4, 3), ()])]
 
-    def __init__(self, inner: Any, told: Sequence[str]) -> None:
+    def __init__(self, inner: Any, arguments: Sequence[str]) -> None:
         if not is_layer(inner) or collect(inner, "params"):
             raise TypeError(f"inner must be a layer without parameters, got {inner!r:.200}")
-        if not is_list(told) or not all(isinstance(name, str) for name in told):
-            raise TypeError(f"told must be a list of names, got {told!r}")
-        self.inner, self.told = inner, tuple(told)
-        unknown = [name for name in self.told if name not in inner.config]
-        if unknown or not self.told:
-            raise ValueError(f"told must name arguments of {type(inner).__name__}, got {list(told)}")
+        if not is_list(arguments) or not all(isinstance(name, str) for name in arguments):
+            raise TypeError(f"arguments must be a list of names, got {arguments!r}")
+        self.inner, self.arguments = inner, tuple(arguments)
+        unknown = [name for name in self.arguments if name not in inner.config]
+        if unknown or not self.arguments:
+            raise ValueError(f"arguments must name arguments of {type(inner).__name__}, got {list(arguments)}")
 
     def children(self) -> list[tuple[str, Layer]]:
         return []  # what is inside has nothing to build, and another takes its place when it runs
@@ -104,7 +104,7 @@ class Told(Layer):
     @property
     def traits(self) -> Traits:
         inner: Traits = self.inner.traits
-        kinds = tuple(at for at in range(1 + len(self.told)) if at or inner.takes_integers(0))
+        kinds = tuple(at for at in range(1 + len(self.arguments)) if at or inner.takes_integers(0))
         return inner._replace(integers=kinds, domain=(1.0, 2.0), counts=True)
 
     def output_shape(self, *shapes: Shape) -> Any:
@@ -112,15 +112,17 @@ class Told(Layer):
         return shape_of(self.inner, shapes[:1])
 
     def _require_told(self, shapes: Sequence[Shape]) -> None:
-        planned = [self.inner.config[name] for name in self.told]
+        planned = [self.inner.config[name] for name in self.arguments]
         wanted = [(len(value),) if isinstance(value, (list, tuple)) else () for value in planned]
         if list(shapes[1:]) != wanted:
-            named = ", ".join(f"{name} {with_batch(shape)}" for name, shape in zip(self.told, wanted, strict=True))
-            raise ValueError(f"Told takes an input and {named}, got {' and '.join(map(with_batch, shapes))}")
+            named = ", ".join(f"{name} {with_batch(shape)}" for name, shape in zip(self.arguments, wanted, strict=True))
+            raise ValueError(
+                f"DynamicArguments takes an input and {named}, got {' and '.join(map(with_batch, shapes))}"
+            )
 
     def forward(self, ctx: Context, x: np.ndarray, *numbers: np.ndarray) -> tuple[Any, Backward]:
         self._require_told([array.shape[1:] for array in (x, *numbers)])
-        given = {name: self._value(name, array) for name, array in zip(self.told, numbers, strict=True)}
+        given = {name: self._value(name, array) for name, array in zip(self.arguments, numbers, strict=True)}
         y, backward = type(self.inner)(**{**self.inner.config, **given}).forward(ctx, x)
         return y, lambda dy: ((backward(dy)[0], *(None for _ in numbers)), {})
 
