@@ -10,9 +10,9 @@ import numpy as np
 
 from fastconv.arguments import positive
 from fastconv.frozen.operation import Array, Operation, of_channels, register, require_channels
+from fastconv.functional._norm_arguments import COST
 from fastconv.functional.calls import Call, View
 from fastconv.functional.loss import EXP_COST
-from fastconv.functional.norm import COST
 from fastconv.layers.symbol import Shape
 
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from fastconv.frozen.moves import MOVE
 from fastconv.frozen.operation import Array, Operation, of_channels, register, require_channels, require_slope
+from fastconv.functional._norm_arguments import COST
 from fastconv.functional.calls import Activation, Call, View, activate, activated_sum
-from fastconv.functional.norm import COST
 from fastconv.layers.symbol import Shape
 
 #: Functions of two numbers.

@@ -52,6 +52,7 @@ from fastconv.functional.interpolate import (
     interpolate,
     interpolate_backward,
 )
+from fastconv.functional.layer_norm import layer_norm, layer_norm_backward
 from fastconv.functional.linear import (
     linear,
     linear_backward,
@@ -87,8 +88,6 @@ from fastconv.functional.norm import (
     batch_norm_backward,
     group_norm,
     group_norm_backward,
-    layer_norm,
-    layer_norm_backward,
 )
 from fastconv.functional.pad import (
     pad,

@@ -15,6 +15,7 @@ from fastconv._kernels._memory import empty, signature
 from fastconv.arguments import boolean
 from fastconv.functional import norm
 from fastconv.functional._known import Known
+from fastconv.functional._norm_arguments import COST, Gradients
 from fastconv.functional._pool_plan import PoolPlan, output_gradient, pool_plan
 from fastconv.functional._validate import float_array, images, kernels_for, require_shape
 from fastconv.functional.max_pool import max_pool_with_indices, max_pool_with_indices_backward
@@ -89,7 +90,7 @@ def batch_norm_relu_backward(
     *,
     eps: float = 1e-5,
     batch_statistics: bool = True,
-) -> norm.Gradients:
+) -> Gradients:
     """Return the gradients of `batch_norm_relu` without a residual: ``batch_norm_backward(relu_backward(dy, y=y), x, ...)``.
 
     Where the output was positive is computed again from x, which costs less than reading it. With a residual,
@@ -211,7 +212,7 @@ def batch_norm_relu_max_pool_backward(
     *,
     eps: float = 1e-5,
     batch_statistics: bool = True,
-) -> norm.Gradients:
+) -> Gradients:
     """Return the gradients of `batch_norm_relu_max_pool` with respect to x, scale and bias.
 
     Those of scale and bias, and the means in that of x, are sums over the maxima alone where mean and var were not given: no
@@ -274,7 +275,7 @@ def _one_pass(x: Any, plan: PoolPlan, *others: Any) -> tuple[NDArray[Any], NDArr
 
 
 def _threads(x: NDArray[Any], plan: PoolPlan) -> int:
-    return threads_for(norm.COST * (x.size + plan.reads))
+    return threads_for(COST * (x.size + plan.reads))
 
 
 def _in_one_pass(x: NDArray[Any], plan: PoolPlan) -> bool:

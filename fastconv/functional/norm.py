@@ -1,7 +1,7 @@
 """Normalization: subtract a mean, divide by a standard deviation, scale and shift by learned numbers of each channel.
 
 What the mean is taken over, for images ``(N, H, W, C)``: `batch_norm` over N, H and W; `group_norm` over H, W and
-the channels of a group; `layer_norm` over C.
+the channels of a group; `layer_norm` (layer_norm.py) over C.
 """
 
 from __future__ import annotations
@@ -12,18 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastconv._kernels._memory import empty
-from fastconv.arguments import boolean, positive, real_number
-from fastconv.functional._validate import float_array, images, kernels_for, require_shape
+from fastconv.arguments import boolean, positive
+from fastconv.functional._norm_arguments import COST, Gradients, channel_values, epsilon, norm_gradient, norm_input
+from fastconv.functional._validate import images, kernels_for
 from fastconv.threads import threads_for
-
-Gradients = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
-
-#: Multiply-adds for each number, about: of the sums and the map, and as many again in the backward pass.
-COST = 2
-
-#: The gradients of scale and bias are summed over at most so many parts of the rows, of at least so many rows each; all partial
-#: sums together are at most so many.
-PARTS, PART_ROWS, PARTIAL_ITEMS = 64, 64, 2**19
 
 
 def batch_norm(
@@ -157,7 +149,7 @@ def group_norm(x: ArrayLike, groups: int, scale: ArrayLike, bias: ArrayLike, *, 
             [ 1.,  1.]]])
     """
     x, groups = _grouped(x, groups)
-    scale, bias, eps = _channel(scale, "scale", x), _channel(bias, "bias", x), _epsilon(eps)
+    scale, bias, eps = channel_values(scale, "scale", x), channel_values(bias, "bias", x), epsilon(eps)
     y = empty(x.shape, x.dtype)
     if x.size:
         threads = threads_for(COST * x.size)
@@ -193,87 +185,7 @@ def group_norm_backward(dy: ArrayLike, x: ArrayLike, groups: int, scale: ArrayLi
     array([2., 2.])
     """
     x, groups = _grouped(x, groups)
-    return _backward(dy, x, _channel(scale, "scale", x), None, None, None, True, len(x), groups, eps)
-
-
-def layer_norm(x: ArrayLike, scale: ArrayLike, bias: ArrayLike, *, eps: float = 1e-5) -> NDArray[Any]:
-    """Normalize over the last axis: each pixel by the mean and the variance of its own channels.
-
-    ``y[..., c] = (x[..., c] - mean[...]) / sqrt(var[...] + eps) * scale[c] + bias[c]`` (Ba, Kiros and Hinton 2016,
-    section 3).
-
-    Parameters
-    ----------
-    x : array (..., C), float32 or float64
-    scale, bias : array (C,), dtype of x
-    eps : float, at least 0
-
-    Returns
-    -------
-    array, shape and dtype of x
-
-    Raises
-    ------
-    TypeError
-        For dtypes other than float32 and float64, or that differ.
-    ValueError
-        For shapes that do not match.
-
-    See Also
-    --------
-    layer_norm_backward : its gradients.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> layer_norm(np.array([[1.0, 3.0], [10.0, 30.0]]), np.ones(2), np.zeros(2), eps=0.0)
-    array([[-1.,  1.],
-           [-1.,  1.]])
-    """
-    x = _array(x)
-    scale, bias, eps = _channel(scale, "scale", x), _channel(bias, "bias", x), _epsilon(eps)
-    y = empty(x.shape, x.dtype)
-    if x.size:
-        kernels_for(x).layer_norm_forward(x, scale, bias, y, eps, True, 0.0, threads_for(COST * x.size))
-    return y
-
-
-def layer_norm_backward(dy: ArrayLike, x: ArrayLike, scale: ArrayLike, *, eps: float = 1e-5) -> Gradients:
-    """Return the gradients of `layer_norm` with respect to x, scale and bias.
-
-    As those of `batch_norm_backward`, with means over the channels of a pixel.
-
-    Parameters
-    ----------
-    dy : array, shape and dtype of x
-    x, scale, eps
-        As given to `layer_norm`.
-
-    Returns
-    -------
-    dx (shape of x), dscale (C,), dbias (C,)
-
-    Raises
-    ------
-    TypeError, ValueError
-        As `layer_norm`, and where dy has not the shape of x.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> layer_norm_backward(np.ones((2, 2)), np.array([[1.0, 3.0], [10.0, 30.0]]), np.ones(2), eps=0.0)[2]
-    array([2., 2.])
-    """
-    x = _array(x)
-    scale, dy, eps = _channel(scale, "scale", x), _output_gradient(dy, x), _epsilon(eps)
-    channels = x.shape[-1]
-    dx = empty(x.shape, x.dtype)
-    parts = min(-(-(x.size // channels) // PART_ROWS), PARTS, max(PARTIAL_ITEMS // (2 * channels), 1))
-    partial = np.zeros((parts, 2, channels))
-    if x.size:
-        kernels_for(x).layer_norm_backward(dy, x, scale, dx, partial, eps, threads_for(2 * COST * x.size))
-    dscale, dbias = partial.sum(axis=0).astype(x.dtype)
-    return dx, dscale, dbias
+    return _backward(dy, x, channel_values(scale, "scale", x), None, None, None, True, len(x), groups, eps)
 
 
 class Statistics(NamedTuple):
@@ -291,9 +203,9 @@ def statistics(
     x: NDArray[Any], scale: ArrayLike, bias: ArrayLike, mean: ArrayLike | None, var: ArrayLike | None, eps: float
 ) -> Statistics:
     """Check what `batch_norm` takes beside x, and make room for what is not given."""
-    scale, bias, eps = _channel(scale, "scale", x), _channel(bias, "bias", x), _epsilon(eps)
+    scale, bias, eps = channel_values(scale, "scale", x), channel_values(bias, "bias", x), epsilon(eps)
     if mean is not None and var is not None:
-        return Statistics(scale, bias, _channel(mean, "mean", x), _channel(var, "var", x), True, eps)
+        return Statistics(scale, bias, channel_values(mean, "mean", x), channel_values(var, "var", x), True, eps)
     if mean is not None or var is not None:
         raise ValueError(f"mean and var must be given both or not at all, got mean={mean!r} and var={var!r}")
     if x.size == 0:
@@ -313,7 +225,7 @@ def of_batch(
     relu: bool = False,
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Return what `batch_norm` returns, after a residual (of the shape of x) and a ReLU where they are asked for."""
-    x = _array(x)
+    x = norm_input(x)
     scale, bias, mean, var, given, eps = statistics(x, scale, bias, mean, var, eps)
     y = empty(x.shape, x.dtype)
     if x.size:
@@ -334,9 +246,9 @@ def of_batch_backward(
     relu_bias: ArrayLike | None = None,
 ) -> Gradients:
     """Return what `batch_norm_backward` returns; with the bias `relu_bias`, of a gradient that first passes a ReLU."""
-    x = _array(x)
-    scale, mean, var = _channel(scale, "scale", x), _channel(mean, "mean", x), _channel(var, "var", x)
-    bias = None if relu_bias is None else _channel(relu_bias, "bias", x)
+    x = norm_input(x)
+    scale, mean, var = channel_values(scale, "scale", x), channel_values(mean, "mean", x), channel_values(var, "var", x)
+    bias = None if relu_bias is None else channel_values(relu_bias, "bias", x)
     return _backward(dy, x, scale, bias, mean, var, through, 1, x.shape[-1], eps)
 
 
@@ -353,7 +265,7 @@ def _backward(
     eps: float,
 ) -> Gradients:
     """Return the gradients of a normalization of so many sets of pixels; `through` the statistics too, or not."""
-    gradient, eps = _output_gradient(dy, x), _epsilon(eps)
+    gradient, eps = norm_gradient(dy, x), epsilon(eps)
     dx = empty(x.shape, x.dtype)
     if x.size == 0:
         return dx, np.zeros_like(scale), np.zeros_like(scale)
@@ -365,13 +277,6 @@ def _backward(
     return dx, dscale, dbias
 
 
-def _array(x: ArrayLike) -> NDArray[Any]:
-    array = float_array(x, "x")
-    if array.ndim == 0 or array.shape[-1] == 0:
-        raise ValueError(f"x must have shape (..., C), at least one channel, got shape {array.shape}")
-    return array
-
-
 def _grouped(x: ArrayLike, groups: Any) -> tuple[NDArray[Any], int]:
     array = images(x, "x")
     if 0 in array.shape[1:]:
@@ -380,23 +285,3 @@ def _grouped(x: ArrayLike, groups: Any) -> tuple[NDArray[Any], int]:
     if array.shape[-1] % groups:
         raise ValueError(f"groups must divide the channels of x, {array.shape[-1]}, got {groups}")
     return array, groups
-
-
-def _channel(value: ArrayLike | None, name: str, x: NDArray[Any]) -> NDArray[Any]:
-    """Check an array that has one value for each channel of x."""
-    array = float_array(value, name, like=x)
-    require_shape(array, x.shape[-1:], name, "one value for each channel of x")
-    return array
-
-
-def _epsilon(eps: Any) -> float:
-    number = real_number(eps, "eps")
-    if not number >= 0:
-        raise ValueError(f"eps must be at least 0, got {eps!r}")
-    return number
-
-
-def _output_gradient(dy: ArrayLike, x: NDArray[Any]) -> NDArray[Any]:
-    array = float_array(dy, "dy", like=x)
-    require_shape(array, x.shape, "dy", "the shape of x")
-    return array
