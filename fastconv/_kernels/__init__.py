@@ -26,8 +26,10 @@ Contents:
 ``cells.pxi``        skipping padding: a product cut where windows see other taps, a gradient tap by tap
 ``scatter.pxi``      the adjoint of a convolution with few input channels, and convolution to few, scattered pixel by pixel
 ``grouped.pxi``      convolution in groups of few channels, and its adjoint: groups share vectors, windows are found once
+``grouped_gradient_tile.pxi``
+                     the gradient of its weight: what a strip of pixels adds to it
 ``grouped_gradient.pxi``
-                     the gradient of its weight
+                     the panels, the pieces of large windows and the tasks around its tiles
 ``grouped_pixels.pxi``
                      grouped 1x1 convolution: pixels go through all groups, whose channels may be shuffled
 ``lines.pxi``        convolution of few channels, and the gradient of its weight, over padded copies of lines

@@ -11,15 +11,13 @@ cdef bint grouped_gradient_pays(const Product *p, Py_ssize_t groups) noexcept no
 cdef Py_ssize_t gradient_parts(const Product *p, Py_ssize_t groups, Py_ssize_t enough, int tile_h, int tile_w) noexcept nogil:
     """Into how many parts the pixels are cut: enough blocks in all, depending on the sizes alone."""
     cdef Grid g
-    cdef Grouped of_groups
-    cdef Py_ssize_t blocks
+    cdef Py_ssize_t blocks, h, w, scratch
     if tile_h:
         return winograd_gradient_grid(p, tile_h, tile_w, groups).chunks
     g = gradient_grid(p)
     blocks = groups * g.row_blocks * g.col_blocks
     if grouped_gradient_pays(p, groups):
-        of_groups = grouped_for_gradient(p, groups)
-        blocks = grouped_gradient_grid(&of_groups).col_blocks
+        blocks = grouped_gradient_blocks(p, groups, &scratch) * tap_pieces(p, &h, &w)
     return max(<Py_ssize_t> 1, min(ceil_div(enough, blocks), most_parts(p, groups)))
 
 
@@ -50,7 +48,7 @@ def conv_backward_weight(
         elif tile_h:
             status = run_winograd_gradient(&p, tile_h, tile_w, groups, gradient, db, items, threads)
         elif grouped_gradient_pays(&p, groups):
-            status = run_grouped_gradient(&p, groups, gradient, db, items, parts, threads)
+            status = run_grouped_gradient(p, groups, gradient, db, items, parts, threads)
         else:
             status = run_gradient(p, groups, gradient, db, items, parts, threads)
         if db != to:

@@ -76,6 +76,34 @@ def test_channels_that_alias_over_several_strips(isa, size, keywords):
         assert_product_exact(x, weight, bias, groups=count, **keywords)
 
 
+#: (size, kernel), more taps than a window has that goes as a whole: cut along the first axis, the last, or several.
+LARGE_WINDOWS = [
+    ((9, 8), (9, 9)),
+    ((6, 7, 5), (5, 4, 4)),
+    ((1, 2, 140), (1, 2, 67)),
+    ((140,), (65,)),
+    ((3, 150), (3, 131)),
+    ((4, 9, 10), (2, 9, 8)),
+]
+
+
+@settings(max_examples=25)
+@given(
+    window=st.sampled_from(LARGE_WINDOWS),
+    keywords=st.fixed_dictionaries(
+        {"stride": st.integers(1, 2), "dilation": st.sampled_from([1, 1, 2]), "padding": st.just("same")}
+    ),
+    groups=st.sampled_from([(3, 6, 5), (5, 3, 3), (2, 17, 12), (2, 40, 3), (2, 3, 17), (1, 17, 3)]),
+    dtype=DTYPES,
+    seed=SEEDS,
+)
+def test_large_windows_equal_the_reference(isa, threads, window, keywords, groups, dtype, seed):
+    (size, kernel), (count, channels, outputs) = window, groups
+    shapes = [(2, *size, count * channels), (*kernel, channels, count * outputs), (count * outputs,)]
+    x, weight, bias = several(shapes, dtype, seed)
+    assert_product_exact(x, weight, bias, seed, groups=count, **keywords)
+
+
 @settings(max_examples=40)
 @given(
     size=st.sampled_from([(9, 7), (1, 1), (3, 31), (5, 4, 3), (70,), (29, 14)]),
@@ -132,6 +160,14 @@ def test_the_number_of_threads_cannot_be_seen(isa, count, channels, outputs):
     x = rng.standard_normal((3, 19, 17, count * channels), np.float32)
     weight = rng.standard_normal((3, 3, channels, count * outputs), np.float32)
     assert_same_on_any_threads(x, weight, padding=1, groups=count)
+
+
+@pytest.mark.parametrize(("count", "channels", "outputs"), [(3, 6, 5), (2, 17, 12), (2, 40, 3)])
+def test_the_number_of_threads_cannot_be_seen_in_large_windows(isa, count, channels, outputs):
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((3, 19, 17, count * channels), np.float32)
+    weight = rng.standard_normal((9, 9, channels, count * outputs), np.float32)
+    assert_same_on_any_threads(x, weight, padding=4, groups=count)
 
 
 @pytest.mark.parametrize(("count", "channels", "outputs"), [(4, 34, 34), (3, 68, 20), (2, 17, 19)])
