@@ -226,9 +226,10 @@ def merge_products(program: Program) -> Program:
 def fuse_sums(program: Program) -> Program:
     """Let the step that made one of two summands add the other one: the end of a residual block.
 
-    Not where an image is one pixel wide: for images of another size one summand might stretch to the other's.
+    Not where one summand might stretch to the other's size: where an image is one pixel wide, or where sizes that are open need
+    not be the same for both.
     """
-    shapes = program.example_shapes()
+    shapes, others = program.example_shapes(), list(program.other_shapes())
     reads, makers, steps = program.reads(), program.makers(), list(program.steps)
     gone: set[int] = set()
     for at, step in enumerate(steps):
@@ -236,6 +237,9 @@ def fuse_sums(program: Program) -> Program:
             continue
         one, other = (shapes[value] for value in step.reads)
         if one != other or 1 in one[1:-1]:
+            continue
+        a, b = step.reads
+        if any(each[a] != each[b] for each in others if a in each and b in each):
             continue
         # the later one of the two: what it reads need not live longer
         places = sorted((makers[value], value) for value in step.reads if value in makers and reads[value] == 1)

@@ -6,7 +6,8 @@ Values ``0 .. len(inputs) - 1`` are the inputs. Every other value is written by 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -95,6 +96,26 @@ class Program(NamedTuple):
     def example_shapes(self) -> Mapping[int, Shape]:
         """Return the shapes for one sample of the size that the model was built for."""
         return self.known or self.shapes(*((1, *shape) for shape in self.input_shapes))
+
+    def other_shapes(self) -> Iterator[dict[int, Shape]]:
+        """Yield the shapes of values, with a batch of one, where one open size is larger, for each size in turn.
+
+        Open are the free axes, and the sizes of images that need not be alike, those of several inputs. Values that cannot be
+        computed then, as where that size must be another one's, are left out.
+        """
+        if len(self.input_shapes) < 2 and not any(self.free):
+            return
+        examples = [(1, *shape) for shape in self.input_shapes]
+        free = self.free or ((),) * len(examples)
+        for number, (shape, axes) in enumerate(zip(examples, free, strict=True)):
+            for axis in axes or range(1, len(shape) - 1):
+                larger = *shape[:axis], shape[axis] + LARGER, *shape[axis + 1 :]
+                found = dict(enumerate((*examples[:number], larger, *examples[number + 1 :])))
+                for step in self.steps:
+                    with suppress(KeyError, TypeError, ValueError):
+                        made = output_shapes(step, [found[value] for value in step.reads], 1)
+                        found.update(zip(step.writes, made, strict=True))
+                yield found
 
     def is_fixed(self, value: int, axis: int) -> bool:
         """Return whether an axis of a value is as long as it is for inputs of any sizes, as far as can be told."""

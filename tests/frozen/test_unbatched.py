@@ -9,6 +9,7 @@ from frozen_cases import assert_equal_outputs, trained
 import fastconv
 from fastconv import layers as L
 from fastconv.frozen.unbatched import FrozenUnbatched
+from fastconv.layers.symbol import Symbol
 from fastconv.model import Input, Model
 from fastconv.saving import ModelFileError
 from fastconv.unbatched import Unbatched
@@ -146,3 +147,14 @@ def test_a_subclass_that_computes_something_else_is_refused():
     model = Other(None, [{"name": "x", "shape": [2], "used": False}], [{"name": "y", "shape": [1], "dtype": "float32"}])
     with pytest.raises(TypeError, match="Other does more than run its layers, so it cannot be frozen"):
         fastconv.freeze(model)
+
+
+@pytest.mark.parametrize("at", [(5, 1), (1, 5), (5, 5)])
+def test_sizes_that_are_open_for_themselves_stretch(at):
+    x, y = (Symbol((2, 3), name=name, free=(0,)) for name in "xy")
+    body = trained(Model([x, y], L.Add()(L.ScaleShift(2.0)(x), y)))
+    inputs = [{"name": name, "shape": [2, 3], "used": True, "free": [0]} for name in "xy"]
+    model = Unbatched(body, inputs, [{"name": "sum", "from": 0, "free": [0]}])
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal((size, 3)).astype(np.float32) for size in at]
+    assert_equal_outputs((fastconv.freeze(model)(*arrays),), (model(*arrays),))

@@ -109,3 +109,21 @@ def test_norms_along_an_axis_of_any_length() -> None:
     x = noise(2, 3, 5)
     for model in (load(file), fastconv.freeze(load(file))):
         np.testing.assert_allclose(model(x), x / np.linalg.norm(x, axis=-1, keepdims=True), rtol=1e-5)
+
+
+def test_sequences_as_wide_as_the_image_is_high_need_its_height() -> None:
+    text = (
+        '<ir_version: 8, opset_import: ["" : 17]> graph (float[N, 2, h, w] x) => (float[t, d, N, c] y) {'
+        "turned = Transpose <perm = [3, 0, 1, 2]> (x) rows = Reshape (turned, flat) "
+        "y, end = GRU <hidden_size = 4> (rows, weight, again) }"
+    )
+    model = parser.parse_model(text)
+    weights = {"weight": (1, 12, 2 * 5), "again": (1, 12, 4)}
+    held = {name: RNG.standard_normal(shape).astype(np.float32) for name, shape in weights.items()}
+    held["flat"] = rows(0, 0, -1)
+    model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in held.items())
+    with pytest.raises(OnnxImportError, match=r"W for sequences of 10 features .* input_shapes="):
+        load(model)
+    x = RNG.standard_normal((3, 2, 5, 7)).astype(np.float32)
+    want = ReferenceEvaluator(model).run(None, {"x": x})[0]
+    np.testing.assert_allclose(load(model, input_shapes={"x": x.shape})(x), want, rtol=1e-4, atol=1e-5)

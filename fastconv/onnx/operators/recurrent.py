@@ -84,7 +84,10 @@ def _recurrent(
     lengths = None if _are_whole(lengths, b.shapes(x), int(rows)) else lengths
     layer = make(features, direction=direction, states=any(node.outputs[1:]), lengths=lengths is not None)
     b.require(b.rank(x) == 3, f"it takes sequences of 3 axes, got {b.rank(x)}")
-    b.layer(layer, _weights(b, node, layer, [w, r, bias], peepholes))
+    weights = _weights(b, node, layer, [w, r, bias], peepholes)
+    inputs = len(weights["weight"])
+    b.require(b.shapes(x)[0][2] == inputs, f"W for sequences of {inputs} features does not fit {b.shapes(x)[0]}")
+    b.layer(layer, weights)
     x = b.plain(x) if rows else b.arranged(x, (1, 0, 2))
     states = _states(b, layer, initial[: layer.kinds], rows=rows)
     if lengths is not None:
