@@ -239,6 +239,11 @@ class _Conversion:
         outputs = [self._output(each) for each in self.file.outputs]
         used = frozenset().union(*(value.origins for value in outputs if isinstance(value, Value)))
         self.floats |= {each.dtype for each in self.inputs if each.name in used and each.dtype.kind == "f"}
+        for tensor, value in zip(self.file.outputs, outputs, strict=True):
+            if isinstance(value, Value) and value.dtype.kind == "f" and value.dtype not in DTYPES:
+                raise OnnxImportError(
+                    f"the output {tensor.name!r} is computed in {value.dtype}; models have float32 and float64"
+                )
         return [
             self.builder.elementwise(L.Cast(dtype.name), x)
             if isinstance(x, Value) and dtype.kind == "f" and dtype != x.dtype

@@ -125,6 +125,11 @@ RELU = helper.make_node("Relu", ["x"], ["y"], name="bend")
             "has a cycle through",
         ),
         (graph_of([RELU, RELU]), "'y' is made twice"),
+        (
+            graph_of([helper.make_node("Mod", ["x", "half"], ["y"], fmod=1)],
+                     tensors=[numpy_helper.from_array(np.ones(4, np.float16), "half")]),
+            "the output 'y' is computed in float16; models have float32 and float64",
+        ),
         (graph_of([helper.make_node("Abracadabra", ["x"], ["y"], name="spell")]), r"(?s)1 of 1 .*Abracadabra: node 'spell'"),
         (graph_of([RELU], shape=("N", 2**40)), "cannot have the shape"),
         (graph_of([RELU], shape=("N", -1)), "cannot have the shape"),
