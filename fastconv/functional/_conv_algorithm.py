@@ -75,6 +75,12 @@ VECTOR = 16
 #: Multiply-adds in the time in which a run of a pixel is added to what others have, where products are scattered (scatter.pxi).
 ADDED = 48
 
+#: The shares of the peak that a product to few columns reaches: scattered (adding apart), and with vectors across the channels.
+SCATTERED_SHARE, ACROSS_SHARE = 0.74, 0.6
+
+#: Taps along the line that vectors across the channels are for, and the outputs of a line that they need (across.pxi).
+ACROSS_TAPS, ACROSS_LINE = (3, 5), 3 * VECTOR // 4
+
 #: The share of the peak that a gradient of the weight reaches where x and dy change roles, multiply-adds in the time that each
 #: pixel takes besides, and in that in which the result is turned and looked at.
 EXCHANGED_SHARE, EXCHANGED_PIXEL, EXCHANGED_CALL = 0.85, 600, 250_000
@@ -224,8 +230,8 @@ def whole_vectors(cols: int, lanes: int = VECTOR) -> int:
 def product_cost(problem: Problem, *, weight_gradient: bool) -> float:
     """Return the work of the product in multiply-adds at the machine's peak.
 
-    Groups of few channels share vectors, and half of one is enough forward. Few columns are scattered where that is less: each
-    weight of the kernel is one then. Much padding is left out (cells.pxi).
+    Groups of few channels share vectors, and half of one is enough forward. Few columns have vectors across the channels, or
+    are scattered where that is less: each weight of the kernel is one then. Much padding is left out (cells.pxi).
     """
     counted = problem.multiply_adds * min(1.0, problem.inside + CUT) / TILE_SHARE
     direct = counted * whole_vectors(problem.cols) / problem.cols
@@ -237,10 +243,24 @@ def product_cost(problem: Problem, *, weight_gradient: bool) -> float:
         return min(direct, exchanged_cost(problem))
     if 2 * problem.cols > VECTOR:
         return direct
+    if _goes_across(problem):
+        return problem.multiply_adds / ACROSS_SHARE
     rows, cols = problem.taps[1:]
     columns = whole_vectors(rows * cols * problem.cols)
     pixels = problem.batch * math.prod(problem.outputs) * problem.taps[0]
-    return min(direct, pixels * (columns * problem.depth / TILE_SHARE + ADDED * rows * (cols + 2)))
+    return min(direct, pixels * (columns * problem.depth / SCATTERED_SHARE + ADDED * rows * (cols + 2)))
+
+
+def _goes_across(problem: Problem) -> bool:
+    """Return whether a product to few columns has vectors across the channels of the input."""
+    return (
+        2 * problem.cols < VECTOR
+        and problem.depth % VECTOR == 0
+        and problem.outputs[0] == problem.taps[0] == 1
+        and problem.taps[2] in ACROSS_TAPS
+        and problem.stride[2] == problem.dilation[2] == 1
+        and problem.outputs[2] >= ACROSS_LINE
+    )
 
 
 def exchanged_cost(problem: Problem) -> float:
