@@ -69,6 +69,14 @@ def test_corner(name: str) -> None:
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("axes", [[2, 3], [0, 2, 3]])
+def test_the_gradient_of_constant_channels_is_zero_and_not_nan(axes: list[int]) -> None:
+    x = np.full((1, 2, 1, 1), 3, np.float32)
+    model: Any = load(of_node("MeanVarianceNormalization", 13, x, axes=axes))
+    y, backward = model.forward(model.context(training=True, input_grad=True), x)
+    assert not y.any() and not backward(np.ones_like(y))[0].any()
+
+
 def test_the_statistics_of_layer_normalization_are_float32() -> None:
     model = of_node("LayerNormalization", 17, X.astype(np.float64), (np.ones(5),), outputs=3)
     y, mean, deviation = load(model)(X.astype(np.float64))

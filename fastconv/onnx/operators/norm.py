@@ -124,8 +124,9 @@ def mean_variance_normalization(b: Builder, node: Node, x: Operand) -> Any:
     x, axes = b.value(x), node.get("axes") or [0, 2, 3]
     if b.batched and any(axis % b.rank(x) == 0 for axis in axes):
         raise NotBatchedError
-    moved, _, root = _standard(b, x, axes, 0.0)
-    return b.combine(L.Divide(), moved, b.elementwise(L.ScaleShift(1.0, 1e-9), root))
+    # the operator adds 1e-9 to the root, whose gradient would be NaN where the variance is 0
+    moved, _, root = _standard(b, x, axes, 1e-18)
+    return b.combine(L.Divide(), moved, root)
 
 
 def _flattened(b: Builder, x: Value, first: int, layer: L.Layer) -> Value:
