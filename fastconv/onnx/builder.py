@@ -40,6 +40,8 @@ class Builder(Operands):
         Converts the graph in an argument of a node, and returns its outputs.
     floats : dtype or None
         What the model computes with where the file mixes float32 and float64; None where it does not, or nobody knows yet.
+    repeated : int
+        How many nodes of graphs that are repeated have been converted.
     pooled : dict of shapes
         The size of the image in which places of the largest count, by the id of their symbol, where they say no image.
     """
@@ -52,6 +54,7 @@ class Builder(Operands):
         self.readers: dict[str, set[str]] = {}
         self.block: Callable[[Block, Mapping[str, Operand]], list[Operand]]
         self.floats: np.dtype[Any] | None = None
+        self.repeated = 0
         self.pooled: dict[int, Shape] = {}
         self._names: dict[str, int] = {}
         self._turned: dict[Any, Value] = {}
@@ -77,6 +80,10 @@ class Builder(Operands):
         if weights or buffers:
             layer._built = True
         return layer
+
+    def give_back(self, count: int) -> None:
+        """Learn that weights of so many bytes are not kept."""
+        self._bytes += count
 
     def emit(
         self,

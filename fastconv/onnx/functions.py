@@ -8,7 +8,17 @@ from fastconv.onnx.errors import OnnxImportError
 
 #: Operators whose nodes are replaced by those that ONNX says they are made of.
 WRITTEN_OUT = frozenset(
-    {"Attention", "NegativeLogLikelihoodLoss", "RotaryEmbedding", "SoftmaxCrossEntropyLoss", "SwiGLU"}
+    {
+        "AffineGrid",
+        "Attention",
+        "CausalConvWithState",
+        "CenterCropPad",
+        "LinearAttention",
+        "NegativeLogLikelihoodLoss",
+        "RotaryEmbedding",
+        "SoftmaxCrossEntropyLoss",
+        "SwiGLU",
+    }
 )
 
 

@@ -19,7 +19,6 @@ _WHY = {
         ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),
         "it draws random numbers, and models compute the same each time",
     ),
-    **dict.fromkeys(("Loop", "Scan"), "it repeats a graph as often as this says while it runs"),
 }
 
 
