@@ -17,7 +17,7 @@ cdef struct Spread:
 
 cdef inline bint spreads(const Pool *p) noexcept nogil:
     """Whether windows are regular and overlap so much that fewer sums pay, or what is no whole vector would be added one by one."""
-    cdef Py_ssize_t once = p.d.stride * p.h.stride * p.w.stride   # pixels, if each were in one window
+    cdef double once = <double> p.d.stride * p.h.stride * p.w.stride   # pixels, if each were in one window
     return (
         pool_taps(p) >= (2 if p.channels % LANES else 3) * once
         and p.d.parts == p.h.parts == p.w.parts == p.d.step == p.h.step == p.w.step == 1 and taps_along(p.w) <= SPREAD_TAPS
