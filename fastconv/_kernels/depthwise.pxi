@@ -1,7 +1,21 @@
 # Depthwise convolution: x (N, D, H, W, C), y (N, D', H', W', C), weight (T, R, S, 1, C).
 #
 # Lines of outputs are cut into tiles (depthwise_tile.pxi) where all of a tile is inside the image and at its edges; the adjoint is
-# the same over the phases of its axes.
+# the same over the phases of its axes. Rows that no tile is compiled for take several passes, each of a few taps.
+
+
+cdef void start_sums(
+    const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
+) noexcept nogil:
+    """What sums begin with: the bias, or the sums of the pass before."""
+    cdef Py_ssize_t i
+    for i in range(column, column_end):
+        if r.sums:
+            memcpy(y + i * r.y_w + first, r.sums + i * r.sums_w + first, (end - first) * sizeof(real))
+        elif p.bias:
+            memcpy(y + i * r.y_w + first, p.bias + first, (end - first) * sizeof(real))
+        else:
+            zero(y + i * r.y_w + first, end - first)
 
 
 cdef apart depthwise_plain(
@@ -12,16 +26,15 @@ cdef apart depthwise_plain(
     cdef const real *x
     cdef const real *factor
     cdef real *to
+    start_sums(p, r, first, end, column, column_end, y)
     while column < column_end:
-        to = y + column * r.w.out_step * p.channels
+        to = y + column * r.y_w
         start = column * r.w.stride + r.w.origin
-        for c in range(first, end):
-            to[c] = p.bias[c] if p.bias else 0
         for k in range(r.d * r.h):
             for t in range(r.w.taps):
                 place = start + t * r.w.dilation
                 if 0 <= place < r.w.size:
-                    x = r.x + k // r.h * r.x_d + k % r.h * r.x_h + place * p.channels
+                    x = r.x + k // r.h * r.x_d + k % r.h * r.x_h + place * r.x_w
                     factor = r.weight + k // r.h * r.weight_d + k % r.h * r.weight_h + t * r.weight_w
                     for c in range(first, end):
                         to[c] = to[c] + x[c] * factor[c]
@@ -31,11 +44,11 @@ cdef apart depthwise_plain(
 cdef apart depthwise_outside(
     const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
 ) noexcept nogil:
-    """Outputs that see no row of the image: the bias, finished."""
+    """Outputs that see nothing of the image: what their sums begin with, finished."""
     cdef real *to
-    depthwise_plain(p, r, first, end, column, column_end, y)
+    start_sums(p, r, first, end, column, column_end, y)
     while column < column_end:
-        to = y + column * r.w.out_step * p.channels + first
+        to = y + column * r.y_w + first
         finish_values(&p.finish, to, to - p.y, end - first, first)
         column += 1
 
@@ -85,26 +98,111 @@ ctypedef void (*DepthwiseKernel)(
 
 
 cdef DepthwiseKernel depthwise_kernel(const Axis *w) noexcept nogil:
-    """The kernel compiled for these taps and stride, or the one for all."""
+    """The kernel compiled for these taps and stride, or NULL."""
     if not fits_tiles(w):
-        return depthwise_any
+        return NULL
     if w.stride == 1:
-        if w.taps == 1:  # this and the next are phases of 3 or 5 taps with stride 2
+        if w.taps == 1:
             return depthwise_1_1
         if w.taps == 2:
             return depthwise_2_1
         if w.taps == 3:
             return depthwise_3_1
+        if w.taps == 4:
+            return depthwise_4_1
         if w.taps == 5:
             return depthwise_5_1
-        if SELDOM_USED and w.taps == 7:
+        if SELDOM_USED and MANY_REGISTERS and w.taps == 7:  # fewer hold no such tile
             return depthwise_7_1
-    if w.stride == 2:
-        if w.taps == 3:
-            return depthwise_3_2
-        if w.taps == 5:
-            return depthwise_5_2
-    return depthwise_any
+    if w.stride == 2 and w.taps == 3:
+        return depthwise_3_2
+    return NULL
+
+
+cdef inline Py_ssize_t whole_vectors_from(const Depthwise *p, Py_ssize_t first) noexcept nogil:
+    """Where the vectors of a block begin: the last one may have less than a vector, and then overlaps the one before."""
+    return max(min(first, p.channels - LANES), <Py_ssize_t> 0)
+
+
+cdef void depthwise_pass(
+    const Depthwise *p, const Rows *r, Py_ssize_t tap, Py_ssize_t taps,
+    Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y,
+) noexcept nogil:
+    """Every `stride`th tap of a row, `taps` of them from `tap` on: a kernel with stride 1 over every `stride`th pixel."""
+    cdef Rows each = r[0]
+    cdef Py_ssize_t stride = r.w.stride, at = r.w.origin + tap, pixel = (at % stride + stride) % stride, left, right
+    cdef DepthwiseKernel kernel
+    each.w.stride, each.w.taps = 1, taps
+    each.w.origin = (at - pixel) // stride
+    each.w.size = max(ceil_div(r.w.size - pixel, stride), <Py_ssize_t> 0)
+    each.x += pixel * r.x_w
+    each.x_w *= stride
+    each.weight += tap * r.weight_w
+    each.weight_w *= stride
+    left = min(max(1 - each.w.origin - taps, column), column_end)
+    right = max(min(each.w.size - each.w.origin, column_end), left)
+    if each.unfinished:
+        start_sums(p, &each, whole_vectors_from(p, first), end, column, left, y)
+        start_sums(p, &each, whole_vectors_from(p, first), end, right, column_end, y)
+    else:
+        depthwise_outside(p, &each, first, end, column, left, y)
+        depthwise_outside(p, &each, first, end, right, column_end, y)
+    if left == right:
+        return
+    each.w.origin += left
+    each.w.rows = right - left
+    if each.sums:
+        each.sums += left * each.sums_w
+    kernel = depthwise_kernel(&each.w)
+    kernel(p, &each, first, end, 0, right - left, y + left * each.y_w)
+
+
+cdef apart depthwise_passes(
+    const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
+) noexcept nogil:
+    """Outputs of rows that no kernel was compiled for, in several passes over their taps.
+
+    A pass reads the sums of the one before from one buffer and writes its own to another, since tiles overlap: none adds twice.
+    """
+    cdef real buffers[2 * PASS_SUMS]
+    cdef real *sums
+    cdef Rows each = r[0]
+    cdef Py_ssize_t width = max(end - first, <Py_ssize_t> LANES)
+    cdef Py_ssize_t phases = min(r.w.stride, r.w.taps), phase, taps, tap, some, parts, passes = 0, number = 0
+    for phase in range(phases):
+        passes += ceil_div(ceil_div(r.w.taps - phase, r.w.stride), <Py_ssize_t> PASS_TAPS)
+    for phase in range(phases):
+        taps = ceil_div(r.w.taps - phase, r.w.stride)
+        parts = ceil_div(taps, <Py_ssize_t> PASS_TAPS)
+        tap = phase
+        while parts:
+            some = ceil_div(taps, parts)
+            number += 1
+            each.unfinished = number < passes
+            each.bounded = r.bounded and not each.unfinished
+            sums = buffers + number % 2 * PASS_SUMS - column * width - whole_vectors_from(p, first)
+            each.y_w = width if each.unfinished else r.y_w
+            depthwise_pass(p, &each, tap, some, first, end, column, column_end, sums if each.unfinished else y)
+            each.sums, each.sums_w = sums, width
+            tap += some * r.w.stride
+            taps -= some
+            parts -= 1
+
+
+cdef void depthwise_rows(
+    const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
+) noexcept nogil:
+    cdef DepthwiseKernel kernel = depthwise_kernel(&r.w)
+    cdef Py_ssize_t some
+    if kernel:
+        kernel(p, r, first, end, column, column_end, y)
+    elif r.w.dilation == 1 and r.w.taps > r.w.stride:
+        some = PASS_SUMS // round_up(end - first, LANES) // DEPTHWISE_COLS * DEPTHWISE_COLS
+        while column < column_end:
+            depthwise_passes(p, r, first, end, column, min(column + some, column_end), y)
+            column += some
+    else:
+        depthwise_any(p, r, first, end, column, column_end, y)
 
 
 cdef void interleaved_lines(
@@ -113,9 +211,9 @@ cdef void interleaved_lines(
     """A line of a dilated kernel: it is as many lines, whose pixels take turns, as the dilation says; `column` counts in each."""
     cdef Rows each = r[0]
     cdef Py_ssize_t i, start
-    cdef DepthwiseKernel kernel
     each.w.dilation = 1
     each.w.out_step *= r.w.dilation
+    each.y_w *= r.w.dilation
     each.x_w *= r.w.dilation
     for i in range(min(r.w.dilation, r.w.rows)):
         start = ((i + r.w.origin) % r.w.dilation + r.w.dilation) % r.w.dilation
@@ -123,8 +221,7 @@ cdef void interleaved_lines(
         each.w.origin = (i + r.w.origin - start) // r.w.dilation
         each.w.size = max(ceil_div(r.w.size - start, r.w.dilation), <Py_ssize_t> 0)
         each.w.rows = ceil_div(r.w.rows - i, r.w.dilation)
-        kernel = depthwise_kernel(&each.w)
-        kernel(
+        depthwise_rows(
             p, &each, first, end, column, min(column_end, each.w.rows), y + (r.w.out_first + i * r.w.out_step) * p.channels
         )
 
@@ -136,7 +233,6 @@ cdef void depthwise_line(
     cdef Py_ssize_t h = line % p.lines_h, d = line // p.lines_h % p.lines_d, n = line // p.lines_h // p.lines_d
     cdef Axis axis_d = read_axis(p.d + d % p.phases_d * 10), axis_h = read_axis(p.h + h % p.phases_h * 10)
     cdef Py_ssize_t tap_d, tap_h, phase, per_row = p.size_w * p.channels, per_weight = p.kernel_w * p.per_tap
-    cdef DepthwiseKernel kernel
     cdef Rows r
     cdef real *y
     d //= p.phases_d
@@ -154,6 +250,7 @@ cdef void depthwise_line(
     y = p.y + (
         (n * p.out_d + axis_d.out_first + d * axis_d.out_step) * p.out_h + axis_h.out_first + h * axis_h.out_step
     ) * p.out_w * p.channels
+    r.sums, r.sums_w, r.unfinished = NULL, 0, False
     r.least, r.most = p.finish.a, p.finish.b
     r.bounded = p.finish.pending and is_clamp(&p.finish)
     for phase in range(p.phases_w):
@@ -162,7 +259,7 @@ cdef void depthwise_line(
             (axis_d.tap_first + tap_d * axis_d.tap_step) * p.kernel_h + axis_h.tap_first + tap_h * axis_h.tap_step
         ) * per_weight + r.w.tap_first * p.per_tap
         r.weight_w = r.w.tap_step * p.per_tap
-        r.x_w = p.channels
+        r.x_w, r.y_w = p.channels, r.w.out_step * p.channels
         if p.plain:
             depthwise_plain(p, &r, first, end, column, min(column_end, r.w.rows), y + r.w.out_first * p.channels)
         elif r.d * r.h == 0:
@@ -170,8 +267,7 @@ cdef void depthwise_line(
         elif r.w.dilation > 1 and r.w.taps > 1 and r.w.stride == 1 and p.channels >= LANES:
             interleaved_lines(p, &r, first, end, column, column_end, y)
         else:
-            kernel = depthwise_kernel(&r.w)
-            kernel(p, &r, first, end, column, min(column_end, r.w.rows), y + r.w.out_first * p.channels)
+            depthwise_rows(p, &r, first, end, column, min(column_end, r.w.rows), y + r.w.out_first * p.channels)
         if p.padded:
             add_padding(p, &axis_d, &axis_h, &r.w, d, h, first, end, column, min(column_end, r.w.rows), y)
 

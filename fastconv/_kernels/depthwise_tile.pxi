@@ -25,11 +25,12 @@ cdef extern from *:
 cdef enum:
     DEPTHWISE_COLS = 8       # outputs of a tile: the sums of one vector of channels are 8 of at least 16 registers
     DEPTHWISE_TAPS = 7       # the longest row of a kernel that is kept in registers
-    SOME_TAPS = 4            # of a row of any length that are in registers at a time
+    PASS_TAPS = 5            # of a row that no kernel is compiled for, in one pass
     EVERYTHING = 1 << 30     # inputs of a tile exist up to here: all of them
     GRADIENT_SUMS = 8192     # of a weight gradient that a task holds: in the first-level cache, unless one vector has more
     DEPTHWISE_STRIP = 8192   # columns times channels of a strip: its next row of outputs finds the inputs in a near cache
     DEPTHWISE_CHANNELS = 512 # of a task
+    PASS_SUMS = DEPTHWISE_CHANNELS * DEPTHWISE_COLS  # of a pass, in the first-level cache
     MANY_VECTORS = 8         # of a pixel: one more does not count where the others are read faster for it
     DEPTHWISE_FAR = 8388608  # bytes of both arrays that no near cache holds: then lines are asked for ahead, which costs some time
 
@@ -61,6 +62,10 @@ cdef struct Rows:
     Py_ssize_t x_w
     const real *x
     const real *weight
+    # one of several passes over the taps: the sums so far, whose line begins where that of the outputs does
+    const real *sums
+    Py_ssize_t sums_w, y_w
+    bint unfinished  # then outputs are sums for the next pass, whole vectors
     # what outputs are clamped to
     bint bounded
     real least, most
@@ -76,10 +81,10 @@ cdef inline Py_ssize_t taps_inside(const Axis *axis, Py_ssize_t i, Py_ssize_t *f
 
 cdef inline void depthwise_tile(
     const int cols, const int taps, const int stride, const Rows *r,
-    const real *x, const real *weight, const real *bias, real *y, Py_ssize_t channels, Py_ssize_t y_step,
+    const real *x, const real *weight, const real *start, Py_ssize_t start_step, real *y, Py_ssize_t channels, Py_ssize_t y_step,
     Py_ssize_t low, Py_ssize_t high, Py_ssize_t inner, Py_ssize_t outer,
 ) noexcept nogil:
-    """`cols` outputs, of whose inputs those from `low` to `high` - 1 exist.
+    """`cols` outputs, of whose inputs those from `low` to `high` - 1 exist; their sums begin with what is at `start`.
 
     taps 0: a row of any number of taps, with whatever stride and dilation; inner .. outer - 1 are inside for all outputs.
     """
@@ -89,7 +94,7 @@ cdef inline void depthwise_tile(
     cdef real least = r.least, most = r.most
     cdef bint bounded = r.bounded
     for i in range(cols):
-        acc[i] = (<const vec *> bias)[0]
+        acc[i] = (<const vec *> (start + i * start_step))[0]
     while True:  # there is a row: a loop that may do nothing would have all sums in memory
         if taps:
             for t in range(taps):
@@ -97,16 +102,7 @@ cdef inline void depthwise_tile(
             slide(False, cols, taps, stride, x, acc, factor, channels, low, high)
         else:
             add_taps(cols, r, x, weight, acc, channels, 0, inner, low, high)
-            t = inner
-            while r.w.dilation == 1 and r.w.stride <= 2 and t + SOME_TAPS <= outer:
-                for i in range(SOME_TAPS):
-                    factor[i] = held(weight + (t + i) * r.weight_w)
-                if r.w.stride == 1:
-                    slide(False, cols, SOME_TAPS, 1, x + t * channels, acc, factor, channels, 0, EVERYTHING)
-                else:
-                    slide(False, cols, SOME_TAPS, 2, x + t * channels, acc, factor, channels, 0, EVERYTHING)
-                t += SOME_TAPS
-            add_taps(cols, r, x, weight, acc, channels, t, outer, 0, EVERYTHING)
+            add_taps(cols, r, x, weight, acc, channels, inner, outer, 0, EVERYTHING)
             add_taps(cols, r, x, weight, acc, channels, outer, r.w.taps, low, high)
         x += r.x_h
         weight += r.weight_h
@@ -209,11 +205,11 @@ cdef inline void depthwise_vectors(
     cdef real buffer[(DEPTHWISE_COLS + 1) * LANES]
     cdef real *few = aligned_in(buffer)
     cdef Py_ssize_t c = first, k, start = column * r.w.stride + r.w.origin, low = max(-start, <Py_ssize_t> 0)
-    cdef Py_ssize_t high = max(r.w.size - start, low), y_step = r.w.out_step * p.channels
+    cdef Py_ssize_t high = max(r.w.size - start, low), y_step = r.y_w
     cdef Py_ssize_t last = min(max(end - LANES, first), p.channels - LANES), past = p.past
-    cdef bint narrow = p.channels < LANES, apart_from_y = narrow or not is_clamp(&p.finish)
+    cdef bint narrow = p.channels < LANES, apart_from_y = narrow or not (r.unfinished or is_clamp(&p.finish))
     cdef const real *x = r.x + start * r.x_w
-    cdef const real *bias
+    cdef const real *start_at
     cdef real *to
     cdef Py_ssize_t inner = 0, outer = 0
     cdef Py_ssize_t to_step
@@ -227,7 +223,9 @@ cdef inline void depthwise_vectors(
     while c < end:
         if not narrow:
             c = min(c, last)
-        bias = p.bias + c if p.bias else NOTHING
+        start_at = p.bias + c if p.bias else NOTHING
+        if r.sums:
+            start_at = r.sums + column * r.sums_w + c
         if r.ahead:
             fetch_ahead(cols * max(stride, 1), r, x + c, r.x_w)
         if p.far_y:
@@ -236,8 +234,10 @@ cdef inline void depthwise_vectors(
         to, to_step = y + c, y_step
         if apart_from_y:
             to, to_step = few, LANES
-        depthwise_tile(cols, taps, stride, r, x + c, r.weight + c, bias, to, r.x_w, to_step, low, high, inner, outer)
-        if narrow:
+        depthwise_tile(cols, taps, stride, r, x + c, r.weight + c, start_at, r.sums_w, to, r.x_w, to_step, low, high, inner, outer)
+        if narrow and r.unfinished:
+            memcpy(y + c, few, cols * LANES * sizeof(real))
+        elif narrow:
             store_narrow(few, y, y_step, cols, p.channels, (r.w.rows - column) * p.channels if r.w.out_step == 1 else 0)
         elif apart_from_y:
             finish_vectors(&p.finish, few, p.y, y + c - p.y, y_step, cols, LANES, c)
@@ -294,6 +294,12 @@ cdef whole depthwise_3_2(
     depthwise_columns(3, 2, p, r, first, end, column, column_end, y)
 
 
+cdef whole depthwise_4_1(
+    const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
+) noexcept nogil:
+    depthwise_columns(4, 1, p, r, first, end, column, column_end, y)
+
+
 cdef whole depthwise_5_1(
     const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
 ) noexcept nogil:
@@ -304,12 +310,6 @@ cdef whole depthwise_7_1(
     const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
 ) noexcept nogil:
     depthwise_columns(7, 1, p, r, first, end, column, column_end, y)
-
-
-cdef whole depthwise_5_2(
-    const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
-) noexcept nogil:
-    depthwise_columns(5, 2, p, r, first, end, column, column_end, y)
 
 
 cdef whole depthwise_2_1(

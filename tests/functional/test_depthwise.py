@@ -41,6 +41,49 @@ def test_equals_the_reference(isa, threads, width, kernel, keywords, channels, d
     )
 
 
+ROWS = {
+    "taps": st.integers(2, 17),
+    "stride": st.integers(1, 4),
+    "dilation": st.integers(1, 2),
+    "size": st.tuples(st.integers(1, 3), st.integers(1, 40)),
+    "padding": st.tuples(st.integers(0, 18), st.integers(0, 18)),
+    "channels": st.sampled_from([*EDGES, 530]),
+    "dtype": DTYPES,
+    "seed": SEEDS,
+}
+
+
+@settings(max_examples=20)
+@given(**ROWS)
+def test_rows_in_several_passes(isa, taps, stride, dilation, size, padding, channels, dtype, seed):
+    assume(size[1] + sum(padding) > (taps - 1) * dilation)
+    keywords = {"stride": (1, stride), "dilation": (1, dilation), "padding": ((1, 1), padding), "groups": channels}
+    x, weight, bias = several([(2, *size, channels), (2, taps, 1, channels), (channels,)], dtype, seed)
+    assert_exact(functional.conv(x, weight, bias, **keywords), reference.conv(x, weight, bias, **keywords), dtype)
+    x = np.random.default_rng(seed).standard_normal(x.shape).astype(dtype)
+    with fastconv.num_threads(1):
+        want = functional.conv(x, weight, bias, **keywords)
+    for threads in (2, 3):
+        with fastconv.num_threads(threads):
+            np.testing.assert_array_equal(functional.conv(x, weight, bias, **keywords), want)
+            np.testing.assert_array_equal(functional.conv(x[1:], weight, bias, **keywords), want[1:])
+
+
+@settings(max_examples=20)
+@given(activation=st.sampled_from([fastconv.layers.ReLU6, fastconv.layers.SiLU]), **ROWS)
+def test_the_last_of_several_passes_applies_the_activation(
+    isa, threads, activation, taps, stride, dilation, size, padding, channels, dtype, seed
+):
+    assume(size[1] + sum(padding) > (taps - 1) * dilation)
+    x, weight, bias = several([(2, *size, channels), (2, taps, 1, channels), (channels,)], dtype, seed)
+    layer = fastconv.layers.DepthwiseConv2d(
+        (2, taps), stride=(1, stride), dilation=(1, dilation), padding=((1, 1), padding)
+    )
+    model = fastconv.Sequential([layer, activation()], input_shape=x.shape[1:]).build().astype(dtype)
+    layer.params["weight"][...], layer.params["bias"][...] = weight.reshape(layer.params["weight"].shape), bias
+    np.testing.assert_allclose(fastconv.freeze(model)(x), model(x), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("channels", [3, 20, 40])
 @pytest.mark.parametrize("stride", [1, 2])
