@@ -21,7 +21,7 @@ from fastconv.onnx.folding import Room, fold, foldable
 from fastconv.onnx.patterns import joined
 from fastconv.onnx.planned import Sizes, planned
 from fastconv.onnx.table import lookup
-from fastconv.onnx.values import Constant, Value
+from fastconv.onnx.values import Constant, Parts, Value
 from fastconv.unbatched import Unbatched
 
 #: The memory that weights may take, in bytes.
@@ -286,7 +286,7 @@ class _Conversion:
 
     def _folded(self, node: Node, operands: Sequence[Value | Constant | None]) -> list[Constant] | None:
         """Return what a node makes of constants, or None where it must run."""
-        if node.domain or not foldable(node):
+        if node.domain or not foldable(node) or any(isinstance(x, Parts) for x in operands):
             return None
         constants = [x for x in operands if not isinstance(x, Value)]
         if len(constants) < len(operands):
@@ -322,6 +322,8 @@ class _Conversion:
 
     def _output(self, tensor: Tensor) -> Value | Constant:
         value: Any = running(self.builder, self.values[tensor.name])
+        if isinstance(value, Parts):
+            raise OnnxImportError(f"output {tensor.name!r} is a sequence; a model returns arrays")
         if isinstance(value, Constant):
             self.builder.array(value, f"output {tensor.name!r}")
             return value

@@ -39,6 +39,12 @@ class Constant(NamedTuple):
         return self.array, self.array if self.other is None else self.other
 
 
+class Parts(NamedTuple):
+    """A sequence: a list of values and constants, of a length that is known."""
+
+    items: tuple[Any, ...]
+
+
 class Value(NamedTuple):
     """A tensor that a layer makes when the model runs.
 

@@ -34,6 +34,15 @@ GRAPHS = {
     "along an axis from its end": "y, all = Scan <num_scan_inputs = 1, scan_input_axes = [1], scan_output_axes = [1], "
     "scan_input_directions = [1], scan_output_directions = [1], body = body (float[n] state, float[n] part) => "
     "(float[n] next, float[n] kept) { next = Add (state, part) kept = Identity (next) }> (zeros, x)",
+    "a list that grows": "empty = SequenceEmpty () y, list = Loop (five, , x, empty) <body = body (int64 i, bool going, "
+    "float[n, 4] state, seq(float[n, 4]) before) => (bool going, float[n, 4] next, seq(float[n, 4]) after) { "
+    f"{STEP} after = SequenceInsert (before, next) }}> all = ConcatFromSequence <axis = 0, new_axis = 1> (list)",
+    "a list of parts": "columns = SplitToSequence <axis = 1, keepdims = 0> (x) less = SequenceErase (columns, none) "
+    "last = SequenceAt (less, minus) pair = SequenceConstruct (last, last) more = SequenceInsert (pair, last, none) "
+    "all = ConcatFromSequence <axis = -1, new_axis = 1> (more) count = SequenceLength (less) whole = Cast <to = 1> (count) "
+    "y = Mul (last, whole)",
+    "parts of sizes": "list = SplitToSequence <axis = 1> (x, sizes) same = Identity (list) one = SequenceAt (same, none) "
+    "pairs = SplitToSequence <axis = 0> (x, two) y = SequenceAt (pairs, minus) all = ConcatFromSequence <axis = 0> (pairs)",
     "not at all": "y = Loop (none, , x) <body = body (int64 i, bool going, float[n, 4] state) => "
     f"(bool goes_on, float[n, 4] next) {LOOP}>",
 }  # fmt: skip
@@ -44,6 +53,7 @@ def file(graph: str, outputs: str = "float[a, b] y", **more: Any) -> Any:
     model = parser.parse_model(f"{head} {{ {graph} }}")
     held = {
         "five": np.array(5), "none": np.array(0), "yes": np.array(True), "zeros": np.zeros(3, np.float32),
+        "minus": np.array(-1), "two": np.array(2), "sizes": np.array([1, 3]),
         "weight": RNG.standard_normal((4, 4)).astype(np.float32), **more,
     }  # fmt: skip
     model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in held.items())
@@ -64,15 +74,18 @@ WANTED = {
     "a loop in a loop": lambda x, w: (steps(x, w, 10)[-1],),
     "along an axis": lambda x, w: (x.sum(axis=1), x.cumsum(axis=1)),
     "along an axis from its end": lambda x, w: (x.sum(axis=1), x[:, ::-1].cumsum(axis=1)[:, ::-1]),
+    "a list that grows": lambda x, w: (steps(x, w, 5)[-1], np.stack(steps(x, w, 5))),
+    "a list of parts": lambda x, w: (3 * x[:, 3], np.stack([x[:, 3]] * 3, axis=1)),
+    "parts of sizes": lambda x, w: (x[2:], x),
     "not at all": lambda x, w: (x,),
 }
 
 
 @pytest.mark.parametrize("name", GRAPHS)
 def test_repeated_graphs_compute_what_onnx_defines(name: str, tmp_path: Any) -> None:
-    outputs = "float[a] y" if "axis" in name else "float[a, b] y"
-    ranks = "a, b" if "axis" in name else "a, b, c"
-    model = file(GRAPHS[name], f"{outputs}, float[{ranks}] all" if "y, all" in GRAPHS[name] else outputs)
+    model = file(GRAPHS[name])
+    del model.graph.output[:]
+    model.graph.output.extend(onnx.ValueInfoProto(name=each) for each in ("y", "all") if each in GRAPHS[name])
     (weight,) = (numpy_helper.to_array(each) for each in model.graph.initializer if each.name == "weight")
     x = RNG.standard_normal((3, 4)).astype(np.float32)
     want = WANTED[name](x, weight)
@@ -138,9 +151,14 @@ BODY = "body (int64 i, bool going, float[n, 4] state) => (bool goes_on, float[n,
             f"(bool goes_on, float[n, 4] next, float[n, 4] kept) {LOOP}>",
             "not run once",
         ),
+        ("y = SequenceConstruct (x, x)", "output 'y' is a sequence"),
+        ("list = SequenceConstruct (x, x) y = SequenceAt (list, five)", "no place 5 in a sequence of 2"),
+        ("list = SequenceEmpty () y = ConcatFromSequence <axis = 0> (list)", "an empty sequence"),
+        ("y = SequenceAt (x, five)", "takes a sequence"),
+        ("list = SplitToSequence <axis = 0> (x, five_rows) y = SequenceAt (list, none)", "do not add up to 3"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_repeated(graph: str, message: str) -> None:
-    model = file(graph, many=np.array(10**9), zero=np.array(0, np.float32))
+    model = file(graph, many=np.array(10**9), five_rows=np.array([5]), zero=np.array(0, np.float32))
     with pytest.raises(OnnxImportError, match=message):
         load(model)

@@ -12,6 +12,7 @@ from fastconv.onnx.operators import (  # noqa: F401 - importing them fills the t
     conv,
     elementwise,
     linear,
+    lists,
     loops,
     ml,
     norm,

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from fastconv.onnx.builder import Builder, Operand
-from fastconv.onnx.errors import NeedsValueError, OnnxImportError
+from fastconv.onnx.errors import OnnxImportError
 from fastconv.onnx.files import Block, Node
+from fastconv.onnx.operators.lists import axis_of, length_of, part, stack
 from fastconv.onnx.repeating import Repetition
 from fastconv.onnx.table import register
-from fastconv.onnx.values import Constant, Value
+from fastconv.onnx.values import Constant
 
 
 @register("Loop")
@@ -46,8 +47,8 @@ def _scan_8(b: Builder, node: Node, lengths: Operand | None, *operands: Operand 
     b.require(len(given) == len(operands), "it lacks an input")
     alone = node._replace(attributes={**node.attributes, "scan_input_directions": node.get("directions")})
     samples = [
-        _scanned(b, alone, [_part(b, x, 0, n) for x in given[: len(body.inputs)]])
-        for n in range(_length(b, given[0], 0))
+        _scanned(b, alone, [part(b, x, 0, n) for x in given[: len(body.inputs)]])
+        for n in range(length_of(b, given[0], 0))
     ]
     return _stacks(b, samples, [0] * len(body.outputs))
 
@@ -64,8 +65,8 @@ def _scanned(b: Builder, node: Node, operands: Sequence[Operand]) -> list[Operan
     operands = operands[: len(body.inputs)]
     state, scanned = list(operands[:-count]), operands[-count:]
     stacked = len(body.outputs) - len(state)
-    axes = [_axis(b, axis, b.rank(x)) for axis, x in zip(_list(node, "scan_input_axes", count), scanned, strict=True)]
-    lengths = {_length(b, x, axis) for x, axis in zip(scanned, axes, strict=True)}
+    axes = [axis_of(b, axis, b.rank(x)) for axis, x in zip(_list(node, "scan_input_axes", count), scanned, strict=True)]
+    lengths = {length_of(b, x, axis) for x, axis in zip(scanned, axes, strict=True)}
     b.require(len(lengths) == 1, f"what is scanned must have one length, got {sorted(lengths)}")
     length = lengths.pop()
     backward = _list(node, "scan_input_directions", count)
@@ -73,7 +74,7 @@ def _scanned(b: Builder, node: Node, operands: Sequence[Operand]) -> list[Operan
     repetition = Repetition(b)
     for n in range(length):
         places = [length - 1 - n if back else n for back in backward]
-        parts = [_part(b, x, axis, at) for x, axis, at in zip(scanned, axes, places, strict=True)]
+        parts = [part(b, x, axis, at) for x, axis, at in zip(scanned, axes, places, strict=True)]
         made = repetition(body, [*state, *parts])
         state = made[: len(state)]
         found.append(made[len(state) :])
@@ -101,38 +102,7 @@ def _list(node: Node, name: str, count: int) -> list[int]:
     return found
 
 
-def _axis(b: Builder, axis: int, rank: int) -> int:
-    b.require(-rank <= axis < rank, f"there is no axis {axis} in a tensor of {rank}")
-    return axis % rank
-
-
-def _length(b: Builder, x: Operand, axis: int) -> int:
-    """Return how long an axis is, for inputs of any sizes."""
-    shapes = [each.shape for each in x.both] if isinstance(x, Constant) else b.shapes(x)
-    first, second = (shape[axis] for shape in shapes)
-    if first != second or (isinstance(x, Value) and x.counted):
-        raise NeedsValueError(f"{b.node.label}: the number of iterations depends on the sizes of the inputs", ())
-    return first
-
-
-def _part(b: Builder, x: Operand, axis: int, n: int) -> Operand:
-    """Return one entry along an axis, which disappears."""
-    node = Node("Gather", "", b.node.name, ("x", "n"), ("y",), {"axis": axis}, 13)
-    return b.block(Block([node], ["x", "n"], [], ["y"], {}), {"x": x, "n": Constant(np.array(n))})[0]
-
-
 def _stacks(b: Builder, found: Sequence[Sequence[Operand]], axes: Sequence[int]) -> list[Operand]:
     """Return what all repetitions made, one behind the other along new axes."""
     b.require(bool(found) or not axes, "of a graph that is not run once, nothing can be returned for each time")
-    return [_stack(b, [each[at] for each in found], axis) for at, axis in enumerate(axes)]
-
-
-def _stack(b: Builder, parts: Sequence[Operand], axis: int) -> Operand:
-    place, names = _axis(b, axis, b.rank(parts[0]) + 1), [f"x{n}" for n in range(len(parts))]
-    wide = [f"{name}_" for name in names]
-    nodes = [
-        Node("Unsqueeze", "", b.node.name, (name,), (made,), {"axes": [place]}, 11)
-        for name, made in zip(names, wide, strict=True)
-    ]
-    nodes.append(Node("Concat", "", b.node.name, tuple(wide), ("y",), {"axis": place}, 11))
-    return b.block(Block(nodes, names, [], ["y"], {}), dict(zip(names, parts, strict=True)))[0]
+    return [stack(b, [each[at] for each in found], axis) for at, axis in enumerate(axes)]
