@@ -229,8 +229,9 @@ def fuse_sums(program: Program) -> Program:
     Not where one summand might stretch to the other's size: where an image is one pixel wide, or where sizes that are open need
     not be the same for both.
     """
-    shapes, others = program.example_shapes(), list(program.other_shapes())
+    shapes = program.example_shapes()
     reads, makers, steps = program.reads(), program.makers(), list(program.steps)
+    others = list(program.other_shapes()) if any(isinstance(step.operation, Sum) for step in steps) else []
     gone: set[int] = set()
     for at, step in enumerate(steps):
         if not isinstance(step.operation, Sum):
