@@ -114,8 +114,11 @@ cdef DepthwiseKernel depthwise_kernel(const Axis *w) noexcept nogil:
             return depthwise_5_1
         if SELDOM_USED and MANY_REGISTERS and w.taps == 7:  # fewer hold no such tile
             return depthwise_7_1
-    if w.stride == 2 and w.taps == 3:
-        return depthwise_3_2
+    if w.stride == 2:
+        if w.taps == 3:
+            return depthwise_3_2
+        if SELDOM_USED and w.taps == 5:
+            return depthwise_5_2
     return NULL
 
 

@@ -312,6 +312,12 @@ cdef whole depthwise_7_1(
     depthwise_columns(7, 1, p, r, first, end, column, column_end, y)
 
 
+cdef whole depthwise_5_2(
+    const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
+) noexcept nogil:
+    depthwise_columns(5, 2, p, r, first, end, column, column_end, y)
+
+
 cdef whole depthwise_2_1(
     const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
 ) noexcept nogil:
