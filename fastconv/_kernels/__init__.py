@@ -54,7 +54,8 @@ Contents:
 ``depthwise_gradient.pxi``
                      the gradient of its weight
 ``block.pxi``        a depthwise convolution with the products before and after it, some lines at a time
-``pool.pxi``         max and average pooling
+``pool_window.pxi``  windows of a pooling: where each lies, and its maximum or mean
+``pool.pxi``         max and average pooling, line by line
 ``pool_runs.pxi``    large windows, read in the order of memory
 ``pool_columns.pxi``
                      max pooling column by column: for few channels, and windows with many taps

@@ -73,6 +73,24 @@ def test_means_of_few_channels_that_tile_the_image(isa, threads, channels, size,
     np.testing.assert_allclose(got, reference.avg_pool_backward(dy, shape, kernel, **keywords), rtol=1e-6)
 
 
+@pytest.mark.parametrize("channels", [1, 3, 8, 15])
+@pytest.mark.parametrize(
+    ("size", "kernel", "keywords"),
+    [
+        ((9, 11), 3, {"padding": 1}),
+        ((9, 11), 3, {"stride": 2, "padding": 1, "ceil_mode": True}),
+        ((5, 6), 5, {"stride": 3, "padding": 2}),
+        ((4, 3), (3, 7), {"stride": 1, "padding": ((1, 1), (3, 3))}),  # every window sees padding
+        ((2, 530), 3, {"stride": 1, "padding": ((0, 1), (2, 0)), "count_include_pad": True}),  # several parts of a line
+    ],
+)
+def test_means_of_few_channels_between_padding(isa, threads, channels, size, kernel, keywords):
+    """All windows of a line that see no padding go through the same loop."""
+    x = whole((2, *size, channels), np.float32, 1)
+    want = reference.avg_pool(x, kernel, **keywords)
+    np.testing.assert_allclose(functional.avg_pool(x, kernel, **keywords), want, rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize("channels", [1, 3, 20, 130, 300])
 @pytest.mark.parametrize(
     ("size", "kernel", "keywords"),
