@@ -108,8 +108,6 @@ cdef DepthwiseKernel depthwise_kernel(const Axis *w) noexcept nogil:
             return depthwise_2_1
         if w.taps == 3:
             return depthwise_3_1
-        if w.taps == 4:
-            return depthwise_4_1
         if w.taps == 5:
             return depthwise_5_1
         if SELDOM_USED and MANY_REGISTERS and w.taps == 7:  # fewer hold no such tile
@@ -120,6 +118,15 @@ cdef DepthwiseKernel depthwise_kernel(const Axis *w) noexcept nogil:
         if SELDOM_USED and w.taps == 5:
             return depthwise_5_2
     return NULL
+
+
+cdef inline Py_ssize_t pass_taps(Py_ssize_t taps) noexcept nogil:
+    """How many of so many neighboring taps a pass takes: 1, 2, 3 or 5, for which a kernel is compiled, and few passes in all."""
+    if taps <= 3:
+        return taps
+    if taps == 4:
+        return 2
+    return 3 if taps == 6 or taps == 9 else 5
 
 
 cdef inline Py_ssize_t whole_vectors_from(const Depthwise *p, Py_ssize_t first) noexcept nogil:
@@ -170,26 +177,25 @@ cdef apart depthwise_passes(
     cdef real buffers[2 * PASS_SUMS]
     cdef real *sums
     cdef Rows each = r[0]
-    cdef Py_ssize_t width = max(end - first, <Py_ssize_t> LANES)
-    cdef Py_ssize_t phases = min(r.w.stride, r.w.taps), phase, taps, tap, some, parts, passes = 0, number = 0
-    for phase in range(phases):
-        passes += ceil_div(ceil_div(r.w.taps - phase, r.w.stride), <Py_ssize_t> PASS_TAPS)
-    for phase in range(phases):
-        taps = ceil_div(r.w.taps - phase, r.w.stride)
-        parts = ceil_div(taps, <Py_ssize_t> PASS_TAPS)
-        tap = phase
-        while parts:
-            some = ceil_div(taps, parts)
-            number += 1
-            each.unfinished = number < passes
-            each.bounded = r.bounded and not each.unfinished
-            sums = buffers + number % 2 * PASS_SUMS - column * width - whole_vectors_from(p, first)
-            each.y_w = width if each.unfinished else r.y_w
-            depthwise_pass(p, &each, tap, some, first, end, column, column_end, sums if each.unfinished else y)
-            each.sums, each.sums_w = sums, width
-            tap += some * r.w.stride
-            taps -= some
-            parts -= 1
+    cdef Py_ssize_t width = max(end - first, <Py_ssize_t> LANES), phase = 0, taps = ceil_div(r.w.taps, r.w.stride), done = 0, some, number = 0
+    while True:
+        some = pass_taps(taps)
+        number += 1
+        each.unfinished = some < taps or phase + 1 < min(r.w.stride, r.w.taps)
+        each.bounded = r.bounded and not each.unfinished
+        sums = buffers + number % 2 * PASS_SUMS - column * width - whole_vectors_from(p, first)
+        each.y_w = width if each.unfinished else r.y_w
+        depthwise_pass(
+            p, &each, phase + done * r.w.stride, some, first, end, column, column_end, sums if each.unfinished else y
+        )
+        if not each.unfinished:
+            return
+        each.sums, each.sums_w = sums, width
+        done += some
+        taps -= some
+        if taps == 0:
+            phase += 1
+            taps, done = ceil_div(r.w.taps - phase, r.w.stride), 0
 
 
 cdef void depthwise_rows(

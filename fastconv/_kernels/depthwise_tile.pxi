@@ -25,7 +25,6 @@ cdef extern from *:
 cdef enum:
     DEPTHWISE_COLS = 8       # outputs of a tile: the sums of one vector of channels are 8 of at least 16 registers
     DEPTHWISE_TAPS = 7       # the longest row of a kernel that is kept in registers
-    PASS_TAPS = 5            # of a row that no kernel is compiled for, in one pass
     EVERYTHING = 1 << 30     # inputs of a tile exist up to here: all of them
     GRADIENT_SUMS = 8192     # of a weight gradient that a task holds: in the first-level cache, unless one vector has more
     DEPTHWISE_STRIP = 8192   # columns times channels of a strip: its next row of outputs finds the inputs in a near cache
@@ -207,7 +206,7 @@ cdef inline void depthwise_vectors(
     cdef Py_ssize_t c = first, k, start = column * r.w.stride + r.w.origin, low = max(-start, <Py_ssize_t> 0)
     cdef Py_ssize_t high = max(r.w.size - start, low), y_step = r.y_w
     cdef Py_ssize_t last = min(max(end - LANES, first), p.channels - LANES), past = p.past
-    cdef bint narrow = p.channels < LANES, apart_from_y = narrow or not (r.unfinished or is_clamp(&p.finish))
+    cdef bint narrow = p.channels < LANES, apart_from_y = not r.unfinished and (narrow or not is_clamp(&p.finish))
     cdef const real *x = r.x + start * r.x_w
     cdef const real *start_at
     cdef real *to
@@ -235,9 +234,7 @@ cdef inline void depthwise_vectors(
         if apart_from_y:
             to, to_step = few, LANES
         depthwise_tile(cols, taps, stride, r, x + c, r.weight + c, start_at, r.sums_w, to, r.x_w, to_step, low, high, inner, outer)
-        if narrow and r.unfinished:
-            memcpy(y + c, few, cols * LANES * sizeof(real))
-        elif narrow:
+        if apart_from_y and narrow:
             store_narrow(few, y, y_step, cols, p.channels, (r.w.rows - column) * p.channels if r.w.out_step == 1 else 0)
         elif apart_from_y:
             finish_vectors(&p.finish, few, p.y, y + c - p.y, y_step, cols, LANES, c)
@@ -292,12 +289,6 @@ cdef whole depthwise_3_2(
     const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
 ) noexcept nogil:
     depthwise_columns(3, 2, p, r, first, end, column, column_end, y)
-
-
-cdef whole depthwise_4_1(
-    const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
-) noexcept nogil:
-    depthwise_columns(4, 1, p, r, first, end, column, column_end, y)
 
 
 cdef whole depthwise_5_1(

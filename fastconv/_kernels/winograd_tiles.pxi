@@ -208,7 +208,7 @@ cdef inline Py_ssize_t output_under(const Winograd *g, const Tile *t) noexcept n
     return ((plane * g.p.out_h + t.h) * g.p.out_w + t.w) * g.p.y_ld
 
 
-cdef inline void ask_for_pixels(const real *x, Py_ssize_t rows, Py_ssize_t row, Py_ssize_t cols, Py_ssize_t col) noexcept nogil:
+cdef apart ask_for_pixels(const real *x, Py_ssize_t rows, Py_ssize_t row, Py_ssize_t cols, Py_ssize_t col) noexcept nogil:
     """Groups jump from one pixel to the next, which no prefetcher of a processor foresees."""
     cdef Py_ssize_t r, s
     for r in range(rows):
