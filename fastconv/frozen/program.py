@@ -98,18 +98,15 @@ class Program(NamedTuple):
         return self.known or self.shapes(*((1, *shape) for shape in self.input_shapes))
 
     def other_shapes(self) -> Iterator[dict[int, Shape]]:
-        """Yield the shapes of values, with a batch of one, where one open size is larger, for each size in turn.
+        """Yield the shapes of values, with a batch of one, where one free axis of an input is longer, for each in turn.
 
-        Open are the free axes, and the sizes of images that need not be alike, those of several inputs. Values that cannot be
-        computed then, as where that size must be another one's, are left out.
+        Values that cannot be computed then, as where that size must be another one's, are left out.
         """
-        if len(self.input_shapes) < 2 and not any(self.free):
-            return
         examples = [(1, *shape) for shape in self.input_shapes]
         free = self.free or ((),) * len(examples)
         for number, (shape, axes) in enumerate(zip(examples, free, strict=True)):
-            for axis in axes or range(1, len(shape) - 1):
-                larger = *shape[:axis], shape[axis] + LARGER, *shape[axis + 1 :]
+            for axis in axes:  # which are counted without the batch
+                larger = *shape[: axis + 1], shape[axis + 1] + LARGER, *shape[axis + 2 :]
                 found = dict(enumerate((*examples[:number], larger, *examples[number + 1 :])))
                 for step in self.steps:
                     with suppress(KeyError, TypeError, ValueError):

@@ -165,7 +165,7 @@ def _require_digits(case: Case) -> None:
     for source in ("the inputs", "the parameters", "the incoming gradient"):
         fine, coarse = (_moved(case, layer, source, step) for step in (_FINE, _COARSE))
         for what, array in still.items():
-            changed = np.count_nonzero(abs(coarse[what] - array) > _ROUNDING * abs(array))
+            changed = np.count_nonzero(~np.isclose(coarse[what], array, rtol=_ROUNDING, atol=0))
             if np.array_equal(fine[what], array) and changed > array.size / 10:
                 raise CheckFailed(
                     f"{what} is float64, and follows {source} no finer than float32: a step of {_FINE:g} leaves it as it "
