@@ -177,7 +177,8 @@ cdef apart depthwise_passes(
     cdef real buffers[2 * PASS_SUMS]
     cdef real *sums
     cdef Rows each = r[0]
-    cdef Py_ssize_t width = max(end - first, <Py_ssize_t> LANES), phase = 0, taps = ceil_div(r.w.taps, r.w.stride), done = 0, some, number = 0
+    cdef Py_ssize_t width = max(end - first, <Py_ssize_t> LANES), number = 0
+    cdef Py_ssize_t phase = 0, taps = ceil_div(r.w.taps, r.w.stride), done = 0, some  # of a phase: taps to do and done
     while True:
         some = pass_taps(taps)
         number += 1

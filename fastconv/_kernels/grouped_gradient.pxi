@@ -6,13 +6,13 @@
 
 
 cdef enum:
-    GRADIENT_PANELS = 8  # of a task
-    GRADIENT_STRIP = 4   # times TILE_M rows at a time: their pixels stay in the second-level cache
+    GRADIENT_PANELS = 8     # of a task
+    GRADIENT_STRIP = 4      # times TILE_M rows at a time: their pixels stay in the second-level cache
     SUMS_DEPTH = 2 * DEPTH  # rows of a panel at most whose sums are side by side until they are whole
-    WINDOW_TAPS = 64     # of a window at most that goes as a whole
+    WINDOW_TAPS = 64        # of a window at most that goes as a whole
     ACROSS_SUMS = 1 << 16   # elements of the sums of a task across channels, about, and of one panel at most 8 times as many
     ACROSS_ROWS = 64        # rows that are worth turning these sums in the end
-    GRADIENT_NEAR = 6144 # elements of a group's pixels that are brought together, where they alias in the cache as they lie
+    GRADIENT_NEAR = 6144    # elements of a group's pixels that are brought together, where they alias in the cache as they lie
 
 
 cdef inline Py_ssize_t piece_taps(const Product *p) noexcept nogil:

@@ -122,21 +122,27 @@ cdef int by_tiles(Winograd *g, Py_ssize_t panels, int threads) noexcept nogil:
     return 0
 
 
+cdef void transform_part(const Winograd *g, Py_ssize_t panel, Py_ssize_t part, real *u) noexcept nogil:
+    """U of one part of the channels of a panel, by one thread."""
+    cdef Py_ssize_t c = 0
+    while c < g.step:
+        transform_weights(g, panel_first(g, panel), panel_cols(g, panel), part, c, LANES, u)
+        c += LANES
+
+
 cdef void panel_of_tiles(
     const Winograd *g, Py_ssize_t panel, Py_ssize_t first, Py_ssize_t count, const real *v, real *part_v, const real *zeros, real *u
 ) noexcept nogil:
     """One panel of tiles: U of one part after the other stays in the second-level cache. V is given, or made for each part too."""
-    cdef Py_ssize_t col = panel_first(g, panel), cols = panel_cols(g, panel), part, c
+    cdef Py_ssize_t col = panel_first(g, panel), cols = panel_cols(g, panel), part
     cdef real *m = u + (0 if g.p.packed else own_lines(packed_weights(g, 0, 1)))
     cdef const real *of_part
     for part in range(g.parts):
         of_part = u
         if g.p.packed:
             of_part = g.p.packed + packed_weights(g, panel, part)
-        c = 0
-        while c < g.step and not g.p.packed:
-            transform_weights(g, col, cols, part, c, LANES, u)
-            c += LANES
+        else:
+            transform_part(g, panel, part, u)
         if part_v != NULL:
             transform_inputs(g, part, 1, first, count, part_v)
         multiply_part(
@@ -197,27 +203,19 @@ cdef int by_panels(Winograd *g, Py_ssize_t panels, int threads) noexcept nogil:
     return 0
 
 
-cdef void transform_weights_of(const Winograd *g, Py_ssize_t panels, real *u) noexcept nogil:
-    """U of all panels, by one thread."""
-    cdef Py_ssize_t panel, part, c
-    for panel in range(panels):
-        for part in range(g.parts):
-            c = 0
-            while c < g.step:
-                transform_weights(g, panel_first(g, panel), panel_cols(g, panel), part, c, LANES, u + packed_weights(g, panel, part))
-                c += LANES
-
-
 cdef void tiles_of_group(
     const Winograd *g, Py_ssize_t group, Py_ssize_t panels, Py_ssize_t first, Py_ssize_t end, const real *zeros, real *own_u, real *v
 ) noexcept nogil:
     """A range of the tiles of one group, whose weights this thread transforms for itself."""
     cdef Winograd q = g[0]
+    cdef Py_ssize_t panel, part
     cdef const real *u
     q.p = of_group(&g.p, group, g.b_group)
     u = q.p.packed
     if u == NULL:
-        transform_weights_of(&q, panels, own_u)
+        for panel in range(panels):
+            for part in range(g.parts):
+                transform_part(&q, panel, part, own_u + packed_weights(g, panel, part))
         u = own_u
     while first < end:
         block_of_tiles(&q, first, min(g.rows, end - first), 0, panels, u, zeros, v)

@@ -25,7 +25,7 @@ cdef struct Winograd:
     Py_ssize_t parts                    # taps along d times cuts: what a product sums over
     Py_ssize_t abreast                  # so many positions lie side by side in a row of V
     Py_ssize_t rows, panel              # tiles of a block, columns of a panel
-    Py_ssize_t groups, b_group          # from this one on; how far apart their weights are
+    Py_ssize_t groups, b_group          # of the convolution; how far apart their weights are
 
 
 cdef inline Py_ssize_t channel_cut(const Winograd *g, Py_ssize_t i) noexcept nogil:
@@ -209,7 +209,7 @@ cdef inline Py_ssize_t output_under(const Winograd *g, const Tile *t) noexcept n
 
 
 cdef apart ask_for_pixels(const real *x, Py_ssize_t rows, Py_ssize_t row, Py_ssize_t cols, Py_ssize_t col) noexcept nogil:
-    """Groups jump from one pixel to the next, which no prefetcher of a processor foresees."""
+    """Ask for what the next tile reads or writes: groups jump from one pixel to the next, which no prefetcher foresees."""
     cdef Py_ssize_t r, s
     for r in range(rows):
         for s in range(cols):

@@ -108,10 +108,10 @@ class DynamicArguments(Layer):
         return inner._replace(integers=kinds, domain=(1.0, 2.0), counts=True)
 
     def output_shape(self, *shapes: Shape) -> Any:
-        self._require_told(shapes)
+        self._require_shapes(shapes)
         return shape_of(self.inner, shapes[:1])
 
-    def _require_told(self, shapes: Sequence[Shape]) -> None:
+    def _require_shapes(self, shapes: Sequence[Shape]) -> None:
         planned = [self.inner.config[name] for name in self.arguments]
         wanted = [(len(value),) if isinstance(value, (list, tuple)) else () for value in planned]
         if list(shapes[1:]) != wanted:
@@ -121,7 +121,7 @@ class DynamicArguments(Layer):
             )
 
     def forward(self, ctx: Context, x: np.ndarray, *numbers: np.ndarray) -> tuple[Any, Backward]:
-        self._require_told([array.shape[1:] for array in (x, *numbers)])
+        self._require_shapes([array.shape[1:] for array in (x, *numbers)])
         given = {name: self._value(name, array) for name, array in zip(self.arguments, numbers, strict=True)}
         y, backward = type(self.inner)(**{**self.inner.config, **given}).forward(ctx, x)
         return y, lambda dy: ((backward(dy)[0], *(None for _ in numbers)), {})

@@ -62,11 +62,11 @@ class Recurrent(Layer):
     @classmethod
     def examples(cls) -> Sequence[Any]:
         both: Any = cls.from_config({"features": 2, "direction": "both", "states": True})
-        told: Any = cls.from_config({"features": 2, "direction": "both", "states": True, "lengths": True})
+        several: Any = cls.from_config({"features": 2, "direction": "both", "states": True, "lengths": True})
         return [
             (cls.from_config({"features": 3}), [(4, 2)]),
             (both, [(3, 2), *[(2, 2)] * cls.kinds]),
-            (told, [(3, 2), ()]),
+            (several, [(3, 2), ()]),
         ]
 
     @property
@@ -89,12 +89,12 @@ class Recurrent(Layer):
 
     def output_shape(self, *shapes: Shape) -> Any:
         state = (len(self.ways), self.features)
-        told = [()] if self.lengths else []
-        fits = bool(shapes) and len(shapes[0]) == 2 and list(shapes[1:]) in (told, [*told, *[state] * self.kinds])
+        lengths = [()] if self.lengths else []
+        fits = bool(shapes) and len(shapes[0]) == 2 and list(shapes[1:]) in (lengths, [*lengths, *[state] * self.kinds])
         if not fits:
             kinds = "" if self.kinds == 1 else f" of {self.kinds} kinds"
             raise ValueError(
-                f"{type(self).__name__} takes (N, T, C){', lengths (N,)' if told else ''}, and states at the beginning "
+                f"{type(self).__name__} takes (N, T, C){', lengths (N,)' if lengths else ''}, and states at the beginning "
                 f"{with_batch(state)}{kinds} or none, got {' and '.join(map(with_batch, shapes))}"
             )
         y = (shapes[0][0], len(self.ways) * self.features)

@@ -54,12 +54,14 @@ class Operands:
         a, b = self.batch
         return ((a, *x.shape), (b, *x.other_shape)) if self.batched else (x.shape, x.other_shape)
 
+    def axis(self, axis: int, rank: int) -> int:
+        """Return an axis of a tensor of this rank, counted from the front."""
+        self.require(-rank <= axis < rank, f"there is no axis {axis} in a tensor of {rank}")
+        return axis % rank
+
     def inner(self, x: Value, axis: int) -> int:
         """Return an axis of the file's tensor as an inner axis; the batch is none."""
-        rank = self.rank(x)
-        if not -rank <= axis < rank:
-            raise OnnxImportError(f"{self.node.label}: there is no axis {axis} in a tensor of {rank}")
-        axis = axis % rank - self.offset
+        axis = self.axis(axis, self.rank(x)) - self.offset
         if axis < 0:
             raise NotBatchedError
         return axis

@@ -116,7 +116,7 @@ def dynamic_arguments(w: Writer, layer: Any, x: Tensor, *numbers: Tensor) -> Any
     return _TOLD[type(layer.inner)](w, layer.inner, x, rows)
 
 
-def _told_slice(w: Writer, layer: Any, x: Tensor, rows: dict[str, str]) -> Tensor:
+def _dynamic_slice(w: Writer, layer: Any, x: Tensor, rows: dict[str, str]) -> Tensor:
     far = 2**31 - 1
     ends = {"start": [], "stop": []}  # type: dict[str, list[int]]
     steps = [1 if part.step is None else part.step for part in layer.slices]
@@ -128,7 +128,7 @@ def _told_slice(w: Writer, layer: Any, x: Tensor, rows: dict[str, str]) -> Tenso
     return w.like(x, w.call("Slice", x.name, *operands, axes, w.integers(*steps)), w.output_shape(layer, x))
 
 
-def _told_reshape(w: Writer, layer: Any, x: Tensor, rows: dict[str, str]) -> Tensor:
+def _dynamic_reshape(w: Writer, layer: Any, x: Tensor, rows: dict[str, str]) -> Tensor:
     x = w.plain(x)
     batch = w.call("Slice", w.call("Shape", x.name), w.integers(0), w.integers(1))
     target = w.call("Concat", batch, rows["shape"], axis=0)
@@ -136,13 +136,13 @@ def _told_reshape(w: Writer, layer: Any, x: Tensor, rows: dict[str, str]) -> Ten
     return w.array(name, w.output_shape(layer, x), x.dtype)
 
 
-def _told_expand(w: Writer, layer: Any, x: Tensor, rows: dict[str, str]) -> Tensor:
+def _dynamic_expand(w: Writer, layer: Any, x: Tensor, rows: dict[str, str]) -> Tensor:
     x = w.plain(x)
     sizes = w.call("Concat", w.integers(1), rows["shape"], axis=0)
     return w.array(w.call("Expand", x.name, sizes), w.output_shape(layer, x), x.dtype)
 
 
-def _told_top_k(w: Writer, layer: Any, x: Tensor, rows: dict[str, str]) -> list[Tensor]:
+def _dynamic_top_k(w: Writer, layer: Any, x: Tensor, rows: dict[str, str]) -> list[Tensor]:
     axis, largest = x.axis(layer.axis), int(layer.largest)
     values, places = w.node("TopK", [x.name, rows["k"]], 2, axis=axis, largest=largest, sorted=1)
     shape, _ = w.output_shape(layer, x)
@@ -150,8 +150,8 @@ def _told_top_k(w: Writer, layer: Any, x: Tensor, rows: dict[str, str]) -> list[
 
 
 _TOLD: dict[type[L.Layer], Callable[..., Any]] = {
-    L.Slice: _told_slice,
-    L.Reshape: _told_reshape,
-    L.Expand: _told_expand,
-    L.TopK: _told_top_k,
+    L.Slice: _dynamic_slice,
+    L.Reshape: _dynamic_reshape,
+    L.Expand: _dynamic_expand,
+    L.TopK: _dynamic_top_k,
 }

@@ -59,7 +59,7 @@ def concat_from_sequence(b: Builder, node: Node, sequence: Any) -> Any:
 
 @register("SplitToSequence")
 def split_to_sequence(b: Builder, node: Node, x: Operand, split: Operand | None = None) -> Any:
-    axis = axis_of(b, node.get("axis", 0), b.rank(x))
+    axis = b.axis(node.get("axis", 0), b.rank(x))
     given = [1] if split is None else b.integers(split, "split")
     length = length_of(b, x, axis)
     if split is None or b.rank(split) == 0:
@@ -87,12 +87,6 @@ def _place(b: Builder, place: Operand, count: int, length: int) -> int:
     return int(at)
 
 
-def axis_of(b: Builder, axis: int, rank: int) -> int:
-    """Return an axis counted from the front."""
-    b.require(-rank <= axis < rank, f"there is no axis {axis} in a tensor of {rank}")
-    return axis % rank
-
-
 def length_of(b: Builder, x: Operand, axis: int) -> int:
     """Return how long an axis is, for inputs of any sizes."""
     shapes = [each.shape for each in x.both] if isinstance(x, Constant) else b.shapes(x)
@@ -110,7 +104,7 @@ def part(b: Builder, x: Operand, axis: int, n: int) -> Operand:
 
 def stack(b: Builder, parts: Sequence[Operand], axis: int) -> Operand:
     """Return tensors one behind the other along a new axis."""
-    place = axis_of(b, axis, b.rank(parts[0]) + 1)
+    place = b.axis(axis, b.rank(parts[0]) + 1)
     node = Node("Unsqueeze", "", b.node.name, ("x",), ("y",), {"axes": [place]}, 11)
     block = Block([node], ["x"], [], ["y"], {})
     return concat(b, [b.block(block, {"x": x})[0] for x in parts], place)
@@ -119,5 +113,5 @@ def stack(b: Builder, parts: Sequence[Operand], axis: int) -> Operand:
 def concat(b: Builder, parts: Sequence[Operand], axis: int) -> Operand:
     """Return tensors one behind the other along an axis."""
     names = [f"x{n}" for n in range(len(parts))]
-    node = Node("Concat", "", b.node.name, tuple(names), ("y",), {"axis": axis_of(b, axis, b.rank(parts[0]))}, 11)
+    node = Node("Concat", "", b.node.name, tuple(names), ("y",), {"axis": b.axis(axis, b.rank(parts[0]))}, 11)
     return b.block(Block([node], names, [], ["y"], {}), dict(zip(names, parts, strict=True)))[0]

@@ -10,7 +10,7 @@ import numpy as np
 from fastconv.onnx.builder import Builder, Operand
 from fastconv.onnx.errors import OnnxImportError
 from fastconv.onnx.files import Block, Node
-from fastconv.onnx.operators.lists import axis_of, length_of, part, stack
+from fastconv.onnx.operators.lists import length_of, part, stack
 from fastconv.onnx.repeating import Repetition
 from fastconv.onnx.table import register
 from fastconv.onnx.values import Constant
@@ -65,7 +65,7 @@ def _scanned(b: Builder, node: Node, operands: Sequence[Operand]) -> list[Operan
     operands = operands[: len(body.inputs)]
     state, scanned = list(operands[:-count]), operands[-count:]
     stacked = len(body.outputs) - len(state)
-    axes = [axis_of(b, axis, b.rank(x)) for axis, x in zip(_list(node, "scan_input_axes", count), scanned, strict=True)]
+    axes = [b.axis(axis, b.rank(x)) for axis, x in zip(_list(node, "scan_input_axes", count), scanned, strict=True)]
     lengths = {length_of(b, x, axis) for x, axis in zip(scanned, axes, strict=True)}
     b.require(len(lengths) == 1, f"what is scanned must have one length, got {sorted(lengths)}")
     length = lengths.pop()

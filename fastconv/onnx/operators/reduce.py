@@ -92,7 +92,7 @@ def top_k(b: Builder, node: Node, x: Operand, k: Operand | None = None) -> Any:
     x = b.settled(b.value(x))
     inner = b.inner(x, node.get("axis", -1))
     if isinstance(k, Value) and k.counted:
-        return _told_top_k(b, node, x, inner, k)
+        return _dynamic_top_k(b, node, x, inner, k)
     whole = isinstance(k, Constant) and k.other is not None and _both(k) == (x.shape[inner], x.other_shape[inner])
     count = None if whole else b.integers(k, "K")[0] if k is not None else node.get("k")
     layer: L.Layer = L.TopK(count, 1 + x.order.index(inner), largest=bool(node.get("largest", 1)))
@@ -104,7 +104,7 @@ def _both(k: Constant) -> tuple[int, ...]:
     return tuple(int(each.ravel()[0]) for each in k.both if each.size == 1)
 
 
-def _told_top_k(b: Builder, node: Node, x: Value, inner: int, k: Value) -> Any:
+def _dynamic_top_k(b: Builder, node: Node, x: Value, inner: int, k: Value) -> Any:
     """Return as many of the largest as is known when the model runs."""
     largest, axis = bool(node.get("largest", 1)), 1 + x.order.index(inner)
     planned = [

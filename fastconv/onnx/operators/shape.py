@@ -13,7 +13,7 @@ from fastconv.onnx.builder import Builder, Operand
 from fastconv.onnx.counting import guessed, with_arguments
 from fastconv.onnx.errors import NeedsValueError, NotBatchedError, OnnxImportError
 from fastconv.onnx.files import Node
-from fastconv.onnx.operators.sizes import told_expand, told_slice
+from fastconv.onnx.operators.sizes import dynamic_expand, dynamic_slice
 from fastconv.onnx.table import register
 from fastconv.onnx.values import Constant, Value
 
@@ -42,7 +42,7 @@ def reshape(b: Builder, node: Node, x: Operand, target: Operand | None = None) -
         target = Constant(np.array(node.get("shape") or [], np.int64))
     both: list[tuple[int, ...]] = []
     if isinstance(target, Value) and target.counted:
-        return _told_shape(b, node, b.plain(x), target)
+        return _dynamic_shape(b, node, b.plain(x), target)
     targets = b.both(target, "shape")
     for whole, wanted in zip(b.shapes(x), targets, strict=True):
         sizes = list(wanted)
@@ -53,7 +53,7 @@ def reshape(b: Builder, node: Node, x: Operand, target: Operand | None = None) -
     return _reshaped(b, x, *both)
 
 
-def _told_shape(b: Builder, node: Node, x: Value, target: Value) -> Value:
+def _dynamic_shape(b: Builder, node: Node, x: Value, target: Value) -> Value:
     """Return a value in a shape that is known when the model runs."""
     wanted = guessed(target)
     b.require(0 not in wanted[0], "0 in a shape that is known when the model runs is not supported")
@@ -210,11 +210,11 @@ def slice_(
     axes: Operand | None = None,
     steps: Operand | None = None,
 ) -> Any:
-    ends_told = {
+    dynamic_ends = {
         name: end for name, end in (("start", starts), ("stop", ends)) if isinstance(end, Value) and end.counted
     }
-    if ends_told:
-        return told_slice(b, node, (x, starts, ends, axes, steps), ends_told)
+    if dynamic_ends:
+        return dynamic_slice(b, node, (x, starts, ends, axes, steps), dynamic_ends)
     first = node.get("starts") if starts is None else b.integers(starts, "starts")
     last = node.get("ends") if ends is None else b.integers(ends, "ends")
     if first is None or last is None or len(first) != len(last):
@@ -226,8 +226,7 @@ def slice_(
     whole = b.shapes(x)
     kept: list[tuple[int, slice]] = []
     for axis, begin, end, each in zip(named, first, last, step, strict=True):
-        place = axis % b.rank(x) if -b.rank(x) <= axis < b.rank(x) else -1
-        b.require(place >= 0, f"there is no axis {axis} in a tensor of {b.rank(x)}")
+        place = b.axis(axis, b.rank(x))
         sizes = whole[0][place], whole[1][place]
         is_open = sizes[0] != sizes[1]
         part = _python_slice(begin if each > 0 or is_open else max(begin, -sizes[0]), end, each)
@@ -306,7 +305,7 @@ def gather(b: Builder, node: Node, x: Operand, indices: Operand) -> Any:
 @register("Expand")
 def expand(b: Builder, node: Node, x: Operand, target: Operand) -> Any:
     if isinstance(target, Value) and target.counted:
-        return told_expand(b, x, target)
+        return dynamic_expand(b, x, target)
     x = b.value(x)
     first, second = b.both(target, "shape")
     rank = max(len(first), b.rank(x))

@@ -34,7 +34,7 @@ def size(b: Builder, node: Node, x: Operand) -> Any:
     return Constant(first, None if first == second else second, False, opened, (product, (sizes,), 0))
 
 
-def told_slice(b: Builder, node: Node, operands: Sequence[Any], numbers: dict[str, Value]) -> Value:
+def dynamic_slice(b: Builder, node: Node, operands: Sequence[Any], numbers: dict[str, Value]) -> Value:
     """Return a part of a value between ends that are known when the model runs."""
     x, starts, ends, axes, steps = operands
     x = b.settled(b.value(x))
@@ -56,7 +56,7 @@ def told_slice(b: Builder, node: Node, operands: Sequence[Any], numbers: dict[st
     return with_arguments(b, x, (planned[0], planned[1]), numbers, [x.dtype])[0]
 
 
-def told_expand(b: Builder, x: Operand, target: Value) -> Value:
+def dynamic_expand(b: Builder, x: Operand, target: Value) -> Value:
     """Return an operand stretched to a shape that is known when the model runs."""
     first, second = guessed(target)
     b.require(len(first) >= b.rank(x), "it cannot be stretched to fewer axes")
@@ -72,7 +72,7 @@ def constant_of_shape(b: Builder, node: Node, shape: Operand) -> Any:
     value = np.asarray(node.get("value", np.zeros(1, np.float32))).reshape(-1)[0]
     b.require(value.dtype in DTYPES, f"value must be of a supported dtype, got {value.dtype}")
     if isinstance(shape, Value) and shape.counted:
-        return told_expand(b, Constant(np.asarray(value)), shape)
+        return dynamic_expand(b, Constant(np.asarray(value)), shape)
     b.array(shape, "shape")
     raise OnnxImportError(f"{node.label} cannot be computed")
 
@@ -89,5 +89,5 @@ def range_(b: Builder, node: Node, start: Operand, limit: Operand, delta: Operan
     count = b.combine(L.Divide(), far, Constant(np.asarray(step, limit.dtype)), dtype=limit.dtype)
     a, c = (np.array([max(1, len(range(first, each[0], step)))]) for each in guessed(limit))
     length = b.one(L.Unsqueeze([1]), count, (0,))._replace(guess=(a, c))
-    ones = told_expand(b, Constant(np.asarray(step, limit.dtype)), length)
+    ones = dynamic_expand(b, Constant(np.asarray(step, limit.dtype)), length)
     return b.combine(L.Add(), b.one(L.CumSum(1, exclusive=True), ones), Constant(np.asarray(first, limit.dtype)))
