@@ -108,6 +108,8 @@ cdef DepthwiseKernel depthwise_kernel(const Axis *w) noexcept nogil:
             return depthwise_2_1
         if w.taps == 3:
             return depthwise_3_1
+        if w.taps == 4:
+            return depthwise_4_1
         if w.taps == 5:
             return depthwise_5_1
         if SELDOM_USED and MANY_REGISTERS and w.taps == 7:  # fewer hold no such tile
@@ -121,12 +123,8 @@ cdef DepthwiseKernel depthwise_kernel(const Axis *w) noexcept nogil:
 
 
 cdef inline Py_ssize_t pass_taps(Py_ssize_t taps) noexcept nogil:
-    """How many of so many neighboring taps a pass takes: 1, 2, 3 or 5, for which a kernel is compiled, and few passes in all."""
-    if taps <= 3:
-        return taps
-    if taps == 4:
-        return 2
-    return 3 if taps == 6 or taps == 9 else 5
+    """How many of so many neighboring taps a pass takes: the same in each, about, and as many as a kernel is compiled for."""
+    return ceil_div(taps, ceil_div(taps, <Py_ssize_t> PASS_TAPS))
 
 
 cdef inline Py_ssize_t whole_vectors_from(const Depthwise *p, Py_ssize_t first) noexcept nogil:
@@ -138,11 +136,14 @@ cdef void depthwise_pass(
     const Depthwise *p, const Rows *r, Py_ssize_t tap, Py_ssize_t taps,
     Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y,
 ) noexcept nogil:
-    """Every `stride`th tap of a row, `taps` of them from `tap` on: a kernel with stride 1 over every `stride`th pixel."""
+    """Every `stride`th tap of a row, `taps` of them from `tap` on: a kernel with stride 1 over every `stride`th pixel.
+
+    One tap alone may have any dilation.
+    """
     cdef Rows each = r[0]
-    cdef Py_ssize_t stride = r.w.stride, at = r.w.origin + tap, pixel = (at % stride + stride) % stride, left, right
+    cdef Py_ssize_t stride = r.w.stride, at = r.w.origin + tap * r.w.dilation, pixel = (at % stride + stride) % stride, left, right
     cdef DepthwiseKernel kernel
-    each.w.stride, each.w.taps = 1, taps
+    each.w.stride, each.w.dilation, each.w.taps = 1, 1, taps
     each.w.origin = (at - pixel) // stride
     each.w.size = max(ceil_div(r.w.size - pixel, stride), <Py_ssize_t> 0)
     each.x += pixel * r.x_w
@@ -172,23 +173,22 @@ cdef apart depthwise_passes(
 ) noexcept nogil:
     """Outputs of rows that no kernel was compiled for, in several passes over their taps.
 
-    A pass reads the sums of the one before from one buffer and writes its own to another, since tiles overlap: none adds twice.
+    A pass takes some of every `step`th tap; of dilated rows with a stride one. It reads the sums of the one before from one
+    buffer and writes its own to another, since tiles overlap: none adds twice.
     """
     cdef real buffers[2 * PASS_SUMS]
     cdef real *sums
     cdef Rows each = r[0]
-    cdef Py_ssize_t width = max(end - first, <Py_ssize_t> LANES), number = 0
-    cdef Py_ssize_t phase = 0, taps = ceil_div(r.w.taps, r.w.stride), done = 0, some  # of a phase: taps to do and done
+    cdef Py_ssize_t width = max(end - first, <Py_ssize_t> LANES), step = r.w.stride if r.w.dilation == 1 else r.w.taps
+    cdef Py_ssize_t phase = 0, taps = ceil_div(r.w.taps, step), done = 0, some, number = 0  # of a phase: taps to do and done
     while True:
         some = pass_taps(taps)
         number += 1
-        each.unfinished = some < taps or phase + 1 < min(r.w.stride, r.w.taps)
+        each.unfinished = some < taps or phase + 1 < min(step, r.w.taps)
         each.bounded = r.bounded and not each.unfinished
         sums = buffers + number % 2 * PASS_SUMS - column * width - whole_vectors_from(p, first)
         each.y_w = width if each.unfinished else r.y_w
-        depthwise_pass(
-            p, &each, phase + done * r.w.stride, some, first, end, column, column_end, sums if each.unfinished else y
-        )
+        depthwise_pass(p, &each, phase + done * step, some, first, end, column, column_end, sums if each.unfinished else y)
         if not each.unfinished:
             return
         each.sums, each.sums_w = sums, width
@@ -196,23 +196,20 @@ cdef apart depthwise_passes(
         taps -= some
         if taps == 0:
             phase += 1
-            taps, done = ceil_div(r.w.taps - phase, r.w.stride), 0
+            taps, done = ceil_div(r.w.taps - phase, step), 0
 
 
 cdef void depthwise_rows(
     const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
 ) noexcept nogil:
     cdef DepthwiseKernel kernel = depthwise_kernel(&r.w)
-    cdef Py_ssize_t some
+    cdef Py_ssize_t some = PASS_SUMS // round_up(end - first, LANES) // DEPTHWISE_COLS * DEPTHWISE_COLS
     if kernel:
         kernel(p, r, first, end, column, column_end, y)
-    elif r.w.dilation == 1 and r.w.taps > r.w.stride:
-        some = PASS_SUMS // round_up(end - first, LANES) // DEPTHWISE_COLS * DEPTHWISE_COLS
-        while column < column_end:
-            depthwise_passes(p, r, first, end, column, min(column + some, column_end), y)
-            column += some
-    else:
-        depthwise_any(p, r, first, end, column, column_end, y)
+        return
+    while column < column_end:
+        depthwise_passes(p, r, first, end, column, min(column + some, column_end), y)
+        column += some
 
 
 cdef void interleaved_lines(

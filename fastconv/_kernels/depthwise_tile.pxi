@@ -24,8 +24,8 @@ cdef extern from *:
 
 cdef enum:
     DEPTHWISE_COLS = 8       # outputs of a tile: the sums of one vector of channels are 8 of at least 16 registers
+    PASS_TAPS = 5            # at most of a row that no kernel is compiled for, in one pass
     DEPTHWISE_TAPS = 7       # the longest row of a kernel that is kept in registers
-    EVERYTHING = 1 << 30     # inputs of a tile exist up to here: all of them
     GRADIENT_SUMS = 8192     # of a weight gradient that a task holds: in the first-level cache, unless one vector has more
     DEPTHWISE_STRIP = 8192   # columns times channels of a strip: its next row of outputs finds the inputs in a near cache
     DEPTHWISE_CHANNELS = 512 # of a task
@@ -81,12 +81,9 @@ cdef inline Py_ssize_t taps_inside(const Axis *axis, Py_ssize_t i, Py_ssize_t *f
 cdef inline void depthwise_tile(
     const int cols, const int taps, const int stride, const Rows *r,
     const real *x, const real *weight, const real *start, Py_ssize_t start_step, real *y, Py_ssize_t channels, Py_ssize_t y_step,
-    Py_ssize_t low, Py_ssize_t high, Py_ssize_t inner, Py_ssize_t outer,
+    Py_ssize_t low, Py_ssize_t high,
 ) noexcept nogil:
-    """`cols` outputs, of whose inputs those from `low` to `high` - 1 exist; their sums begin with what is at `start`.
-
-    taps 0: a row of any number of taps, with whatever stride and dilation; inner .. outer - 1 are inside for all outputs.
-    """
+    """`cols` outputs, of whose inputs those from `low` to `high` - 1 exist; their sums begin with what is at `start`."""
     cdef vec acc[DEPTHWISE_COLS]
     cdef vec factor[DEPTHWISE_TAPS]
     cdef Py_ssize_t i, t, rows = r.d * r.h, in_plane = r.h
@@ -95,14 +92,9 @@ cdef inline void depthwise_tile(
     for i in range(cols):
         acc[i] = (<const vec *> (start + i * start_step))[0]
     while True:  # there is a row: a loop that may do nothing would have all sums in memory
-        if taps:
-            for t in range(taps):
-                factor[t] = held(weight + t * r.weight_w)
-            slide(False, cols, taps, stride, x, acc, factor, channels, low, high)
-        else:
-            add_taps(cols, r, x, weight, acc, channels, 0, inner, low, high)
-            add_taps(cols, r, x, weight, acc, channels, inner, outer, 0, EVERYTHING)
-            add_taps(cols, r, x, weight, acc, channels, outer, r.w.taps, low, high)
+        for t in range(taps):
+            factor[t] = held(weight + t * r.weight_w)
+        slide(False, cols, taps, stride, x, acc, factor, channels, low, high)
         x += r.x_h
         weight += r.weight_h
         in_plane -= 1
@@ -119,21 +111,6 @@ cdef inline void depthwise_tile(
     else:
         for i in range(cols):
             (<vec *> (y + i * y_step))[0] = acc[i]
-
-
-cdef inline void add_taps(
-    const int cols, const Rows *r, const real *x, const real *weight, vec *acc, Py_ssize_t channels,
-    Py_ssize_t first, Py_ssize_t end, Py_ssize_t low, Py_ssize_t high,
-) noexcept nogil:
-    """Taps first .. end - 1 of a row of the kernel, over the inputs from `low` to `high` - 1."""
-    cdef Py_ssize_t i, t, place
-    cdef vec factor
-    for t in range(first, end):
-        factor = held(weight + t * r.weight_w)
-        for i in range(cols):
-            place = i * r.w.stride + t * r.w.dilation
-            if high == EVERYTHING or low <= place < high:
-                acc[i] = acc[i] + factor * held(x + place * channels)
 
 
 cdef inline void slide(
@@ -210,12 +187,8 @@ cdef inline void depthwise_vectors(
     cdef const real *x = r.x + start * r.x_w
     cdef const real *start_at
     cdef real *to
-    cdef Py_ssize_t inner = 0, outer = 0
     cdef Py_ssize_t to_step
     y += column * y_step
-    if taps == 0:
-        inner = min(ceil_div(low, r.w.dilation), r.w.taps)
-        outer = max(min(ceil_div(max(high - (cols - 1) * r.w.stride, <Py_ssize_t> 0), r.w.dilation), r.w.taps), inner)
     if narrow and too_near(cols, r, x, r.x_w, p.x_end):
         depthwise_plain(p, r, first, end, column, column + cols, y - column * y_step)
         return
@@ -226,14 +199,14 @@ cdef inline void depthwise_vectors(
         if r.sums:
             start_at = r.sums + column * r.sums_w + c
         if r.ahead:
-            fetch_ahead(cols * max(stride, 1), r, x + c, r.x_w)
+            fetch_ahead(cols * stride, r, x + c, r.x_w)
         if p.far_y:
             for k in range(cols):
                 __builtin_prefetch(y + c + p.out_w * p.channels + k * y_step, 1, 3)
         to, to_step = y + c, y_step
         if apart_from_y:
             to, to_step = few, LANES
-        depthwise_tile(cols, taps, stride, r, x + c, r.weight + c, start_at, r.sums_w, to, r.x_w, to_step, low, high, inner, outer)
+        depthwise_tile(cols, taps, stride, r, x + c, r.weight + c, start_at, r.sums_w, to, r.x_w, to_step, low, high)
         if apart_from_y and narrow:
             store_narrow(few, y, y_step, cols, p.channels, (r.w.rows - column) * p.channels if r.w.out_step == 1 else 0)
         elif apart_from_y:
@@ -291,6 +264,12 @@ cdef whole depthwise_3_2(
     depthwise_columns(3, 2, p, r, first, end, column, column_end, y)
 
 
+cdef whole depthwise_4_1(
+    const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
+) noexcept nogil:
+    depthwise_columns(4, 1, p, r, first, end, column, column_end, y)
+
+
 cdef whole depthwise_5_1(
     const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
 ) noexcept nogil:
@@ -319,9 +298,3 @@ cdef whole depthwise_1_1(
     const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
 ) noexcept nogil:
     depthwise_columns(1, 1, p, r, first, end, column, column_end, y)
-
-
-cdef whole depthwise_any(
-    const Depthwise *p, const Rows *r, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t column_end, real *y
-) noexcept nogil:
-    depthwise_columns(0, 0, p, r, first, end, column, column_end, y)
