@@ -107,13 +107,13 @@ def shape_of(w: Writer, layer: Any, x: Tensor) -> Tensor:
 
 @exports(L.DynamicArguments)
 def dynamic_arguments(w: Writer, layer: Any, x: Tensor, *numbers: Tensor) -> Any:
-    if type(layer.inner) not in _TOLD:
+    if type(layer.inner) not in _DYNAMIC:
         raise w.error(f"{type(layer.inner).__name__} is not written with arguments that come as inputs")
     rows = {}
     for name, each in zip(layer.arguments, numbers, strict=True):
         first = w.call("Slice", _long(w, each), w.integers(0), w.integers(1))
         rows[name] = w.call("Reshape", first, w.integers(-1))
-    return _TOLD[type(layer.inner)](w, layer.inner, x, rows)
+    return _DYNAMIC[type(layer.inner)](w, layer.inner, x, rows)
 
 
 def _dynamic_slice(w: Writer, layer: Any, x: Tensor, rows: dict[str, str]) -> Tensor:
@@ -149,7 +149,7 @@ def _dynamic_top_k(w: Writer, layer: Any, x: Tensor, rows: dict[str, str]) -> li
     return [w.like(x, values, shape), w.like(x, places, shape, np.int64)]
 
 
-_TOLD: dict[type[L.Layer], Callable[..., Any]] = {
+_DYNAMIC: dict[type[L.Layer], Callable[..., Any]] = {
     L.Slice: _dynamic_slice,
     L.Reshape: _dynamic_reshape,
     L.Expand: _dynamic_expand,
