@@ -48,10 +48,10 @@ if X86:
 DTYPES: dict[str, tuple[str, list[str]]] = {"f32": ("float", []), "f64": ("double", SMALL)}
 
 #: What is to be unrolled has constant bounds, and gcc does so unasked; more only makes the wheel larger, like tables for
-#: exceptions, which C has not.
+#: exceptions, which C has not, and the guards of stacks that the Python of some distributions asks for.
 OPTIMIZE = [
     *("-O3", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-g0"),
-    *("-fno-asynchronous-unwind-tables", "-fno-unwind-tables"),
+    *("-fno-asynchronous-unwind-tables", "-fno-unwind-tables", "-fno-stack-protector"),
 ]
 
 #: gcc unrolls and inlines the register tile whole only when it may make large functions; others do not know these.
