@@ -22,6 +22,12 @@ settings.register_profile("ci", settings.get_profile("fastconv"), derandomize=Tr
 settings.load_profile("ci" if os.environ.get("CI") else "fastconv")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with tests that take long come first, so that no processor has a long one left when the others are done."""
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.fixture(params=[isa for isa in _kernels.built_isas() if isa in _kernels.offered_isas()])
 def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     """Run the test with the kernels of each instruction set that was built and that this processor offers."""
