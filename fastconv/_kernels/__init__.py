@@ -18,11 +18,13 @@ Contents:
 ``winograd_points.pxi``
                      Winograd's minimal filtering along one axis: inputs and weights to their values at points, and back
 ``winograd_tiles.pxi``
-                     the same for tiles of two axes: their positions and transforms
+                     tiles of two axes: where they lie, and what of an image with a stride each part of the sum sees
+``winograd_transforms.pxi``
+                     their transforms, and those of weights and outputs
 ``winograd.pxi``     convolution and its adjoint as products of transformed tiles, with up to seven times fewer multiplications
 ``winograd_gradient.pxi``
                      the gradient of the weight likewise
-``fold.pxi``         both with a stride, over an image whose blocks of pixels are pixels of more channels
+``fold.pxi``         both with a stride and few channels, over an image whose blocks of pixels are pixels of more channels
 ``cells.pxi``        skipping padding: a product cut where windows see other taps, a gradient tap by tap
 ``scatter.pxi``      the adjoint of a convolution with few input channels, and convolution to few, scattered pixel by pixel
 ``grouped.pxi``      convolution in groups of few channels, and its adjoint: groups share vectors, windows are found once

@@ -31,9 +31,10 @@ cdef int run_groups(
 ) noexcept nogil:
     """Compute `count` products for each group; the operands of the next group are b_group, depth and cols further on.
 
-    `tile_h` and `tile_w` are the outputs of a Winograd tile, 0 for the direct product. -1: no memory.
+    `tile_h` and `tile_w` are the outputs of a Winograd tile, 0 for the direct product, where a product has the most taps;
+    where it has fewer, as many points give more. -1: no memory.
     """
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i, most_h = 0, most_w = 0
     cdef int status = 0
     cdef bint together = tile_h == 0
     if tile_h and folds(parts):
@@ -42,6 +43,7 @@ cdef int run_groups(
         return run_pixels(parts, groups, b_group, 1, threads)
     for i in range(count):
         together &= grouped_pays(parts + i, groups)
+        most_h, most_w = max(most_h, parts[i].h.taps), max(most_w, parts[i].w.taps)
     if tile_h == 0 and not together:
         return run_products(parts, count, groups, b_group, threads)
     for i in range(count):
@@ -49,8 +51,13 @@ cdef int run_groups(
             status |= run_dots(parts + i, groups, b_group, threads)
         elif together:
             status |= run_grouped(parts + i, groups, b_group, threads)
+        elif parts[i].h.taps * parts[i].w.taps <= 1:
+            status |= run_groups(parts + i, 1, groups, b_group, 0, 0, threads)
         else:
-            status |= run_winograd(parts + i, groups, b_group, tile_h, tile_w, threads)
+            status |= run_winograd(
+                parts + i, groups, b_group, tile_h + most_h - parts[i].h.taps if parts[i].h.taps > 1 else 1,
+                tile_w + most_w - parts[i].w.taps if parts[i].w.taps > 1 else 1, threads,
+            )
     return status
 
 

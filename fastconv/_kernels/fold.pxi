@@ -1,4 +1,4 @@
-# Convolutions with a stride by Winograd's algorithm: the image is folded, so that what is left has stride 1.
+# Convolutions with a stride and few channels by Winograd's algorithm: the image is folded, so that what is left has stride 1.
 #
 # Squares of as many pixels as the strides say become one pixel of all their channels, and taps likewise, with zeros where the
 # kernel has none:
@@ -9,6 +9,7 @@
 
 
 cdef enum:
+    UNFOLDED = 16               # so many channels fill vectors without being folded (FEWEST_CHANNELS in _conv_algorithm.py)
     FOLDED_BYTES = 3 << 19      # of a band of folded lines
     FOR_ALL_BANDS = 1 << 21     # of transformed weights that are kept from band to band
 
@@ -20,7 +21,7 @@ cdef struct Fold:
 
 
 cdef inline bint folds(const Product *p) noexcept nogil:
-    return p.h.stride > 1 or p.w.stride > 1
+    return p.depth < UNFOLDED and (p.h.stride > 1 or p.w.stride > 1)
 
 
 cdef inline Axis folded_axis(const Axis *axis) noexcept nogil:

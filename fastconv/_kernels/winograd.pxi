@@ -1,8 +1,9 @@
-# Convolution by Winograd's algorithm, forward and backward to the input: transformed tiles (winograd_tiles.pxi) times transformed
+# Convolution by Winograd's algorithm, forward and backward to the input: transformed tiles times transformed
 # weights, a panel of columns at a time, whose products are transformed back while the second-level cache has them. Few weights:
 # they are transformed first, then each thread takes blocks of tiles that stay in its caches. Many: as many tiles as the cache of
 # the last level holds are transformed first, then each thread takes panels, and transforms the weights that it alone needs.
-# Groups of few weights: each thread takes groups. All sum in the same order.
+# Many of a stride: one part of the channels after the other is transformed, and sums of all panels are kept. Groups of few weights:
+# each thread takes groups. All sum in the same order.
 
 
 cdef enum:
@@ -11,6 +12,7 @@ cdef enum:
     FEW_BYTES = 3 << 19     # so much U is transformed by each thread for itself, where tiles are few,
     FEW_TILES = 2 * TILE_M  # and any U where they are so few: reading what another thread has just written takes as long
     TILE_BYTES = 11 << 19   # transformed tiles that all threads share
+    PART_BYTES = 7 << 20    # and of one part of the channels, with what their products add up to
     SUM_DEPTH = DEPTH // 2  # channels of a part, and with nine points: sums of a part begin at zero, which keeps them short
     SUM_DEPTH_NINE = 48
 
@@ -32,25 +34,40 @@ cdef inline Py_ssize_t product_items(const Winograd *g) noexcept nogil:
 cdef inline void multiply_part(
     const Winograd *g, Py_ssize_t part, Py_ssize_t rows, Py_ssize_t cols, const real *v, const real *u, const real *zeros, real *m
 ) noexcept nogil:
-    """M = or += V U over one part of the channels, whose V and U are given, for `rows` tiles and a panel of `cols` columns."""
-    cdef Py_ssize_t position = rows * TILE_N + LANES, depth = part_depth(g, part), i, k
+    """M = or += V U over one part of the channels, whose V and U are given, for `rows` tiles and a panel of `cols` columns.
+
+    Positions side by side in a row of V are multiplied in turn, so that one strip of it follows the other in memory.
+    """
+    cdef Py_ssize_t position = rows * TILE_N + LANES, depth = part_depth(g, part), first = 0, end, some, items, i, k
     cdef Py_ssize_t out[STRIP]
     cdef Left left = left_operand(v, NULL, 0, 0, NULL)
+    cdef Tap tap = tap_of_part(g, part)
     cdef Ending ending = no_ending()
+    left.far = part > 0
     for i in range(STRIP):
         out[i] = i * TILE_N
-    for k in range(g.positions):
-        if g.p.packed:  # in the order in which they are used: what follows is asked for
-            ask_for_panels(&left, u + (k + 1) * panel_items(g.step), panel_items(g.step), ceil_div(rows, TILE_M) * depth)
+    while first < g.positions:
+        end = min(first + g.abreast, g.positions)
+        if g.p.packed:  # what follows is asked for: they come from memory
+            items = (end - first) * panel_items(g.step)
+            ask_for_panels(&left, u + end * panel_items(g.step), items, ceil_div(rows, TILE_M) * depth * (end - first))
         i = 0
         while i < rows:
-            left.a = v + packed_inputs(g, 0, k) + i * DEPTH_LD
-            ending.add = m + k * position + i * TILE_N
-            packed_by_panel(
-                min(rows - i, <Py_ssize_t> STRIP), round_up(cols, TILE_STEP), &left, 0, u + k * panel_items(g.step), depth, zeros,
-                &ending if part else NULL, m + k * position + i * TILE_N, out,
-            )
-            i += STRIP
+            some = min(rows - i, <Py_ssize_t> STRIP)
+            if not g.p.packed:  # tiles come from the last cache
+                items = some * DEPTH_LD
+                ask_for_panels(&left, v + packed_inputs(g, 0, first) + i * DEPTH_LD + items, items, items // LINE_ITEMS)
+            for k in range(first, end):
+                if is_zero_at(g, &tap, k):
+                    continue
+                left.a = v + packed_inputs(g, 0, k) + i * DEPTH_LD
+                ending.add = m + k * position + i * TILE_N
+                packed_by_panel(
+                    some, round_up(cols, TILE_STEP), &left, 0, u + k * panel_items(g.step), depth, zeros,
+                    &ending if part else NULL, m + k * position + i * TILE_N, out,
+                )
+            i += some
+        first = end
 
 
 cdef void block_of_tiles(
@@ -203,6 +220,56 @@ cdef int by_panels(Winograd *g, Py_ssize_t panels, int threads) noexcept nogil:
     return 0
 
 
+cdef void panels_of_part(
+    const Winograd *g, Py_ssize_t panels, Py_ssize_t part, Py_ssize_t first, Py_ssize_t count, Py_ssize_t *taken, int threads,
+    int thread, const real *v, const real *zeros, real *all_m, real *u,
+) noexcept nogil:
+    """What one part of the channels adds to M of the panels that one thread takes; the last one finishes them."""
+    cdef Py_ssize_t panel = take_task(taken, panels, threads, thread)
+    cdef const real *of_part
+    cdef real *m
+    while panel >= 0:
+        m, of_part = all_m + panel * product_items(g), u
+        if g.p.packed:
+            of_part = g.p.packed + packed_weights(g, panel, part)
+        else:
+            transform_part(g, panel, part, u)
+        multiply_part(g, part, count, panel_cols(g, panel), v, of_part, zeros, m)
+        if part == g.parts - 1:
+            transform_outputs(g, first, count, panel_first(g, panel), panel_cols(g, panel), m, count * TILE_N + LANES)
+        panel = take_task(taken, panels, threads, thread)
+
+
+cdef int by_parts(Winograd *g, Py_ssize_t panels, int threads) noexcept nogil:
+    """Many weights of many parts: M of all panels is kept, to which one part after the other adds."""
+    cdef Py_ssize_t zeros = own_lines(TILE_N), v_items = input_items(g, 1), u_items = own_lines(packed_weights(g, 0, 1))
+    cdef Py_ssize_t first = 0, count, some, part, index
+    cdef Py_ssize_t taken[MOST_RANGES * RANGE_ITEMS]
+    cdef real *scratch = new_scratch(zeros + v_items + panels * product_items(g) + threads * u_items, 1)
+    cdef real *v = scratch + zeros
+    cdef real *m = v + v_items
+    if scratch == NULL:
+        return -1
+    zero(scratch, zeros)
+    while first < g.tiles:
+        count = min(g.rows, g.tiles - first)
+        some = min(ceil_div(count, threads), <Py_ssize_t> TILE_M)
+        for part in range(g.parts):
+            for index in prange(ceil_div(count, some), schedule="dynamic", num_threads=threads):
+                transform_inputs(
+                    g, part, 1, first + index * some, min(count - index * some, some), v + index * some * DEPTH_LD
+                )
+            memset(taken, 0, sizeof(taken))
+            with parallel(num_threads=threads):
+                panels_of_part(
+                    g, panels, part, first, count, &taken[0], threads, threadid(), v, scratch, m,
+                    m + panels * product_items(g) + threadid() * u_items,
+                )
+        first += count
+    free_lines(scratch)
+    return 0
+
+
 cdef void tiles_of_group(
     const Winograd *g, Py_ssize_t group, Py_ssize_t panels, Py_ssize_t first, Py_ssize_t end, const real *zeros, real *own_u, real *v
 ) noexcept nogil:
@@ -253,14 +320,14 @@ cdef int by_groups(Winograd *g, Py_ssize_t panels, int threads) noexcept nogil:
 cdef inline Winograd winograd_cut(const Product *p, int out_h, int out_w) noexcept nogil:
     cdef Winograd g = winograd_grid(p, out_h, out_w)
     g.panel = TILE_N
-    cut_depth(&g, SUM_DEPTH_NINE if points_of(max(out_h, out_w)) == 9 else SUM_DEPTH)
+    cut_depth(&g, SUM_DEPTH_NINE if max(g.points_h, g.points_w) == 9 else SUM_DEPTH)
     return g
 
 
 cdef int run_winograd(
     const Product *p, Py_ssize_t groups, Py_ssize_t b_group, int out_h, int out_w, int threads
 ) noexcept nogil:
-    """Compute `p` for each group, whose taps along h and w are those of so many outputs a tile, with stride 1. -1: no memory.
+    """Compute `p` for each group, whose taps along h and w are those of so many outputs a tile. -1: no memory.
 
     `depth` is at least LANES.
     """
@@ -280,6 +347,16 @@ cdef int run_winograd(
         g.panel = LANES
         panels = ceil_div(p.cols, LANES)
     g.rows = min(g.tiles, round_up(ceil_div(g.tiles, ceil_div(g.tiles, most)), TILE_M // 2))
+    if g.phases_h * g.phases_w > 1 and u_bytes > WEIGHT_BYTES and panels >= threads:
+        most = (PART_BYTES // items - panels * g.positions * LANES) // (
+            ceil_div(g.positions, g.abreast) * DEPTH_LD + panels * g.positions * TILE_N
+        )
+        most = max(most // TILE_M * TILE_M, <Py_ssize_t> TILE_M)
+        g.rows = min(g.tiles, round_up(ceil_div(g.tiles, ceil_div(g.tiles, most)), TILE_M // 2))
+        for group in range(groups):
+            g.p = of_group(p, group, b_group)
+            status |= by_parts(&g, panels, threads)
+        return status
     for group in range(groups):
         g.p = of_group(p, group, b_group)
         if u_bytes > WEIGHT_BYTES or (

@@ -119,7 +119,7 @@ cdef inline void transform_gradients(
 ) noexcept nogil:
     """Z of a block of tiles, in panels of TILE_N columns; zero beyond the last row, column and channel."""
     cdef real edge[MOST_POSITIONS * LANES]
-    cdef Py_ssize_t i, o, r, s, high, wide, width, col = g.w.step_w * g.w.p.y_ld, row = g.w.step_h * g.w.p.out_w * g.w.p.y_ld
+    cdef Py_ssize_t i, o, r, s, high, wide, width, col = output_col(&g.w), row = output_row(&g.w)
     cdef const real *source
     cdef real *to
     cdef Tile after, t = tile_at(&g.w, first)
@@ -151,14 +151,14 @@ cdef inline void transform_gradients(
 
 
 cdef inline void transform_taps(
-    const int out_h, const int out_w, const Gradient *g, Py_ssize_t depth, Py_ssize_t cols, const real *u, Py_ssize_t u_ld,
-    Py_ssize_t position, real *db,
+    const int out_h, const int out_w, const Gradient *g, const Tap *tap, Py_ssize_t depth, Py_ssize_t cols, const real *u,
+    Py_ssize_t u_ld, Py_ssize_t position, real *db,
 ) noexcept nogil:
     """dg = G^T dU G of depth x cols pairs of channels."""
     cdef vec d[MOST_POINTS]
     cdef vec half[MOST_POSITIONS]
     cdef vec taps[MOST_TAPS]
-    cdef Py_ssize_t c, o, r, s
+    cdef Py_ssize_t c, o, r, s, i, j
     for c in range(depth):
         o = 0
         while o < cols:
@@ -174,7 +174,9 @@ cdef inline void transform_taps(
             for r in range(sum_taps(out_h)):
                 taps_of_points(taps, half + r * sum_points(out_w), sum_taps(out_w), 1)
                 for s in range(sum_taps(out_w)):
-                    store(db + r * g.w.p.b_h + s * g.w.p.b_w + c * g.w.p.b_k + o, taps[s], cols - o)
+                    i, j = tap.h + r * g.w.p.h.stride, tap.w + s * g.w.p.w.stride
+                    if i < g.w.p.h.taps and j < g.w.p.w.taps:
+                        store(db + i * g.w.p.b_h + j * g.w.p.b_w + c * g.w.p.b_k + o, taps[s], cols - o)
             o += LANES
 
 
@@ -197,7 +199,7 @@ cdef inline bint fetches_tiles(const Gradient *g) noexcept nogil:
     cdef const Product *p = &g.w.p
     return (
         p.batch * p.h.size * p.w.size * (p.a_ld + p.y_ld) * <Py_ssize_t> sizeof(real) > CACHE_BYTES and g.w.parts * g.col_blocks == 1 and p.depth == p.a_ld and p.cols == p.y_ld
-        and g.w.step_h == g.w.step_w == 1 and whole_axis(&p.d)
+        and g.w.in_h == g.w.in_w == 1 and whole_axis(&p.d)
     )
 
 
@@ -206,6 +208,7 @@ cdef inline void winograd_gradient_block(
 ) noexcept nogil:
     """The sums of one chunk of tiles for one part of the channels and one block of the columns, into one partial gradient."""
     cdef Py_ssize_t part = task % g.w.parts, block = task // g.w.parts % g.col_blocks, chunk = task // g.w.parts // g.col_blocks
+    cdef Tap tap = tap_of_part(&g.w, part)
     cdef Py_ssize_t c_first = channel_cut(&g.w, part % g.w.cuts)
     cdef Py_ssize_t depth = part_depth(&g.w, part)
     cdef Py_ssize_t col = column_cut(g, block)
@@ -229,7 +232,7 @@ cdef inline void winograd_gradient_block(
         for k in range(g.w.positions):
             if far and first + count < end:
                 fetch_tiles(g, dy, first + count, min(first + 2 * count, end), k)
-            j = 0
+            j = cols if is_zero_at(&g.w, &tap, k) else 0
             while j < cols:
                 columns_by_panel(
                     depth, panel_width(cols - j), v + packed_inputs(&g.w, 0, k), z + k * z_position + j * count,
@@ -238,7 +241,7 @@ cdef inline void winograd_gradient_block(
                 j += TILE_N
         first += count
     transform_taps(
-        out_h, out_w, g, depth, cols, u, u_ld, position, db + part // g.w.cuts * g.w.p.b_d + c_first * g.w.p.b_k + col
+        out_h, out_w, g, &tap, depth, cols, u, u_ld, position, db + tap.d * g.w.p.b_d + c_first * g.w.p.b_k + col
     )
 
 

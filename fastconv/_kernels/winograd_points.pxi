@@ -6,10 +6,10 @@
 # Both sides are polynomials multiplied through their values at points that are exact in binary and keep sums of similar size
 # (docs/kernels.md):
 #
-#     6 points, 0, +-P, +-Q, infinity:                4 outputs of 3 taps, or 2 outputs of 5
-#     9 points, +-NINE_A .. +-NINE_D, infinity:       7 outputs of 3 taps, 6 of 4, 5 of 5, or 3 of 7
+#     6 points, 0, +-P, +-Q, infinity:                5 outputs of 2 taps, 4 of 3, or 2 of 5
+#     9 points, +-NINE_A .. +-NINE_D, infinity:       8 outputs of 2 taps, 7 of 3, 6 of 4, 5 of 5, or 3 of 7
 #
-# `outputs` says which, and is a constant where that pays. Signs of points come in pairs that share the even and the odd terms.
+# Sizes are constants where that pays. Signs of points come in pairs that share the even and the odd terms.
 
 cdef extern from *:
     """
@@ -39,17 +39,6 @@ cdef extern from *:
     const real NINE_B
     const real NINE_C
     const real NINE_D
-
-
-cdef inline int points_of(const int outputs) noexcept nogil:
-    """The points along an axis with so many outputs a tile; 1: an axis with one tap."""
-    if outputs == 1:
-        return 1
-    return 9 if outputs % 2 or outputs > 4 else 6
-
-
-cdef inline int taps_of(const int outputs) noexcept nogil:
-    return points_of(outputs) + 1 - outputs
 
 
 cdef inline vec cubic(const vec *d, const int step, const real a, const real b, const real c) noexcept nogil:
@@ -100,14 +89,17 @@ cdef inline void weight_pair(
     const int taps, vec *u, const vec *g, const int step, const real p, const real a, const real b, const real c
 ) noexcept nogil:
     cdef real scale = 1 / (2 * p * (p * p - a) * (p * p - b) * (p * p - c)), t = p * p
-    cdef vec even = scale * g[0] + scale * t * g[2 * step], odd = scale * p * g[step]
+    cdef vec even = scale * g[0], odd = scale * p * g[step]
+    if taps > 2:
+        even = even + scale * t * g[2 * step]
     if taps > 3:
         odd = odd + scale * p * t * g[3 * step]
     if taps > 4:
         even = even + scale * t * t * g[4 * step]
     if taps > 5:
-        even = even + scale * t * t * t * g[6 * step]
         odd = odd + scale * p * t * t * g[5 * step]
+    if taps > 6:
+        even = even + scale * t * t * t * g[6 * step]
     u[0] = even + odd
     u[1] = even - odd
 
@@ -122,13 +114,17 @@ cdef inline void nine_weights(const int taps, vec *u, const vec *g, const int st
 
 
 cdef inline void six_weights(const int taps, vec *u, const vec *g, const int step) noexcept nogil:
-    cdef vec even_p = SCALE_P * g[0] + SCALE_P * P2 * g[2 * step], odd_p = SCALE_P * P_ * g[step]
-    cdef vec even_q = SCALE_Q * g[0] + SCALE_Q * Q2 * g[2 * step], odd_q = SCALE_Q * Q_ * g[step]
-    if taps == 5:
-        even_p = even_p + SCALE_P * P2 * P2 * g[4 * step]
+    cdef vec even_p = SCALE_P * g[0], odd_p = SCALE_P * P_ * g[step]
+    cdef vec even_q = SCALE_Q * g[0], odd_q = SCALE_Q * Q_ * g[step]
+    if taps > 2:
+        even_p = even_p + SCALE_P * P2 * g[2 * step]
+        even_q = even_q + SCALE_Q * Q2 * g[2 * step]
+    if taps > 3:
         odd_p = odd_p + SCALE_P * P_ * P2 * g[3 * step]
-        even_q = even_q + SCALE_Q * Q2 * Q2 * g[4 * step]
         odd_q = odd_q + SCALE_Q * Q_ * Q2 * g[3 * step]
+    if taps > 4:
+        even_p = even_p + SCALE_P * P2 * P2 * g[4 * step]
+        even_q = even_q + SCALE_Q * Q2 * Q2 * g[4 * step]
     u[0] = SCALE_0 * g[0]
     u[1] = even_p + odd_p
     u[2] = even_p - odd_p
@@ -137,14 +133,14 @@ cdef inline void six_weights(const int taps, vec *u, const vec *g, const int ste
     u[5] = g[(taps - 1) * step]
 
 
-cdef inline void weight_points(const int outputs, vec *u, const vec *g, const int step) noexcept nogil:
+cdef inline void weight_points(const int points, const int taps, vec *u, const vec *g, const int step) noexcept nogil:
     """u = G g: the values of the taps' polynomial at the points, over the products of the points' distances."""
-    if outputs == 1:
+    if points == 1:
         u[0] = g[0]
-    elif points_of(outputs) == 9:
-        nine_weights(taps_of(outputs), u, g, step)
+    elif points == 9:
+        nine_weights(taps, u, g, step)
     else:
-        six_weights(taps_of(outputs), u, g, step)
+        six_weights(taps, u, g, step)
 
 
 cdef inline void nine_outputs(const int outputs, vec *y, const vec *m, const int step) noexcept nogil:
@@ -158,12 +154,16 @@ cdef inline void nine_outputs(const int outputs, vec *y, const vec *m, const int
     y[2] = a * a * even_a + b * b * even_b + c * c * even_c + e * e * even_e
     if outputs > 3:
         y[3] = a * a * odd_a + b * b * odd_b + c * c * odd_c + e * e * odd_e
+    if outputs > 4:
         y[4] = a * a * a * a * even_a + b * b * b * b * even_b + c * c * c * c * even_c + e * e * e * e * even_e
     if outputs > 5:
         y[5] = a * a * a * a * odd_a + b * b * b * b * odd_b + c * c * c * c * odd_c + e * e * e * e * odd_e
     if outputs > 6:
         y[6] = a * a * a * a * a * a * even_a + b * b * b * b * b * b * even_b
         y[6] = y[6] + c * c * c * c * c * c * even_c + e * e * e * e * e * e * even_e
+    if outputs > 7:
+        y[7] = a * a * a * a * a * a * odd_a + b * b * b * b * b * b * odd_b
+        y[7] = y[7] + c * c * c * c * c * c * odd_c + e * e * e * e * e * e * odd_e
     y[outputs - 1] = y[outputs - 1] + m[8 * step]
 
 
@@ -172,17 +172,20 @@ cdef inline void six_outputs(const int outputs, vec *y, const vec *m, const int 
     cdef vec even_q = m[3 * step] + m[4 * step], odd_q = m[3 * step] - m[4 * step]
     y[0] = m[0] + even_p + even_q
     y[1] = P_ * odd_p + Q_ * odd_q
-    if outputs == 4:
+    if outputs > 2:
         y[2] = P2 * even_p + Q2 * even_q
+    if outputs > 3:
         y[3] = P_ * P2 * odd_p + Q_ * Q2 * odd_q
+    if outputs > 4:
+        y[4] = P2 * P2 * even_p + Q2 * Q2 * even_q
     y[outputs - 1] = y[outputs - 1] + m[5 * step]
 
 
-cdef inline void outputs_of_points(const int outputs, vec *y, const vec *m, const int step) noexcept nogil:
+cdef inline void outputs_of_points(const int points, const int outputs, vec *y, const vec *m, const int step) noexcept nogil:
     """y = A^T m, for products `step` vectors apart."""
-    if outputs == 1:
+    if points == 1:
         y[0] = m[0]
-    elif points_of(outputs) == 9:
+    elif points == 9:
         nine_outputs(outputs, y, m, step)
     else:
         six_outputs(outputs, y, m, step)

@@ -5,15 +5,17 @@
 ``"product"``
     The implicit matrix product: windows of the image times the weight, on the register tile. Everything can be done so.
 ``"winograd"``
-    Minimal filtering: the same product on transformed tiles, with up to 7 times fewer multiplications. For kernels of 3, 4, 5
-    or 7 taps along both axes, or 3, 5 or 7 along one of them, and enough channels and pixels that the transforms pay. Of two
-    sizes of a tile the one that costs less, counting what it computes beyond the edge of the image. A dilation interleaves
-    images, each of which has tiles of its own. With a stride the image is folded first: squares of pixels become pixels of more
-    channels, and 11 taps, with stride 4, become three.
+    Minimal filtering: the same product on transformed tiles, with up to 7 times fewer multiplications. For kernels of 2, 3, 4,
+    5 or 7 taps along both axes, or 2, 3, 5 or 7 along one of them, and enough channels and pixels that the transforms pay. Of
+    two sizes of a tile the one that costs less, counting what it computes beyond the edge of the image. A dilation interleaves
+    images, each of which has tiles of its own. So does a stride, whose images are summed over, with a part of the taps each: 3
+    taps, with stride 2, are two and one. Few channels are folded first: squares of pixels become pixels of more channels, and
+    11 taps, with stride 4, become three.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -48,6 +50,9 @@ MOST_FOLDED_CHANNELS, MOST_FOLDED_WEIGHT, MOST_FOLDED_LINES = 128, 700_000, 3 * 
 #: Rows of a product that are lost where its last tile is not full.
 PART_OF_TILE = 1.5
 
+#: Channels that could be multiplied in the time in which the products of one of the images of a stride are added to the others.
+ADDED_IMAGE = 4
+
 #: Multiply-adds in the time in which a number of a weight is read that was transformed before (a frozen model's): those of all
 #: layers together are in no near cache. A larger tile has more of them.
 WEIGHT_READ = 12
@@ -68,6 +73,9 @@ WORTH_IT, WORTH_IT_KEPT = 0.95, 0.85
 
 #: The same with a dilation, where tiles are of many small images.
 WORTH_IT_DILATED = 0.75
+
+#: The same with a stride, where caches hold less of the many transformed weights.
+WORTH_IT_STRIDED = 0.8
 
 #: Channels of a vector of the widest instruction set. What a group computes takes whole vectors, whatever the algorithm.
 VECTOR = 16
@@ -97,13 +105,16 @@ MOST_CHANNELS_NINE = 2048
 
 #: Taps along h and w -> the tiles that the kernels have: outputs along h and w. One tap is not transformed.
 TILES: dict[tuple[int, ...], tuple[tuple[int, int], ...]] = {
+    (2, 2): ((5, 5),),
     (3, 3): ((4, 4), (7, 7)),
     (4, 4): ((6, 6),),
     (5, 5): ((2, 2), (5, 5)),
     (7, 7): ((3, 3),),
+    (1, 2): ((1, 5),),
     (1, 3): ((1, 4),),
     (1, 5): ((1, 2), (1, 5)),
     (1, 7): ((1, 3),),
+    (2, 1): ((5, 1),),
     (3, 1): ((4, 1),),
     (5, 1): ((2, 1), (5, 1)),
     (7, 1): ((3, 1),),
@@ -145,40 +156,68 @@ class Algorithm(NamedTuple):
 
 def is_folded(problem: Problem) -> bool:
     """Return whether Winograd's algorithm takes `problem` for an image that it folds (fold.pxi)."""
-    return max(problem.stride[1:]) > 1
+    return max(problem.stride[1:]) > 1 and problem.depth < FEWEST_CHANNELS
 
 
 def folded(problem: Problem) -> Problem:
-    """Return the problem of the folded image, whose stride is 1; what has no stride as it is."""
+    """Return the problem of the folded image, whose stride is 1; what is not folded as it is."""
     if not is_folded(problem):
         return problem
-    (d, *taps), (_, *strides) = problem.taps, problem.stride
-    few = tuple(-(-count // stride) for count, stride in zip(taps, strides, strict=True))
-    return problem._replace(taps=(d, *few), stride=(1, 1, 1), depth=math.prod(strides) * problem.depth)
+    depth = math.prod(problem.stride[1:]) * problem.depth
+    return problem._replace(taps=(problem.taps[0], *_taps(problem)), stride=(1, 1, 1), depth=depth)
+
+
+def _taps(problem: Problem) -> tuple[int, int]:
+    """Return the most taps along h and w that see one of the images that a stride makes: what is transformed."""
+    h, w = (-(-count // stride) for count, stride in zip(problem.taps[1:], problem.stride[1:], strict=True))
+    return h, w
+
+
+def _images(problem: Problem) -> int:
+    """Return how many images of every so many pixels a stride makes that some tap sees."""
+    return math.prod(min(pair) for pair in zip(problem.taps[1:], problem.stride[1:], strict=True))
+
+
+def phases(problem: Problem) -> list[Problem]:
+    """Return the problems of stride 1 that an adjoint consists of: each writes every so many pixels.
+
+    Those along the first of three axes count as one, for their taps are summed alike.
+    """
+    axes = [
+        [(-(-(size - i) // stride), -(-(taps - i) // stride)) for i in range(min(stride, taps, size))]
+        for size, taps, stride in zip(problem.outputs[1:], problem.taps[1:], problem.stride[1:], strict=True)
+    ]
+    planes = -(-problem.outputs[0] // problem.stride[0])
+    parts = []
+    for h, w in itertools.product(*axes):
+        part = problem._replace(stride=(1, 1, 1), outputs=(planes, h[0], w[0]), taps=(problem.taps[0], h[1], w[1]))
+        pairs = problem.batch * part.groups * part.depth * part.cols
+        parts.append(part._replace(multiply_adds=pairs * math.prod(part.outputs) * math.prod(part.taps)))
+    return parts
 
 
 def winograd_obstacle(problem: Problem, *, weight_gradient: bool = False, adjoint: bool = False) -> str | None:
     """Return why Winograd's algorithm cannot compute `problem`, in words, or None where it can."""
     stride, dilation = problem.stride[1:], problem.dilation[1:]
-    if max(stride) > 1 and (adjoint or problem.groups > 1 or problem.taps[0] * problem.outputs[0] != 1):
-        where = "on the way to the input" if adjoint else "in groups and along three axes"
-        return f"{where} it is for stride 1, not {stride[0]} x {stride[1]}"
+    if not adjoint and is_folded(problem) and (problem.groups > 1 or problem.taps[0] * problem.outputs[0] != 1):
+        few = f"of fewer than {FEWEST_CHANNELS} channels a group"
+        return f"in groups and along three axes, {few}, it is for stride 1, not {stride[0]} x {stride[1]}"
     if max(stride) > 1 and any(d != 1 for d, t in zip(dilation, problem.taps[1:], strict=True) if t > 1):
         return f"with a stride it is for dilation 1, not {' x '.join(map(str, dilation))}"
-    problem = folded(problem)
-    if problem.taps[1:] not in TILES:
-        kernels = "kernels of 3, 4, 5 or 7 taps along both axes, or 3, 5 or 7 along one of them"
+    is_small = is_folded(problem) and not adjoint
+    problem = folded(problem) if is_small else problem
+    taps = _taps(problem)
+    if taps not in TILES:
+        kernels = "kernels of 2, 3, 4, 5 or 7 taps along both axes, or 2, 3, 5 or 7 along one of them"
         left = f", which is what a stride of {stride[0]} x {stride[1]} leaves" if max(stride) > 1 else ""
-        return f"it is for {kernels}, not {problem.taps[1]} x {problem.taps[2]}{left}"
+        return f"it is for {kernels}, not {taps[0]} x {taps[1]}{left}"
     if _channels(problem, weight_gradient) > MOST_CHANNELS:
         return f"it is for at most {MOST_CHANNELS} channels times taps along the first of three axes"
-    if problem.depth < FEWEST_CHANNELS and max(stride) == 1:
+    if problem.depth < FEWEST_CHANNELS and not is_small:
         return f"it is for at least {FEWEST_CHANNELS} channels a group of the input, not {problem.depth}"
     if not possible_tiles(problem, weight_gradient=weight_gradient):
         return f"it has no tile for {'the gradient of such a weight' if weight_gradient else 'so many channels'}"
-    if max(stride) > 1:
-        return _folded_obstacle(problem)
-    return None
+    return _folded_obstacle(problem) if is_small else None
 
 
 def _folded_obstacle(problem: Problem) -> str | None:
@@ -199,19 +238,28 @@ def _folded_obstacle(problem: Problem) -> str | None:
 
 def _channels(problem: Problem, weight_gradient: bool) -> int:
     """Return the channels that count: those summed over, and for a gradient of the weight those of both sides."""
-    return problem.taps[0] * (max(problem.depth, problem.cols) if weight_gradient else problem.depth)
+    return problem.taps[0] * _images(problem) * (max(problem.depth, problem.cols) if weight_gradient else problem.depth)
 
 
 def possible_tiles(problem: Problem, *, weight_gradient: bool) -> list[tuple[int, int]]:
     """Return the tiles that the kernels have for the taps and the channels of `problem`."""
-    tiles = (GRADIENT_TILES if weight_gradient else TILES).get(problem.taps[1:], ())
+    tiles = (GRADIENT_TILES if weight_gradient else TILES).get(_taps(problem), ())
     few = _channels(problem, weight_gradient) <= MOST_CHANNELS_NINE
     return [tile for tile in tiles if few or max(points_of(problem, tile)) < NINE]
 
 
 def points_of(problem: Problem, tile: tuple[int, int]) -> list[int]:
     """Return the points of a tile along h and w."""
-    return [taps + outputs - 1 for taps, outputs in zip(problem.taps[1:], tile, strict=True)]
+    return [taps + outputs - 1 for taps, outputs in zip(_taps(problem), tile, strict=True)]
+
+
+def products_of(problem: Problem, tile: tuple[int, int]) -> int:
+    """Return the products for each tile, channel and column: at infinity those taps that some images do not have are zero."""
+    along = zip(problem.taps[1:], problem.stride[1:], tile, strict=True)
+    return math.prod(
+        sum(outputs - 1 - (first - taps) // stride for first in range(min(stride, taps)))
+        for taps, stride, outputs in along
+    )
 
 
 def tiles_along(size: int, outputs: int, dilation: int) -> int:
@@ -247,7 +295,7 @@ def product_cost(problem: Problem, *, weight_gradient: bool) -> float:
         return problem.multiply_adds / ACROSS_SHARE
     rows, cols = problem.taps[1:]
     columns = whole_vectors(rows * cols * problem.cols)
-    pixels = problem.batch * math.prod(problem.outputs) * problem.taps[0]
+    pixels = problem.multiply_adds / (rows * cols * problem.cols * problem.depth)  # of y, whichever way it goes
     return min(direct, pixels * (columns * problem.depth / SCATTERED_SHARE + ADDED * rows * (cols + 2)))
 
 
@@ -299,17 +347,21 @@ def winograd_cost(problem: Problem, tile: tuple[int, int], *, weight_gradient: b
     along = zip(problem.outputs[1:], tile, problem.dilation[1:], strict=True)
     tiles = problem.batch * problem.outputs[0] * math.prod(tiles_along(*axis) for axis in along)
     depth, cols = problem.taps[0] * problem.depth, whole_vectors(problem.cols)
-    products = (tiles + PART_OF_TILE) * depth * cols / TILE_SHARE
+    images = _images(problem)
+    added = ADDED_IMAGE if images > 1 else 0
+    products = (tiles + PART_OF_TILE) * (depth + added) * cols * products_of(problem, tile) / TILE_SHARE
+    depth *= images
     again = (1, 1)  # how often the tiles of the input and of the output are transformed
     if weight_gradient:
-        again = (-(-cols // GRADIENT_CHANNELS), -(-depth // GRADIENT_CHANNELS))
+        each = -(-problem.taps[0] * problem.depth // GRADIENT_CHANNELS)
+        again = (-(-cols // GRADIENT_CHANNELS), images * each)
     vectors = tiles * (again[0] * whole_vectors(depth) + again[1] * cols)
     fits = problem.groups * math.prod(points) * depth * cols * FLOAT_BYTES <= MOST_PACKED
-    compiled = weight_gradient or problem.taps[1:] == (3, 3)
+    compiled = weight_gradient or _taps(problem) == (3, 3)
     of_weight = WEIGHT_TRANSFORM if compiled else OTHER_WEIGHT_TRANSFORM
     far = far_cost(problem) if weight_gradient else 0.0
     transforms = TILE_TRANSFORM[max(points)] * vectors + (WEIGHT_READ if kept and fits else of_weight) * depth * cols
-    return problem.groups * math.prod(points) * (products + transforms) + folding + far
+    return problem.groups * (products + math.prod(points) * transforms) + folding + far
 
 
 def far_cost(problem: Problem) -> float:
@@ -319,8 +371,26 @@ def far_cost(problem: Problem) -> float:
     return FAR_LINE * numbers / VECTOR if problem.groups > 1 and numbers * FLOAT_BYTES > FAR_BYTES else 0.0
 
 
-def cheapest_tile(problem: Problem, *, weight_gradient: bool, kept: bool) -> tuple[float, tuple[int, int]]:
+def adjoint_cost(problem: Problem, tile: tuple[int, int], *, kept: bool) -> float:
+    """Return the work of an adjoint: of each phase with as many points, those with one tap are products."""
+    most, cost = _taps(problem), 0.0
+    for part in phases(problem):
+        if part.taps[1:] == (1, 1):
+            cost += product_cost(part, weight_gradient=False)
+        else:
+            each = zip(tile, most, part.taps[1:], strict=True)
+            h, w = (outputs + many - few if few > 1 else 1 for outputs, many, few in each)
+            cost += winograd_cost(part, (h, w), weight_gradient=False, kept=kept)
+    return cost
+
+
+def cheapest_tile(
+    problem: Problem, *, weight_gradient: bool, adjoint: bool, kept: bool
+) -> tuple[float, tuple[int, int]]:
     """Return the cost and the outputs of the tile that costs least."""
+    if adjoint:
+        tiles = possible_tiles(problem, weight_gradient=False)
+        return min((adjoint_cost(problem, tile, kept=kept), tile) for tile in tiles)
     tiles = possible_tiles(folded(problem), weight_gradient=weight_gradient)
     return min((winograd_cost(problem, tile, weight_gradient=weight_gradient, kept=kept), tile) for tile in tiles)
 
@@ -340,6 +410,8 @@ def _worth_it(problem: Problem, kept: bool) -> float:
     """Return the share of the product's work that Winograd's algorithm may take."""
     if any(dilation > 1 and taps > 1 for dilation, taps in zip(problem.dilation, problem.taps, strict=True)):
         return WORTH_IT_DILATED
+    if max(problem.stride[1:]) > 1 and not is_folded(problem):
+        return WORTH_IT_STRIDED
     return WORTH_IT_KEPT if kept else WORTH_IT
 
 
@@ -376,7 +448,7 @@ def choose(
     if obstacle or not problem.multiply_adds:
         return product._replace(why=f"Winograd's algorithm does not apply: {obstacle or 'nothing to compute'}")
     kept = algorithm == "kept"
-    work, tile = cheapest_tile(problem, weight_gradient=weight_gradient, kept=kept)
+    work, tile = cheapest_tile(problem, weight_gradient=weight_gradient, adjoint=adjoint, kept=kept)
     direct = product_cost(problem, weight_gradient=weight_gradient)
     share = problem.multiply_adds / work
     if algorithm == "winograd":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from exact import assert_all_exact, assert_exact, dot, several, whole
@@ -10,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from problems import DTYPES, SEEDS, conv_problems, conv_transpose_problems
 
-from fastconv import functional, geometry, reference
+from fastconv import functional, geometry, precision, reference
+
+
+@pytest.fixture(autouse=True)
+def exact() -> Iterator[None]:
+    """Whole numbers are compared exactly; Winograd's algorithm, which rounds them, has tests of its own."""
+    with precision("exact"):
+        yield
 
 
 @given(problem=conv_transpose_problems(), dtype=DTYPES, seed=SEEDS, with_bias=st.booleans())
