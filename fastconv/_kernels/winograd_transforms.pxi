@@ -246,8 +246,6 @@ cdef apart columns_of_products(
         output_columns(9, 7, m, row, col, count, half)
     elif points == 9:
         output_columns(9, outputs, m, row, col, count, half)
-    elif points == count == 6 and outputs == 4:
-        output_columns(6, 4, m, row, col, 6, half)
     elif points == 6:
         output_columns(6, outputs, m, row, col, count, half)
     else:
@@ -274,12 +272,21 @@ cdef apart rows_of_products(
         output_rows(9, 7, half, count, bias, least, most, y, row, col)
     elif points == 9:
         output_rows(9, outputs, half, count, bias, least, most, y, row, col)
-    elif points == 6 and outputs == count == 4:
-        output_rows(6, 4, half, 4, bias, least, most, y, row, col)
+    elif points == 6 and outputs == 4:
+        output_rows(6, 4, half, count, bias, least, most, y, row, col)
     elif points == 6:
         output_rows(6, outputs, half, count, bias, least, most, y, row, col)
     else:
         output_rows(1, 1, half, count, bias, least, most, y, row, col)
+
+
+cdef apart outputs_of_four(
+    const real *m, Py_ssize_t position, vec bias, real least, real most, real *y, Py_ssize_t row, Py_ssize_t col
+) noexcept nogil:
+    """Both for 4 x 4 outputs, the tile of most small images: what lies between them stays in registers."""
+    cdef vec half[6 * OUTPUTS_LD]
+    output_columns(6, 4, m, 6 * position, position, 6, half)
+    output_rows(6, 4, half, 4, bias, least, most, y, row, col)
 
 
 cdef apart transform_outputs(
@@ -314,10 +321,13 @@ cdef apart transform_outputs(
                 to, to_row, to_col, least, most = y + j, row, col, g.p.finish.a, g.p.finish.b
             else:
                 to, to_row, to_col, least, most = made, g.out_w * LANES, LANES, -INFINITY, INFINITY
-            columns_of_products(
-                g.points_h, g.out_h, m + i * TILE_N + j, g.points_w * position, position, g.points_w, half
-            )
-            rows_of_products(g.points_w, g.out_w, half, g.out_h, bias, least, most, to, to_row, to_col)
+            if g.positions == 36 and g.out_h == g.out_w == 4:
+                outputs_of_four(m + i * TILE_N + j, position, bias, least, most, to, to_row, to_col)
+            else:
+                columns_of_products(
+                    g.points_h, g.out_h, m + i * TILE_N + j, g.points_w * position, position, g.points_w, half
+                )
+                rows_of_products(g.points_w, g.out_w, half, g.out_h, bias, least, most, to, to_row, to_col)
             if to == made:
                 for r in range(min(high, <Py_ssize_t> g.out_h)):
                     finish_vectors(
