@@ -61,7 +61,9 @@ cdef void cut_axis(const Axis *axis, Cuts *cuts) noexcept nogil:
             return
         low, end = first_tap(axis, at), end_tap(axis, at)
         cell[0] = axis[0]
-        cell.tap_first, cell.taps, cell.origin = low, end - low, at + low * axis.dilation
+        cell.tap_first = max(min(low, axis.taps - 1), <Py_ssize_t> 0)
+        cell.taps = min(max(end - low, <Py_ssize_t> 1), axis.taps)  # one that nobody sees where there is no other
+        cell.origin = at + cell.tap_first * axis.dilation
         cell.out_first += row * axis.out_step
         cell.rows = axis.rows - row
         if low:
@@ -76,8 +78,8 @@ cdef void cut_axis(const Axis *axis, Cuts *cuts) noexcept nogil:
         cell += 1
 
 
-cdef double work_of_cells(const Product *p, const Cuts *cuts, int choice) noexcept nogil:
-    """Multiply-adds in the time that the cells take where the axes that bits of `choice` name are cut."""
+cdef double work_of_cells(const Product *p, const Cuts *cuts, Py_ssize_t groups, int choice) noexcept nogil:
+    """Multiply-adds in the time that the cells of so many groups take where the axes that bits of `choice` name are cut."""
     cdef const Axis *axes = &p.d
     cdef double seen = p.batch, taps = CELL_ROWS, count = CELL_WORK
     cdef Py_ssize_t i
@@ -85,32 +87,32 @@ cdef double work_of_cells(const Product *p, const Cuts *cuts, int choice) noexce
         seen *= cuts[i].seen if choice >> i & 1 else axes[i].rows * axes[i].taps
         taps *= cuts[i].taps if choice >> i & 1 else axes[i].taps
         count *= cuts[i].count if choice >> i & 1 else 1
-    return (seen + taps) * p.depth * p.cols + count
+    return (seen + taps) * p.depth * p.cols * groups + count
 
 
-ctypedef double (*Work)(const Product *p, const Cuts *cuts, int choice) noexcept nogil
+ctypedef double (*Work)(const Product *p, const Cuts *cuts, Py_ssize_t groups, int choice) noexcept nogil
 
 
-cdef bint choose_cuts(const Product *p, Cuts *cuts, Work work) noexcept nogil:
+cdef bint choose_cuts(const Product *p, Cuts *cuts, Py_ssize_t groups, Work work) noexcept nogil:
     """Leave whole what is not worth a cut of d, h and w; whether any is."""
     cdef const Axis *axes = &p.d
-    cdef double least = work(p, cuts, 0) * WORTH_A_CUT / 100
+    cdef double least = work(p, cuts, groups, 0) * WORTH_A_CUT / 100
     cdef int best = 0, choice, i
     for choice in range(1, 8 if is_padded(axes) or is_padded(axes + 1) or is_padded(axes + 2) else 1):
-        if work(p, cuts, choice) < least:
-            best, least = choice, work(p, cuts, choice)
+        if work(p, cuts, groups, choice) < least:
+            best, least = choice, work(p, cuts, groups, choice)
     for i in range(3):
         if not best >> i & 1:
             leave_whole(axes + i, cuts + i)
     return best > 0
 
 
-cdef bint cells_pay(const Product *p, Cuts *cuts) noexcept nogil:
-    """Whether a product is done sooner in cells; `cuts`: of d, h and w."""
+cdef bint cells_pay(const Product *p, Cuts *cuts, Py_ssize_t groups) noexcept nogil:
+    """Whether a product of so many groups at once is done sooner in cells; `cuts`: of d, h and w."""
     cut_axis(&p.d, cuts)
     cut_axis(&p.h, cuts + 1)
     cut_axis(&p.w, cuts + 2)
-    return choose_cuts(p, cuts, work_of_cells)
+    return choose_cuts(p, cuts, groups, work_of_cells)
 
 
 cdef Product cell_at(const Product *p, const Cuts *cuts, Py_ssize_t index) noexcept nogil:
@@ -122,14 +124,19 @@ cdef Product cell_at(const Product *p, const Cuts *cuts, Py_ssize_t index) noexc
     return q
 
 
-cdef Product *cells_of(const Product *parts, Py_ssize_t groups, Py_ssize_t b_group, int threads, Py_ssize_t *count) noexcept nogil:
-    """The cells of so many products, and how many they are; NULL where they do not pay, or without memory."""
+cdef Product *cells_of(
+    const Product *parts, Py_ssize_t groups, Py_ssize_t b_group, bint together, int threads, Py_ssize_t *count
+) noexcept nogil:
+    """The cells of so many products, and how many they are; NULL where they do not pay, or without memory.
+
+    `together`: a cell is one of all groups.
+    """
     cdef Cuts cuts[3]
     cdef Py_ssize_t total = 0, i, j
     cdef bint pays = False
     cdef Product *cells
     for i in range(count[0]):
-        pays |= cells_pay(parts + i, cuts)
+        pays |= cells_pay(parts + i, cuts, groups if together else 1)
         total += cuts[0].count * cuts[1].count * cuts[2].count
     for i in range(count[0] if pays else 0):
         pays &= parts[i].packed == NULL and finite_taps(parts + i, groups, b_group, threads)
@@ -138,7 +145,7 @@ cdef Product *cells_of(const Product *parts, Py_ssize_t groups, Py_ssize_t b_gro
         return NULL
     total = 0
     for i in range(count[0]):
-        cells_pay(parts + i, cuts)
+        cells_pay(parts + i, cuts, groups if together else 1)
         for j in range(cuts[0].count * cuts[1].count * cuts[2].count):
             cells[total] = cell_at(parts + i, cuts, j)
             total += 1
@@ -194,7 +201,7 @@ cdef void cut_taps(const Axis *axis, Cuts *cuts) noexcept nogil:
         cuts.seen += cuts.cells[tap].rows
 
 
-cdef double work_of_taps(const Product *p, const Cuts *cuts, int choice) noexcept nogil:
+cdef double work_of_taps(const Product *p, const Cuts *cuts, Py_ssize_t groups, int choice) noexcept nogil:
     """Multiply-adds in the time that the gradient of the right operand takes where the axes that bits of `choice` name are cut."""
     cdef const Axis *axes = &p.d
     cdef double rows = p.batch, depth = p.depth, count = CELL_WORK
@@ -211,7 +218,7 @@ cdef bint taps_pay(const Product *p, Cuts *cuts) noexcept nogil:
     cut_taps(&p.d, cuts)
     cut_taps(&p.h, cuts + 1)
     cut_taps(&p.w, cuts + 2)
-    return choose_cuts(p, cuts, work_of_taps)
+    return choose_cuts(p, cuts, 1, work_of_taps)
 
 
 cdef bint tap_by_tap(const Product *p, bint kept, Py_ssize_t groups, int threads) noexcept nogil:
@@ -230,7 +237,7 @@ cdef bint tap_by_tap(const Product *p, bint kept, Py_ssize_t groups, int threads
         rows *= seen
         taps *= axes[i].taps
     count = count * taps + (rows * (p.depth + TAPS_SUMS) + CELL_ROWS * taps * p.depth) * p.cols
-    whole = work_of_cells(p, NULL, 0) - (CELL_ROWS * taps * p.depth * p.cols if kept else 0)
+    whole = work_of_cells(p, NULL, 1, 0) - (CELL_ROWS * taps * p.depth * p.cols if kept else 0)
     return count < whole * WORTH_A_CUT / 100
 
 

@@ -47,10 +47,8 @@ cdef int run_groups(
     if tile_h == 0 and not together:
         return run_products(parts, count, groups, b_group, threads)
     for i in range(count):
-        if together and dots_pay(parts + i, groups):
-            status |= run_dots(parts + i, groups, b_group, threads)
-        elif together:
-            status |= run_grouped(parts + i, groups, b_group, threads)
+        if together:
+            status |= run_together(parts + i, groups, b_group, threads)
         elif parts[i].h.taps * parts[i].w.taps <= 1:
             status |= run_groups(parts + i, 1, groups, b_group, 0, 0, threads)
         else:
@@ -58,6 +56,21 @@ cdef int run_groups(
                 parts + i, groups, b_group, tile_h + most_h - parts[i].h.taps if parts[i].h.taps > 1 else 1,
                 tile_w + most_w - parts[i].w.taps if parts[i].w.taps > 1 else 1, threads,
             )
+    return status
+
+
+cdef int run_together(const Product *p, Py_ssize_t groups, Py_ssize_t b_group, int threads) noexcept nogil:
+    """The product of all groups at once, as dot products if those pay, in cells if these do."""
+    cdef Py_ssize_t count = 1, i
+    cdef int status = 0
+    cdef bint dots = dots_pay(p, groups)
+    cdef Product *cells = cells_of(p, groups, b_group, True, threads, &count)
+    for i in range(count):
+        if dots:
+            status |= run_dots(cells + i if cells else p, groups, b_group, threads)
+        else:
+            status |= run_grouped(cells + i if cells else p, groups, b_group, threads)
+    free(cells)
     return status
 
 
@@ -90,10 +103,10 @@ cdef int run_products(const Product *parts, Py_ssize_t count, Py_ssize_t groups,
         unpacked = parts[0]
         unpacked.packed, parts = NULL, &unpacked
     if groups * count == 1 and dots_pay(parts, 1):
-        return run_dots(parts, 1, 0, threads)
+        return run_together(parts, 1, 0, threads)
     if count == 1 and tap_by_tap(parts, False, groups, threads):
         return run_taps(parts, groups, b_group, threads)
-    cells = cells_of(parts, groups, b_group, threads, &count)
+    cells = cells_of(parts, groups, b_group, False, threads, &count)
     if cells != NULL:
         parts = cells
     plan = <Part *> malloc(count * sizeof(Part))
@@ -195,7 +208,7 @@ cdef Py_ssize_t packed_size(const Product *p, Py_ssize_t groups, int tile_h, int
     if groups == 1 and scatters_forward(p):
         scattered = scatter_of(p)
         return scatter_items(&scattered) + 2
-    if groups == 1 and dots_pay(p, 1) or cells_pay(p, cuts) or tap_by_tap(p, True, groups, 1):
+    if groups == 1 and dots_pay(p, 1) or cells_pay(p, cuts, 1) or tap_by_tap(p, True, groups, 1):
         return 0
     return packed_panels(p, ceil_div(product_depth(p), depth_step(product_depth(p))))
 

@@ -165,7 +165,7 @@ cdef inline void fetch_pixels(
 ) noexcept nogil:
     """Ask for one of `parts` parts of the pixels that no strip before has used, in the order of memory: groups jump from one
     pixel to the next, which no prefetcher of a processor foresees."""
-    cdef Py_ssize_t fresh_h = min(p.h.stride, p.h.taps), fresh_w = min(p.w.stride, p.w.taps), i, k, t
+    cdef Py_ssize_t fresh_h = min(p.h.stride, p.d.taps * p.h.taps), fresh_w = min(p.w.stride, p.w.taps), i, k, t
     cdef Py_ssize_t total = fresh_h * count * fresh_w
     for i in range(part * total // parts, (part + 1) * total // parts):
         k = i // fresh_w

@@ -44,6 +44,28 @@ def test_groups_and_taps_that_no_window_sees(isa, threads, dilation, groups):
     assert_product_exact(x, weight, bias, padding=dilation, dilation=dilation, groups=groups)
 
 
+@settings(max_examples=8)
+@given(
+    size=st.sampled_from([(14, 13), (7, 7), (1, 3), (40,), (3, 5, 6)]),
+    kernel=st.sampled_from([2, 3, 5, 7]),
+    dilation=st.sampled_from([1, 2, 4, 6]),
+    stride=st.sampled_from([1, 1, 2, 3]),
+    padding=st.sampled_from([1, 4, 6, 12]),
+    groups=st.sampled_from([(2, 24, 32), (4, 16, 16), (6, 8, 5), (12, 2, 2), (3, 20, 2), (1, 40, 2), (5, 33, 1)]),
+    batch=st.sampled_from([1, 3, 14]),
+    dtype=DTYPES,
+    seed=SEEDS,
+)
+def test_groups_of_few_channels(isa, threads, size, kernel, dilation, stride, padding, groups, batch, dtype, seed):
+    """All groups of a cell at once, some of them as dot products."""
+    count, channels, outputs = groups
+    kernel = 3 if len(size) == 3 else kernel
+    padding = max(padding, dilation * (kernel - 1) // 2)
+    weight_shape = (*(kernel,) * len(size), channels, count * outputs)
+    x, weight, bias = several([(batch, *size, count * channels), weight_shape, (count * outputs,)], dtype, seed)
+    assert_product_exact(x, weight, bias, seed, padding=padding, dilation=dilation, stride=stride, groups=count)
+
+
 @pytest.mark.parametrize(("channels", "taps", "dilation"), [(64, 7, 1), (144, 5, 1), (130, 3, 4)])
 def test_an_image_is_the_same_in_any_batch(channels, taps, dilation):
     """How many rows a cell or a tap has decides what is cut, and cannot be seen in the result."""
@@ -53,6 +75,31 @@ def test_an_image_is_the_same_in_any_batch(channels, taps, dilation):
     together = functional.conv(x, weight, **arguments)
     alone = functional.conv(x[:1], weight, **arguments)
     np.testing.assert_array_equal(alone, together[:1])
+
+
+@pytest.mark.parametrize(("groups", "outputs"), [(8, 64), (4, 8), (1, 2)])
+def test_in_groups_too(groups, outputs):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((44, 7, 7, 64), np.float32)
+    weight = rng.standard_normal((5, 5, 64 // groups, outputs), np.float32)
+    arguments = {"padding": 4, "dilation": 2, "groups": groups}
+    together = functional.conv(x, weight, **arguments)
+    alone = functional.conv(x[:1], weight, **arguments)
+    np.testing.assert_array_equal(alone, together[:1])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("where", [(0, 0, 0, 0), (1, 1, 7, 15), (2, 2, 3, 40)])
+@pytest.mark.parametrize("outputs", [48, 96])
+def test_a_weight_of_groups_that_is_not_finite_makes_nan_of_the_padding(isa, value, where, outputs):
+    x, weight = several([(8, 12, 12, 48), (3, 3, 8, outputs)], np.float32, 0)
+    weight[where] = value
+    arguments = {"padding": 6, "dilation": 6, "groups": 6}
+    with np.errstate(invalid="ignore"):
+        want = reference.conv(x, weight, **arguments)
+    y = functional.conv(x, weight, **arguments)
+    np.testing.assert_array_equal(np.isnan(y), np.isnan(want))
+    np.testing.assert_array_equal(np.isfinite(y), np.isfinite(want))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
