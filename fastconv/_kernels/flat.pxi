@@ -48,7 +48,7 @@ cdef bint flat_fits(const Product *p) noexcept nogil:
     return (
         2 * p.cols <= LANES and p.cols == p.y_ld and p.depth == p.a_ld and product_depth(p) > 0
         and lane_reach(p) < LANES
-        and whole_axis(&p.d) and p.out_d == p.d.rows and p.d.out_first == 0 and p.d.out_step == 1 and p.w.out_step == 1
+        and p.out_d == p.d.rows and p.d.out_first == 0 and p.d.out_step == 1 and p.w.out_step == 1
         and p.h.dilation > 0 and p.w.dilation > 0 and product_rows(p) > FEW
         and (product_depth(p) + 1) * (p.cols + FLAT_VECS) * LANES <= FLAT_WEIGHTS and few_lines_fit(p)
     )
@@ -72,10 +72,10 @@ cdef void lay_columns(const real *b, Py_ssize_t b_col, Py_ssize_t cols, real *to
 
 
 cdef void lay_weights(const Product *p, real *to) noexcept nogil:
-    cdef Py_ssize_t depth = product_depth(p), items = flat_items(p) // depth, k, c, tw, th
+    cdef Py_ssize_t depth = product_depth(p), items = flat_items(p) // depth, k, offset
     for k in range(depth):
-        c, tw, th = k % p.depth, k // p.depth % p.w.taps, k // p.depth // p.w.taps
-        lay_columns(p.b + th * p.b_h + tw * p.b_w + c * p.b_k, p.b_col, p.cols, to + k * items, items)
+        weight_offsets(p, k, 1, &offset)
+        lay_columns(p.b + offset, p.b_col, p.cols, to + k * items, items)
 
 
 cdef void lay_places(Flat *f) noexcept nogil:
@@ -85,7 +85,7 @@ cdef void lay_places(Flat *f) noexcept nogil:
     for r in range(f.runs):
         at = r * run // p.depth  # the tap
         tw = at % p.w.taps
-        f.offsets[r] = at // p.w.taps * p.h.dilation * f.line + tw * p.w.dilation * p.a_ld
+        f.offsets[r] = line_offset(p, at // p.w.taps) + tw * p.w.dilation * p.a_ld
     for j in range(f.vectors):
         f.starts[j] = j * LANES // p.cols * line_step(p)
     for j in range(f.width):
@@ -180,10 +180,10 @@ cdef int run_flat(const Product *p, int threads) noexcept nogil:
     f.width = f.period + FLAT_VECS - 1
     f.vectors = ceil_div(p.w.rows * p.cols, LANES)
     f.runs, f.some = depth // window_run(p), LANES - lane_reach(p)
-    f.band = ceil_div(p.h.rows, ceil_div(threads, p.batch * p.d.size))  # few images are shared
+    f.band = ceil_div(p.h.rows, ceil_div(threads, p.batch * p.d.rows))  # few images are shared
     f.band = min(max(PADDED // (f.line * p.h.stride) // 2 * 2, <Py_ssize_t> 2), round_up(f.band, 2))
     f.bands = ceil_div(p.h.rows, f.band)
-    tasks = p.batch * p.d.size * f.bands
+    tasks = p.batch * p.d.rows * f.bands
     threads = min(threads, tasks)
     each = own_lines(seen(&p.h, f.band) * f.line)
     items = f.width * LANES

@@ -26,7 +26,7 @@ cdef bint flat_gradient_fits(const Product *p) noexcept nogil:
     cdef bint empty = 4 * p.cols <= 3 * LANES, short = window_run(p) < LANES and p.w.stride == 1
     return (
         TILE_V < p.cols <= LANES and 0 < p.depth <= LANES // 2 and (empty or short)
-        and p.cols == p.y_ld and p.depth == p.a_ld and p.w.dilation == 1 and p.h.dilation > 0 and whole_axis(&p.d)
+        and p.cols == p.y_ld and p.depth == p.a_ld and p.w.dilation == 1 and p.h.dilation > 0
         and p.w.rows * p.cols >= LANES and few_lines_fit(p) and product_depth(p) * p.cols <= FLAT_SUMS
     )
 
@@ -70,14 +70,18 @@ cdef inline void flat_gradient_vectors(
     const int vecs, const FlatGradient *g, Py_ssize_t vector, const real *x, const real *dy, Py_ssize_t lines, real *sums
 ) noexcept nogil:
     """All lines of the kernel."""
-    cdef Py_ssize_t row = 0
-    while row + FLAT_ROWS <= g.p.h.taps:
-        flat_gradient_tile(FLAT_ROWS, vecs, g, row, vector, x, dy, lines, sums)
-        row += FLAT_ROWS
-    if g.p.h.taps - row == 2:
-        flat_gradient_tile(2, vecs, g, row, vector, x, dy, lines, sums)
-    elif g.p.h.taps - row == 1:
-        flat_gradient_tile(1, vecs, g, row, vector, x, dy, lines, sums)
+    cdef Py_ssize_t row, tap
+    for tap in range(g.p.d.taps):
+        row = 0
+        while row + FLAT_ROWS <= g.p.h.taps:
+            flat_gradient_tile(FLAT_ROWS, vecs, g, row, vector, x, dy, lines, sums)
+            row += FLAT_ROWS
+        if g.p.h.taps - row == 2:
+            flat_gradient_tile(2, vecs, g, row, vector, x, dy, lines, sums)
+        elif g.p.h.taps - row == 1:
+            flat_gradient_tile(1, vecs, g, row, vector, x, dy, lines, sums)
+        x += plane_line(&g.p)
+        sums += g.p.h.taps * g.vectors * LANES
 
 
 cdef void flat_gradient_lines(const FlatGradient *g, const real *x, const real *dy, Py_ssize_t lines, real *sums) noexcept nogil:
@@ -91,7 +95,7 @@ cdef void flat_gradient_lines(const FlatGradient *g, const real *x, const real *
 
 
 cdef inline Py_ssize_t flat_gradient_sums(const FlatGradient *g) noexcept nogil:
-    return g.p.h.taps * g.vectors * LANES
+    return taps_line(&g.p) * g.vectors * LANES
 
 
 cdef inline Py_ssize_t flat_gradient_padded(const FlatGradient *g) noexcept nogil:
@@ -101,7 +105,7 @@ cdef inline Py_ssize_t flat_gradient_padded(const FlatGradient *g) noexcept nogi
 cdef void flat_gradient_part(const FlatGradient *g, Py_ssize_t line, Py_ssize_t end, real *db, real *scratch) noexcept nogil:
     """db = the sum over lines line .. end - 1 of dy, those of all images in turn."""
     cdef const Product *p = &g.p
-    cdef Py_ssize_t row = p.w.rows * p.y_ld, last = p.batch * p.d.size * p.h.rows - 1, h, lines, i
+    cdef Py_ssize_t row = p.w.rows * p.y_ld, last = p.batch * p.d.rows * p.h.rows - 1, h, lines, i
     cdef real *sums = scratch
     cdef real *padded = sums + flat_gradient_sums(g)
     cdef real *copied = padded + flat_gradient_padded(g)
@@ -118,7 +122,7 @@ cdef void flat_gradient_part(const FlatGradient *g, Py_ssize_t line, Py_ssize_t 
             zero(copied + row, LANES)
             flat_gradient_lines(g, padded + (lines - 1) * p.h.stride * g.line, copied, 1, sums)
         line += lines
-    for i in range(p.h.taps):
+    for i in range(taps_line(p)):
         copy(db + i * g.items, sums + i * g.vectors * LANES, g.items)
 
 
@@ -127,7 +131,7 @@ cdef int run_flat_gradient(
 ) noexcept nogil:
     """Write `parts` partial gradients, `items` elements apart. -1: no memory."""
     cdef FlatGradient g
-    cdef Py_ssize_t each, part, lines = p.batch * p.d.size * p.h.rows, some = ceil_div(lines, parts)
+    cdef Py_ssize_t each, part, lines = p.batch * p.d.rows * p.h.rows, some = ceil_div(lines, parts)
     cdef real *scratch
     g.p, g.line, g.dy, g.items = p[0], padded_line(p), dy, p.w.taps * p.depth * p.cols
     g.vectors = ceil_div(g.items, LANES)

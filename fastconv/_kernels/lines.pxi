@@ -40,38 +40,58 @@ cdef inline Py_ssize_t seen(const Axis *axis, Py_ssize_t rows) noexcept nogil:
 
 
 cdef inline Py_ssize_t padded_line(const Product *p) noexcept nogil:
+    """Elements from one padded line to the next: those of all planes that a window sees lie one after the other."""
+    return p.d.taps * plane_line(p)
+
+
+cdef inline Py_ssize_t plane_line(const Product *p) noexcept nogil:
     return round_up(seen(&p.w, p.w.rows) * p.a_ld + LANES, LINE_ITEMS)
+
+
+cdef inline Py_ssize_t taps_line(const Product *p) noexcept nogil:
+    """Lines of taps of a window."""
+    return p.d.taps * p.h.taps
+
+
+cdef inline Py_ssize_t line_offset(const Product *p, Py_ssize_t line) noexcept nogil:
+    """Where in padded lines this line of taps of a window begins."""
+    return line % p.h.taps * p.h.dilation * padded_line(p) + line // p.h.taps * plane_line(p)
 
 
 cdef inline bint few_lines_fit(const Product *p) noexcept nogil:
     """Whether the lines that two lines of windows see can be padded; all their elements may be more than can be counted."""
-    return seen(&p.h, 2) <= MOST_PADDED // padded_line(p)
+    return seen(&p.h, 2) <= MOST_PADDED // plane_line(p) // p.d.taps
 
 
 cdef void pad_lines(
-    const Product *p, Py_ssize_t image, Py_ssize_t first, Py_ssize_t count, Py_ssize_t line, real *to
+    const Product *p, Py_ssize_t row, Py_ssize_t first, Py_ssize_t count, Py_ssize_t line, real *to
 ) noexcept nogil:
-    """`count` lines of an image from `first` on (negative: padding), `line` elements each, between zeros."""
+    """`count` lines from `first` on (negative: padding), `line` elements each for all planes that row number `row` of all images sees,
+    between zeros."""
     cdef Py_ssize_t pixels = seen(&p.w, p.w.rows), before = min(max(-p.w.origin, <Py_ssize_t> 0), pixels)
     cdef Py_ssize_t skipped = min(max(p.w.origin, <Py_ssize_t> 0), p.w.size), i
     cdef Py_ssize_t left = before * p.a_ld, size = min(p.w.size - skipped, pixels - before) * p.a_ld
+    cdef Py_ssize_t plane, tap, image = row // p.d.rows * p.d.size, top = row % p.d.rows * p.d.stride + p.d.origin
+    line = line // p.d.taps
     for i in range(count):
-        if 0 <= first + i < p.h.size:
-            zero(to, left)
-            copy(to + left, p.a + ((image * p.h.size + first + i) * p.w.size + skipped) * p.a_ld, size)
-            zero(to + left + size, line - left - size)
-        else:
-            zero(to, line)
-        to += line
+        for tap in range(p.d.taps):
+            plane = top + tap * p.d.dilation
+            if 0 <= first + i < p.h.size and 0 <= plane < p.d.size:
+                zero(to, left)
+                copy(to + left, p.a + (((image + plane) * p.h.size + first + i) * p.w.size + skipped) * p.a_ld, size)
+                zero(to + left + size, line - left - size)
+            else:
+                zero(to, line)
+            to += line
 
 
 cdef inline bint over_lines(const Product *p) noexcept nogil:
-    """Whether windows have several taps, of all channels, along h and w alone, and the tile's columns are full."""
+    """Whether windows have several taps, of all channels, and the tile's columns are full."""
     return (
-        p.cols % LANES == 0 and p.depth == p.a_ld and p.a_ld <= LINES_CHANNELS and p.w.dilation == 1 and p.h.dilation > 0
+        p.cols % (TILE_STEP if p.cols > LANES else LANES) == 0 and p.depth == p.a_ld and p.a_ld <= LINES_CHANNELS
+        and p.w.dilation == 1 and p.h.dilation > 0
         and p.depth < product_depth(p) <= (DEPTH if p.packed else LINES_DEPTH) and product_rows(p) >= LINES_ROWS
-        and p.h.taps <= LINES_RUNS // TILE_M and (not LOW_TILE or window_run(p) <= DEPTH) and whole_axis(&p.d)
-        and few_lines_fit(p)
+        and taps_line(p) <= LINES_RUNS // TILE_M and (not LOW_TILE or window_run(p) <= DEPTH) and few_lines_fit(p)
     )
 
 
@@ -114,7 +134,7 @@ cdef inline Py_ssize_t lines_copies(const Product *p) noexcept nogil:
 
 cdef inline Py_ssize_t taps_together(const Product *p) noexcept nogil:
     """How many lines of taps are copied at a time."""
-    return min(p.h.taps, DEPTH // window_run(p))
+    return min(taps_line(p), DEPTH // window_run(p))
 
 
 cdef void copy_places(
@@ -126,8 +146,7 @@ cdef void copy_places(
         some = min(p.w.rows - w, rows - i)
         for s in range(taps):
             copy_rows(
-                packed + i * DEPTH_LD + s * run, DEPTH_LD, starts[h] + w * step + (tap + s) * p.h.dilation * padded_line(p), step, some,
-                run,
+                packed + i * DEPTH_LD + s * run, DEPTH_LD, starts[h] + w * step + line_offset(p, tap + s), step, some, run
             )
         i += some
         w = 0
@@ -148,15 +167,15 @@ cdef void copied_lines(
         rows = min(strip, lines * p.w.rows - m)
         row_outputs(p, first * p.w.rows + m, rows, out)
         tap = 0
-        while tap < p.h.taps:
-            taps = min(together, p.h.taps - tap)
+        while tap < taps_line(p):
+            taps = min(together, taps_line(p) - tap)
             copy_places(p, starts, m, rows, tap, taps, copies)
             for i in range(ceil_div(p.cols, TILE_N)):
                 width = panel_width(p.cols - i * TILE_N)
                 ending = ending_of(&p.finish, i * TILE_N)
                 packed_by_panel(
                     rows, width, &windows, 0, panels + i * panel + tap * run * width, taps * run,
-                    start + i * TILE_N if tap == 0 else NULL, &ending if tap + taps == p.h.taps else NULL, p.y + i * TILE_N, out,
+                    start + i * TILE_N if tap == 0 else NULL, &ending if tap + taps == taps_line(p) else NULL, p.y + i * TILE_N, out,
                 )
             tap += taps
         if not only_clamps(&p.finish):
@@ -172,8 +191,8 @@ cdef void lines_band(
     cdef const real *at[LINES_RUNS]
     cdef Py_ssize_t length[LINES_RUNS]
     cdef Py_ssize_t out[LINES_RUNS]
-    cdef Py_ssize_t runs = p.h.taps, strip = LINES_RUNS // runs // TILE_M * TILE_M, panel = lines_panel(p)
-    cdef Py_ssize_t step = line_step(p), tap = p.h.dilation * padded_line(p), m = 0, rows, i, j, s, h = 0, w = 0
+    cdef Py_ssize_t runs = taps_line(p), strip = LINES_RUNS // runs // TILE_M * TILE_M, panel = lines_panel(p)
+    cdef Py_ssize_t step = line_step(p), m = 0, rows, i, j, s, h = 0, w = 0, offset
     cdef Left windows = left_operand(NULL, &at[0], strip, runs, &length[0])
     cdef Ending ending
     windows.far = writes_far(p)
@@ -192,8 +211,9 @@ cdef void lines_band(
                 w = 0
                 h += 1
         for s in range(1, runs):
+            offset = line_offset(p, s)
             for i in range(rows):
-                at[s * strip + i] = at[i] + s * tap
+                at[s * strip + i] = at[i] + offset
         row_outputs(p, first * p.w.rows + m, rows, out)
         for i in range(ceil_div(p.cols, TILE_N)):
             j = i * TILE_N
@@ -209,7 +229,7 @@ cdef void lines_band(
 
 cdef int run_lines(const Product *p, int threads) noexcept nogil:
     """The whole product. -1: no memory."""
-    cdef Py_ssize_t total = p.batch * p.d.size * p.h.rows, depth = product_depth(p), panel = lines_panel(p), i
+    cdef Py_ssize_t total = p.batch * p.d.rows * p.h.rows, depth = product_depth(p), panel = lines_panel(p), i
     cdef Py_ssize_t offsets[LINES_DEPTH]
     cdef Py_ssize_t fair = ceil_div(total, threads if total < threads * LINES_FEW else 2 * threads) if threads > 1 else total
     cdef Py_ssize_t band = band_lines(p, min(fair, <Py_ssize_t> LINES_PLACES))
@@ -260,8 +280,8 @@ cdef void add_copied_lines(
     while m < pixels:
         rows = min(pixels - m, <Py_ssize_t> (LINES_STRIP * TILE_M))
         tap = 0
-        while tap < p.h.taps:
-            taps = min(together, p.h.taps - tap)
+        while tap < taps_line(p):
+            taps = min(together, taps_line(p) - tap)
             copy_places(p, starts, m, rows, tap, taps, copies)
             for i in range(ceil_div(p.cols, TILE_N)):
                 columns_by_panel(
@@ -282,7 +302,7 @@ cdef void lines_gradient_part(
     cdef Py_ssize_t out[LINES_DEPTH + TILE_M]
     cdef Py_ssize_t offsets[LINES_DEPTH + TILE_M]
     cdef real unneeded[TILE_N]
-    cdef Py_ssize_t depth = product_depth(p), run = window_run(p), tap = p.h.dilation * padded_line(p), lines, i, j, k
+    cdef Py_ssize_t depth = product_depth(p), run = window_run(p), lines, i, j, k
     cdef Py_ssize_t rows = tile_rows(depth), panels = ceil_div(p.cols, TILE_N), steps = (rows // TILE_M + 2) * panels
     cdef Left places = left_operand(NULL, &at[0], rows, 0, &length[0])
     places.step = line_step(p)
@@ -290,7 +310,7 @@ cdef void lines_gradient_part(
     zero(unneeded, TILE_N)
     for k in range(rows):
         i = min(k, depth - 1)
-        offsets[k] = i // run * tap + i % run
+        offsets[k] = line_offset(p, i // run) + i % run
         out[k] = k * p.cols if k < depth else &unneeded[0] - (db + (panels - 1) * TILE_N)
     while line < end:
         lines = min(band, end - line)
@@ -320,7 +340,7 @@ cdef int run_lines_gradient(
     const Product *p, const real *dy, real *db, Py_ssize_t items, Py_ssize_t parts, int threads
 ) noexcept nogil:
     """Write `parts` partial gradients, `items` elements apart. -1: no memory."""
-    cdef Py_ssize_t lines = p.batch * p.d.size * p.h.rows, some = ceil_div(lines, parts), part
+    cdef Py_ssize_t lines = p.batch * p.d.rows * p.h.rows, some = ceil_div(lines, parts), part
     cdef Py_ssize_t most = LINES_PLACES // tile_rows(product_depth(p)), band, of_band, each
     cdef real *scratch
     if writes_far(p):

@@ -37,7 +37,7 @@ CHANNELS = [
 
 @settings(max_examples=60)
 @given(
-    size=st.sampled_from([(28, 28), (6, 5), (3, 31), (1, 16), (9, 70), (2, 3, 17), (40,)]),
+    size=st.sampled_from([(28, 28), (6, 5), (3, 31), (1, 16), (9, 70), (2, 3, 17), (5, 4, 6), (40,)]),
     kernel=st.sampled_from([1, 2, 3, 5]),
     keywords=st.fixed_dictionaries(
         {

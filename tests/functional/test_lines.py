@@ -18,7 +18,7 @@ CHANNELS = [(1, 8), (1, 16), (1, 48), (2, 24), (3, 16), (3, 32), (6, 16), (13, 3
 
 @settings(max_examples=60)
 @given(
-    size=st.sampled_from([(28, 28), (10, 6), (3, 31), (1, 90), (9, 7), (2, 3, 17), (70,)]),
+    size=st.sampled_from([(28, 28), (10, 6), (3, 31), (1, 90), (9, 7), (2, 3, 17), (5, 4, 6), (70,)]),
     kernel=st.sampled_from([2, 3, 5]),
     keywords=st.fixed_dictionaries(
         {
