@@ -15,7 +15,8 @@ cdef enum:
     CELL_ROWS = 6        # rows whose multiply-adds take as long as packing the weight of a cell, and as what its last tile lacks
     CELL_WORK = 1 << 15  # multiply-adds that take as long as all else there is to a cell
     CELL_COLUMNS = 7     # columns of a gradient, the same of packing dy
-    WORTH_A_CUT = 92     # percent of the time without, at most
+    WORTH_A_CUT = 92     # percent of the time without, at most,
+    WORTH_ALL_CUT = 70   # and where groups are computed at once, whose windows are found pixel by pixel, cell after cell
     MOST_TAPS_APART = 64 # taps that are computed one after the other, at most,
     TAPS_DEPTH = 32      # of so many channels at least,
     TAPS_ROWS = 1 << 11  # for so many rows at most, which share one packed weight
@@ -78,8 +79,8 @@ cdef void cut_axis(const Axis *axis, Cuts *cuts) noexcept nogil:
         cell += 1
 
 
-cdef double work_of_cells(const Product *p, const Cuts *cuts, Py_ssize_t groups, int choice) noexcept nogil:
-    """Multiply-adds in the time that the cells of so many groups take where the axes that bits of `choice` name are cut."""
+cdef double work_of_cells(const Product *p, const Cuts *cuts, Py_ssize_t at_once, int choice) noexcept nogil:
+    """Multiply-adds in the time that the cells take where the axes that bits of `choice` name are cut."""
     cdef const Axis *axes = &p.d
     cdef double seen = p.batch, taps = CELL_ROWS, count = CELL_WORK
     cdef Py_ssize_t i
@@ -87,32 +88,41 @@ cdef double work_of_cells(const Product *p, const Cuts *cuts, Py_ssize_t groups,
         seen *= cuts[i].seen if choice >> i & 1 else axes[i].rows * axes[i].taps
         taps *= cuts[i].taps if choice >> i & 1 else axes[i].taps
         count *= cuts[i].count if choice >> i & 1 else 1
-    return (seen + taps) * p.depth * p.cols * groups + count
+    return (seen + taps) * p.depth * p.cols * max(at_once, <Py_ssize_t> 1) + count
 
 
-ctypedef double (*Work)(const Product *p, const Cuts *cuts, Py_ssize_t groups, int choice) noexcept nogil
+ctypedef double (*Work)(const Product *p, const Cuts *cuts, Py_ssize_t at_once, int choice) noexcept nogil
 
 
-cdef bint choose_cuts(const Product *p, Cuts *cuts, Py_ssize_t groups, Work work) noexcept nogil:
+cdef bint choose_cuts(const Product *p, Cuts *cuts, Py_ssize_t at_once, Work work) noexcept nogil:
     """Leave whole what is not worth a cut of d, h and w; whether any is."""
     cdef const Axis *axes = &p.d
-    cdef double least = work(p, cuts, groups, 0) * WORTH_A_CUT / 100
+    cdef double least = work(p, cuts, at_once, 0) * (WORTH_ALL_CUT if at_once else WORTH_A_CUT) / 100
     cdef int best = 0, choice, i
     for choice in range(1, 8 if is_padded(axes) or is_padded(axes + 1) or is_padded(axes + 2) else 1):
-        if work(p, cuts, groups, choice) < least:
-            best, least = choice, work(p, cuts, groups, choice)
+        if work(p, cuts, at_once, choice) < least:
+            best, least = choice, work(p, cuts, at_once, choice)
     for i in range(3):
         if not best >> i & 1:
             leave_whole(axes + i, cuts + i)
     return best > 0
 
 
-cdef bint cells_pay(const Product *p, Cuts *cuts, Py_ssize_t groups) noexcept nogil:
-    """Whether a product of so many groups at once is done sooner in cells; `cuts`: of d, h and w."""
+cdef bint mostly_padding(const Product *p) noexcept nogil:
+    """Whether windows see more of the padding than of the input."""
+    cdef Cuts cuts[3]
     cut_axis(&p.d, cuts)
     cut_axis(&p.h, cuts + 1)
     cut_axis(&p.w, cuts + 2)
-    return choose_cuts(p, cuts, groups, work_of_cells)
+    return 2 * cuts[0].seen * cuts[1].seen * cuts[2].seen * p.batch < product_rows(p) * (<double> product_depth(p) / p.depth)
+
+
+cdef bint cells_pay(const Product *p, Cuts *cuts, Py_ssize_t at_once) noexcept nogil:
+    """Whether a product is done sooner in cells; `cuts`: of d, h and w. `at_once`: so many groups are, or 0 where each is by itself."""
+    cut_axis(&p.d, cuts)
+    cut_axis(&p.h, cuts + 1)
+    cut_axis(&p.w, cuts + 2)
+    return choose_cuts(p, cuts, at_once, work_of_cells)
 
 
 cdef Product cell_at(const Product *p, const Cuts *cuts, Py_ssize_t index) noexcept nogil:
@@ -136,7 +146,7 @@ cdef Product *cells_of(
     cdef bint pays = False
     cdef Product *cells
     for i in range(count[0]):
-        pays |= cells_pay(parts + i, cuts, groups if together else 1)
+        pays |= cells_pay(parts + i, cuts, groups if together else 0)
         total += cuts[0].count * cuts[1].count * cuts[2].count
     for i in range(count[0] if pays else 0):
         pays &= parts[i].packed == NULL and finite_taps(parts + i, groups, b_group, threads)
@@ -145,7 +155,7 @@ cdef Product *cells_of(
         return NULL
     total = 0
     for i in range(count[0]):
-        cells_pay(parts + i, cuts, groups if together else 1)
+        cells_pay(parts + i, cuts, groups if together else 0)
         for j in range(cuts[0].count * cuts[1].count * cuts[2].count):
             cells[total] = cell_at(parts + i, cuts, j)
             total += 1
@@ -201,7 +211,7 @@ cdef void cut_taps(const Axis *axis, Cuts *cuts) noexcept nogil:
         cuts.seen += cuts.cells[tap].rows
 
 
-cdef double work_of_taps(const Product *p, const Cuts *cuts, Py_ssize_t groups, int choice) noexcept nogil:
+cdef double work_of_taps(const Product *p, const Cuts *cuts, Py_ssize_t at_once, int choice) noexcept nogil:
     """Multiply-adds in the time that the gradient of the right operand takes where the axes that bits of `choice` name are cut."""
     cdef const Axis *axes = &p.d
     cdef double rows = p.batch, depth = p.depth, count = CELL_WORK
@@ -218,7 +228,7 @@ cdef bint taps_pay(const Product *p, Cuts *cuts) noexcept nogil:
     cut_taps(&p.d, cuts)
     cut_taps(&p.h, cuts + 1)
     cut_taps(&p.w, cuts + 2)
-    return choose_cuts(p, cuts, 1, work_of_taps)
+    return choose_cuts(p, cuts, 0, work_of_taps)
 
 
 cdef bint tap_by_tap(const Product *p, bint kept, Py_ssize_t groups, int threads) noexcept nogil:
@@ -237,7 +247,7 @@ cdef bint tap_by_tap(const Product *p, bint kept, Py_ssize_t groups, int threads
         rows *= seen
         taps *= axes[i].taps
     count = count * taps + (rows * (p.depth + TAPS_SUMS) + CELL_ROWS * taps * p.depth) * p.cols
-    whole = work_of_cells(p, NULL, 1, 0) - (CELL_ROWS * taps * p.depth * p.cols if kept else 0)
+    whole = work_of_cells(p, NULL, 0, 0) - (CELL_ROWS * taps * p.depth * p.cols if kept else 0)
     return count < whole * WORTH_A_CUT / 100
 
 

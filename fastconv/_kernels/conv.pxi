@@ -95,7 +95,7 @@ cdef int run_products(const Product *parts, Py_ssize_t count, Py_ssize_t groups,
         return run_planar(parts, threads)
     if groups * count == 1 and flat_pays(parts):
         return run_flat(parts, threads)
-    if groups * count == 1 and over_lines(parts):
+    if groups * count == 1 and over_lines(parts) and (whole_axis(&parts.d) or parts.packed or not mostly_padding(parts)):
         return run_lines(parts, threads)
     if groups * count == 1 and scatters_forward(parts):
         if finite_weight(parts):
@@ -208,7 +208,7 @@ cdef Py_ssize_t packed_size(const Product *p, Py_ssize_t groups, int tile_h, int
     if groups == 1 and scatters_forward(p):
         scattered = scatter_of(p)
         return scatter_items(&scattered) + 2
-    if groups == 1 and dots_pay(p, 1) or cells_pay(p, cuts, 1) or tap_by_tap(p, True, groups, 1):
+    if groups == 1 and dots_pay(p, 1) or cells_pay(p, cuts, 0) or tap_by_tap(p, True, groups, 1):
         return 0
     return packed_panels(p, ceil_div(product_depth(p), depth_step(product_depth(p))))
 
