@@ -8,7 +8,7 @@ cdef enum:
 
 
 cdef inline Py_ssize_t rows_of_task(Py_ssize_t items) noexcept nogil:
-    return max(PORTION_ROWS // items, <Py_ssize_t> 1)
+    return max(PORTION_ROWS // items // LANES * LANES, <Py_ssize_t> 1)   # whole vectors of short rows
 
 
 cdef inline vec lane_numbers() noexcept nogil:

@@ -1,5 +1,86 @@
 # Softmax, its logarithm and the cross entropy of the rows of a matrix. The greatest number is subtracted first: no power overflows.
+# Long rows are gone along. Of short ones, as the classes of a pixel, LANES are gone through side by side, a row in each lane, and so
+# are rows whose items are apart.
 from libc.math cimport log
+
+cdef enum:
+    SHORT = 4 * LANES   # items of a row, at most
+
+
+cdef inline vec log_of_sum(vec x, Py_ssize_t items) noexcept nogil:
+    """log(x) for x from 1 to `items`."""
+    cdef vec halvings = broadcast(0), one = broadcast(1)
+    cdef mask large
+    while items > 1:
+        large = above(x, broadcast(2))
+        x = choose(large, x * <real> 0.5, x)
+        halvings = halvings + where(large, one)
+        items = (items + 1) // 2
+    return halvings * LOG2_HIGH + (halvings * LOG2_LOW + log1p_unit(x - one))
+
+
+cdef apart softmax_lanes(
+    bint logarithm, const real *x, real *y, Py_ssize_t ld, Py_ssize_t items, real share, real even
+) noexcept nogil:
+    """y = share * softmax(x) - even, or the logarithm of the softmax, for a row in each lane; items are ld apart; y may be x."""
+    cdef vec part, most = broadcast(-INFINITY), total = broadcast(0)
+    cdef Py_ssize_t i
+    for i in range(items):
+        part = (<const vec *> (x + i * ld))[0]
+        most = choose(above(part, most), part, most)
+    if logarithm:
+        for i in range(items):
+            total = total + exp_negative((<const vec *> (x + i * ld))[0] - most)
+        total = log_of_sum(total, items)
+        for i in range(items):
+            (<vec *> (y + i * ld))[0] = ((<const vec *> (x + i * ld))[0] - most) - total
+        return
+    for i in range(items):
+        part = exp_negative((<const vec *> (x + i * ld))[0] - most)
+        (<vec *> (y + i * ld))[0] = part
+        total = total + part
+    total = broadcast(share) / total
+    for i in range(items):
+        (<vec *> (y + i * ld))[0] = (<const vec *> (y + i * ld))[0] * total - broadcast(even)
+
+
+cdef apart softmax_backward_lanes(
+    bint logarithm, const real *dy, const real *y, real *dx, Py_ssize_t ld, Py_ssize_t items
+) noexcept nogil:
+    cdef vec part, total = broadcast(0)
+    cdef Py_ssize_t i
+    for i in range(items):
+        part = (<const vec *> (dy + i * ld))[0]
+        total = total + (part if logarithm else part * (<const vec *> (y + i * ld))[0])
+    for i in range(items):
+        part = (<const vec *> (y + i * ld))[0]
+        if logarithm:
+            part = (<const vec *> (dy + i * ld))[0] - exp_negative(part) * total
+        else:
+            part = part * ((<const vec *> (dy + i * ld))[0] - total)
+        (<vec *> (dx + i * ld))[0] = part
+
+
+cdef void into_lanes(const real *x, Py_ssize_t rows, Py_ssize_t items, real *lanes) noexcept nogil:
+    """lanes[i, r] = x[r, i] for at most LANES rows, and 0 in the other lanes."""
+    cdef Py_ssize_t r, i
+    if rows == LANES:
+        transpose_part(x, lanes, LANES, items, 0, items)
+        return
+    memset(lanes, 0, items * LANES * sizeof(real))
+    for r in range(rows):
+        for i in range(items):
+            lanes[i * LANES + r] = x[r * items + i]
+
+
+cdef void from_lanes(const real *lanes, Py_ssize_t rows, Py_ssize_t items, real *y) noexcept nogil:
+    cdef Py_ssize_t r, i
+    if rows == LANES:
+        transpose_part(lanes, y, items, LANES, 0, LANES)
+        return
+    for r in range(rows):
+        for i in range(items):
+            y[r * items + i] = lanes[i * LANES + r]
 
 
 cdef inline real greatest_of(const real *x, Py_ssize_t items) noexcept nogil:
@@ -81,8 +162,15 @@ cdef inline void softmax_backward_row(
 
 
 cdef void softmax_rows(bint logarithm, const real *x, real *y, Py_ssize_t rows, Py_ssize_t items) noexcept nogil:
-    cdef Py_ssize_t row
-    for row in range(rows):
+    cdef vec lanes[SHORT]
+    cdef Py_ssize_t row = 0, some
+    while items <= SHORT and row < rows:
+        some = min(rows - row, <Py_ssize_t> LANES)
+        into_lanes(x + row * items, some, items, <real *> lanes)
+        softmax_lanes(logarithm, <real *> lanes, <real *> lanes, LANES, items, 1, 0)
+        from_lanes(<real *> lanes, some, items, y + row * items)
+        row += LANES
+    for row in range(row, rows):
         if logarithm:
             softmax_row(True, x + row * items, y + row * items, items)
         else:
@@ -92,38 +180,76 @@ cdef void softmax_rows(bint logarithm, const real *x, real *y, Py_ssize_t rows, 
 cdef void softmax_backward_rows(
     bint logarithm, const real *dy, const real *y, real *dx, Py_ssize_t rows, Py_ssize_t items
 ) noexcept nogil:
-    cdef Py_ssize_t row
-    for row in range(rows):
+    cdef vec lanes[SHORT]
+    cdef vec gradients[SHORT]
+    cdef Py_ssize_t row = 0, some
+    while items <= SHORT and row < rows:
+        some = min(rows - row, <Py_ssize_t> LANES)
+        into_lanes(dy + row * items, some, items, <real *> gradients)
+        into_lanes(y + row * items, some, items, <real *> lanes)
+        softmax_backward_lanes(logarithm, <real *> gradients, <real *> lanes, <real *> gradients, LANES, items)
+        from_lanes(<real *> gradients, some, items, dx + row * items)
+        row += LANES
+    for row in range(row, rows):
         if logarithm:
             softmax_backward_row(True, dy + row * items, y + row * items, dx + row * items, items)
         else:
             softmax_backward_row(False, dy + row * items, y + row * items, dx + row * items, items)
 
 
-def softmax_forward(x, y, Py_ssize_t items, bint logarithm, int threads, /):
-    """y[m, i] = exp(x[m, i]) / sum_j exp(x[m, j]), or its logarithm; rows of so many items."""
-    cdef Py_ssize_t task, rows, some = rows_of_task(items)
-    cdef const real *source = read_from(x, &rows)
-    cdef real *to = write_to(y)
-    rows = rows // items
-    for task in prange(ceil_div(rows, some), nogil=True, num_threads=threads):
-        softmax_rows(
-            logarithm, source + task * some * items, to + task * some * items, min(some, rows - task * some), items
+cdef void softmax_columns(
+    bint logarithm, const real *dy, const real *x, real *y, Py_ssize_t first, Py_ssize_t end, Py_ssize_t items, Py_ssize_t inner
+) noexcept nogil:
+    """Rows whose items are `inner` apart, from column `first` to `end`; with dy x is the output, and y the gradient of the input."""
+    cdef Py_ssize_t at
+    while first < end:
+        at = min(first, end - LANES)   # the last vector overlaps the one before, whose rows it computes again
+        if dy == NULL:
+            softmax_lanes(logarithm, x + at, y + at, inner, items, 1, 0)
+        else:
+            softmax_backward_lanes(logarithm, dy + at, x + at, y + at, inner, items)
+        first += LANES
+
+
+cdef void softmax_all(
+    bint logarithm, const real *dy, const real *x, real *y, Py_ssize_t size, Py_ssize_t items, Py_ssize_t inner, int threads
+) noexcept nogil:
+    cdef Py_ssize_t task, at, first, rows = size // items, some = rows_of_task(items)
+    cdef Py_ssize_t parts = max(inner // round_up(some, LANES), <Py_ssize_t> 1), columns = round_up(some, LANES)
+    if inner == 1:
+        for task in prange(ceil_div(rows, some), num_threads=threads):
+            at = task * some * items
+            if dy == NULL:
+                softmax_rows(logarithm, x + at, y + at, min(some, rows - task * some), items)
+            else:
+                softmax_backward_rows(logarithm, dy + at, x + at, y + at, min(some, rows - task * some), items)
+        return
+    for task in prange(rows // inner * parts, num_threads=threads):
+        at = task // parts * items * inner
+        first = task % parts * columns
+        softmax_columns(
+            logarithm, dy + at if dy != NULL else NULL, x + at, y + at, first,
+            inner if task % parts == parts - 1 else first + columns, items, inner,
         )
 
 
-def softmax_backward(dy, y, dx, Py_ssize_t items, bint logarithm, int threads, /):
+def softmax_forward(x, y, Py_ssize_t items, Py_ssize_t inner, bint logarithm, int threads, /):
+    """y[m, i, c] = exp(x[m, i, c]) / sum_j exp(x[m, j, c]), or its logarithm; c counts to `inner`, which is 1 or at least a vector."""
+    cdef Py_ssize_t size
+    cdef const real *source = read_from(x, &size)
+    cdef real *to = write_to(y)
+    with nogil:
+        softmax_all(logarithm, NULL, source, to, size, items, inner, threads)
+
+
+def softmax_backward(dy, y, dx, Py_ssize_t items, Py_ssize_t inner, bint logarithm, int threads, /):
     """dx = y * (dy - sum_j dy * y), or dy - exp(y) * sum_j dy where y is the logarithm."""
-    cdef Py_ssize_t task, rows, some = rows_of_task(items)
-    cdef const real *source = read_from(y, &rows)
+    cdef Py_ssize_t size
+    cdef const real *source = read_from(y, &size)
     cdef const real *gradient = read_from(dy)
     cdef real *to = write_to(dx)
-    rows = rows // items
-    for task in prange(ceil_div(rows, some), nogil=True, num_threads=threads):
-        softmax_backward_rows(
-            logarithm, gradient + task * some * items, source + task * some * items, to + task * some * items,
-            min(some, rows - task * some), items,
-        )
+    with nogil:
+        softmax_all(logarithm, gradient, source, to, size, items, inner, threads)
 
 
 cdef double cross_entropy_row(const real *x, Py_ssize_t items, Py_ssize_t label, double smoothing) noexcept nogil:
@@ -151,12 +277,44 @@ cdef void cross_entropy_backward_row(
     dx[label] -= <real> ((1 - smoothing) * share)
 
 
+cdef void cross_entropy_lanes(
+    const real *x, const int64_t *labels, double *losses, real *dx, Py_ssize_t rows, Py_ssize_t items, double smoothing, double share
+) noexcept nogil:
+    """The same for at most LANES short rows."""
+    cdef vec room[SHORT]
+    cdef real *lanes = <real *> room
+    cdef Py_ssize_t r, i
+    cdef double loss, total
+    into_lanes(x, rows, items, lanes)
+    softmax_lanes(dx == NULL, lanes, lanes, LANES, items, <real> share, <real> (smoothing / items * share))
+    if dx != NULL:
+        from_lanes(lanes, rows, items, dx)
+    for r in range(rows):
+        if dx != NULL:
+            dx[r * items + labels[r]] -= <real> ((1 - smoothing) * share)
+            continue
+        loss = total = 0
+        if smoothing < 1:
+            loss = (1 - smoothing) * <double> lanes[labels[r] * LANES + r]
+        if smoothing > 0:
+            for i in range(items):
+                total = total + <double> lanes[i * LANES + r]
+            loss = loss + smoothing / items * total
+        losses[r] = -loss
+
+
 cdef void cross_entropy_rows(
     const real *x, const int64_t *labels, double *losses, real *dx, Py_ssize_t rows, Py_ssize_t items, double smoothing, double share
 ) noexcept nogil:
     """The gradients, or where dx is NULL the losses."""
-    cdef Py_ssize_t row
-    for row in range(rows):
+    cdef Py_ssize_t row = 0
+    while items <= SHORT and row < rows:
+        cross_entropy_lanes(
+            x + row * items, labels + row, losses + row if dx == NULL else NULL, dx + row * items if dx != NULL else NULL,
+            min(rows - row, <Py_ssize_t> LANES), items, smoothing, share,
+        )
+        row += LANES
+    for row in range(row, rows):
         if dx == NULL:
             losses[row] = cross_entropy_row(x + row * items, items, labels[row], smoothing)
         else:

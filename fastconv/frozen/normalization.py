@@ -131,5 +131,5 @@ class Softmax(Operation):
 
     def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
         x, y = reads[0], writes[0]
-        arguments = (x, y, x.shape[-1], False)
+        arguments = (x, y, x.shape[-1], 1, False)
         return [Call("softmax", kernels.softmax_forward, arguments, EXP_COST * y.size)] if y.size else []

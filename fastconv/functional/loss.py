@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,9 @@ from fastconv.threads import threads_for
 
 #: What an exponential costs in multiply-adds, about.
 EXP_COST = 4
+
+#: Numbers of the longest vector of any instruction set.
+VECTOR = 16
 
 
 def softmax(x: ArrayLike, *, axis: int = -1) -> NDArray[Any]:
@@ -253,35 +257,39 @@ def _scores(x: ArrayLike, axis: Any, name: str = "x") -> tuple[NDArray[Any], int
 
 
 def _rows(x: ArrayLike, axis: Any, *, logarithm: bool) -> NDArray[Any]:
-    """Return the softmax along `axis`, or its logarithm; the kernels take the last axis."""
+    """Return the softmax along `axis`, or its logarithm."""
     scores, axis = _scores(x, axis)
-    rows = _last(scores, axis)
+    inner, (rows,) = _apart(axis, scores)
     y = empty(rows.shape, rows.dtype)
     if rows.size:
-        kernels_for(rows).softmax_forward(rows, y, rows.shape[-1], logarithm, threads_for(EXP_COST * rows.size))
-    return _back(y, axis)
+        threads = threads_for(EXP_COST * rows.size)
+        kernels_for(rows).softmax_forward(rows, y, scores.shape[axis], inner, logarithm, threads)
+    return y if rows is scores else _back(y, axis)
 
 
 def _rows_backward(dy: ArrayLike, y: ArrayLike, axis: Any, *, logarithm: bool) -> NDArray[Any]:
     array, axis = _scores(y, axis, "y")
     gradient = float_array(dy, "dy", like=array, like_name="y")
     require_shape(gradient, array.shape, "dy", "the shape of y")
-    rows = _last(array, axis)
+    inner, (rows, gradient) = _apart(axis, array, gradient)
     dx = empty(rows.shape, rows.dtype)
     if rows.size:
         threads = threads_for(EXP_COST * rows.size)
-        kernels_for(rows).softmax_backward(_last(gradient, axis), rows, dx, rows.shape[-1], logarithm, threads)
-    return _back(dx, axis)
+        kernels_for(rows).softmax_backward(gradient, rows, dx, array.shape[axis], inner, logarithm, threads)
+    return dx if rows is array else _back(dx, axis)
 
 
-def _last(array: NDArray[Any], axis: int) -> NDArray[Any]:
-    """Return the array, contiguous, with `axis` as its last axis."""
-    return array if axis in (-1, array.ndim - 1) else np.ascontiguousarray(np.moveaxis(array, axis, -1))
+def _apart(axis: int, *arrays: NDArray[Any]) -> tuple[int, list[NDArray[Any]]]:
+    """Return how far apart items along `axis` are, and the arrays: with `axis` as their last where that is too near."""
+    inner = math.prod(arrays[0].shape[axis:][1:])
+    if inner == 1 or inner >= VECTOR:
+        return inner, list(arrays)
+    return 1, [np.ascontiguousarray(np.moveaxis(array, axis, -1)) for array in arrays]
 
 
 def _back(array: NDArray[Any], axis: int) -> NDArray[Any]:
-    """Undo `_last`."""
-    return array if axis in (-1, array.ndim - 1) else np.ascontiguousarray(np.moveaxis(array, -1, axis))
+    """Return the array with its last axis as `axis` again."""
+    return np.ascontiguousarray(np.moveaxis(array, -1, axis))
 
 
 def _check(logits: ArrayLike, labels: ArrayLike, label_smoothing: float) -> tuple[NDArray[Any], NDArray[Any]]:

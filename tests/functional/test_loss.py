@@ -47,6 +47,28 @@ def test_probabilities_sum_to_one_and_do_not_change_with_a_shift(isa, classes, d
     np.testing.assert_array_equal(functional.softmax(x + 1000), y)
 
 
+@pytest.mark.parametrize("classes", [1, 2, 3, 17, 32, 64, 65])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_row_does_not_depend_on_those_beside_it(isa, threads, classes, dtype):
+    rng = np.random.default_rng(0)
+    x, dy = rng.standard_normal((2, 37, classes)).astype(dtype), rng.standard_normal((2, 37, classes)).astype(dtype)
+    labels = rng.integers(0, classes, (2, 37))
+    for name in ("softmax", "log_softmax"):
+        forward, backward = getattr(functional, name), getattr(functional, f"{name}_backward")
+        y = forward(x)
+        dx = backward(dy, y)
+        turned = forward(np.ascontiguousarray(x.transpose(0, 2, 1)), axis=1)
+        tolerance = 64 * np.finfo(dtype).eps
+        np.testing.assert_allclose(turned.transpose(0, 2, 1), y, rtol=tolerance, atol=tolerance)
+        for i in (0, 15, 36):
+            np.testing.assert_array_equal(forward(x[1:, i]), y[1:, i])
+            np.testing.assert_array_equal(backward(dy[1:, i], y[1:, i]), dx[1:, i])
+    for smoothing in (0.0, 0.1, 1.0):
+        each = [functional.cross_entropy(x[:, i], labels[:, i], label_smoothing=smoothing) for i in range(37)]
+        whole = functional.cross_entropy(x, labels, label_smoothing=smoothing)
+        np.testing.assert_allclose(np.mean(each), whole, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_scores_of_any_size(isa, dtype):
     x = np.array([1e30, 0.0, -1e30, -np.inf] * 5, dtype)
