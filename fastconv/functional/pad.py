@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastconv._kernels._memory import empty
 from fastconv.arguments import are_pairs, check_elements, integer, real_number, shape_tuple
 from fastconv.functional._validate import float_array, require_shape
 
@@ -60,15 +61,21 @@ def pad(x: ArrayLike, padding: Sequence[Any], *, mode: str = "constant", value: 
 
 def padded(x: np.ndarray, pairs: Pairs, mode: str, value: Any) -> np.ndarray:
     """Return `pad` of an array of any dtype, for pairs that are checked."""
-    if mode == "constant":
-        y = np.full(pad_shape(x.shape, pairs), value, x.dtype)
-        inside, kept = _parts(x.shape, pairs)
-        y[inside] = x[kept]
-        return y
-    for axis, pair in enumerate(pairs):
-        if pair != (0, 0):
-            x = x.take(_shown(x.shape[axis], pair, mode), axis=axis)
-    return np.ascontiguousarray(x)
+    y = empty(pad_shape(x.shape, pairs), x.dtype)
+    inside, kept = _parts(x.shape, pairs)
+    if mode != "constant":
+        for axis, pair in enumerate(pairs):
+            if min(pair) < 0:  # what is cut off may be shown on the other side
+                x = x.take(_shown(x.shape[axis], pair, mode), axis=axis)
+        inside, kept = _parts(x.shape, tuple(pair if min(pair) >= 0 else (0, 0) for pair in pairs))
+    y[inside] = x[kept]
+    for axis, part in enumerate(inside):  # what lies before and after, as far as the axes before it reach by now
+        size, reached = part.stop - part.start, y[_at(axis + 1, *inside[axis + 1 :])]
+        shown = part.start + _shown(size, (part.start, y.shape[axis] - part.stop), mode) if mode != "constant" else None
+        for border in (slice(0, part.start), slice(part.stop, y.shape[axis])):
+            if border.start < border.stop:
+                reached[_at(axis, border)] = value if shown is None else reached[_at(axis, shown[border])]
+    return y
 
 
 def pad_backward(
@@ -91,20 +98,36 @@ def pad_backward(
     """
     shape = shape_tuple(input_shape, "input_shape")
     pairs = pad_pairs(shape, padding, mode)
-    dx = float_array(dy, "dy")
-    require_shape(dx, pad_shape(shape, pairs), "dy", "the shape of the output")
+    gradient = float_array(dy, "dy")
+    require_shape(gradient, pad_shape(shape, pairs), "dy", "the shape of the output")
     if mode == "constant":
         inside, kept = _parts(shape, pairs)
-        cut = dx[inside]
-        dx = np.zeros(shape, cut.dtype)
-        dx[kept] = cut
+        dx = np.zeros(shape, gradient.dtype)
+        dx[kept] = gradient[inside]
         return dx
-    for axis, pair in enumerate(pairs):
-        if pair != (0, 0):
-            summed = np.zeros((shape[axis], *np.moveaxis(dx, axis, 0).shape[1:]), dx.dtype)
-            np.add.at(summed, _shown(shape[axis], pair, mode), np.moveaxis(dx, axis, 0))
-            dx = np.moveaxis(summed, 0, axis)
-    return np.array(dx, order="C")
+    dx = np.zeros(shape, gradient.dtype) if min(map(min, pairs), default=0) < 0 else empty(shape, gradient.dtype)
+    _fold(gradient, dx, pairs, mode, 0, first=True)
+    return dx
+
+
+def _fold(dy: np.ndarray, dx: np.ndarray, pairs: Pairs, mode: str, axis: int, *, first: bool) -> None:
+    """Add to dx what its entries sum over the axes from `axis` on; the `first` time write what lies inside."""
+    if axis == dx.ndim:
+        if first:
+            dx[...] = dy
+        else:
+            dx += dy
+        return
+    (inside,), (kept,) = _parts(dx.shape[axis : axis + 1], (pairs[axis],))
+    _fold(dy[_at(axis, inside)], dx[_at(axis, kept)], pairs, mode, axis + 1, first=first)
+    shown = _shown(dx.shape[axis], pairs[axis], mode)
+    for border in (slice(0, inside.start), slice(inside.stop, None)):  # a few entries: these are folded by themselves
+        places = shown[border]
+        if len(places):
+            folded = np.zeros((*dx.shape[:axis], len(places), *dx.shape[axis + 1 :]), dx.dtype)
+            _fold(dy[_at(axis, border)], folded, pairs, mode, axis + 1, first=False)
+            for i, place in enumerate(places):
+                dx[_at(axis, place)] += folded[_at(axis, i)]
 
 
 def pad_pairs(shape: Sequence[int], padding: Sequence[Any], mode: str) -> Pairs:
@@ -135,6 +158,11 @@ def _parts(shape: Sequence[int], pairs: Pairs) -> tuple[tuple[slice, ...], tuple
         inside.append(slice(max(0, before), max(0, before) + last - first))
         kept.append(slice(first, last))
     return tuple(inside), tuple(kept)
+
+
+def _at(axis: int, *index: Any) -> tuple[Any, ...]:
+    """Return the index of an array that has `index` from `axis` on."""
+    return (*(slice(None),) * axis, *index)
 
 
 def _shown(size: int, pair: tuple[int, int], mode: str) -> np.ndarray:
