@@ -373,6 +373,42 @@ def softplus_backward(dy: ArrayLike, x: ArrayLike) -> NDArray[Any]:
     return _backward("softplus", dy, x, DEAR)
 
 
+def clip(x: ArrayLike, low: float, high: float) -> NDArray[Any]:
+    """Return ``min(max(x, low), high)``.
+
+    >>> import numpy as np
+    >>> clip(np.array([-2.0, 3.0, 7.0]), 0.0, 6.0)
+    array([0., 3., 6.])
+    """
+    return _forward("clip", x, CHEAP, low, high)
+
+
+def mish(x: ArrayLike) -> NDArray[Any]:
+    """Return ``x * tanh(softplus(x))`` (Misra, BMVC 2020).
+
+    >>> import numpy as np
+    >>> mish(np.array([-1.0, 1.0])).round(3)
+    array([-0.303,  0.865])
+    """
+    return _forward("mish", x, DEAR)
+
+
+def prelu(x: ArrayLike, slope: ArrayLike) -> NDArray[Any]:
+    """Return x where it is positive, else ``slope * x``, x being (..., C) and `slope` (C,) (He et al., ICCV 2015).
+
+    >>> import numpy as np
+    >>> prelu(np.array([[-2.0, 3.0]]), np.array([0.5, 0.5]))
+    array([[-1.,  3.]])
+    """
+    array = float_array(x, "x")
+    slopes = float_array(slope, "slope", like=array)
+    require_shape(slopes, array.shape[-1:], "slope", "the channels of x")
+    y = empty(array.shape, array.dtype)
+    if array.size:
+        kernels_for(array).prelu_forward(array, slopes, y, threads_for(CHEAP * array.size))
+    return y
+
+
 def _forward(name: str, x: ArrayLike, cost: int, a: float = 0.0, b: float = 0.0) -> NDArray[Any]:
     """Return the activation that the kernels know by `name`, with parameters a and b."""
     array = float_array(x, "x")

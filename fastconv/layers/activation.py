@@ -8,6 +8,7 @@ import numpy as np
 
 from fastconv import functional as F
 from fastconv.arguments import boolean
+from fastconv.functional.activation import prelu
 from fastconv.layers.base import Backward, Layer
 from fastconv.layers.checks import number, require_channels, require_floats, require_last_axis
 from fastconv.layers.context import Context
@@ -119,7 +120,7 @@ class PReLU(Layer):
             dslope = (dy * np.minimum(x, 0)).sum(axis=tuple(range(x.ndim - 1)))
             return np.where(x > 0, dy, dy * slope), {"slope": dslope}
 
-        return np.where(x > 0, x, x * slope), backward
+        return prelu(x, slope), backward
 
 
 @layers.register("ELU")

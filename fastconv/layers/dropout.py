@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from fastconv.arguments import integer
+from fastconv.functional._channels import multiplied
 from fastconv.functional._dropout import dropped
 from fastconv.layers.base import Backward, Layer
 from fastconv.layers.checks import number, require_floats
@@ -42,7 +43,7 @@ class _Dropping(Layer):
     def _scaled(self, rng: np.random.Generator, x: np.ndarray, shape: Shape) -> tuple[np.ndarray, Backward]:
         """Drop numbers together that one number of `shape` stretches to."""
         factor = (rng.random(shape) >= self.rate).astype(x.dtype) / x.dtype.type(1 - self.rate)
-        return x * factor, lambda dy: (dy * factor, {})
+        return multiplied(x, factor), lambda dy: (multiplied(dy, factor), {})
 
 
 @layers.register("Dropout")

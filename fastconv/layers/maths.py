@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from fastconv import functional as F
+from fastconv.functional._validate import FLOATS
+from fastconv.functional.activation import clip, mish
 from fastconv.layers.base import Backward, Layer
 from fastconv.layers.checks import number
 from fastconv.layers.context import Context
@@ -188,7 +190,7 @@ class Mish(Function):
     """
 
     def value(self, x: np.ndarray) -> Any:
-        return x * np.tanh(F.softplus(x))
+        return mish(x)
 
     def slope(self, x: np.ndarray, y: np.ndarray) -> Any:
         bent = np.tanh(F.softplus(x))
@@ -233,7 +235,7 @@ class ThresholdedReLU(Function):
         return Traits(kinks=(self.threshold,))
 
     def value(self, x: np.ndarray) -> Any:
-        return np.where(x > self.threshold, x, 0)
+        return F.relu_backward(x, x - x.dtype.type(self.threshold))  # NumPy guesses for each number which it will be
 
     def slope(self, x: np.ndarray, y: np.ndarray) -> Any:
         return x > self.threshold
@@ -257,6 +259,8 @@ class Clip(Function):
         return Traits(kinks=tuple(bound for bound in (self.low, self.high) if bound is not None))
 
     def value(self, x: np.ndarray) -> Any:
+        if x.dtype in FLOATS:
+            return clip(x, -math.inf if self.low is None else self.low, math.inf if self.high is None else self.high)
         y = x if self.low is None else np.maximum(x, np.asarray(self.low, x.dtype))
         return y.copy() if self.high is None else np.minimum(y, np.asarray(self.high, x.dtype))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastconv.functional._channels import is_gate, joined, multiplied, pixel_sums
 from fastconv.layers.base import Backward, Layer
 from fastconv.layers.checks import with_batch
 from fastconv.layers.context import Context
@@ -66,16 +67,16 @@ class Multiply(Broadcast):
 
     def forward(self, ctx: Context, *xs: np.ndarray) -> tuple[np.ndarray, Backward]:
         self.check(xs)
-        y = xs[0].copy()
-        for x in xs[1:]:
-            y = y * x
+        y = multiplied(xs[0], xs[1]) if len(xs) > 1 else xs[0].copy()
+        for x in xs[2:]:
+            y = multiplied(y, x)
 
         def backward(dy: np.ndarray) -> tuple[np.ndarray | tuple[np.ndarray, ...], dict[str, np.ndarray]]:
             gradients = []
             for i, x in enumerate(xs):
                 gradient = dy
                 for other in (*xs[:i], *xs[i + 1 :]):  # no division by x, which may be 0
-                    gradient = gradient * other
+                    gradient = multiplied(gradient, other)
                 gradients.append(unstretched(gradient, x.shape))
             return per_input(gradients), {}
 
@@ -119,7 +120,7 @@ class Concat(Layer):
         _require_alike(xs)
         borders = np.cumsum([x.shape[self.axis] for x in xs])[:-1]
         return (
-            np.concatenate(xs, axis=self.axis),
+            joined(xs) if self.axis in (-1, xs[0].ndim - 1) else np.concatenate(xs, axis=self.axis),
             lambda dy: (per_input(np.split(dy, borders, axis=self.axis)), {}),
         )
 
@@ -138,6 +139,8 @@ def _require_alike(xs: tuple[np.ndarray, ...]) -> None:
 
 def unstretched(dy: np.ndarray, shape: Shape) -> np.ndarray:
     """Return the gradient of an array of `shape` that was stretched to that of `dy`: the sum over stretched axes."""
+    if is_gate(shape, dy.shape) and shape[-1] == dy.shape[-1] > 1:
+        return pixel_sums(dy)
     axes = tuple(axis for axis, (n, wanted) in enumerate(zip(dy.shape, shape, strict=True)) if n != wanted)
     return dy.sum(axis=axes, keepdims=True) if axes else dy
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from fastconv import functional as F
 from fastconv.data.check import DataError, check_labels, check_probabilities
+from fastconv.functional.activation import clip
 from fastconv.training.names import Described, losses, positive, resolve
 
 Way = Callable[..., Any]
@@ -107,12 +108,15 @@ class BinaryCrossEntropy(Loss):
 
     def __call__(self, prediction: np.ndarray, target: np.ndarray) -> tuple[Any, Way]:
         x, t = _pair(prediction, target)
-        powers = np.exp(-np.abs(x))
-        value = (np.maximum(x, 0) - x * t + np.log1p(powers)).mean()
+        terms = F.softplus(x)
+        terms -= x * t
+        value = terms.mean()
 
         def backward(dvalue: float = 1.0) -> np.ndarray:
-            sigmoid = np.where(x >= 0, 1, powers) / (1 + powers)
-            return (sigmoid - t) * x.dtype.type(dvalue / max(1, x.size))
+            gradient = F.sigmoid(x)
+            gradient -= t
+            gradient *= x.dtype.type(dvalue / max(1, x.size))
+            return gradient
 
         return value, backward
 
@@ -157,11 +161,11 @@ class Huber(Loss):
 
     def __call__(self, prediction: np.ndarray, target: np.ndarray) -> tuple[Any, Way]:
         x, t = _pair(prediction, target)
-        delta = x.dtype.type(self.delta)
         error = x - t
-        near = np.clip(error, -delta, delta)
-        value = (near * (error - near / 2)).mean()
-        return value, lambda dvalue=1.0: near * x.dtype.type(dvalue / max(1, x.size))
+        near = clip(error, -self.delta, self.delta)
+        error -= near / 2
+        error *= near
+        return error.mean(), lambda dvalue=1.0: near * x.dtype.type(dvalue / max(1, x.size))
 
     def check(self, target: Any, output_shape: Any, name: str = "y") -> None:
         _check_shape(np.asarray(target), output_shape, name, "numbers")
