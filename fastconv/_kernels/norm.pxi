@@ -97,9 +97,13 @@ cdef void set_origin(const Norm *n, const real *x, real *tables) noexcept nogil:
         repeat_line(tables + i * n.width, n.width, n.channels)
 
 
+cdef inline double inverse_deviation(real var, double eps) noexcept nogil:
+    return 1 / sqrt(<double> var + eps)
+
+
 cdef inline real factor(real scale, real var, double eps) noexcept nogil:
     """What the distance from the mean is multiplied by."""
-    return <real> (scale / sqrt(<double> var + eps))
+    return <real> (scale * inverse_deviation(var, eps))
 
 
 cdef void add_up(const Norm *n, bint gradients, double *sums) noexcept nogil:
@@ -109,40 +113,53 @@ cdef void add_up(const Norm *n, bint gradients, double *sums) noexcept nogil:
         for c in range(first * n.width, end * n.width):
             sums[c] += sums[i * each + c]
     for k in range(first, end):
-        for i in range(n.channels, n.width):
-            sums[k * n.width + i % n.channels] += sums[k * n.width + i]
+        for i in range(1, n.width // n.channels):
+            for c in range(n.channels):
+                sums[k * n.width + c] += sums[k * n.width + i * n.channels + c]
 
 
-cdef inline void group_statistics(const Norm *n, const real *origin, double *sums, Py_ssize_t first, Py_ssize_t end) noexcept nogil:
-    """Mean and variance over the channels from `first` to `end`, for each in the place of its first two sums."""
-    cdef Py_ssize_t c
-    cdef double shift, mean = 0, var = 0
-    for c in range(first, end):
-        mean += origin[c] + sums[c] / n.pixels
-    mean /= end - first
-    for c in range(first, end):
-        shift = sums[c] / n.pixels
-        var += max(sums[n.width + c] / n.pixels - shift * shift, 0.0)
-        shift += origin[c] - mean
-        var += shift * shift
-    var /= end - first
-    for c in range(first, end):
-        sums[c], sums[n.width + c] = mean, var
-    if n.mean != NULL:
-        n.mean[first], n.var[first] = <real> mean, <real> var
+cdef inline double sum_around(const double *x, Py_ssize_t items, double around, bint squared) noexcept nogil:
+    """The sum of the distances from a number, or of their squares; eight sums, since each would wait for the one before."""
+    cdef double part[8]
+    cdef double d, total = 0
+    cdef Py_ssize_t i = 0, k
+    for k in range(8):
+        part[k] = 0
+    while i + 8 <= items:
+        for k in range(8):
+            d = x[i + k] - around
+            part[k] += d * d if squared else d
+        i += 8
+    for k in range(items - i):
+        d = x[i + k] - around
+        part[k] += d * d if squared else d
+    for k in range(8):
+        total += part[k]
+    return total
 
 
 cdef void set_statistics(const Norm *n, const real *origin, double *sums) noexcept nogil:
+    """Mean and variance of each channel's group, in the place of its first two sums."""
     cdef Py_ssize_t c, g, size = n.channels // n.groups
+    cdef double shift, mean, var, share = 1.0 / n.pixels
+    cdef double *means = sums
+    cdef double *vars = sums + n.width
     if n.given:
         for c in range(n.channels):
-            sums[c], sums[n.width + c] = n.mean[c], n.var[c]
-    elif size == 1:
+            means[c], vars[c] = n.mean[c], n.var[c]
+        return
+    for c in range(n.channels):
+        shift = means[c] * share
+        means[c] = origin[c] + shift
+        vars[c] = max(vars[c] * share - shift * shift, 0.0)
+    for g in range(n.groups if size > 1 else 0):
+        mean = sum_around(means + g * size, size, 0, False) / size
+        var = (sum_around(vars + g * size, size, 0, False) + sum_around(means + g * size, size, mean, True)) / size
+        for c in range(g * size, (g + 1) * size):
+            means[c], vars[c] = mean, var
+    if n.mean != NULL:
         for c in range(n.channels):
-            group_statistics(n, origin, sums, c, c + 1)
-    else:
-        for g in range(n.groups):
-            group_statistics(n, origin, sums, g * size, (g + 1) * size)
+            n.mean[c], n.var[c] = <real> means[c], <real> vars[c]
 
 
 cdef void forward_tables(const Norm *n, double *sums, real *tables) noexcept nogil:
@@ -167,9 +184,7 @@ cdef void add_over_groups(const Norm *n, double *sums) noexcept nogil:
     if size == 1:
         return
     for g in range(n.groups):
-        total = 0
-        for c in range(g * size, (g + 1) * size):
-            total += sums[c]
+        total = sum_around(sums + g * size, size, 0, False)
         for c in range(g * size, (g + 1) * size):
             sums[c] = total
 
@@ -181,26 +196,28 @@ cdef void backward_tables(const Norm *n, double *sums, real *tables, double *dsc
     such that vectors of channels go through them: with 2,048 channels this took as long as each of the passes over 7 x 7 pixels.
     """
     cdef Py_ssize_t c, width = n.width, channels = n.channels
-    cdef double product, inverse, eps = n.eps, count = channels // n.groups * n.pixels
+    cdef double product, inverse, eps = n.eps, share = 1.0 / (channels // n.groups * n.pixels)
     cdef bint through = n.through
+    cdef double *inverses = sums + width   # variances until then
     cdef double *along_shift = sums + 2 * width
     cdef double *along_stretch = sums + 3 * width
     cdef const real *scale = n.scale
     set_statistics(n, tables, sums)
     for c in range(channels):
         product = along_stretch[c] - (sums[c] - tables[c]) * along_shift[c]
-        dscale[c] += product / sqrt(<double> <real> sums[width + c] + eps)
+        inverses[c] = inverse_deviation(<real> inverses[c], eps)
+        dscale[c] += product * inverses[c]
         dbias[c] += along_shift[c]
         along_shift[c] *= scale[c]
         along_stretch[c] = product * scale[c]
     add_over_groups(n, along_shift)
     add_over_groups(n, along_stretch)
     for c in range(channels):
-        inverse = 1 / sqrt(<double> <real> sums[width + c] + eps)
+        inverse = inverses[c]
         tables[width + c] = <real> sums[c]
-        tables[2 * width + c] = <real> (-inverse * inverse * inverse * along_stretch[c] / count) if through else 0
-        tables[3 * width + c] = <real> (-inverse * along_shift[c] / count) if through else 0
-        tables[4 * width + c] = factor(scale[c], <real> sums[width + c], eps)
+        tables[2 * width + c] = <real> (-inverse * inverse * inverse * along_stretch[c] * share) if through else 0
+        tables[3 * width + c] = <real> (-inverse * along_shift[c] * share) if through else 0
+        tables[4 * width + c] = <real> (scale[c] * inverse)   # as `factor` rounds
     for c in range(1, 5):
         repeat_line(tables + c * width, width, channels)
 

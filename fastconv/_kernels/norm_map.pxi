@@ -27,7 +27,7 @@ cdef inline void map_lines(
                 if rectified:
                     item = passed(item, (<const vec *> (x + r * width + at))[0], mean, share, bias)
                 value = item * share + value
-            (<vec *> (y + r * width + at))[0] = choose(above(broadcast(low), value), broadcast(low), value)
+            (<vec *> (y + r * width + at))[0] = larger_number(broadcast(low), value)
         j += LANES
 
 

@@ -102,7 +102,10 @@ cdef void resize_task(
         memset(y, 0, (last - first) * channels * sizeof(real))
         return
     x += d.first * plane + h.first * line + start * channels
-    resize_line(x, end, plane, line, d, h, weights, pixels * channels, scratch)
+    if d.count == h.count == 1 and weights[d.weights] == weights[h.weights] == 1 and end - x >= pixels * channels + LANES:
+        scratch = <real *> x   # this line as it is; vectors read beyond it
+    else:
+        resize_line(x, end, plane, line, d, h, weights, pixels * channels, scratch)
     resize_pixels(scratch, weights, w, first, last, start, channels, y)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastconv.functional._channels import is_gate, joined, multiplied, pixel_sums
+from fastconv.functional._sum import added
 from fastconv.layers.base import Backward, Layer
 from fastconv.layers.checks import with_batch
 from fastconv.layers.context import Context
@@ -47,9 +48,9 @@ class Add(Broadcast):
 
     def forward(self, ctx: Context, *xs: np.ndarray) -> tuple[np.ndarray, Backward]:
         self.check(xs)
-        y = xs[0] + xs[1] if len(xs) > 1 else xs[0].copy()
+        y = added(xs[0], xs[1]) if len(xs) > 1 else xs[0].copy()
         for x in xs[2:]:
-            y = y + x
+            y = added(y, x)
         shapes = [x.shape for x in xs]
         return y, lambda dy: (per_input([unstretched(dy, shape) for shape in shapes]), {})
 
