@@ -62,28 +62,23 @@ cdef apart softmax_backward_lanes(
 
 
 cdef void into_lanes(const real *x, Py_ssize_t rows, Py_ssize_t items, real *lanes) noexcept nogil:
-    """lanes[i, r] = x[r, i] for at most LANES rows, and 0 in the other lanes."""
-    cdef Py_ssize_t r, i
-    if rows == LANES:
-        transpose_part(x, lanes, LANES, items, 0, items)
-        return
-    memset(lanes, 0, items * LANES * sizeof(real))
-    for r in range(rows):
-        for i in range(items):
-            lanes[i * LANES + r] = x[r * items + i]
+    """lanes[i, r] = x[r, i] for at most LANES short rows, and 0 in the other lanes."""
+    cdef vec room[SHORT]
+    if rows < LANES:
+        memset(room, 0, items * sizeof(vec))
+        memcpy(room, x, rows * items * sizeof(real))
+        x = <real *> room
+    transpose_part(x, lanes, LANES, items, 0, items)
 
 
 cdef void from_lanes(const real *lanes, Py_ssize_t rows, Py_ssize_t items, real *y) noexcept nogil:
-    cdef Py_ssize_t r, i
-    if rows == LANES:
-        transpose_part(lanes, y, items, LANES, 0, LANES)
-        return
-    for r in range(rows):
-        for i in range(items):
-            y[r * items + i] = lanes[i * LANES + r]
+    cdef vec room[SHORT]
+    transpose_part(lanes, y if rows == LANES else <real *> room, items, LANES, 0, LANES)
+    if rows < LANES:
+        memcpy(y, room, rows * items * sizeof(real))
 
 
-cdef inline real greatest_of(const real *x, Py_ssize_t items) noexcept nogil:
+cdef real greatest_of(const real *x, Py_ssize_t items) noexcept nogil:
     cdef vec part, most = broadcast(-INFINITY)
     cdef Py_ssize_t i, rest = items % LANES, whole = items - rest
     i = 0
@@ -97,7 +92,7 @@ cdef inline real greatest_of(const real *x, Py_ssize_t items) noexcept nogil:
     return maximum_of(most)
 
 
-cdef inline real sum_of_powers(const real *x, Py_ssize_t items, real greatest, real *powers) noexcept nogil:
+cdef real sum_of_powers(const real *x, Py_ssize_t items, real greatest, real *powers) noexcept nogil:
     """The sum of exp(x - greatest), each of which is written to `powers`, unless that is NULL."""
     cdef vec part, total = broadcast(0)
     cdef Py_ssize_t i, rest = items % LANES, whole = items - rest
