@@ -118,7 +118,7 @@ cdef void add_up(const Norm *n, bint gradients, double *sums) noexcept nogil:
                 sums[k * n.width + c] += sums[k * n.width + i * n.channels + c]
 
 
-cdef inline double sum_around(const double *x, Py_ssize_t items, double around, bint squared) noexcept nogil:
+cdef double sum_around(const double *x, Py_ssize_t items, double around, bint squared) noexcept nogil:
     """The sum of the distances from a number, or of their squares; eight sums, since each would wait for the one before."""
     cdef double part[8]
     cdef double d, total = 0
