@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastconv._kernels._memory import empty
 from fastconv.arguments import are_pairs, check_elements, integer, real_number, shape_tuple
-from fastconv.functional._validate import float_array, require_shape
+from fastconv.functional._validate import FLOATS, float_array, require_shape
 
 MODES = ("constant", "reflect", "edge", "wrap")
 
@@ -61,7 +61,7 @@ def pad(x: ArrayLike, padding: Sequence[Any], *, mode: str = "constant", value: 
 
 def padded(x: np.ndarray, pairs: Pairs, mode: str, value: Any) -> np.ndarray:
     """Return `pad` of an array of any dtype, for pairs that are checked."""
-    y = empty(pad_shape(x.shape, pairs), x.dtype)
+    y = (empty if x.dtype in FLOATS else np.empty)(pad_shape(x.shape, pairs), x.dtype)
     inside, kept = _parts(x.shape, pairs)
     if mode != "constant":
         for axis, pair in enumerate(pairs):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastconv import functional, reference
-from fastconv.functional.pad import MODES
+from fastconv.functional.pad import MODES, padded
 
 
 @st.composite
@@ -33,6 +33,14 @@ def test_it_equals_the_reference_and_is_adjoint_to_its_backward_pass(problem):
     dx = functional.pad_backward(dy, shape, padding, mode=mode)
     np.testing.assert_allclose(dx, reference.pad_backward(dy, shape, padding, mode=mode), atol=1e-12)
     assert np.vdot(dy, functional.pad(x, padding, mode=mode)) == pytest.approx(np.vdot(dx, x), abs=1e-9)
+
+
+@pytest.mark.parametrize("values", [[1, 2, 3], [True, False], ["a", "bc"], [None, {}]])
+@pytest.mark.parametrize("mode", MODES)
+def test_arrays_that_are_not_numbers(mode, values):
+    x = np.array(values)
+    pads = {"constant": {"constant_values": x[0]}}.get(mode, {})
+    np.testing.assert_array_equal(padded(x, ((1, 2),), mode, x[0]), np.pad(x, (1, 2), mode=mode, **pads))
 
 
 @pytest.mark.parametrize("mode", ["reflect", "edge", "wrap"])
