@@ -6,7 +6,7 @@ The order matters: what is folded into a weight is gone before sums and activati
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,36 @@ def drop_dead(program: Program) -> Program:
             kept.append(step)
             needed.update(step.reads)
     return program.with_steps(kept[::-1])
+
+
+def put_off_views(program: Program) -> Program:
+    """Let a reshape wait until the channels that it keeps are scaled and activated, which the step before it can do then."""
+    shapes, reads, makers, steps = (
+        dict(program.example_shapes()),
+        program.reads(),
+        program.makers(),
+        list(program.steps),
+    )
+    sizes: list[Mapping[int, Shape]] = []
+
+    def keeps_channels(view: Step) -> bool:
+        if not sizes:
+            sizes.extend([program.example_shapes(), *program.other_shapes()])
+        x, y = *view.reads, *view.writes
+        return all(each[x][-1] == each[y][-1] for each in sizes if x in each and y in each)
+
+    for last in range(len(steps)):
+        at = last
+        while isinstance(steps[at].operation, (Scale, Activate)) and len(steps[at].reads) == 1:
+            view = _reshape_before(steps, makers, reads, steps[at].reads[0])
+            if view is None or not keeps_channels(view):
+                break
+            before, new = makers[view.writes[0]], max(shapes) + 1
+            shapes[new], makers[new], reads[new] = shapes[view.reads[0]], before, 1
+            steps[before] = steps[at]._replace(reads=view.reads, writes=(new,))
+            steps[at] = view._replace(reads=(new,), writes=steps[at].writes)
+            at = before
+    return program.with_steps(steps)._replace(known=shapes)
 
 
 def merge_views(program: Program) -> Program:
@@ -268,17 +298,20 @@ def fuse_activations(program: Program) -> Program:
 #: In this order.
 PASSES: tuple[Callable[[Program], Program], ...] = (
     remove_identities,
-    keep_together,
     drop_dead,
-    pick_channels,
-    merge_views,
     fuse_gates,
     fuse_formulas,
+    keep_together,  # which knows activations, and not the formulas that spell them
+    drop_dead,
+    pick_channels,
+    put_off_views,
+    merge_views,
     fuse_chains,
     absorb_padding,
     part_joined,
     fold_scales,
     merge_branches,
+    fold_scales,  # those of the sums that are one convolution now
     fold_scales_forward,
     merge_products,
     fuse_sums,

@@ -43,6 +43,8 @@ ONE = {
     ),
     "strides": (conv(1, stride=2, outputs=9), conv(3, 1, stride=2, outputs=9)),
     "groups": (conv(3, 1, groups=2), conv((1, 3), (0, 1), groups=2), [L.BatchNorm()]),
+    "a depthwise convolution and its input": ([L.DepthwiseConv2d((5, 3), padding="same")], []),
+    "as RepViT": ([L.DepthwiseConv2d(3, padding=1), L.BatchNorm()], [L.DepthwiseConv2d(1)], []),
     "dilation": (conv(3, 2, dilation=2), conv(1), [L.BatchNorm()]),
     "the same dilation": (conv(5, 4, dilation=2), conv(3, 2, dilation=2)),
     "same padding": (conv((5, 4), "same"), conv((3, 4), "same"), [L.BatchNorm()]),
@@ -71,6 +73,32 @@ def test_branches_are_one_convolution(case, dtype):
 def test_what_is_no_convolution_stays(case):
     model = summed(*APART[case])
     assert kinds(model).count("conv") == 2
+    assert_equal_models(fastconv.freeze(model), model)
+
+
+def test_a_normalization_of_a_sum_that_is_one_convolution_is_folded():
+    x = Input(SHAPE)
+    y = L.BatchNorm()(L.Add()(L.DepthwiseConv2d(3, padding=1)(x), x))
+    model = trained(Model(x, L.ReLU()(y)))
+    assert kinds(model) == ["conv"]
+    assert_equal_models(fastconv.freeze(model), model)
+
+
+def test_any_tap_of_a_depthwise_convolution_may_meet_the_pixel_itself():
+    model = summed([L.DepthwiseConv2d(2, padding=((0, 1), (1, 0)))], [])
+    assert kinds(model) == ["conv"]
+    assert fastconv.freeze(model).program.steps[0].reads == (0,)
+    assert_equal_models(fastconv.freeze(model), model)
+
+
+@pytest.mark.parametrize(
+    "layer", [L.Conv2d(6, 3, padding=1), L.DepthwiseConv2d(2, dilation=2, padding=1), L.DepthwiseConv2d((9, 8), 1)]
+)
+def test_other_shortcuts_stay(layer):
+    """Beside products, where no tap meets the pixel itself, and where the sum stretches an image of one pixel."""
+    model = summed([layer], [])
+    steps = fastconv.freeze(model).program.steps
+    assert any(len(step.reads) == 2 for step in steps)
     assert_equal_models(fastconv.freeze(model), model)
 
 

@@ -22,6 +22,7 @@ from fastconv.frozen.passes import (
     merge_products,
     merge_views,
     optimized,
+    put_off_views,
     remove_identities,
 )
 from fastconv.model import Input, Model
@@ -526,3 +527,22 @@ def test_a_linear_map_that_others_read_and_one_that_would_overflow_stay():
     for name in ("conv2d_1/weight", "conv2d_2/weight"):
         model.params[name][...] = 1e30
     assert kinds(after(model, merge_products)) == ["conv", "conv"]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_comes_after_a_reshape_that_keeps_the_channels_joins_the_step_before(dtype):
+    """As in LeViT, whose linear layers are normalized by batches of all pixels."""
+    layers = [L.Linear(8), L.Reshape((36, 8)), L.BatchNorm(), L.Reshape((6, 6, 8)), L.HardSwish()]
+    model = chain(*layers, dtype=dtype)
+    frozen = fastconv.freeze(model)
+    assert kinds(frozen.program) == ["linear", "reshape"]
+    assert_equal_models(frozen, model)
+
+
+def test_a_reshape_does_not_wait_where_it_makes_other_channels_or_others_read_it():
+    x = Input((6, 6, 4))
+    flat = L.Reshape((36, 4))(L.Linear(4)(x))
+    for model in (Model(x, L.BatchNorm()(L.Reshape((72, 2))(L.Linear(4)(x)))), Model(x, [L.BatchNorm()(flat), flat])):
+        program = after(trained(model), put_off_views)
+        assert kinds(program).index("reshape") < kinds(program).index("scale")
+        assert_equal_models(fastconv.freeze(model), model)

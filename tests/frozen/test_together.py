@@ -71,6 +71,16 @@ def test_another_number_of_entries_may_come(frames):
             np.testing.assert_allclose(frozen(x), model(x), rtol=0, atol=1e-5)
 
 
+def test_an_activation_that_is_spelled_out_stays_together():
+    x = Input((4, 6, 6, 3))
+    y = L.TimeDistributed(L.Conv2d(3, 3, padding=1))(x)
+    y = L.Multiply()(y, L.ScaleShift(0.5, 0.5)(L.Erf()(L.ScaleShift(2**-0.5, 0.0)(y))))
+    model = trained(Model(x, L.TimeDistributed(L.Conv2d(3, 1))(y)))
+    frozen = fastconv.freeze(model)
+    assert kinds(frozen.program) == ["together", "conv", "conv", "apart"]
+    assert_equal_models(frozen, model)
+
+
 def test_what_is_together_stays_together():
     x = Input((4, 6, 6, 3))
     y = L.TimeDistributed(L.BatchNorm())(L.TimeDistributed(L.Conv2d(3, 3, padding=1))(x))
