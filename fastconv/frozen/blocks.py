@@ -33,6 +33,10 @@ SMALL = 1 << 18
 #: Bytes of weights, which every thread reads, for each byte of that image, at most.
 WEIGHT = 1.0
 
+#: Multiply-adds for each number of that image, at most, on one thread: products in bands lose a twentieth, more than the memory
+#: takes beside so many; several threads would have to exchange the image.
+WORK = 80
+
 #: Bytes of the lines that one line of a depthwise convolution needs, and of this line, at most: a near cache holds them.
 WINDOW = 1 << 20
 
@@ -84,7 +88,14 @@ def blocks(
         size = math.prod(shapes[value][1:]) * itemsize
         weights = sum(array.nbytes for step in steps[at : at + 2] for array in constants(step.operation))
         alone = reads[value] == 1 and steps[at + 1].reads[0] == value and value not in apart
-        return alone and size >= SMALL and weights <= WEIGHT * size
+        return alone and size >= SMALL and weights <= WEIGHT * size and (get_num_threads() > 1 or is_light(at))
+
+    def is_light(at: int) -> bool:
+        """Whether two steps take few multiply-adds for each number between them."""
+        work = sum(
+            step.operation.multiply_adds(*(shapes[value] for value in step.reads)) for step in steps[at : at + 2]
+        )
+        return work <= WORK * math.prod(shapes[steps[at].writes[0]])
 
     last = -1
     for at, step in enumerate(steps):
