@@ -92,7 +92,7 @@ def _slice(node: Node, inputs: Sequence[np.ndarray]) -> np.ndarray | None:
     first, last = rows[:2]
     axes = rows[2] if len(rows) > 2 else np.arange(len(first))
     steps = rows[3] if len(rows) > 3 else np.ones(len(first), np.int64)
-    if (steps < 1).any() or any(not -x.ndim <= axis < x.ndim for axis in axes) or len(set(axes % x.ndim)) < len(axes):
+    if (steps == 0).any() or any(not -x.ndim <= axis < x.ndim for axis in axes) or len(set(axes % x.ndim)) < len(axes):
         return None
     cut = [slice(None)] * x.ndim
     for axis, *ends in zip(axes, first, last, steps, strict=True):
@@ -108,14 +108,87 @@ def _cast(node: Node, inputs: Sequence[np.ndarray]) -> np.ndarray | None:
         return inputs[0].astype(to)
 
 
+def _shape(node: Node, inputs: Sequence[np.ndarray]) -> np.ndarray:
+    return np.array(inputs[0].shape[node.get("start", 0) : node.get("end")], np.int64)
+
+
+def _expand(node: Node, inputs: Sequence[np.ndarray]) -> np.ndarray:
+    x, wanted = inputs
+    return np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(sizes(wanted))))
+
+
+def _tile(node: Node, inputs: Sequence[np.ndarray]) -> np.ndarray | None:
+    x, repeats = inputs if len(inputs) == 2 else (inputs[0], np.zeros(0))
+    fits = repeats.dtype.kind == "i" and repeats.shape == (x.ndim,) and (repeats >= 0).all()
+    return np.tile(x, tuple(map(int, repeats))) if fits else None
+
+
+def _where(node: Node, inputs: Sequence[np.ndarray]) -> np.ndarray | None:
+    condition, a, b = inputs
+    return np.where(condition, a, b) if condition.dtype == np.bool_ and a.dtype == b.dtype else None
+
+
+def _cumsum(node: Node, inputs: Sequence[np.ndarray]) -> np.ndarray | None:
+    x, axis = inputs
+    plain = not node.get("exclusive") and not node.get("reverse") and axis.ndim == 0
+    return np.cumsum(x, int(axis), x.dtype) if plain and x.dtype in _NUMBERS else None
+
+
+def _range(node: Node, inputs: Sequence[np.ndarray]) -> np.ndarray | None:
+    integers = len({x.dtype for x in inputs}) == 1 and inputs[0].dtype.kind == "i" and all(x.size == 1 for x in inputs)
+    return np.arange(*(x.item() for x in inputs), dtype=inputs[0].dtype) if integers else None
+
+
+def is_pointwise(node: Node, inputs: Inputs) -> bool:
+    """Return whether a node is a convolution that multiplies each pixel with a matrix."""
+    shapes = [() if x is None else x.shape for x in inputs]
+    plain = node.op == "Conv" and node.get("group", 1) == 1 and node.get("auto_pad", "NOTSET") in ("NOTSET", "VALID")
+    if not plain or len(shapes) < 2 or not len(shapes[0]) == len(shapes[1]) > 2 or set(shapes[1][2:]) != {1}:
+        return False
+    return (
+        set(node.get("strides") or (1,)) == {1}
+        and set(node.get("pads") or (0,)) == {0}
+        and shapes[0][1] == shapes[1][1]
+    )
+
+
+def _conv(node: Node, inputs: Sequence[np.ndarray]) -> np.ndarray | None:
+    if not is_pointwise(node, inputs) or len({x.dtype for x in inputs}) > 1:
+        return None
+    x, weight, *bias = inputs
+    y = np.matmul(weight.reshape(weight.shape[:2]), x.reshape(*x.shape[:2], -1)).reshape(x.shape[0], -1, *x.shape[2:])
+    return y + bias[0].reshape(-1, *(1,) * (x.ndim - 2)) if bias else y
+
+
+def _of_numbers(function: Callable[..., Any], kinds: str) -> Callable[[Node, Sequence[np.ndarray]], np.ndarray | None]:
+    def made(node: Node, inputs: Sequence[np.ndarray]) -> np.ndarray | None:
+        with np.errstate(all="ignore"):
+            return np.asarray(function(*inputs)) if len(inputs) == 1 and inputs[0].dtype.kind in kinds else None
+
+    return made
+
+
+def _quotient(a: np.ndarray, b: np.ndarray) -> np.ndarray | None:
+    if a.dtype.kind == "f":
+        return np.divide(a, b)
+    return a // b if (a >= 0).all() and (b > 0).all() else None  # others are cut towards zero
+
+
+def _remainder(a: np.ndarray, b: np.ndarray) -> np.ndarray | None:
+    return np.mod(a, b) if a.dtype.kind == "i" and b.all() else None
+
+
 def _arithmetic(function: Callable[..., Any]) -> Callable[[Node, Sequence[np.ndarray]], np.ndarray | None]:
     def made(node: Node, inputs: Sequence[np.ndarray]) -> np.ndarray | None:
         alike = len(inputs) == 2 and inputs[0].dtype == inputs[1].dtype and inputs[0].dtype.kind in "fi"
         with np.errstate(all="ignore"):
-            return np.asarray(function(*inputs)) if alike and node.opset >= STRETCHES else None
+            found = function(*inputs) if alike and node.opset >= STRETCHES else None
+        return None if found is None else np.asarray(found)
 
     return made
 
+
+_NUMBERS = [np.dtype(each) for each in (np.float32, np.float64, np.int32, np.int64)]
 
 #: What a Cast to a dtype calls it: numbers of onnx.TensorProto.DataType.
 _DTYPES = {1: np.float32, 6: np.int32, 7: np.int64, 9: np.bool_, 11: np.float64}
@@ -134,4 +207,18 @@ _DIRECT: dict[str, Callable[[Node, Sequence[np.ndarray]], np.ndarray | None]] = 
     "Add": _arithmetic(np.add),
     "Sub": _arithmetic(np.subtract),
     "Mul": _arithmetic(np.multiply),
+    "Div": _arithmetic(_quotient),
+    "Equal": _arithmetic(np.equal),
+    "Sqrt": _of_numbers(np.sqrt, "f"),
+    "Sin": _of_numbers(np.sin, "f"),
+    "Cos": _of_numbers(np.cos, "f"),
+    "Not": _of_numbers(np.logical_not, "b"),
+    "Shape": _shape,
+    "Expand": _expand,
+    "Tile": _tile,
+    "Where": _where,
+    "CumSum": _cumsum,
+    "Range": _range,
+    "Mod": lambda node, inputs: None if node.get("fmod") else _arithmetic(_remainder)(node, inputs),
+    "Conv": _conv,
 }

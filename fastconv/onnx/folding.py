@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.onnx.direct import direct, sizes
+from fastconv.onnx.direct import direct, is_pointwise, sizes
 from fastconv.onnx.errors import OnnxImportError, require_onnx
 from fastconv.onnx.files import Node
 
@@ -174,6 +174,9 @@ def result_size(node: Node, inputs: Sequence[np.ndarray | None]) -> int:
         return _product_size(*(x.shape for x in arrays))
     if node.op == "Einsum":
         return _einsum_size(node.get("equation", ""), [x.shape for x in arrays])
+    if is_pointwise(node, inputs):
+        x, weight = arrays[:2]
+        return max(x.size // x.shape[1] * weight.shape[0], x.size * weight.shape[0] // PRODUCTS)
     if node.op in _INFERRED:
         return _inferred_size(node, inputs)
     return given

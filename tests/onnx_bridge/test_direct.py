@@ -19,6 +19,7 @@ from fastconv.onnx.folding import _evaluated, fold
 
 X = np.random.default_rng(0).standard_normal((2, 1, 3, 4)).astype(np.float32)
 N = np.array([5, -3, 2**40, 0])
+K = np.arange(12, dtype=np.float32).reshape(3, 4, 1, 1)
 
 
 def row(*numbers: int) -> np.ndarray:
@@ -55,6 +56,27 @@ def node(op: str, opset: int = 17, outputs: int = 1, **attributes: Any) -> Node:
         (node("Add"), [X, X[0, 0]]),
         (node("Sub"), [N, row(1)]),
         (node("Mul"), [N, N]),
+        (node("Div"), [X, X[0, 0]]),
+        (node("Div"), [X, np.zeros((), np.float32)]),
+        (node("Div"), [abs(N), row(2)]),
+        (node("Mod"), [N, row(-7)]),
+        (node("Equal"), [N, row(5)]),
+        (node("Sqrt"), [X]),
+        (node("Sin"), [X]),
+        (node("Cos"), [X]),
+        (node("Not"), [X > 0]),
+        (node("Shape"), [X]),
+        (node("Shape", start=-3, end=9), [X]),
+        (node("Expand"), [X, row(5, 1, 1)]),
+        (node("Tile"), [X, row(2, 1, 0, 3)]),
+        (node("Where"), [X > 0, X, X[0, 0]]),
+        (node("CumSum"), [X, np.array(-2)]),
+        (node("CumSum"), [N, np.array(0)]),
+        (node("Range"), [np.array(7), np.array(-3), np.array(-3)]),
+        (node("Slice"), [X, row(-1), row(-(2**62)), row(3), row(-1)]),
+        (node("Slice"), [X, row(9, 2), row(0, -9), row(3, 2), row(-2, -1)]),
+        (node("Conv"), [X, X[:1, :, :1, :1]]),
+        (node("Conv", kernel_shape=[1, 1], pads=[0] * 4), [np.round(X * 9).swapaxes(1, 3), K]),
     ],
 )
 def test_it_is_what_the_definitions_say(which: Node, inputs: list[np.ndarray]) -> None:
@@ -74,13 +96,28 @@ def test_it_is_what_the_definitions_say(which: Node, inputs: list[np.ndarray]) -
         (node("Squeeze"), [X, None]),
         (node("Reshape", 1, shape=[24]), [X]),
         (node("Reshape", allowzero=1), [X[:0], row(0, 3)]),
-        (node("Slice"), [X, row(-1), row(0), row(3), row(-1)]),
+        (node("Slice"), [X, row(-1), row(0), row(3), row(0)]),
         (node("Slice"), [X, row(0, 1), row(1, 3), row(2, -2)]),
         (node("Slice", 9, starts=[0], ends=[1]), [X]),
         (node("Cast", to=10), [X]),
         (node("Cast", to=1), [X.astype(np.float16)]),
         (node("Concat", axis=0), [N, N.astype(np.int32)]),
         (node("Identity", outputs=2), [X]),
+        (node("Div"), [N, row(2)]),
+        (node("Div"), [abs(N), row(0)]),
+        (node("Mod"), [N, row(0)]),
+        (node("Mod", fmod=1), [N, row(2)]),
+        (node("Mod"), [X, X]),
+        (node("Sqrt"), [N]),
+        (node("Tile"), [X, row(2)]),
+        (node("Where"), [X, X, X]),
+        (node("Where"), [X > 0, X, N]),
+        (node("CumSum", reverse=1), [X, row(0)]),
+        (node("Range"), [X[0, 0, 0, 0], X[0, 0, 0, 0], X[0, 0, 0, 0]]),
+        (node("Conv"), [X, X]),
+        (node("Conv", strides=[2, 1]), [X, X[:1, :, :1, :1]]),
+        (node("Conv", pads=[0, 0, 1, 0]), [X, X[:1, :, :1, :1]]),
+        (node("Conv", auto_pad="SAME_UPPER"), [X, X[:1, :, :1, :1]]),
     ],
 )
 def test_the_rest_is_left_to_the_definitions(which: Node, inputs: list[np.ndarray | None]) -> None:
