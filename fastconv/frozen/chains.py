@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Hashable
+from statistics import median  # NumPy's imports masked arrays
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastconv import layers as L
 from fastconv.frozen.foreign import Foreign
-from fastconv.frozen.formulas import alone, is_elementwise, regions
+from fastconv.frozen.formulas import alone, is_elementwise, regions, spelling
 from fastconv.frozen.moves import Transpose
 from fastconv.frozen.normalization import LayerNorm
 from fastconv.frozen.program import Program, Step
 from fastconv.frozen.unweighted import Pair, Product, Squeeze, Unsqueeze
-from fastconv.layers.symbol import Shape
 
 #: Steps that are one normalization at most.
 MOST_STEPS = 16
@@ -49,11 +50,12 @@ def fuse_chains(program: Program) -> Program:
     """Make one normalization of the steps that spell one, from the mean or the squares to the quotient."""
     shapes, reads, makers = program.example_shapes(), program.reads(), program.makers()
     steps: dict[int, Step] = dict(enumerate(program.steps))
+    known: dict[Hashable, _Kind | None] = {}
     for at in sorted(steps, reverse=True):
         step = steps.get(at)
         if step is None or not isinstance(step.operation, (Pair, Product)):
             continue
-        found = _chain(program, steps, at, shapes, reads, makers)
+        found = _chain(program, steps, at, shapes, reads, makers, known)
         if found is not None:
             operation, x, region = found
             layers = tuple(layer for each in region for layer in steps[each].layers)
@@ -64,7 +66,13 @@ def fuse_chains(program: Program) -> Program:
 
 
 def _chain(
-    program: Program, steps: dict[int, Step], last: int, shapes: Any, reads: Counter[int], makers: dict[int, int]
+    program: Program,
+    steps: dict[int, Step],
+    last: int,
+    shapes: Any,
+    reads: Counter[int],
+    makers: dict[int, int],
+    known: dict[Hashable, _Kind | None],
 ) -> tuple[LayerNorm, int, list[int]] | None:
     """Return the normalization that most steps up to `last` spell, the value that it is of, and their places; None for none."""
     found = None
@@ -73,7 +81,9 @@ def _chain(
         if shape != shapes[steps[last].writes[0]] or len(shape) < 2 or shape[-1] < 2:
             continue
         if any(_is_layer(steps[at], _REDUCTIONS) for at in region):
-            kind = _recognized(program, [steps[at] for at in region], x, shape[1:])
+            spelled = alone(program, [steps[at] for at in region], x, shape[1:])
+            key = spelling(spelled)
+            kind = known[key] if key in known else known.setdefault(key, _recognized(spelled))
             if kind is not None and (kind.factor == 1 or program.is_fixed(x, -1)):
                 found = _operation(kind, shape[-1], program.dtype), x, region
     return found
@@ -88,10 +98,11 @@ def _is_layer(step: Step, classes: tuple[type, ...]) -> bool:
     return isinstance(step.operation, Foreign) and type(step.operation.layer) in classes
 
 
-def _recognized(program: Program, steps: list[Step], x: int, shape: Shape) -> _Kind | None:
-    """Return what normalization of the channels of `x` the steps compute, None where it is none that is known."""
+def _recognized(program: Program) -> _Kind | None:
+    """Return what normalization of the channels of its input a program computes, None where it is none that is known."""
     from fastconv.frozen.plan import Plan  # which knows all passes' results, and so stands above
 
+    (shape,) = program.input_shapes
     batch = -(-2 * len(SIZES) // math.prod(shape[:-1]))
     pixels = batch * math.prod(shape[:-1])
     if pixels * shape[-1] > MOST_PROBES:
@@ -102,7 +113,7 @@ def _recognized(program: Program, steps: list[Step], x: int, shape: Shape) -> _K
     probes = (sizes[:, None] * (rng.standard_normal((pixels, shape[-1])) + means[:, None])).astype(program.dtype)
     try:
         with np.errstate(all="ignore"):
-            plan = Plan(alone(program, steps, x, shape), [(batch, *shape)])
+            plan = Plan(program, [(batch, *shape)])
             y = plan.run([probes.reshape(batch, *shape)])[0].reshape(probes.shape).astype(np.float64)
     except (TypeError, ValueError):  # an expansion to the one batch of a file
         return None
@@ -116,12 +127,12 @@ def _kind(x: np.ndarray, y: np.ndarray, sizes: np.ndarray, tolerance: float) -> 
         squares = (d * d).mean(axis=1)
         with np.errstate(all="ignore"):
             slope = (y * d).sum(axis=1) / (d * d).sum(axis=1)
-            near = float(np.median(slope[large] * np.sqrt(squares[large])))
+            near = median(slope[large] * np.sqrt(squares[large]))
             factor = min((1.0, x.shape[1] ** -0.5), key=lambda each: abs(each - near))
-            least = float(np.median((factor / slope[small]) ** 2))
+            least = median((factor / slope[small]) ** 2)
         if not math.isfinite(least) or abs(factor - near) > 1e-3 * factor:
             continue
-        if least <= 2 * np.median(squares[small]):
+        if least <= 2 * median(squares[small]):
             least = 0.0
         least = float(f"{least:.5g}")  # as somebody wrote it
         for eps, floor in ((least, 0.0), (0.0, least)):

@@ -23,7 +23,7 @@ class Foreign(Operation):
     def __init__(self, layer: Layer, shapes: Sequence[Shape]) -> None:
         self.layer = layer
         self.shapes = [tuple(shape) for shape in shapes]
-        self._context = Context(False, np.random.default_rng(0), input_grad=False, inference=True)
+        self._context: Context | None = None  # not sooner: importing numpy.random takes time, and most are compiled
 
     def output_shape(self, *shapes: Shape) -> Any:
         batch = shapes[0][:1] if shapes else ()
@@ -36,6 +36,8 @@ class Foreign(Operation):
 
     def run(self, *xs: Array) -> tuple[Array, ...]:
         """Return the outputs for the inputs `xs`."""
+        if self._context is None:
+            self._context = Context(False, np.random.default_rng(0), input_grad=False, inference=True)
         y = run(self.layer, self._context, xs)[0]
         return y if isinstance(y, tuple) else (y,)
 

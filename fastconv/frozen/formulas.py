@@ -7,7 +7,7 @@ number are tried with some numbers, and where they give what a known activation 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -18,6 +18,7 @@ from fastconv import layers as L
 from fastconv.frozen.foreign import Foreign
 from fastconv.frozen.operation import Operation
 from fastconv.frozen.program import Program, Step
+from fastconv.frozen.remaining import compile_remaining
 from fastconv.frozen.unweighted import Activate, Pair, Product, Scale, Sum
 from fastconv.functional.calls import Activation
 from fastconv.layers.base import Layer
@@ -57,10 +58,11 @@ def fuse_formulas(program: Program) -> Program:
     """Make one activation of the steps that spell one: GELU by an error function, hard swish by a sum, bounds and a product."""
     shapes, reads, makers = program.example_shapes(), program.reads(), program.makers()
     steps: dict[int, Step] = dict(enumerate(program.steps))
+    known: dict[Hashable, str | None] = {}
     for at in sorted(steps, reverse=True):
         if at not in steps:
             continue
-        found = _formula(program, steps, at, shapes, reads, makers)
+        found = _formula(program, steps, at, shapes, reads, makers, known)
         if found is not None:
             name, x, region = found
             layers = tuple(layer for each in region for layer in steps[each].layers)
@@ -71,7 +73,13 @@ def fuse_formulas(program: Program) -> Program:
 
 
 def _formula(
-    program: Program, steps: dict[int, Step], last: int, shapes: Any, reads: Counter[int], makers: dict[int, int]
+    program: Program,
+    steps: dict[int, Step],
+    last: int,
+    shapes: Any,
+    reads: Counter[int],
+    makers: dict[int, int],
+    known: dict[Hashable, str | None],
 ) -> tuple[str, int, list[int]] | None:
     """Return the activation that the steps up to `last` spell, the value that it is of, and their places; None for none."""
     shape = shapes[steps[last].writes[0]]
@@ -80,7 +88,9 @@ def _formula(
         return is_elementwise(step.operation) and all(shapes[value] == shape for value in step.reads)
 
     for region, x in regions(steps, last, MOST_STEPS, allowed, reads, makers):
-        name = _recognized(program, [steps[at] for at in region], x, len(shape)) if len(region) > 1 else None
+        if len(region) == 1:
+            continue
+        name = _recognized(program, [steps[at] for at in region], x, len(shape), known)
         if name is not None:
             return name, x, region
     return None
@@ -143,20 +153,42 @@ def is_elementwise(operation: Operation) -> bool:
     return isinstance(operation, (Pair, Product))
 
 
-def _recognized(program: Program, steps: list[Step], x: int, rank: int) -> str | None:
-    """Return the name of the activation of `x` that steps compute, None where it is none that is known."""
+def spelling(program: Program) -> Hashable:
+    """Return what two programs have in common that compute the same in the same way."""
+    return program.dtype, program.input_shapes, tuple((_spelled(step.operation), step.reads) for step in program.steps)
+
+
+def _spelled(operation: Operation) -> Hashable:
+    values: Iterable[Any] = vars(operation).values()
+    if isinstance(operation, Foreign):
+        layer = operation.layer
+        values = repr(layer), *layer.params.values(), *layer.buffers.values()
+    return operation.kind, *(each.tobytes() if isinstance(each, np.ndarray) else each for each in values)
+
+
+def _recognized(
+    program: Program, steps: list[Step], x: int, rank: int, known: dict[Hashable, str | None]
+) -> str | None:
+    """Return the name of the activation of `x` that steps compute, None where it is none that is known.
+
+    `known` are results of before: a network has the same spelling many times.
+    """
+    narrow = [step._replace(operation=_of_one_channel(step.operation)) for step in steps]
+    spelled = alone(program, narrow, x, (1,) * (rank - 1))
+    key = spelling(spelled)
+    if key not in known:
+        known[key] = _name(spelled)
+    return known[key]
+
+
+def _name(program: Program) -> str | None:
+    """Return the name of the activation that a program of one input computes, None where it is none that is known."""
     from fastconv.frozen.plan import Plan  # which knows all passes' results, and so stands above
 
-    narrow = [step._replace(operation=_of_one_channel(step.operation)) for step in steps]
     probes = PROBES.astype(program.dtype)
-    sample = probes.reshape(-1, *(1,) * (rank - 1))
+    sample = probes.reshape(-1, *program.input_shapes[0])
     with np.errstate(all="ignore"):
-        y = (
-            Plan(alone(program, narrow, x, sample.shape[1:]), [sample.shape])
-            .run([sample])[0]
-            .ravel()
-            .astype(np.float64)
-        )
+        y = Plan(compile_remaining(program), [sample.shape]).run([sample])[0].ravel().astype(np.float64)
     wide = probes.astype(np.float64)
     finite = np.isfinite(y)  # a power of a large number may overflow on the way
     allowed = TOLERANCE * np.finfo(program.dtype).eps * np.maximum(1, np.abs(wide))

@@ -10,6 +10,7 @@ from frozen_cases import assert_equal_outputs, trained
 
 import fastconv
 from fastconv import layers as L
+from fastconv.frozen import formulas
 from fastconv.frozen.formulas import KNOWN
 from fastconv.model import Input, Model
 
@@ -140,3 +141,20 @@ def test_numbers_for_each_channel_are_no_formula():
         return L.ReLU()(L.BatchNorm()(L.ReLU()(x)))
 
     assert [each and each.name for each in frozen_of(connect, np.float32)] == ["relu", "relu"]
+
+
+def test_a_spelling_is_tried_once(monkeypatch):
+    """Networks have the same activation dozens of times; other numbers in it, or steps in another order, are another one."""
+    tried = []
+    name = formulas._name
+    monkeypatch.setattr(formulas, "_name", lambda program: tried.append(name(program)) or tried[-1])
+    x = y = Input(SHAPE)
+    for spelled in (gelu, gelu, gelu_of_eight_digits, lambda x: gelu(times(2.0)(x)), gelu):
+        y = L.Conv2d(6, 1)(spelled(y))
+    model = trained(Model(x, y))
+    frozen = fastconv.freeze(model)
+    assert [step.operation.kind for step in frozen.program.steps].count("conv") == 5
+    assert tried.count("gelu") == 2
+    assert len(tried) < 12
+    image = np.ones((1, *SHAPE), np.float32)
+    assert_equal_outputs(frozen(image), model(image))
