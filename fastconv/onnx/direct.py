@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.functional import linear
 from fastconv.onnx.errors import OnnxImportError
 from fastconv.onnx.files import DTYPES, Node
 
@@ -153,11 +154,11 @@ def is_pointwise(node: Node, inputs: Inputs) -> bool:
 
 
 def _conv(node: Node, inputs: Sequence[np.ndarray]) -> np.ndarray | None:
-    if not is_pointwise(node, inputs) or len({x.dtype for x in inputs}) > 1:
+    if not is_pointwise(node, inputs) or len({x.dtype for x in inputs}) > 1 or inputs[0].dtype not in DTYPES[:2]:
         return None
-    x, weight, *bias = inputs
-    y = np.matmul(weight.reshape(weight.shape[:2]), x.reshape(*x.shape[:2], -1)).reshape(x.shape[0], -1, *x.shape[2:])
-    return y + bias[0].reshape(-1, *(1,) * (x.ndim - 2)) if bias else y
+    x, weight, *bias = inputs  # NumPy would start the threads of its library for matrices
+    y = linear(np.moveaxis(x, 1, -1), weight.reshape(weight.shape[:2]).T, *bias)
+    return np.moveaxis(y, -1, 1)
 
 
 def _of_numbers(function: Callable[..., Any], kinds: str) -> Callable[[Node, Sequence[np.ndarray]], np.ndarray | None]:
