@@ -188,7 +188,7 @@ def _name(program: Program) -> str | None:
     probes = PROBES.astype(program.dtype)
     sample = probes.reshape(-1, *program.input_shapes[0])
     with np.errstate(all="ignore"):
-        y = Plan(compile_remaining(program), [sample.shape]).run([sample])[0].ravel().astype(np.float64)
+        y = Plan(compile_remaining(program, inputs=[0]), [sample.shape]).run([sample])[0].ravel().astype(np.float64)
     wide = probes.astype(np.float64)
     finite = np.isfinite(y)  # a power of a large number may overflow on the way
     allowed = TOLERANCE * np.finfo(program.dtype).eps * np.maximum(1, np.abs(wide))

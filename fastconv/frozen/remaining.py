@@ -5,7 +5,7 @@ It is the last pass, so that those before see layers, which say more: an activat
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -38,9 +38,10 @@ _PAIRS: dict[type[Layer], str] = {
 _Rule = Callable[[Any, Shape, int], Operation | None]
 
 
-def compile_remaining(program: Program) -> Program:
-    """Make operations of the layers that write what NumPy can write in its place."""
+def compile_remaining(program: Program, *, inputs: Iterable[int] = ()) -> Program:
+    """Make operations of the layers that write what NumPy can write in its place; `inputs` are those that are surely floats."""
     floats = {value for step in program.steps if not isinstance(step.operation, Foreign) for value in step.writes}
+    floats.update(inputs)
     steps = []
     for step in program.steps:
         made = _operation(step, floats)
