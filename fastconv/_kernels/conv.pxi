@@ -31,10 +31,9 @@ cdef int run_groups(
 ) noexcept nogil:
     """Compute `count` products for each group; the operands of the next group are b_group, depth and cols further on.
 
-    `tile_h` and `tile_w` are the outputs of a Winograd tile, 0 for the direct product, where a product has the most taps;
-    where it has fewer, as many points give more. -1: no memory.
+    `tile_h` and `tile_w` are the outputs of a Winograd tile, 0 for the direct product. -1: no memory.
     """
-    cdef Py_ssize_t i, most_h = 0, most_w = 0
+    cdef Py_ssize_t i
     cdef int status = 0
     cdef bint together = tile_h == 0
     if tile_h and folds(parts):
@@ -43,18 +42,30 @@ cdef int run_groups(
         return run_pixels(parts, groups, b_group, 1, threads)
     for i in range(count):
         together &= grouped_pays(parts + i, groups)
-        most_h, most_w = max(most_h, parts[i].h.taps), max(most_w, parts[i].w.taps)
     if tile_h == 0 and not together:
         return run_products(parts, count, groups, b_group, threads)
     for i in range(count):
         if together:
             status |= run_together(parts + i, groups, b_group, threads)
-        elif parts[i].h.taps * parts[i].w.taps <= 1:
+        else:
+            status |= run_winograd(parts + i, groups, b_group, tile_h, tile_w, threads)
+    return status
+
+
+cdef int run_phases(
+    const Product *parts, Py_ssize_t count, Py_ssize_t groups, Py_ssize_t b_group, Py_ssize_t points_h, Py_ssize_t points_w,
+    int threads,
+) noexcept nogil:
+    """The phases of a stride by Winograd's algorithm, in tiles of as many points: fewer taps, more outputs. One tap is a product."""
+    cdef Py_ssize_t i, h, w
+    cdef int status = 0
+    for i in range(count):
+        h, w = parts[i].h.taps, parts[i].w.taps
+        if h * w <= 1:
             status |= run_groups(parts + i, 1, groups, b_group, 0, 0, threads)
         else:
             status |= run_winograd(
-                parts + i, groups, b_group, tile_h + most_h - parts[i].h.taps if parts[i].h.taps > 1 else 1,
-                tile_w + most_w - parts[i].w.taps if parts[i].w.taps > 1 else 1, threads,
+                parts + i, groups, b_group, points_h + 1 - h if h > 1 else 1, points_w + 1 - w if w > 1 else 1, threads
             )
     return status
 
@@ -342,8 +353,13 @@ def conv_backward_input(
                 scattered = not finite_items(factors, s.d.taps * s.b_d)
             if scattered:
                 status = run_scatter(s, batch, threads)
+            elif tile_h:
+                status = run_phases(
+                    parts, count, groups, p.depth, tile_h + ceil_div(s.h.taps, s.h.stride) - 1,
+                    tile_w + ceil_div(s.w.taps, s.w.stride) - 1, threads,
+                )
             else:
-                status = run_groups(parts, count, groups, p.depth, tile_h, tile_w, threads)
+                status = run_groups(parts, count, groups, p.depth, 0, 0, threads)
         else:
             status = -1
         free(parts)

@@ -298,6 +298,21 @@ def test_strided_images_equal_the_product_in_float64(
             np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("taps", [3, 5, 7, 9, 13])
+@pytest.mark.parametrize("padding", [2, 3])
+def test_an_image_of_one_line_lacks_phases(taps: int, padding: int) -> None:
+    """Tiles are those of the phase with most taps, whether or not an image is so small that it has none of that phase."""
+    arguments = {"stride": 2, "padding": ((padding, taps), (taps, taps))}
+    x, weight, bias = problem(0, (2, 1, 40, 16), (taps, taps, 16, 16), np.float32)
+    y = conv(x, weight, bias, **arguments)
+    wide = [a.astype(np.float64) for a in (y, x, weight)]
+    exact = conv_backward(*wide, **arguments, algorithm="product")[0]
+    got = conv_backward(y, x, weight, **arguments, algorithm="winograd")[0]
+    assert got is not None
+    assert exact is not None
+    close(got, exact, nine=True)
+
+
 @pytest.mark.parametrize(("size", "batch", "channels", "outputs"), [(28, 7, 144, 160), (20, 4, 272, 100)], ids=str)
 def test_strided_images_of_many_channels(size: int, batch: int, channels: int, outputs: int) -> None:
     """More transformed weights than are shared: sums of all columns are kept from one part of the channels to the next."""
