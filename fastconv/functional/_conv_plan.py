@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from fastconv import geometry
 from fastconv.arguments import check_elements, ntuple
-from fastconv.functional._conv_algorithm import Algorithm, Problem, choose, exchanges_from
+from fastconv.functional._conv_algorithm import Algorithm, choose
+from fastconv.functional._conv_cost import exchanges_from
+from fastconv.functional._conv_problem import Problem
 
 
 class ConvPlan(NamedTuple):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv._kernels._memory import empty, trim
-from fastconv.functional._conv_algorithm import MOST_PACKED
+from fastconv.functional._conv_cost import MOST_PACKED
 from fastconv.lasting import lasting
 from fastconv.threads import get_num_threads
 
