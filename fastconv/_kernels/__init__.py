@@ -28,6 +28,7 @@ Contents:
 ``cells.pxi``        skipping padding: a product cut where windows see other taps, a gradient tap by tap
 ``scatter.pxi``      the adjoint of a convolution with few input channels, and convolution to few, scattered pixel by pixel
 ``grouped.pxi``      convolution in groups of few channels, and its adjoint: groups share vectors, windows are found once
+``grouped_tile.pxi``   their tile, along diagonals of the weight, if a group has as many outputs as inputs
 ``grouped_gradient_tile.pxi``
                      the gradient of its weight: what a strip of pixels adds to it
 ``grouped_gradient.pxi``

@@ -22,6 +22,7 @@ cdef struct Grouped:
     Py_ssize_t each    # panels of a group, where it has its own
     Py_ssize_t panels
     bint across        # of a gradient: vectors go along the channels of a group, not along its columns
+    bint diagonal      # of a product: weights go by diagonals (grouped_tile.pxi)
     lane lanes[LANES]
 
 
@@ -33,13 +34,22 @@ cdef Grouped grouped(const Product *p, Py_ssize_t groups, Py_ssize_t b_group, Py
     """`width`: columns of a panel at most, where groups have their own."""
     cdef Grouped g
     cdef Py_ssize_t i
-    g.p, g.groups, g.b_group, g.across = p[0], groups, b_group, False
+    g.p, g.groups, g.b_group, g.across, g.diagonal = p[0], groups, b_group, False, False
     g.share = max(LANES // max(p.cols, p.depth), <Py_ssize_t> 1)
     g.width = min(width, round_up(p.cols, LANES))
     g.each = ceil_div(p.cols, g.width)
     g.panels = ceil_div(groups, g.share) * g.each
     for i in range(LANES):
         g.lanes[i] = i // p.cols * p.depth if i < g.share * p.cols else 0
+    return g
+
+
+cdef Grouped grouped_for_product(const Product *p, Py_ssize_t groups, Py_ssize_t b_group) noexcept nogil:
+    cdef Grouped g = grouped(p, groups, b_group, TILE_N)
+    cdef Py_ssize_t i
+    g.diagonal = g.share > 1 and p.depth == p.cols and p.cols % 2 == 0  # one diagonal has as many loads as multiply-adds
+    for i in range(g.share * p.cols if g.diagonal else 0):
+        g.lanes[i] = i // p.cols * p.cols + (i % p.cols + p.cols - 1) % p.cols
     return g
 
 
@@ -77,6 +87,13 @@ cdef void pack_grouped(const Grouped *g, Py_ssize_t panel, Py_ssize_t panels, co
     cdef Py_ssize_t column, cols, group, width, i, j, k, m, t, depth = product_depth(&g.p), each = panel_elements(g)
     cdef const real *b
     cdef real *to
+    if g.diagonal:
+        for i in range(panels):
+            group = first_group(g, panel + i, &column, &cols)
+            pack_diagonals(
+                g.p.b + group * g.b_group, g.p.b_col, g.b_group, offsets, grouped_taps(g), g.p.cols, cols // g.p.cols, packed + i * each
+            )
+        return
     if g.p.b_col == 1:  # columns of groups that share a panel are neighbors
         for k in range(depth):
             group = first_group(g, panel, &column, &cols)
@@ -174,6 +191,8 @@ cdef inline void fetch_pixels(
 
 
 cdef inline Py_ssize_t grouped_strip(const Grouped *g) noexcept nogil:
+    if g.diagonal:
+        return DIAGONAL_SUMS
     return GROUPED_ROWS * TILE_M if grouped_taps(g) <= 64 else TILE_M
 
 
@@ -186,7 +205,7 @@ cdef inline Py_ssize_t grouped_copies(const Grouped *g) noexcept nogil:
 
 cdef inline Py_ssize_t grouped_scratch(const Grouped *g, Grid grid) noexcept nogil:
     cdef Py_ssize_t addresses = (2 * grouped_strip(g) + 1) * grouped_taps(g) + product_depth(&g.p)
-    cdef Py_ssize_t pixels = (tail_pixels(&g.p) + 1) * g.p.a_ld + 2 * LANES
+    cdef Py_ssize_t pixels = (tail_pixels(&g.p) + 1) * g.p.a_ld + 3 * LANES
     return own_lines(addresses * sizeof(void *) // sizeof(real) + pixels + TILE_N + grouped_copies(g) + grid.cols * panel_elements(g))
 
 
@@ -217,7 +236,7 @@ cdef void grouped_block(const Grouped *g, Grid grid, Py_ssize_t block, real *scr
     cdef real *tail = zeros + g.p.a_ld + LANES
     cdef real *start = tail + tails + LANES
     cdef real *copies = start + TILE_N
-    cdef real *packed = copies + grouped_copies(g)
+    cdef real *packed = aligned_in(copies + grouped_copies(g))
     cdef bint copied = grouped_copies(g) > 0
     cdef Py_ssize_t out[GROUPED_ROWS * TILE_M]
     cdef Left windows = left_operand(copies, at, strip, taps, length, &g.lanes[0])
@@ -259,7 +278,9 @@ cdef void grouped_block(const Grouped *g, Grid grid, Py_ssize_t block, real *scr
             if first + width > end:
                 width = cols
             ending = ending_of(&g.p.finish, first)
-            if g.share > 1:
+            if g.diagonal:
+                diagonals_by_panel(rows, width, &windows, g.p.cols, b, start, &ending, g.p.y + first, out)
+            elif g.share > 1:
                 spread_by_panel(rows, width, &windows, b, start, &ending, g.p.y + first, out)
             elif copied:
                 if column == 0 or i == 0:
@@ -274,7 +295,7 @@ cdef void grouped_block(const Grouped *g, Grid grid, Py_ssize_t block, real *scr
 
 cdef int run_grouped(const Product *p, Py_ssize_t groups, Py_ssize_t b_group, int threads) noexcept nogil:
     """Compute `p` for each group, as `run_groups` does. -1: no memory."""
-    cdef Grouped g = grouped(p, groups, b_group, TILE_N)
+    cdef Grouped g = grouped_for_product(p, groups, b_group)
     cdef Grid grid = grouped_grid(&g, threads)
     cdef Py_ssize_t each = grouped_scratch(&g, grid), task
     cdef real *scratch = new_scratch(each, threads)

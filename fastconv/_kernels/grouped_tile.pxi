@@ -1,0 +1,117 @@
+# The tile of groups that share a vector and have as many outputs as inputs: the weight of a group goes by its diagonals.
+#
+# On diagonal r of a group of n channels, lane c multiplies its own input, as it lies, by the weight from input c to output
+# (c + r) % n. No tap needs a permutation: a pixel's n sums are turned once, after the last tap.
+#
+#   y = start + s[0] + turn(s[1] + turn(s[2] + ...))       turn: lane o takes what lane (o - 1) % n of its group has
+
+
+cdef extern from *:
+    """
+    enum { DIAGONAL_SUMS = TILE_M * TILE_V >= 24 ? 24 : 12 }; /* of 32 registers, or of 16 */
+    """
+    const int DIAGONAL_SUMS
+
+
+cdef void pack_diagonals(
+    const real *b, Py_ssize_t b_col, Py_ssize_t b_group, const Py_ssize_t *offsets, Py_ssize_t taps, Py_ssize_t n, Py_ssize_t share,
+    real *to,
+) noexcept nogil:
+    """to[(t * n + r) * LANES + m * n + c] = element (t, c) of column (c + r) % n of group m, m < share; 0 in the lanes beyond."""
+    cdef Py_ssize_t t, m, c, o
+    cdef const real *row
+    cdef real *place
+    for t in range(taps):
+        if share * n < LANES:
+            zero(to, n * LANES)
+        for m in range(share):
+            for c in range(n):
+                row = b + offsets[t * n + c] + m * b_group
+                place = to + m * n + c - c * LANES
+                for o in range(n):
+                    place[(o + n if o < c else o) * LANES] = row[o * b_col]
+        to += n * LANES
+
+
+cdef inline void accumulate_diagonals(
+    const int rows, const int diagonals, const Left *windows, Py_ssize_t first, const real *b, Py_ssize_t b_tap, bint fresh, vec *turned
+) noexcept nogil:
+    """turned[i] = the sums of some diagonals, from b on, of row first + i: turned, after those before (none if `fresh`)."""
+    cdef vec acc[DIAGONAL_SUMS]
+    cdef vec near[DIAGONAL_SUMS]
+    cdef vec other
+    cdef mask lanes = (<const mask *> windows.lanes)[0]
+    cdef const real **at
+    cdef Py_ssize_t i, r, s
+    for i in range(rows * diagonals):
+        acc[i] = broadcast(0)
+    for s in range(windows.runs):
+        at = windows.at + s * windows.at_ld + first
+        if diagonals > rows:  # what is fewer stays in registers
+            for i in range(rows):
+                near[i] = held(at[i] + windows.offset)
+            for r in range(diagonals):
+                other = held(b + r * LANES)
+                for i in range(rows):
+                    acc[i * diagonals + r] = acc[i * diagonals + r] + near[i] * other
+        else:
+            for r in range(diagonals):
+                near[r] = held(b + r * LANES)
+            for i in range(rows):
+                other = held(at[i] + windows.offset)
+                for r in range(diagonals):
+                    acc[i * diagonals + r] = acc[i * diagonals + r] + other * near[r]
+        b += b_tap
+    for i in range(rows):
+        other = broadcast(0) if fresh else turned[i]
+        for r in range(diagonals):
+            other = permuted(other, lanes) + acc[i * diagonals + diagonals - 1 - r]
+        turned[i] = other
+
+
+cdef inline void some_diagonals(
+    const int diagonals, Py_ssize_t rows, const Left *windows, const real *b, Py_ssize_t b_tap, bint fresh, vec *turned
+) noexcept nogil:
+    cdef Py_ssize_t i = 0
+    while i + DIAGONAL_SUMS // diagonals <= rows:
+        accumulate_diagonals(DIAGONAL_SUMS // diagonals, diagonals, windows, i, b, b_tap, fresh, turned + i)
+        i += DIAGONAL_SUMS // diagonals
+    while i < rows:
+        accumulate_diagonals(1, diagonals, windows, i, b, b_tap, fresh, turned + i)
+        i += 1
+
+
+cdef apart diagonals_by_panel(
+    Py_ssize_t rows, Py_ssize_t cols, const Left *windows, Py_ssize_t n, const real *b, const real *start, const Ending *ending, real *y,
+    const Py_ssize_t *out,
+) noexcept nogil:
+    """y (rows <= DIAGONAL_SUMS x cols <= LANES) = start + windows @ b (a panel of `pack_diagonals`), and its `ending`.
+
+    `windows.lanes` turn by one lane. Diagonals, an even number, are taken eight, four or two at a time, the last first.
+    """
+    cdef vec turned[DIAGONAL_SUMS]
+    cdef vec value
+    cdef real edge[LANES]
+    cdef Py_ssize_t left = n, i
+    while left > 0:
+        if LANES > 8 and left >= 8:
+            left -= 8
+            some_diagonals(8, rows, windows, b + left * LANES, n * LANES, left + 8 == n, turned)
+        elif LANES > 4 and left >= 4:
+            left -= 4
+            some_diagonals(4, rows, windows, b + left * LANES, n * LANES, left + 4 == n, turned)
+        else:
+            left -= 2
+            some_diagonals(2, rows, windows, b + left * LANES, n * LANES, left + 2 == n, turned)
+    for i in range(rows):
+        value = turned[i] + (<const vec *> start)[0]
+        if cols < LANES:
+            (<vec *> edge)[0] = value
+            end_values(ending, edge, out[i], cols)
+            copy_narrow(y + out[i], edge, cols)
+            continue
+        if ending.add != NULL:
+            value = value + (<const vec *> (ending.add + out[i]))[0]
+        if ending.clamps:
+            value = bounded(value, ending.low, ending.high)
+        (<vec *> (y + out[i]))[0] = value
