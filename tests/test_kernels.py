@@ -87,7 +87,7 @@ NOT_OPERATIONS = {"describe", "api", "keep_apart", "multiply_add_peak"}
 ELSEWHERE = {
     *("sgd_step", "adam_step", "rmsprop_step", "dropout"),
     *("activated_sum", "prelu_forward", "conv_frozen", "packed_items", "pack_weight", "mobile_block"),
-    *("transpose", "pick_channels", "copy_columns", "scale_columns", "local_response_norm", "keep_boxes"),
+    *("transpose", "pick_channels", "copy_columns", "local_response_norm", "keep_boxes"),
 }
 
 

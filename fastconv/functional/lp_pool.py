@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastconv.arguments import positive
+from fastconv.functional._channels import multiplied
 from fastconv.functional._pool_plan import PoolPlan, output_gradient, pool_plan
 from fastconv.functional._validate import images
 from fastconv.functional.avg_pool import mean_of, mean_of_backward
@@ -52,8 +53,8 @@ def lp_pool(
     array([5.])
     """
     x, p = images(x, "x"), positive(p, "p")
-    total = mean_of(np.abs(x) ** p, _sums(pool_plan(x.shape, kernel_size, stride, padding, dilation, ceil_mode)))
-    y: NDArray[Any] = total ** np.asarray(1 / p, x.dtype)
+    total = mean_of(_power(x, p), _sums(pool_plan(x.shape, kernel_size, stride, padding, dilation, ceil_mode)))
+    y: NDArray[Any] = np.sqrt(total, out=total) if p == 2 else total ** np.asarray(1 / p, x.dtype)
     return y
 
 
@@ -86,12 +87,17 @@ def lp_pool_backward(
     """
     x, p = images(x, "x"), positive(p, "p")
     plan = _sums(pool_plan(x.shape, kernel_size, stride, padding, dilation, ceil_mode))
-    total = mean_of(np.abs(x) ** p, plan)
+    total = mean_of(_power(x, p), plan)
+    some = total > 0
     with np.errstate(divide="ignore", invalid="ignore"):
-        scale = np.where(total > 0, total ** np.asarray(1 / p - 1, x.dtype), 0).astype(x.dtype)
-    shares = mean_of_backward(output_gradient(dy, plan, x) * scale, x.shape, plan)
-    dx: NDArray[Any] = shares * np.abs(x) ** (p - 1) * np.sign(x)
-    return dx
+        scale = 1 / np.sqrt(total, out=total) if p == 2 else total ** np.asarray(1 / p - 1, x.dtype)
+        scale *= output_gradient(dy, plan, x)
+    shares = mean_of_backward(np.where(some, scale, x.dtype.type(0)), x.shape, plan)
+    return multiplied(shares, x if p == 2 else np.abs(x) ** (p - 1) * np.sign(x))
+
+
+def _power(x: NDArray[Any], p: int) -> NDArray[Any]:
+    return multiplied(x, x) if p == 2 else np.abs(x) ** p
 
 
 def _sums(plan: PoolPlan) -> PoolPlan:
