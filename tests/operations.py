@@ -120,6 +120,11 @@ def _group_norm(x: np.ndarray, scale: np.ndarray, bias: np.ndarray) -> Arrays:
     return y, *functional.group_norm_backward(y, x, 8, scale)
 
 
+def _group_norm_known(x: np.ndarray, scale: np.ndarray, bias: np.ndarray) -> Arrays:
+    y, mean, var = functional.group_norm_with_statistics(x, 8, scale, bias)
+    return y, mean, var, *functional.group_norm_with_statistics_backward(y, x, 8, scale, mean, var)
+
+
 def _layer_norm(x: np.ndarray, scale: np.ndarray, bias: np.ndarray) -> Arrays:
     y = functional.layer_norm(x, scale, bias)
     return y, *functional.layer_norm_backward(y, x, scale)
@@ -172,6 +177,7 @@ OPERATIONS = [
     Operation("batch_norm_relu", "batch_norm_relu", [(2, 50, 52, 40), (40,), (40,)], _batch_norm_relu),
     Operation("batch_norm_relu_max_pool", "batch_norm_relu_max_pool", [(2, 50, 52, 40), (40,), (40,)], _norm_relu_pool),
     Operation("group_norm", "group_norm", [(5, 50, 52, 40), (40,), (40,)], _group_norm),
+    Operation("group_norm_with_statistics", "group_norm_with_statistics", [(5, 50, 52, 40), (40,), (40,)], _group_norm_known),
     Operation("layer_norm", "layer_norm", [(2, 50, 52, 40), (40,), (40,)], _layer_norm),
     _of_x("approximate", "gelu", approximate=True),
     *(_of_x("", name) for name in ACTIVATIONS),

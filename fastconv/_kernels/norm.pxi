@@ -24,7 +24,7 @@ cdef struct Norm:
     const real *scale
     const real *bias    # NULL where a gradient does not need it
     const real *residual   # what is added to the output, or NULL
-    real *mean          # (C,) or NULL: given, or written where it is not
+    real *mean          # (sets, groups) or NULL: given, or written where it is not
     real *var
 
 
@@ -86,15 +86,28 @@ cdef void set_origin(const Norm *n, const real *x, real *tables) noexcept nogil:
 
     Also the output's own tables, for gradients through a ReLU of it.
     """
-    cdef Py_ssize_t c, i
-    for c in range(n.channels):
-        tables[c] = n.mean[c] if n.given else x[c]
-        if n.rectified:
-            tables[n.width + c] = n.mean[c]
-            tables[4 * n.width + c] = factor(n.scale[c], n.var[c], n.eps)
-            tables[5 * n.width + c] = n.bias[c]
+    cdef Py_ssize_t c, i, g, size = n.channels // n.groups
+    for g in range(n.groups if n.given and size > 1 else 0):
+        for c in range(g * size, (g + 1) * size):
+            tables[c] = n.mean[g]
+    if size == 1 or not n.given:
+        memcpy(tables, n.mean if n.given else x, n.channels * sizeof(real))
+    for c in range(n.channels if n.rectified else 0):
+        tables[n.width + c] = n.mean[c]
+        tables[4 * n.width + c] = factor(n.scale[c], n.var[c], n.eps)
+        tables[5 * n.width + c] = n.bias[c]
     for i in range(TABLES if n.rectified else 1):
         repeat_line(tables + i * n.width, n.width, n.channels)
+
+
+cdef void spread(double *x, Py_ssize_t groups, Py_ssize_t size) noexcept nogil:
+    """Each group's number becomes that of each of its channels."""
+    cdef Py_ssize_t g, c
+    cdef double value
+    for g in range(groups - 1 if size > 1 else -1, -1, -1):
+        value = x[g]
+        for c in range(g * size, (g + 1) * size):
+            x[c] = value
 
 
 cdef inline double inverse_deviation(real var, double eps) noexcept nogil:
@@ -139,38 +152,40 @@ cdef double sum_around(const double *x, Py_ssize_t items, double around, bint sq
 
 
 cdef void set_statistics(const Norm *n, const real *origin, double *sums) noexcept nogil:
-    """Mean and variance of each channel's group, in the place of its first two sums."""
-    cdef Py_ssize_t c, g, size = n.channels // n.groups
-    cdef double shift, mean, var, share = 1.0 / n.pixels
+    """Each channel's mean, and 1 / sqrt(var + eps), both of its group, in the place of its first two sums."""
+    cdef Py_ssize_t c, g, groups = n.groups, size = n.channels // groups
+    cdef double shift, share = 1.0 / n.pixels, eps = n.eps
     cdef double *means = sums
     cdef double *vars = sums + n.width
     if n.given:
+        for g in range(groups):
+            means[g], vars[g] = n.mean[g], n.var[g]
+    else:
         for c in range(n.channels):
-            means[c], vars[c] = n.mean[c], n.var[c]
-        return
-    for c in range(n.channels):
-        shift = means[c] * share
-        means[c] = origin[c] + shift
-        vars[c] = max(vars[c] * share - shift * shift, 0.0)
-    for g in range(n.groups if size > 1 else 0):
-        mean = sum_around(means + g * size, size, 0, False) / size
-        var = (sum_around(vars + g * size, size, 0, False) + sum_around(means + g * size, size, mean, True)) / size
-        for c in range(g * size, (g + 1) * size):
-            means[c], vars[c] = mean, var
-    if n.mean != NULL:
-        for c in range(n.channels):
-            n.mean[c], n.var[c] = <real> means[c], <real> vars[c]
+            shift = means[c] * share
+            means[c] = origin[c] + shift
+            vars[c] = max(vars[c] * share - shift * shift, 0.0)
+        for g in range(groups if size > 1 else 0):
+            shift = sum_around(means + g * size, size, 0, False) / size
+            vars[g] = (sum_around(vars + g * size, size, 0, False) + sum_around(means + g * size, size, shift, True)) / size
+            means[g] = shift
+        if n.mean != NULL:
+            for g in range(groups):
+                n.mean[g], n.var[g] = <real> means[g], <real> vars[g]
+    for g in range(groups):
+        vars[g] = inverse_deviation(<real> vars[g], eps)
+    spread(means, groups, size)
+    spread(vars, groups, size)
 
 
 cdef void forward_tables(const Norm *n, double *sums, real *tables) noexcept nogil:
     """Mean, factor, shift and share of y = (x - mean) * factor + shift + residual * share."""
     cdef Py_ssize_t c, width = n.width
-    cdef double eps = n.eps
     cdef const real *scale = n.scale
     set_statistics(n, tables, sums)
     for c in range(n.channels):
         tables[width + c] = <real> sums[c]
-        tables[2 * width + c] = factor(scale[c], <real> sums[width + c], eps)
+        tables[2 * width + c] = <real> (scale[c] * sums[width + c])   # as `factor` rounds
         tables[3 * width + c] = n.bias[c]
         tables[4 * width + c] = 1
     for c in range(1, 5):
@@ -196,16 +211,15 @@ cdef void backward_tables(const Norm *n, double *sums, real *tables, double *dsc
     such that vectors of channels go through them: with 2,048 channels this took as long as each of the passes over 7 x 7 pixels.
     """
     cdef Py_ssize_t c, width = n.width, channels = n.channels
-    cdef double product, inverse, eps = n.eps, share = 1.0 / (channels // n.groups * n.pixels)
+    cdef double product, inverse, share = 1.0 / (channels // n.groups * n.pixels)
     cdef bint through = n.through
-    cdef double *inverses = sums + width   # variances until then
+    cdef const double *inverses = sums + width
     cdef double *along_shift = sums + 2 * width
     cdef double *along_stretch = sums + 3 * width
     cdef const real *scale = n.scale
     set_statistics(n, tables, sums)
     for c in range(channels):
         product = along_stretch[c] - (sums[c] - tables[c]) * along_shift[c]
-        inverses[c] = inverse_deviation(<real> inverses[c], eps)
         dscale[c] += product * inverses[c]
         dbias[c] += along_shift[c]
         along_shift[c] *= scale[c]
@@ -246,16 +260,19 @@ cdef void some_sets(
 ) noexcept nogil:
     """Whole sets, one after the other."""
     cdef real *tables = <real *> (scratch + SUMS * n.width)
+    cdef Norm one = n[0]
     cdef Py_ssize_t s
     cdef const real *gradient = NULL
     for s in range(first, end):
         if dy != NULL:
             gradient = dy + s * n.items
-        set_origin(n, x + s * n.items, tables)
-        sum_chunk(n, gradient, x + s * n.items, 0, tables, scratch)
-        add_up(n, dy != NULL, scratch)
-        set_tables(n, dy != NULL, scratch, tables, dparams)
-        map_chunk(n, gradient, x + s * n.items, 0, tables, y + s * n.items)
+        if n.mean != NULL:
+            one.mean, one.var = n.mean + s * n.groups, n.var + s * n.groups
+        set_origin(&one, x + s * n.items, tables)
+        sum_chunk(&one, gradient, x + s * n.items, 0, tables, scratch)
+        add_up(&one, dy != NULL, scratch)
+        set_tables(&one, dy != NULL, scratch, tables, dparams)
+        map_chunk(&one, gradient, x + s * n.items, 0, tables, y + s * n.items)
 
 
 cdef inline Py_ssize_t last_first(Py_ssize_t i, Py_ssize_t chunks, int threads) noexcept nogil:
@@ -327,7 +344,7 @@ def norm_forward(
 ):
     """y[s, p, c] = (x[s, p, c] - mean[s, g]) / sqrt(var[s, g] + eps) * scale[c] + bias[c], g the group of channel c.
 
-    `mean` and `var`, (C,) for one set and groups of one channel, are given or written; None where nobody asks for them.
+    `mean` and `var`, (sets, groups), are given or written; None where nobody asks for them.
     For one set, `residual` may be added to y; with `relu` y is at least 0.
     """
     cdef Py_ssize_t items, channels
@@ -354,7 +371,7 @@ def norm_backward(
     dy, x, scale, relu_bias, mean, var, dx, dscale, dbias, bint through, Py_ssize_t sets, Py_ssize_t groups, double eps,
     int threads, /,
 ):
-    """The gradients of `norm_forward`; `mean` and `var`, (C,), are None where they are to be computed again.
+    """The gradients of `norm_forward`; `mean` and `var`, (sets, groups), are None where they are to be computed again.
 
     `through` says whether they depend on x. Where the output went through a ReLU, `relu_bias` is the bias, else None.
     """

@@ -2,7 +2,7 @@
 # first of them, and in double precision for the rest.
 
 cdef enum:
-    BLOCK_LINES = 16     # lines that are summed in the dtype of x before they go to sums in double
+    BLOCK_LINES = 16     # lines that are summed in the dtype of x before they go to sums in double; the last block takes the rest too
     FEW_LINES = 4        # lines that are gone over side by side, where a cache holds them
     FAR_COLUMNS = 1024   # of a line, at a time
     NEAR_COLUMNS = 512   # at a time where a cache holds the lines: sums and tables stay in the first-level cache
@@ -117,7 +117,8 @@ cdef inline void sum_numbers(
     for c in range(0 if squares else 2 * width, (4 if gradients else 2) * width):
         sums[c] = 0
     while items - i >= width:
-        lines = min((items - i) // width, <Py_ssize_t> BLOCK_LINES)
+        lines = (items - i) // width
+        lines = BLOCK_LINES if lines >= 2 * BLOCK_LINES else lines
         sum_block(squares, gradients, rectified, dy + i, x + i, lines, width, order, origin, sums)
         i += lines * width
     for c in range(items - i):

@@ -88,6 +88,8 @@ from fastconv.functional.norm import (
     batch_norm_backward,
     group_norm,
     group_norm_backward,
+    group_norm_with_statistics,
+    group_norm_with_statistics_backward,
 )
 from fastconv.functional.pad import (
     pad,
@@ -125,6 +127,8 @@ __all__ = [
     "gelu_backward",
     "group_norm",
     "group_norm_backward",
+    "group_norm_with_statistics",
+    "group_norm_with_statistics_backward",
     "hard_sigmoid",
     "hard_sigmoid_backward",
     "hard_swish",

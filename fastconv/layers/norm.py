@@ -164,10 +164,11 @@ class GroupNorm(_Norm):
         scale, bias = self.params["scale"], self.params["bias"]
         require_channels(x, len(scale))
         spatial_shape(x.shape[1:])
-        y = F.group_norm(x, self.groups, scale, bias, eps=self.eps)
+        y, mean, var = F.group_norm_with_statistics(x, self.groups, scale, bias, eps=self.eps)
 
         def backward(dy: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-            dx, dscale, dbias = F.group_norm_backward(dy, x, self.groups, scale, eps=self.eps)
+            given = x, self.groups, scale, mean, var
+            dx, dscale, dbias = F.group_norm_with_statistics_backward(dy, *given, eps=self.eps)
             return dx, {"scale": dscale, "bias": dbias}
 
         return y, backward

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from gradients import assert_gradient
@@ -92,8 +94,14 @@ def test_group_norm_equals_the_reference(isa, threads, case, data):
     x, scale, bias, dy = case
     groups = data.draw(st.sampled_from([g for g in range(1, len(scale) + 1) if len(scale) % g == 0]))
     assert_close([functional.group_norm(x, groups, scale, bias)], [reference.group_norm(x, groups, scale, bias)])
-    got, want = (f.group_norm_backward(dy, x, groups, scale) for f in (functional, reference))
-    assert_close(got, want, 1000)
+    want = reference.group_norm_backward(dy, x, groups, scale)
+    assert_close(functional.group_norm_backward(dy, x, groups, scale), want, 1000)
+    y, mean, var = functional.group_norm_with_statistics(x, groups, scale, bias)
+    grouped = x.reshape(len(x), math.prod(x.shape[1:-1]), groups, len(scale) // groups)
+    assert_close(
+        (y, mean, var), (reference.group_norm(x, groups, scale, bias), grouped.mean((1, 3)), grouped.var((1, 3)))
+    )
+    assert_close(functional.group_norm_with_statistics_backward(dy, x, groups, scale, mean, var), want, 1000)
 
 
 @settings(max_examples=15)
@@ -272,6 +280,11 @@ X, C = np.ones((2, 5, 6)), np.ones(6)
         (lambda: functional.group_norm(X, 2, C, C, eps=None), TypeError, "eps must be a real number, got None"),
         (lambda: functional.group_norm_backward(X[:1], X, 2, C), ValueError, r"dy must have shape \(2, 5, 6\)"),
         (lambda: functional.group_norm_backward(X, X, 5, C), ValueError, "groups must divide the channels of x, 6, got 5"),
+        (
+            lambda: functional.group_norm_with_statistics_backward(X, X, 2, C, C, C),
+            ValueError,
+            r"mean must have shape \(2, 2\) \(one value for each group of each image",
+        ),
         (lambda: functional.layer_norm(X, C, C[:3]), ValueError, r"bias must have shape \(6,\) .*got \(3,\)"),
         (lambda: functional.layer_norm(X.astype(np.float16), C, C), TypeError, "got float16"),
         (lambda: functional.layer_norm(X, C, C, eps=-1), ValueError, "eps must be at least 0, got -1"),
