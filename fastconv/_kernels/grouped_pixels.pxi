@@ -79,7 +79,7 @@ cdef void pixels_task(const Pixels *g, Py_ssize_t task, real *scratch) noexcept 
     cdef Ending ending
     cdef bint far = reads_far(&g.p)
     cdef Left windows = left_operand(copies, at, g.rows, 0, length)
-    windows.far = writes_far(&g.p)
+    windows.far = asks_for_outputs(&g.p)
     zero(start, TILE_N)
     for i in range(rows):
         out[i] = (m + i) * g.p.y_ld

@@ -162,7 +162,7 @@ cdef void copied_lines(
     cdef Py_ssize_t m = 0, rows, tap, taps, i, width
     cdef Left windows = left_operand(copies, NULL, 0, 0, NULL)
     cdef Ending ending
-    windows.far = writes_far(p)
+    windows.far = asks_for_outputs(p)
     while m < lines * p.w.rows:
         rows = min(strip, lines * p.w.rows - m)
         row_outputs(p, first * p.w.rows + m, rows, out)
@@ -195,7 +195,7 @@ cdef void lines_band(
     cdef Py_ssize_t step = line_step(p), m = 0, rows, i, j, s, h = 0, w = 0, offset
     cdef Left windows = left_operand(NULL, &at[0], strip, runs, &length[0])
     cdef Ending ending
-    windows.far = writes_far(p)
+    windows.far = asks_for_outputs(p)
     pad_band(p, first, lines, padded, starts)
     if lines_copies(p):
         copied_lines(p, first, lines, starts, panels, start, copies)

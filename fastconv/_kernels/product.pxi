@@ -245,7 +245,7 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
         step >= total and g.col_blocks == 1 and p.cols == p.y_ld and not p.adds
         and product_rows(p) == p.batch * p.out_d * p.out_h * p.out_w
     )
-    windows.far = writes_far(p)
+    windows.far = asks_for_outputs(p)
     zero(zeros, DEPTH_LD)
     for j in range(g.cols):
         start[j] = p.bias[col_first + j] if p.bias and j < cols else 0

@@ -35,7 +35,7 @@ cdef struct Left:
     const real *then
     const real *then_end
     Py_ssize_t pace
-    bint far  # whether the lines of y are asked for before they are written
+    bint far  # whether the lines of y, and of what is added, are asked for before they are needed
 
 
 cdef inline Left left_operand(
@@ -121,9 +121,11 @@ cdef inline void fetch_run(const real *x, Py_ssize_t items) noexcept nogil:
 
 
 cdef inline const real *look_ahead(
-    const int width, const real *ahead, Py_ssize_t pace, Py_ssize_t step, Py_ssize_t asked, const real *y, const Py_ssize_t *out
+    const int width, const real *ahead, Py_ssize_t pace, Py_ssize_t step, Py_ssize_t asked, const real *y, const real *add,
+    const Py_ssize_t *out,
 ) noexcept nogil:
-    """Between two steps of the sum: the line at `ahead`, and row `step` of y while there are such. What is next after `ahead`.
+    """Between two steps of the sum: the line at `ahead`, and row `step` of y, and of `add`, while there are such. What is next after
+    `ahead`.
 
     So few at a time that no multiply-add waits: as many in a row as a core can wait for would stop it.
     """
@@ -132,6 +134,8 @@ cdef inline const real *look_ahead(
     if step < asked:
         for j in range(ceil_div(width, LANES)):
             prefetch(y + out[step] + j * LANES)
+            if add:
+                prefetch(add + out[step] + j * LANES)
     return ahead + pace
 
 
@@ -150,7 +154,8 @@ cdef inline void accumulate(
     cdef const real *at[TILE_TALL]
     cdef const real *a = left.a
     cdef const real *ahead = left.ahead if left.pace else b
-    cdef Py_ssize_t asked = rows if left.far and start else 0, step = 0
+    cdef const real *add = ending.add if ending != NULL else NULL
+    cdef Py_ssize_t asked = rows if left.far and (start or add) else 0, step = 0
     cdef vec pixel[TILE_M]
     cdef mask lanes
     cdef vec row
@@ -164,7 +169,7 @@ cdef inline void accumulate(
         a += first * DEPTH_LD
         for k in range(depth):
             multiply(rows, width, acc, rest, b, a, NULL, DEPTH_LD, 0)
-            ahead = look_ahead(width, ahead, left.pace, k, asked, y, out)
+            ahead = look_ahead(width, ahead, left.pace, k, asked, y, add, out)
             a += 1
             b += b_k
     elif form == COLUMNS_PACKED:
@@ -176,6 +181,8 @@ cdef inline void accumulate(
     elif form == ROWS_AT and LOW_TILE:  # of step 1; what is asked for waits, so that all addresses are in registers
         for i in range(asked):
             fetch_run(y + out[i], width)
+            if add:
+                fetch_run(add + out[i], width)
         for s in range(left.runs):
             for i in range(rows):
                 at[i] = left.at[s * left.at_ld + first + i] + left.offset
@@ -196,13 +203,13 @@ cdef inline void accumulate(
             while width <= LANES and k + (STEPS - 1) * left.step < end:
                 multiply_steps(rows, width, acc, rest, b, b_k, at, k, left.step)
                 for i in range(STEPS):
-                    ahead = look_ahead(width, ahead, left.pace, step, asked, y, out)
+                    ahead = look_ahead(width, ahead, left.pace, step, asked, y, add, out)
                     step += 1
                 k += STEPS * left.step
                 b += STEPS * b_k
             while k < end:
                 multiply(rows, width, acc, rest, b, NULL, at, 0, k)
-                ahead = look_ahead(width, ahead, left.pace, step, asked, y, out)
+                ahead = look_ahead(width, ahead, left.pace, step, asked, y, add, out)
                 step += 1
                 k += left.step
                 b += b_k
@@ -220,7 +227,7 @@ cdef inline void accumulate(
     else:
         for k in range(depth):
             multiply(rows, width, acc, rest, b, address(left.at[k] + first), NULL, 1, 0)
-            ahead = look_ahead(width, ahead, left.pace, 0, 0, y, out)
+            ahead = look_ahead(width, ahead, left.pace, 0, 0, y, NULL, out)
             b += b_k
     if left.pace:
         left.ahead = ahead
@@ -228,12 +235,12 @@ cdef inline void accumulate(
             left.ahead, left.ahead_end, left.then_end = left.then, left.then_end, NULL
             if left.ahead_end == NULL:
                 left.pace = 0
-    if ending != NULL and ending.add != NULL:
+    if add:
         for i in range(rows):
             for j in range(vecs):
-                acc[i * TILE_V + j] = acc[i * TILE_V + j] + (<const vec *> (ending.add + out[i] + j * LANES))[0]
+                acc[i * TILE_V + j] = acc[i * TILE_V + j] + (<const vec *> (add + out[i] + j * LANES))[0]
             if whole < width:
-                rest[i] = rest[i] + (<const half_vec *> (ending.add + out[i] + whole))[0]
+                rest[i] = rest[i] + (<const half_vec *> (add + out[i] + whole))[0]
     if ending != NULL and ending.clamps:
         for i in range(rows):
             for j in range(vecs):

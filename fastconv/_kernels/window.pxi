@@ -7,6 +7,7 @@
 
 cdef enum:
     FAR = 1 << 21       # bytes of an array that no near cache holds
+    FAR_BESIDE = FAR >> 3  # and of one that the second-level cache does not hold beside a weight and pixels
     SHORT_RUN = 8       # runs of fewer elements are copied: an address each would cost more
     LINE_ITEMS = 64 // sizeof(real)  # of a cache line
     MANY_COLUMNS = 192  # a copy is used for so many columns that it costs less than addresses,
@@ -85,9 +86,18 @@ cdef inline bint reads_far(const Product *p) noexcept nogil:
     return p.batch * p.d.size * p.h.size * p.w.size * p.a_ld * sizeof(real) > FAR
 
 
+cdef inline Py_ssize_t output_bytes(const Product *p) noexcept nogil:
+    return p.batch * p.out_d * p.out_h * p.out_w * p.y_ld * <Py_ssize_t> sizeof(real)
+
+
 cdef inline bint writes_far(const Product *p) noexcept nogil:
     """The same of the output."""
-    return p.batch * p.out_d * p.out_h * p.out_w * p.y_ld * sizeof(real) > FAR
+    return output_bytes(p) > FAR
+
+
+cdef inline bint asks_for_outputs(const Product *p) noexcept nogil:
+    """Whether tiles ask for the lines of the output before they write them: each lies in another page, which no processor foresees."""
+    return output_bytes(p) > FAR_BESIDE
 
 
 cdef inline Py_ssize_t most_partial(const Product *p, Py_ssize_t groups) noexcept nogil:
