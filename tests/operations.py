@@ -154,6 +154,7 @@ OPERATIONS = [
     _weighted("depthwise", "conv_transpose", [(2, 30, 31, 20), (3, 3, 1, 20), (20,)], stride=2, groups=20),
     _weighted("", "linear", [(301, 111), (111, 95), (95,)]),
     _weighted("one row", "linear", [(1, 1111), (1111, 795), (795,)]),
+    _weighted("few rows", "linear", [(7, 1111), (1111, 795), (795,)]),
     _weighted("", "locally_connected", [(5, 12, 13, 9), (12, 13, 3, 3, 9, 20), (12, 13, 20)], padding="same"),
     _of_x("3x3", "max_pool", 3, stride=2, padding=1),
     _of_x("overlapping, dilated", "max_pool", (2, 3), stride=1, dilation=2),

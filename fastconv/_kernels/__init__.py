@@ -46,7 +46,7 @@ Contents:
 ``few.pxi``          1x1 products from few channels, whose weight stays in registers
 ``few_gradient.pxi``
                      the gradient of the weight of 1x1 products with few channels on one side
-``row.pxi``          products of one row: a linear layer with one image
+``row.pxi``          products of one row, or a few and a large matrix: linear layers with one image or a small batch
 ``conv.pxi``         convolution forward and its adjoint (gradient of the input, transposed convolution)
 ``conv_gradient.pxi``
                      the gradient of a convolution's weight

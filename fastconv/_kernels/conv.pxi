@@ -97,9 +97,11 @@ cdef int run_products(const Product *parts, Py_ssize_t count, Py_ssize_t groups,
         return run_few(parts, threads)
     if groups * count == 1 and one_tap(parts) and dots_pay(parts, 1):
         return run_dots(parts, 1, 0, threads)
-    if groups * count == 1 and is_one_row(parts):
+    if groups * count == 1 and (is_one_row(parts) or are_rows_of_far(parts)):
         run_row(parts, threads)
         return 0
+    if groups * count == 1 and are_rows_by_columns(parts):
+        return run_columns(parts, threads)
     if groups * count == 1 and across_pays(parts):
         return run_across(parts, threads)
     if MANY_REGISTERS and groups * count == 1 and planar_pays(parts):

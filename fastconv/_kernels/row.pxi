@@ -1,14 +1,18 @@
 # One row times a matrix, and what goes back: a linear layer that meets one image. Nothing is used twice, so nothing is packed:
-# the matrix is read once, along its rows, which lie in memory one behind the other.
+# the matrix is read once, along its rows, which lie in memory one behind the other. Some rows times a matrix that no near cache
+# holds likewise: some of its rows at a time are in the first-level cache for all of them.
 
 
 cdef enum:
     ROW_STEP = 8        # rows of the matrix at a time: so many streams a core reads at once, and fewer stores of the sums
     ROW_AHEAD = 16384   # bytes ahead that are asked for: a stream ends with its page, before a processor has learnt to follow it
-    ROW_WIDTH = 4096    # columns of a task: their sums stay in the first-level cache
+    ROW_WIDTH = 4096    # columns of a task: their sums stay in a near cache
     ROW_VECS = 8        # vectors of columns whose sums stay in registers
     ROW_NEAR = 1 << 19  # bytes of a matrix that the second-level cache holds
     ROW_ITEMS = 16384   # elements of the matrix in a task of its own
+    ROW_IMAGES = 4      # rows of the left operand that use a vector of the matrix while it is in a register
+    FEW_IMAGES = 8      # of them in all: for more a tile pays, although it reads more streams at once,
+    MANY_IMAGES = 28    # or, of a high one where the matrix comes from memory, for still more
 
 
 cdef bint is_one_row(const Product *p) noexcept nogil:
@@ -19,11 +23,21 @@ cdef bint is_one_row(const Product *p) noexcept nogil:
     )
 
 
+cdef bint are_rows_of_far(const Product *p) noexcept nogil:
+    """Whether the left operand is some rows, and the right one lies by rows, which come from afar."""
+    cdef Py_ssize_t rows = product_rows(p), size = p.depth * p.cols * <Py_ssize_t> sizeof(real)
+    return (
+        1 < rows <= (MANY_IMAGES if size > 2 * FAR and not LOW_TILE else FEW_IMAGES) and is_line(p) and p.depth == p.a_ld and p.b_col == 1
+        and p.packed == NULL and p.cols >= ROW_VECS * LANES and size > ROW_NEAR
+    )
+
+
 cdef void run_row(const Product *p, int threads) noexcept nogil:
-    """y[j] = f(bias[j] + sum_k a[k] * b[k, j] + residual[j]), in the order of k where the matrix lies by rows of b."""
+    """y[i, j] = f(bias[j] + sum_k a[i, k] * b[k, j] + residual[i, j]), in the order of k where the matrix lies by rows of b."""
     cdef Py_ssize_t some = LANES * max(ROW_ITEMS // (LANES * p.depth), <Py_ssize_t> 1), tasks, task
     if p.b_col == 1:  # as wide as possible: a row of the matrix is read without gaps
-        some = min(max(some, round_up(ceil_div(p.cols, threads), LANES)), <Py_ssize_t> ROW_WIDTH)
+        some = max(some, round_up(ceil_div(p.cols, threads), LANES))
+        some = min(some, ROW_WIDTH * ROW_IMAGES // max(product_rows(p), <Py_ssize_t> ROW_IMAGES) // LANES * LANES)
     tasks = ceil_div(p.cols, some)
     if tasks == 1:
         row_part(p, 0, p.cols)
@@ -34,28 +48,40 @@ cdef void run_row(const Product *p, int threads) noexcept nogil:
 
 cdef void row_part(const Product *p, Py_ssize_t first, Py_ssize_t end) noexcept nogil:
     """Columns first .. end - 1."""
-    cdef Py_ssize_t j = first, k = 0
+    cdef Py_ssize_t images = product_rows(p), i, j = first, k = 0, step, some
     if p.b_col != 1:
         while j < end:
             column_dots(p, j)
             j += LANES
     else:
-        for j in range(first, end):
-            p.y[j] = p.bias[j] if p.bias else 0
-        if fits_registers(p, end - first):
+        for i in range(images):
+            for j in range(first, end):
+                p.y[i * p.y_ld + j] = p.bias[j] if p.bias else 0
+        if images == 1 and fits_registers(p, end - first):
             add_short_rows(p, first, end)
             k = p.depth
         elif p.cols < LANES:
             add_narrow_rows(p)
             k = p.depth
-        while k + ROW_STEP <= p.depth:
-            add_rows(ROW_STEP, p, k, first, end)
-            k += ROW_STEP
         while k < p.depth:
-            add_rows(1, p, k, first, end)
-            k += 1
-    if p.finish.pending:
-        finish_values(&p.finish, p.y + first, first, end - first, first)
+            step = ROW_STEP if k + ROW_STEP <= p.depth else 1
+            i = 0
+            while i < images:
+                some = ceil_div(images - i, ceil_div(images - i, ROW_IMAGES)) if step > 1 else 1
+                if step == 1:
+                    add_rows(1, 1, p, i, k, first, end)
+                elif some == 1:
+                    add_rows(ROW_STEP, 1, p, i, k, first, end)
+                elif some == 2:
+                    add_rows(ROW_STEP, 2, p, i, k, first, end)
+                elif some == 3:
+                    add_rows(ROW_STEP, 3, p, i, k, first, end)
+                else:
+                    add_rows(ROW_STEP, ROW_IMAGES, p, i, k, first, end)
+                i += some
+            k += step
+    for i in range(images if p.finish.pending else 0):
+        finish_values(&p.finish, p.y + i * p.y_ld + first, i * p.y_ld + first, end - first, first)
 
 
 cdef inline bint fits_registers(const Product *p, Py_ssize_t cols) noexcept nogil:
@@ -97,24 +123,34 @@ cdef void add_narrow_rows(const Product *p) noexcept nogil:
     store(p.y, total, p.cols)
 
 
-cdef inline void add_rows(const int rows, const Product *p, Py_ssize_t k, Py_ssize_t j, Py_ssize_t end) noexcept nogil:
-    """y[j] += a[k] * b[k, j] for `rows` rows of the matrix from k on, one after the other for each column."""
+cdef inline void add_rows(
+    const int rows, const int images, const Product *p, Py_ssize_t image, Py_ssize_t k, Py_ssize_t j, Py_ssize_t end
+) noexcept nogil:
+    """y[i, j] += a[i, k] * b[k, j] for `rows` rows of the matrix from k on, one after the other for each column, and `images` of a."""
+    cdef const real *a = p.a + image * p.a_ld + k
+    cdef real *y = p.y + image * p.y_ld
     cdef const real *b = p.b + k * p.b_k
     cdef const real *b_end = p.b + (p.depth - 1) * p.b_k + p.cols
-    cdef vec total
-    cdef Py_ssize_t r, ahead = round_up(ceil_div(ROW_AHEAD // <Py_ssize_t> sizeof(real), p.b_k), ROW_STEP) * p.b_k
+    cdef vec total[ROW_IMAGES]
+    cdef vec row
+    cdef Py_ssize_t i, r, ahead = round_up(ceil_div(ROW_AHEAD // <Py_ssize_t> sizeof(real), p.b_k), ROW_STEP) * p.b_k
     while j + LANES <= end:
-        total = (<vec *> (p.y + j))[0]
+        for i in range(images):
+            total[i] = (<vec *> (y + i * p.y_ld + j))[0]
         for r in range(rows):
             fetch(b + ahead + r * p.b_k + j)
-            total = total + (<const vec *> (b + r * p.b_k + j))[0] * p.a[k + r]
-        (<vec *> (p.y + j))[0] = total
+            row = (<const vec *> (b + r * p.b_k + j))[0]
+            for i in range(images):
+                total[i] = total[i] + row * a[i * p.a_ld + r]
+        for i in range(images):
+            (<vec *> (y + i * p.y_ld + j))[0] = total[i]
         j += LANES
     if j < end:
-        total = load(p.y + j, p.y + end)
-        for r in range(rows):
-            total = total + load(b + r * p.b_k + j, b_end) * p.a[k + r]
-        store(p.y + j, total, end - j)
+        for i in range(images):
+            total[0] = load(y + i * p.y_ld + j, y + i * p.y_ld + end)
+            for r in range(rows):
+                total[0] = total[0] + load(b + r * p.b_k + j, b_end) * a[i * p.a_ld + r]
+            store(y + i * p.y_ld + j, total[0], end - j)
 
 
 cdef void column_dots(const Product *p, Py_ssize_t j) noexcept nogil:
@@ -142,6 +178,35 @@ cdef void column_dots(const Product *p, Py_ssize_t j) noexcept nogil:
     d.last = <const real *> &last
     all_dots(1, &d, columns, LANES, sums, <real *> &sums)
     store(p.y + j, sums, min(p.cols - j, <Py_ssize_t> LANES))
+
+
+cdef bint are_rows_by_columns(const Product *p) noexcept nogil:
+    """Whether the left operand is so few rows that each column of the right one, which lies by columns, is multiplied by all at once."""
+    cdef Py_ssize_t rows = product_rows(p)
+    return (
+        rows > 1 and (2 if SELDOM_USED else 4) * rows <= LANES <= p.depth and is_line(p) and p.depth == p.a_ld and p.b_k == 1
+        and p.b_col == p.depth and p.cols >= LANES and p.packed == NULL and not p.finish.pending
+    )
+
+
+cdef int run_columns(const Product *p, int threads) noexcept nogil:
+    """y[i, j] = bias[j] + sum_k a[i, k] * b[j, k]: dot products (dots.pxi) of rows of b, which are read once. -1: no memory."""
+    cdef Py_ssize_t rows = product_rows(p), i, j
+    cdef Product q = p[0]
+    cdef real *transposed = new_scratch(own_lines(p.cols * rows), 1)
+    cdef int status = -1
+    if transposed != NULL:
+        join_lines(&q)
+        q.a, q.b, q.bias, q.y = p.b, p.a, NULL, transposed
+        q.w.size = q.w.rows = q.out_w = p.cols
+        q.cols = q.y_ld = rows
+        q.b_col = p.a_ld
+        status = run_dots(&q, 1, 0, threads)
+        for i in range(rows):
+            for j in range(p.cols):
+                p.y[i * p.y_ld + j] = transposed[j * rows + i] + (p.bias[j] if p.bias else 0)
+    free_lines(transposed)
+    return status
 
 
 cdef void row_gradient(const Product *p, const real *dy, real *db, int threads) noexcept nogil:

@@ -75,6 +75,21 @@ def test_nan_and_infinity_propagate_to_their_row(isa, value):
     assert np.isfinite(np.delete(y, 7, axis=0)).all()
 
 
+@pytest.mark.parametrize("rows", [2, 3, 4, 5, 8, 11, 28, 29])
+@pytest.mark.parametrize(("inputs", "outputs"), [(307, 515), (1030, 1041), (40, 70)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_few_rows_of_a_large_matrix(isa, rows, inputs, outputs, dtype):
+    rng = np.random.default_rng(0)
+    x, weight, bias, dy = (
+        rng.integers(-4, 5, shape).astype(dtype)
+        for shape in ((rows, inputs), (inputs, outputs), outputs, (rows, outputs))
+    )  # whose sums are exact
+    np.testing.assert_array_equal(functional.linear(x, weight, bias), x @ weight + bias)
+    dx, dweight, _ = functional.linear_backward(dy, x, weight)
+    np.testing.assert_array_equal(dx, dy @ weight.T)
+    np.testing.assert_array_equal(dweight, x.T @ dy)
+
+
 @pytest.mark.parametrize("outputs", [5, 17, 20, 33, 64])
 def test_an_infinite_dy_of_one_row_meets_no_zeros(isa, outputs):
     rng = np.random.default_rng(0)
