@@ -47,7 +47,8 @@ cdef Grouped grouped(const Product *p, Py_ssize_t groups, Py_ssize_t b_group, Py
 cdef Grouped grouped_for_product(const Product *p, Py_ssize_t groups, Py_ssize_t b_group) noexcept nogil:
     cdef Grouped g = grouped(p, groups, b_group, TILE_N)
     cdef Py_ssize_t i
-    g.diagonal = g.share > 1 and p.depth == p.cols and p.cols % 2 == 0  # one diagonal has as many loads as multiply-adds
+    # one diagonal, or two, would load almost as much as they multiply
+    g.diagonal = MANY_REGISTERS and g.share > 1 and p.depth == p.cols and p.cols % 2 == 0 and p.cols > 2
     for i in range(g.share * p.cols if g.diagonal else 0):
         g.lanes[i] = i // p.cols * p.cols + (i % p.cols + p.cols - 1) % p.cols
     return g
@@ -87,7 +88,7 @@ cdef void pack_grouped(const Grouped *g, Py_ssize_t panel, Py_ssize_t panels, co
     cdef Py_ssize_t column, cols, group, width, i, j, k, m, t, depth = product_depth(&g.p), each = panel_elements(g)
     cdef const real *b
     cdef real *to
-    if g.diagonal:
+    if MANY_REGISTERS and g.diagonal:
         for i in range(panels):
             group = first_group(g, panel + i, &column, &cols)
             pack_diagonals(
@@ -278,7 +279,7 @@ cdef void grouped_block(const Grouped *g, Grid grid, Py_ssize_t block, real *scr
             if first + width > end:
                 width = cols
             ending = ending_of(&g.p.finish, first)
-            if g.diagonal:
+            if MANY_REGISTERS and g.diagonal:
                 diagonals_by_panel(rows, width, &windows, g.p.cols, b, start, &ending, g.p.y + first, out)
             elif g.share > 1:
                 spread_by_panel(rows, width, &windows, b, start, &ending, g.p.y + first, out)

@@ -6,11 +6,8 @@
 #   y = start + s[0] + turn(s[1] + turn(s[2] + ...))       turn: lane o takes what lane (o - 1) % n of its group has
 
 
-cdef extern from *:
-    """
-    enum { DIAGONAL_SUMS = TILE_M * TILE_V >= 24 ? 24 : 12 }; /* of 32 registers, or of 16 */
-    """
-    const int DIAGONAL_SUMS
+cdef enum:
+    DIAGONAL_SUMS = 24  # of 32 registers: with fewer there is nothing to gain
 
 
 cdef void pack_diagonals(
@@ -18,18 +15,27 @@ cdef void pack_diagonals(
     real *to,
 ) noexcept nogil:
     """to[(t * n + r) * LANES + m * n + c] = element (t, c) of column (c + r) % n of group m, m < share; 0 in the lanes beyond."""
-    cdef Py_ssize_t t, m, c, o
+    cdef Py_ssize_t t, m, c, o, ld = 2 * n + 1
+    cdef real twice[LANES * LANES]  # rows, each again after itself: ld on is the next one, from its element of diagonal 0
+    cdef bint squares = b_col == 1 and n % PART_LANES == 0
     cdef const real *row
     cdef real *place
     for t in range(taps):
         if share * n < LANES:
             zero(to, n * LANES)
         for m in range(share):
+            place = to + m * n
             for c in range(n):
                 row = b + offsets[t * n + c] + m * b_group
-                place = to + m * n + c - c * LANES
-                for o in range(n):
-                    place[(o + n if o < c else o) * LANES] = row[o * b_col]
+                if squares:
+                    copy(twice + 2 * n * c, row, n)
+                    copy(twice + 2 * n * c + n, row, n)
+                else:
+                    for o in range(n):
+                        place[(o - c + n if o < c else o - c) * LANES + c] = row[o * b_col]
+            for c in range(n // PART_LANES if squares else 0):
+                for o in range(n // PART_LANES):
+                    transpose_small_square(twice + (c * ld + o) * PART_LANES, ld, place + (o * LANES + c) * PART_LANES, LANES)
         to += n * LANES
 
 
