@@ -83,11 +83,13 @@ def test_every_variant_has_the_kernels_of_the_protocol(isa):
 NOT_OPERATIONS = {"describe", "api", "keep_apart", "multiply_add_peak"}
 
 #: Run by tests/training/test_optimizers.py and tests/layers/test_dropout.py; those of frozen models by
-#: tests/functional/test_calls.py and tests/frozen/test_blocks.py; that of detectors by tests/functional/test_boxes.py.
+#: tests/functional/test_calls.py and tests/frozen/test_blocks.py; those of Huber's loss, joined channels and detectors by
+#: tests/functional/test_huber.py, test_channels.py and test_boxes.py.
 ELSEWHERE = {
     *("sgd_step", "adam_step", "rmsprop_step", "dropout"),
     *("activated_sum", "prelu_forward", "conv_frozen", "packed_items", "pack_weight", "mobile_block"),
-    *("transpose", "pick_channels", "copy_columns", "local_response_norm", "keep_boxes"),
+    *("transpose", "pick_channels", "copy_columns", "join_columns"),
+    *("local_response_norm", "keep_boxes", "huber"),
 }
 
 

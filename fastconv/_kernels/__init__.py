@@ -73,6 +73,7 @@ Contents:
 ``norm_pool.pxi``    normalization, ReLU and max pooling without arrays in between
 ``rows.pxi``         layer normalization: each row of a matrix by itself
 ``softmax.pxi``      softmax and cross entropy of the rows
+``losses.pxi``       Huber's loss and the squared error
 ``response_norm.pxi``
                      local response normalization
 ``dropout.pxi``      dropout, whose random numbers are a function of a key and the index

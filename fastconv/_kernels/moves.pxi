@@ -4,6 +4,7 @@
 
 cdef enum:
     MOVED = 16384   # elements of a task
+    MOST_JOINED = 64
 
 
 cdef void transpose_part(
@@ -92,6 +93,50 @@ cdef void copy_part(real *y, Py_ssize_t y_ld, const real *x, Py_ssize_t x_ld, Py
     cdef Py_ssize_t row
     for row in range(rows):
         copy(y + row * y_ld, x + row * x_ld, columns)
+
+
+cdef void join_part(
+    const real **xs, const Py_ssize_t *columns, int many, real *y, Py_ssize_t width, Py_ssize_t first, Py_ssize_t end
+) noexcept nogil:
+    """Rows `first` .. `end` - 1 of y, in the order of memory.
+
+    What a vector writes beyond its piece the next pieces write over; not so at the end, where pieces are copied as they are.
+    """
+    cdef Py_ssize_t row, i, items, least = columns[0]
+    cdef const real *x
+    cdef int k
+    for k in range(many):
+        least = min(least, columns[k])
+    y += first * width
+    for row in range(first, end):
+        for k in range(many):
+            items = columns[k]
+            x = xs[k] + row * items
+            if (end - row - 1) * least < LANES:
+                copy(y, x, items)
+            elif items <= PART_LANES:
+                (<part *> y)[0] = (<const part *> x)[0]
+            else:
+                i = 0
+                while i < items:
+                    (<vec *> (y + i))[0] = (<const vec *> (x + i))[0]
+                    i += LANES
+            y += items
+
+
+def join_columns(list xs, y, Py_ssize_t rows, int threads, /):
+    """y[m] = xs[0][m], xs[1][m], and so on: so many rows side by side, of at most MOST_JOINED arrays."""
+    cdef const real *sources[MOST_JOINED]
+    cdef Py_ssize_t columns[MOST_JOINED]
+    cdef Py_ssize_t width, task, some = max(ceil_div(rows, threads), <Py_ssize_t> 1)
+    cdef int k, many = len(xs)
+    cdef real *to = write_to(y, &width)
+    for k in range(many):
+        sources[k] = read_from(xs[k], &columns[k])
+        columns[k] = columns[k] // rows
+    width = width // rows
+    for task in prange(ceil_div(rows, some), nogil=True, num_threads=threads):
+        join_part(sources, columns, many, to, width, task * some, min((task + 1) * some, rows))
 
 
 def copy_columns(x, Py_ssize_t x_first, y, Py_ssize_t y_first, Py_ssize_t rows, Py_ssize_t columns, int threads, /):

@@ -59,11 +59,16 @@ cdef apart resize_pixels(
     cdef Py_ssize_t p, c, items = (last - first) * channels
     cdef const real *at
     cdef const real *w
-    cdef real part[LANES]
+    cdef real room[LANES]
     cdef vec one = broadcast(1)
     for p in range(first, last):
         at = x + (spans[p].first - start) * channels
         w = weights + spans[p].weights
+        if channels <= PART_LANES <= items and spans[p].count == 1 and w[0] == 1:   # the nearest pixel
+            (<part *> y)[0] = (<const part *> at)[0]
+            y += channels
+            items -= channels
+            continue
         c = 0
         while c + 4 * LANES <= channels:
             weighed(4, True, at + c, channels, x, w, spans[p].count, one, False, y + c)
@@ -74,8 +79,8 @@ cdef apart resize_pixels(
             if items >= LANES:   # what is written too much is of the pixels that come next
                 weighed(1, True, at + c, channels, x, w, spans[p].count, one, False, y + c)
             else:
-                weighed(1, True, at + c, channels, x, w, spans[p].count, one, False, part)
-                memcpy(y, part, items * sizeof(real))
+                weighed(1, True, at + c, channels, x, w, spans[p].count, one, False, room)
+                memcpy(y, room, items * sizeof(real))
             c += LANES
         y += channels
         items -= channels

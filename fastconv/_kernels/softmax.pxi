@@ -5,6 +5,7 @@ from libc.math cimport log
 
 cdef enum:
     SHORT = 4 * LANES   # items of a row, at most
+    ROW_VECTORS = 32    # of a sum in the dtype of x
 
 
 cdef inline vec log_of_sum(vec x, Py_ssize_t items) noexcept nogil:
@@ -64,17 +65,26 @@ cdef apart softmax_backward_lanes(
 cdef void into_lanes(const real *x, Py_ssize_t rows, Py_ssize_t items, real *lanes) noexcept nogil:
     """lanes[i, r] = x[r, i] for at most LANES short rows, and 0 in the other lanes."""
     cdef vec room[SHORT]
-    if rows < LANES:
+    cdef Py_ssize_t r
+    if rows < LANES or items < PART_LANES:
         memset(room, 0, items * sizeof(vec))
         memcpy(room, x, rows * items * sizeof(real))
         x = <real *> room
-    transpose_part(x, lanes, LANES, items, 0, items)
+    if items >= PART_LANES:
+        transpose_part(x, lanes, LANES, items, 0, items)
+        return
+    for r in range(LANES // PART_LANES):   # squares with what follows each row
+        transpose_small_square(x + r * PART_LANES * items, items, lanes + r * PART_LANES, LANES)
 
 
 cdef void from_lanes(const real *lanes, Py_ssize_t rows, Py_ssize_t items, real *y) noexcept nogil:
     cdef vec room[SHORT]
-    transpose_part(lanes, y if rows == LANES else <real *> room, items, LANES, 0, LANES)
-    if rows < LANES:
+    cdef Py_ssize_t r
+    if items >= PART_LANES:
+        transpose_part(lanes, y if rows == LANES else <real *> room, items, LANES, 0, LANES)
+    for r in range(LANES // PART_LANES if items < PART_LANES else 0):   # each row writes over what the one before wrote too much
+        transpose_small_square(lanes + r * PART_LANES, LANES, <real *> room + r * PART_LANES * items, items)
+    if rows < LANES or items < PART_LANES:
         memcpy(y, room, rows * items * sizeof(real))
 
 
@@ -247,17 +257,31 @@ def softmax_backward(dy, y, dx, Py_ssize_t items, Py_ssize_t inner, bint logarit
         softmax_all(logarithm, gradient, source, to, size, items, inner, threads)
 
 
+cdef double sum_around_greatest(const real *x, Py_ssize_t items, real greatest) noexcept nogil:
+    """The sum of x - greatest, in double precision after so many vectors."""
+    cdef vec part
+    cdef double total = 0
+    cdef Py_ssize_t i = 0, end, rest = items % LANES, whole = items - rest
+    while i < whole:
+        part = broadcast(0)
+        end = min(i + ROW_VECTORS * LANES, whole)
+        while i < end:
+            part = part + ((<const vec *> (x + i))[0] - broadcast(greatest))
+            i += LANES
+        total += sum_of(part)
+    if rest:
+        total += sum_of(end_of_row(x, items, rest, greatest) - broadcast(greatest))
+    return total
+
+
 cdef double cross_entropy_row(const real *x, Py_ssize_t items, Py_ssize_t label, double smoothing) noexcept nogil:
     """Minus the sum of target * log_softmax, the target being a mixture of the label and all classes alike."""
     cdef real greatest = greatest_of(x, items)
-    cdef double norm = log(<double> sum_of_powers(x, items, greatest, NULL)), loss = 0, total = 0
-    cdef Py_ssize_t i
+    cdef double norm = log(<double> sum_of_powers(x, items, greatest, NULL)), loss = 0
     if smoothing < 1:
         loss = (1 - smoothing) * ((<double> x[label] - greatest) - norm)
     if smoothing > 0:
-        for i in range(items):
-            total += (<double> x[i] - greatest) - norm
-        loss += smoothing / items * total
+        loss += smoothing * (sum_around_greatest(x, items, greatest) / items - norm)
     return -loss
 
 

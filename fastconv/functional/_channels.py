@@ -20,6 +20,9 @@ from fastconv.threads import threads_for
 #: Numbers of a row, at least, where two arrays of one shape are multiplied.
 ROW = 1024
 
+#: Arrays that the kernel puts side by side, at most.
+MOST_JOINED = 64
+
 
 def multiplied(x: NDArray[Any], factor: NDArray[Any]) -> NDArray[Any]:
     """Return ``x * factor``, two arrays of one shape, or one of them a gate (`is_gate`) for the other.
@@ -80,13 +83,10 @@ def joined(xs: Sequence[NDArray[Any]]) -> NDArray[Any]:
     """
     width = sum(x.shape[-1] for x in xs)
     shape = (*xs[0].shape[:-1], width)
-    if not (_taken(*xs) and all(x.size for x in xs)):
+    if not (_taken(*xs) and all(x.size for x in xs) and len(xs) <= MOST_JOINED):
         return np.concatenate(xs, axis=-1)
     y = empty(shape, xs[0].dtype)
-    kernels, threads, first = kernels_for(y), threads_for(y.size), 0
-    for x in xs:
-        kernels.copy_columns(x, 0, y, first, y.size // width, x.shape[-1], threads)
-        first += x.shape[-1]
+    kernels_for(y).join_columns(list(xs), y, y.size // width, threads_for(y.size))
     return y
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from fastconv import functional as F
 from fastconv.data.check import DataError, check_labels, check_probabilities
-from fastconv.functional.activation import clip
+from fastconv.functional._huber import huber, huber_backward
 from fastconv.training.names import Described, losses, positive, resolve
 
 Way = Callable[..., Any]
@@ -141,8 +141,7 @@ class MSE(Loss):
 
     def __call__(self, prediction: np.ndarray, target: np.ndarray) -> tuple[Any, Way]:
         x, t = _pair(prediction, target)
-        error = x - t
-        return np.square(error).mean(), lambda dvalue=1.0: error * x.dtype.type(2 * dvalue / max(1, x.size))
+        return 2 * huber(x, t), lambda dvalue=1.0: huber_backward(x, t, 2 * dvalue)
 
     def check(self, target: Any, output_shape: Any, name: str = "y") -> None:
         _check_shape(np.asarray(target), output_shape, name, "numbers")
@@ -160,12 +159,8 @@ class Huber(Loss):
         self.delta = positive(delta, "delta")
 
     def __call__(self, prediction: np.ndarray, target: np.ndarray) -> tuple[Any, Way]:
-        x, t = _pair(prediction, target)
-        error = x - t
-        near = clip(error, -self.delta, self.delta)
-        error -= near / 2
-        error *= near
-        return error.mean(), lambda dvalue=1.0: near * x.dtype.type(dvalue / max(1, x.size))
+        (x, t), delta = _pair(prediction, target), self.delta
+        return huber(x, t, bound=delta), lambda dvalue=1.0: huber_backward(x, t, dvalue, bound=delta)
 
     def check(self, target: Any, output_shape: Any, name: str = "y") -> None:
         _check_shape(np.asarray(target), output_shape, name, "numbers")
