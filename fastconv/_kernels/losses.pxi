@@ -6,30 +6,40 @@ cdef enum:
     SUMMED = 512   # pairs of a partial sum
 
 
+cdef inline vec huber_pairs(const bint slope, const real *x, const real *t, real bound, real factor) noexcept nogil:
+    """The losses of a vector of pairs, or factor * their derivatives."""
+    cdef vec error = (<const vec *> x)[0] - (<const vec *> t)[0], near = at_most(at_least(error, -bound), bound)
+    if slope:
+        return near * factor
+    return near * (error - near * <real> 0.5)
+
+
 cdef double huber_portion(
     const real *x, const real *t, real *dx, Py_ssize_t items, real bound, real factor
 ) noexcept nogil:
     """The sum of the losses; where dx is not NULL, dx = factor * the derivatives instead."""
-    cdef real rest[2 * LANES]
+    cdef real last[2 * LANES]
     cdef double total = 0
-    cdef vec sum = broadcast(0), error, near
-    cdef Py_ssize_t i = 0
-    while i < items:
-        if items - i < LANES:   # the last pairs, and others of no error
-            memset(rest, 0, sizeof(rest))
-            memcpy(rest, x + i, (items - i) * sizeof(real))
-            memcpy(rest + LANES, t + i, (items - i) * sizeof(real))
-            x, t = rest - i, rest + LANES - i
-        error = (<const vec *> (x + i))[0] - (<const vec *> (t + i))[0]
-        near = at_most(at_least(error, -bound), bound)
+    cdef vec sum
+    cdef Py_ssize_t i = 0, rest = items % LANES, end
+    while i < items - rest:
+        sum = broadcast(0)
+        end = min(i + SUMMED, items - rest)
+        while dx == NULL and i < end:
+            sum = sum + huber_pairs(False, x + i, t + i, bound, factor)
+            i += LANES
+        while i < end:
+            (<vec *> (dx + i))[0] = huber_pairs(True, x + i, t + i, bound, factor)
+            i += LANES
+        total += sum_of(sum)
+    if rest:   # with others of no error
+        memset(last, 0, sizeof(last))
+        memcpy(last, x + i, rest * sizeof(real))
+        memcpy(last + LANES, t + i, rest * sizeof(real))
         if dx == NULL:
-            sum = sum + near * (error - near * <real> 0.5)
+            total += sum_of(huber_pairs(False, last, last + LANES, bound, factor))
         else:
-            store(dx + i, near * factor, items - i)
-        i += LANES
-        if i % SUMMED == 0 or i >= items:
-            total += sum_of(sum)
-            sum = broadcast(0)
+            store(dx + i, huber_pairs(True, last, last + LANES, bound, factor), rest)
     return total
 
 

@@ -67,7 +67,8 @@ cdef void into_lanes(const real *x, Py_ssize_t rows, Py_ssize_t items, real *lan
     cdef vec room[SHORT]
     cdef Py_ssize_t r
     if rows < LANES or items < PART_LANES:
-        memset(room, 0, items * sizeof(vec))
+        if rows < LANES:
+            memset(room, 0, items * sizeof(vec))
         memcpy(room, x, rows * items * sizeof(real))
         x = <real *> room
     if items >= PART_LANES:
