@@ -62,16 +62,21 @@ cdef apart softmax_backward_lanes(
         (<vec *> (dx + i * ld))[0] = part
 
 
+cdef inline bint in_squares(Py_ssize_t items) noexcept nogil:
+    """Whether rows are transposed in squares that reach beyond them: with AVX2 reading what was just copied costs more than it gains."""
+    return LANES > 2 * PART_LANES and items < PART_LANES
+
+
 cdef void into_lanes(const real *x, Py_ssize_t rows, Py_ssize_t items, real *lanes) noexcept nogil:
     """lanes[i, r] = x[r, i] for at most LANES short rows, and 0 in the other lanes."""
     cdef vec room[SHORT]
     cdef Py_ssize_t r
-    if rows < LANES or items < PART_LANES:
+    if rows < LANES or in_squares(items):
         if rows < LANES:
             memset(room, 0, items * sizeof(vec))
         memcpy(room, x, rows * items * sizeof(real))
         x = <real *> room
-    if items >= PART_LANES:
+    if not in_squares(items):
         transpose_part(x, lanes, LANES, items, 0, items)
         return
     for r in range(LANES // PART_LANES):   # squares with what follows each row
@@ -81,11 +86,11 @@ cdef void into_lanes(const real *x, Py_ssize_t rows, Py_ssize_t items, real *lan
 cdef void from_lanes(const real *lanes, Py_ssize_t rows, Py_ssize_t items, real *y) noexcept nogil:
     cdef vec room[SHORT]
     cdef Py_ssize_t r
-    if items >= PART_LANES:
+    if not in_squares(items):
         transpose_part(lanes, y if rows == LANES else <real *> room, items, LANES, 0, LANES)
-    for r in range(LANES // PART_LANES if items < PART_LANES else 0):   # each row writes over what the one before wrote too much
+    for r in range(LANES // PART_LANES if in_squares(items) else 0):   # each row writes over what the one before wrote too much
         transpose_small_square(lanes + r * PART_LANES, LANES, <real *> room + r * PART_LANES * items, items)
-    if rows < LANES or items < PART_LANES:
+    if rows < LANES or in_squares(items):
         memcpy(y, room, rows * items * sizeof(real))
 
 
