@@ -108,6 +108,15 @@ cdef inline void ask_for_panels(Left *left, const real *panels, Py_ssize_t items
     left.pace = ceil_div(items, max(steps, <Py_ssize_t> 1))
 
 
+cdef inline const real *rows_to_pack(const Product *p, Grid g, Py_ssize_t col_first, Py_ssize_t k, Py_ssize_t depth) noexcept nogil:
+    """Where the rows are that are packed after rows k .. k + depth - 1, of a right operand from afar; else NULL."""
+    if p.packed or p.b_col != 1 or product_depth(p) > p.depth or p.depth * p.cols * <Py_ssize_t> sizeof(real) <= ROW_NEAR:
+        return NULL
+    if k + depth < p.depth:
+        return p.b + (k + depth) * p.b_k + col_first
+    return p.b + col_first + g.cols if g.row_blocks == 1 and col_first + g.cols < p.cols else NULL
+
+
 cdef void weight_offsets(const Product *p, Py_ssize_t k_first, Py_ssize_t count, Py_ssize_t *offsets) noexcept nogil:
     """offsets[i] = where element (k_first + i, column 0) of the right operand is."""
     cdef Py_ssize_t c = k_first % p.depth, t = k_first // p.depth, i
@@ -228,6 +237,7 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
     cdef real *own_panels = start + g.cols
     cdef real *own
     cdef const real *panels
+    cdef const real *unpacked  # rows that are packed next
     cdef const real *following = NULL  # packed panels that come next: the same columns further down, or the next ones
     cdef const real *at[DEPTH * STRIP]  # strip_rows(depth) * depth and less
     cdef Py_ssize_t length[DEPTH]
@@ -289,6 +299,11 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
                 windows.runs = runs_between(p, k, k + depth) if depth and not skipped else 0
                 if depth and not skipped:
                     find_windows(p, m, rows, k, k + depth, zeros, packed, at, windows.at_ld, length)
+                unpacked = NULL
+                if row_end - m <= 2 * windows.at_ld and not together and not few:  # the last strips: one line of each row, then the other
+                    unpacked = rows_to_pack(p, g, col_first, k, depth)
+                    if row_end - m > windows.at_ld and unpacked != NULL:
+                        unpacked += LINE_ITEMS % TILE_N
                 next_rows = min(windows.at_ld, row_end - m - rows) if depth and reads_far(p) else 0
                 windows.pace = 0
                 if next_rows and is_plain(p) and (together or depth == p.a_ld):
@@ -303,11 +318,16 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
                         &windows, following + share, (m + rows - row_first) * panels_items // (row_end - row_first) - share,
                         ceil_div(rows, TILE_M) * ceil_div(cols, TILE_N) * depth,
                     )
+                if windows.pace or next_rows:
+                    unpacked = NULL
                 for i in range(ceil_div(cols, TILE_N) - 1, -1, -1):
                     j = i * TILE_N
                     if next_rows:
                         share = next_rows * i // ceil_div(cols, TILE_N)
                         fetch_windows(p, m + rows + share, next_rows * (i + 1) // ceil_div(cols, TILE_N) - share, k, k + depth)
+                    if unpacked != NULL:
+                        windows.ahead, windows.pace = unpacked + j, p.b_k
+                        windows.ahead_end, windows.then_end = windows.ahead + depth * p.b_k, NULL
                     width = min(cols - j, <Py_ssize_t> TILE_N)
                     vectors = round_up(width, TILE_STEP)
                     b, b_k = panels + i * panel, panel_width(width)
