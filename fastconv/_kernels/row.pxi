@@ -10,7 +10,7 @@ cdef enum:
     ROW_VECS = 8        # vectors of columns whose sums stay in registers
     ROW_NEAR = 1 << 19  # bytes of a matrix that the second-level cache holds
     ROW_ITEMS = 16384   # elements of the matrix in a task of its own
-    ROW_IMAGES = 4      # rows of the left operand that use a vector of the matrix while it is in a register
+    ROW_IMAGES = 4      # rows of the left operand that use a vector of the matrix while it is in a register; 2 where that is seldom
     FEW_IMAGES = 8      # of them in all: for more a tile pays, although it reads more streams at once,
     MANY_IMAGES = 28    # or, of a high one where the matrix comes from memory, for still more
 
@@ -67,16 +67,16 @@ cdef void row_part(const Product *p, Py_ssize_t first, Py_ssize_t end) noexcept 
             step = ROW_STEP if k + ROW_STEP <= p.depth else 1
             i = 0
             while i < images:
-                some = ceil_div(images - i, ceil_div(images - i, ROW_IMAGES)) if step > 1 else 1
+                some = ceil_div(images - i, ceil_div(images - i, ROW_IMAGES if SELDOM_USED else 2)) if step > 1 else 1
                 if step == 1:
                     add_rows(1, 1, p, i, k, first, end)
                 elif some == 1:
                     add_rows(ROW_STEP, 1, p, i, k, first, end)
                 elif some == 2:
                     add_rows(ROW_STEP, 2, p, i, k, first, end)
-                elif some == 3:
+                elif SELDOM_USED and some == 3:
                     add_rows(ROW_STEP, 3, p, i, k, first, end)
-                else:
+                elif SELDOM_USED:
                     add_rows(ROW_STEP, ROW_IMAGES, p, i, k, first, end)
                 i += some
             k += step
