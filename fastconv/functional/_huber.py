@@ -27,7 +27,9 @@ def huber(x: NDArray[Any], t: NDArray[Any], *, bound: float = math.inf) -> np.fl
     x, t = float_array(x, "prediction"), float_array(t, "target")
     sums = np.zeros(-(-x.size // PORTION))
     if x.size:
-        kernels_for(x).huber(x, t, sums, None, bound, 0.0, threads_for(x.size))
+        # of a bound that is infinite, an infinite error would have no loss that is a number
+        finite = min(bound, float(np.finfo(x.dtype).max))
+        kernels_for(x).huber(x, t, sums, None, finite, 0.0, threads_for(x.size))
     mean: np.floating[Any] = x.dtype.type(sums.sum() / max(1, x.size))
     return mean
 

@@ -108,8 +108,8 @@ class BinaryCrossEntropy(Loss):
 
     def __call__(self, prediction: np.ndarray, target: np.ndarray) -> tuple[Any, Way]:
         x, t = _pair(prediction, target)
-        terms = F.softplus(x)
-        terms -= x * t
+        terms = F.softplus(-np.abs(x))  # not lost beside a large logit whose target is right
+        terms += np.maximum(x, 0) - x * t
         value = terms.mean()
 
         def backward(dvalue: float = 1.0) -> np.ndarray:

@@ -49,6 +49,14 @@ def test_what_is_no_number_is_seen(isa, at):
     assert np.isnan(huber(x, t, bound=1.0)) and np.isnan(huber_backward(x, t, 1.0, bound=1.0)[at])
 
 
+@pytest.mark.parametrize("bound", [1.0, np.inf])
+@pytest.mark.parametrize("wrong", [np.inf, -np.inf])
+def test_an_infinite_error_has_an_infinite_loss(isa, bound, wrong):
+    x, t = np.zeros((2, 40), np.float32)
+    x[7] = wrong
+    assert huber(x, t, bound=bound) == np.inf
+
+
 def test_other_numbers_are_refused():
     with pytest.raises(TypeError, match="prediction must be a float32 or float64 array, got int64"):
         huber(np.zeros(3, np.int64), np.zeros(3, np.int64))

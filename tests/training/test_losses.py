@@ -76,6 +76,12 @@ def test_extreme_logits_do_not_overflow() -> None:
         assert value in (0, 1e4) and np.isfinite(backward()).all()
 
 
+@pytest.mark.parametrize("target", [0, 1])
+def test_what_a_sure_and_right_logit_loses_is_not_rounded_away(target: int) -> None:
+    logit = np.array([[20.0 if target else -20.0]], np.float32)
+    assert BinaryCrossEntropy()(logit, np.array([[target]]))[0] == pytest.approx(np.log1p(np.exp(-20)), rel=1e-6)
+
+
 def test_accuracy() -> None:
     logits = np.array([[2.0, 1.0], [0.0, 1.0], [3.0, 0.0], [0.0, 4.0]])
     assert CrossEntropy().metrics(logits, np.array([0, 1, 1, 1])) == {"accuracy": 0.75}
