@@ -13,6 +13,8 @@ cdef enum:
     ROW_IMAGES = 4      # rows of the left operand that use a vector of the matrix while it is in a register; 2 where that is seldom
     FEW_IMAGES = 8      # of them in all: for more a tile pays, although it reads more streams at once,
     MANY_IMAGES = 28    # or, of a high one where the matrix comes from memory, for still more
+    SHARED_BYTES = 1 << 14  # rows of y that are a multiple of it apart share sets of the second-level cache,
+    SHARED_ROWS = 12    # which has room for so many of them beside the matrix
 
 
 cdef bint is_one_row(const Product *p) noexcept nogil:
@@ -40,10 +42,30 @@ cdef void run_row(const Product *p, int threads) noexcept nogil:
         some = min(some, ROW_WIDTH * ROW_IMAGES // max(product_rows(p), <Py_ssize_t> ROW_IMAGES) // LANES * LANES)
     tasks = ceil_div(p.cols, some)
     if tasks == 1:
-        row_part(p, 0, p.cols)
+        rows_part(p, 0, p.cols)
         return
     for task in prange(tasks, num_threads=min(threads, tasks)):
-        row_part(p, task * some, min((task + 1) * some, p.cols))
+        rows_part(p, task * some, min((task + 1) * some, p.cols))
+
+
+cdef void rows_part(const Product *p, Py_ssize_t first, Py_ssize_t end) noexcept nogil:
+    """The same of columns first .. end - 1; the sums of many rows that share sets of the second-level cache are apart from y."""
+    cdef Product q = p[0]
+    cdef Py_ssize_t images = product_rows(p), i
+    cdef real *sums = NULL
+    if images > SHARED_ROWS and p.y_ld * <Py_ssize_t> sizeof(real) % SHARED_BYTES == 0:
+        q.y_ld = own_lines(end - first + LANES)
+        sums = new_scratch(images * q.y_ld, 1)
+    if sums == NULL:
+        row_part(p, first, end)
+    else:
+        q.y = sums - first
+        row_part(&q, first, end)
+        for i in range(images):
+            copy(p.y + i * p.y_ld + first, sums + i * q.y_ld, end - first)
+        free_lines(sums)
+    for i in range(images if p.finish.pending else 0):
+        finish_values(&p.finish, p.y + i * p.y_ld + first, i * p.y_ld + first, end - first, first)
 
 
 cdef void row_part(const Product *p, Py_ssize_t first, Py_ssize_t end) noexcept nogil:
@@ -80,8 +102,6 @@ cdef void row_part(const Product *p, Py_ssize_t first, Py_ssize_t end) noexcept 
                     add_rows(ROW_STEP, ROW_IMAGES, p, i, k, first, end)
                 i += some
             k += step
-    for i in range(images if p.finish.pending else 0):
-        finish_values(&p.finish, p.y + i * p.y_ld + first, i * p.y_ld + first, end - first, first)
 
 
 cdef inline bint fits_registers(const Product *p, Py_ssize_t cols) noexcept nogil:

@@ -76,7 +76,7 @@ def test_nan_and_infinity_propagate_to_their_row(isa, value):
 
 
 @pytest.mark.parametrize("rows", [2, 3, 4, 5, 8, 11, 28, 29])
-@pytest.mark.parametrize(("inputs", "outputs"), [(307, 515), (1030, 1041), (40, 70)])
+@pytest.mark.parametrize(("inputs", "outputs"), [(307, 515), (1030, 1041), (40, 70), (260, 8192)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_few_rows_of_a_large_matrix(isa, rows, inputs, outputs, dtype):
     rng = np.random.default_rng(0)
