@@ -56,6 +56,36 @@ def problem(seed: int, x_shape: tuple[int, ...], weight_shape: tuple[int, ...], 
     return [rng.standard_normal(shape).astype(dtype) for shape in (x_shape, weight_shape, weight_shape[-1:])]
 
 
+def assert_equals_the_product(
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray,
+    arguments: dict[str, Any],
+    threads: int,
+    seed: int,
+    *,
+    nine: bool,
+) -> None:
+    """Check a convolution and its gradients against the product in float64, and bit by bit for another number of threads."""
+    wide = [a.astype(np.float64) for a in (x, weight, bias)]
+    want = conv(*wide, **arguments, algorithm="product")
+    assume(want.size >= 30)  # of a few all may be next to nothing
+    y = conv(x, weight, bias, **arguments, algorithm="winograd")
+    close(y, want, nine=nine)
+    dy = np.random.default_rng(seed + 1).standard_normal(y.shape).astype(x.dtype)
+    gradients = conv_backward(dy, x, weight, **arguments, algorithm="winograd")
+    exact = conv_backward(dy.astype(np.float64), *wide[:2], **arguments, algorithm="product")
+    for got, right in zip(gradients, exact, strict=True):
+        assert got is not None
+        assert right is not None
+        close(got, right, nine=nine)
+    with fastconv.num_threads(threads):
+        np.testing.assert_array_equal(conv(x, weight, bias, **arguments, algorithm="winograd"), y)
+        again = conv_backward(dy, x, weight, **arguments, algorithm="winograd")
+        for one, other in zip(again, gradients, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
 @settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**16),
@@ -105,26 +135,8 @@ def test_equals_the_product_in_float64(
     sizes = [max(size + i, (t - 1) * dilation + 1 - before - after, 1) for i, t in enumerate(taps)]
     geometry = {"padding": ((before, after),) * len(taps), "dilation": dilation}
     x, weight, bias = problem(seed, (batch, *sizes, channels[0]), (*taps, *channels), dtype)
-    wide = [a.astype(np.float64) for a in (x, weight, bias)]
-    want = conv(*wide, **geometry, algorithm="product")
-    assume(want.size >= 30)  # of a few all may be next to nothing
-    nine = points == 9 or 7 in taps or 4 in taps
     with tiles_of(points):
-        y = conv(x, weight, bias, **geometry, algorithm="winograd")
-        close(y, want, nine=nine)
-
-        dy = np.random.default_rng(seed + 1).standard_normal(y.shape).astype(dtype)
-        gradients = conv_backward(dy, x, weight, **geometry, algorithm="winograd")
-        for got, exact in zip(gradients, conv_backward(dy.astype(np.float64), *wide[:2], **geometry), strict=True):
-            assert got is not None
-            assert exact is not None
-            close(got, exact, nine=nine)
-
-        with fastconv.num_threads(threads):
-            np.testing.assert_array_equal(conv(x, weight, bias, **geometry, algorithm="winograd"), y)
-            again = conv_backward(dy, x, weight, **geometry, algorithm="winograd")
-            for one, other in zip(again, gradients, strict=True):
-                np.testing.assert_array_equal(one, other)
+        assert_equals_the_product(x, weight, bias, geometry, threads, seed, nine=points == 9 or 7 in taps or 4 in taps)
 
 
 @pytest.mark.parametrize(
@@ -210,22 +222,7 @@ def test_folded_images_equal_the_product_in_float64(
     sizes = [max(size + i, t - sum(padding), 1) for i, t in enumerate(taps)]
     arguments = {"stride": stride, "padding": (padding,) * len(taps)}
     x, weight, bias = problem(seed, (batch, *sizes, channels[0]), (*taps, *channels), dtype)
-    wide = [a.astype(np.float64) for a in (x, weight, bias)]
-    want = conv(*wide, **arguments, algorithm="product")
-    assume(want.size >= 30)
-    y = conv(x, weight, bias, **arguments, algorithm="winograd")
-    close(y, want, nine=True)
-    dy = np.random.default_rng(seed + 1).standard_normal(y.shape).astype(dtype)
-    gradients = conv_backward(dy, x, weight, **arguments, algorithm="winograd")
-    for got, exact in zip(gradients, conv_backward(dy.astype(np.float64), *wide[:2], **arguments), strict=True):
-        assert got is not None
-        assert exact is not None
-        close(got, exact, nine=True)
-    with fastconv.num_threads(threads):
-        np.testing.assert_array_equal(conv(x, weight, bias, **arguments, algorithm="winograd"), y)
-        again = conv_backward(dy, x, weight, **arguments, algorithm="winograd")
-        for one, other in zip(again, gradients, strict=True):
-            np.testing.assert_array_equal(one, other)
+    assert_equals_the_product(x, weight, bias, arguments, threads, seed, nine=True)
 
 
 @settings(max_examples=40)
@@ -279,23 +276,7 @@ def test_strided_images_equal_the_product_in_float64(
     x, weight, bias = problem(seed, (batch, *sizes, groups * channels[0]), weight_shape, dtype)
     few = tuple(-(-t // stride) for t in (1, 1, *taps)[-2:])
     assume(few in _conv_algorithm.TILES)
-    wide = [a.astype(np.float64) for a in (x, weight, bias)]
-    want = conv(*wide, **arguments, algorithm="product")
-    assume(want.size >= 30)
-    y = conv(x, weight, bias, **arguments, algorithm="winograd")
-    close(y, want, nine=True)
-    dy = np.random.default_rng(seed + 1).standard_normal(y.shape).astype(dtype)
-    gradients = conv_backward(dy, x, weight, **arguments, algorithm="winograd")
-    exact = conv_backward(dy.astype(np.float64), *wide[:2], **arguments, algorithm="product")
-    for got, right in zip(gradients, exact, strict=True):
-        assert got is not None
-        assert right is not None
-        close(got, right, nine=True)
-    with fastconv.num_threads(threads):
-        np.testing.assert_array_equal(conv(x, weight, bias, **arguments, algorithm="winograd"), y)
-        again = conv_backward(dy, x, weight, **arguments, algorithm="winograd")
-        for one, other in zip(again, gradients, strict=True):
-            np.testing.assert_array_equal(one, other)
+    assert_equals_the_product(x, weight, bias, arguments, threads, seed, nine=True)
 
 
 @pytest.mark.parametrize("taps", [3, 5, 7, 9, 13])
