@@ -20,8 +20,9 @@ def precision(mode: str) -> Iterator[None]:
     ----------
     mode : "fast" or "exact"
         "fast", the default, allows every algorithm: Winograd's transforms lose two to six bits against the sum of the
-        definition, and an infinity or NaN reaches a few neighboring outputs too. "exact" allows only algorithms that
-        multiply and add what the definition does. A gradient is computed in the mode of the moment it is asked for.
+        definition, Strassen's sums one or two, and an infinity or NaN reaches other outputs too. "exact" allows only
+        algorithms that multiply and add what the definition does. A gradient is computed in the mode of the moment it is
+        asked for.
 
     Raises
     ------

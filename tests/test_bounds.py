@@ -111,6 +111,12 @@ def every_kernel(arrays_of, dtype):
         x, weight = new(2, 17, 15, channels), new(taps, taps, channels, outputs)
         y = arrays_of(functional.conv(x, weight, stride=stride, padding=2, algorithm="winograd"))
         functional.conv_backward(y, x, weight, stride=stride, padding=2, algorithm="winograd")
+    for channels, outputs in ((64, 64), (64, 192), (128, 320)):  # sums of quarters
+        x, weight = new(2, 5, 13, channels), new(1, 1, channels, outputs)
+        functional.conv_backward(
+            arrays_of(functional.conv(x, weight, algorithm="strassen")), x, weight, algorithm="strassen"
+        )
+        arrays_of(functional.conv(x, weight, stride=2, algorithm="strassen"))
     for channels, outputs in ((33, 1), (40, 4), (70, 7), (3, 33), (512, 40), (40, 512)):  # one tap: few, packed
         x, weight = new(2, 5, 5, channels), new(1, 1, channels, outputs)
         functional.conv_backward(arrays_of(functional.conv(x, weight)), x, weight)

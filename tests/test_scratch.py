@@ -91,6 +91,10 @@ x, weight = ones(4, 60, 65, 8), ones(60, 65, 3, 3, 8, 8)
 scratch("locally_connected", x, weight, padding=1)
 scratch("locally_connected_backward", x, x, weight, padding=1)
 
+x, weight = ones(4, 28, 28, 1152), ones(1, 1, 1152, 1152)
+scratch("conv", x, weight, algorithm="strassen")
+scratch("conv_backward", x, x, weight, algorithm="strassen")
+
 x, weight = ones(300, 3000), ones(3000, 3000)
 scratch("linear", x, weight)
 scratch("linear_backward", x, x, weight)

@@ -25,6 +25,7 @@ Contents:
 ``winograd_gradient.pxi``
                      the gradient of the weight likewise
 ``fold.pxi``         both with a stride and few channels, over an image whose blocks of pixels are pixels of more channels
+``strassen.pxi``     products of one tap, with 49 multiplications for 64: sums of quarters of both operands are multiplied
 ``cells.pxi``        skipping padding: a product cut where windows see other taps, a gradient tap by tap
 ``scatter.pxi``      the adjoint of a convolution with few input channels, and convolution to few, scattered pixel by pixel
 ``grouped.pxi``      convolution in groups of few channels, and its adjoint: groups share vectors, windows are found once

@@ -36,6 +36,8 @@ cdef int run_groups(
     cdef Py_ssize_t i
     cdef int status = 0
     cdef bint together = tile_h == 0
+    if is_strassen(tile_h, tile_w):
+        return run_strassen(parts, threads)
     if tile_h and folds(parts):
         return run_folded(parts, tile_h, tile_w, threads)
     if tile_h == 0 and count == 1 and pixels_pay(parts, groups):
@@ -207,8 +209,12 @@ def packed_items(
 cdef Py_ssize_t packed_size(const Product *p, Py_ssize_t groups, int tile_h, int tile_w) noexcept nogil:
     """Of one group."""
     cdef Winograd g
+    cdef Strassen strassen
     cdef Scatter scattered
     cdef Cuts cuts[3]
+    if is_strassen(tile_h, tile_w):
+        strassen = strassen_of(p)
+        return strassen_weights(&strassen, strassen.panels)
     if tile_h:
         g = folded_cut(p, tile_h, tile_w)
         return packed_weights(&g, ceil_div(p.cols, TILE_N), 0)
@@ -236,6 +242,7 @@ def pack_weight(
     """
     cdef Product q, p = forward_product(records_of(axes), batch, channels, outputs, groups)
     cdef Winograd g
+    cdef Strassen strassen
     cdef Scatter scattered
     cdef const real *b = read_from(weight)
     cdef real *to = write_to(packed)
@@ -246,7 +253,10 @@ def pack_weight(
     for group in range(groups):
         q = of_group(&p, group, p.cols)
         panels = False
-        if tile_h and folds(&q):
+        if is_strassen(tile_h, tile_w):
+            strassen = strassen_of(&q)
+            sum_all_panels(&strassen, to, threads)
+        elif tile_h and folds(&q):
             status |= pack_folded(&q, tile_h, tile_w, to, threads)
         elif tile_h:
             g = winograd_cut(&q, tile_h, tile_w)
@@ -355,13 +365,13 @@ def conv_backward_input(
                 scattered = not finite_items(factors, s.d.taps * s.b_d)
             if scattered:
                 status = run_scatter(s, batch, threads)
-            elif tile_h:
+            elif tile_h and not is_strassen(tile_h, tile_w):
                 status = run_phases(
                     parts, count, groups, p.depth, tile_h + ceil_div(s.h.taps, s.h.stride) - 1,
                     tile_w + ceil_div(s.w.taps, s.w.stride) - 1, threads,
                 )
             else:
-                status = run_groups(parts, count, groups, p.depth, 0, 0, threads)
+                status = run_groups(parts, count, groups, p.depth, tile_h, tile_w, threads)
         else:
             status = -1
         free(parts)

@@ -11,6 +11,9 @@
     images, each of which has tiles of its own. So does a stride, whose images are summed over, with a part of the taps each: 3
     taps, with stride 2, are two and one. Few channels are folded first: squares of pixels become pixels of more channels, and
     11 taps, with stride 4, become three.
+``"strassen"``
+    The product of one tap with 49 multiplications for 64: quarters of the pixels and channels are added up first. For whole
+    vectors of channels in each quarter, and enough of them that the sums pay.
 """
 
 from __future__ import annotations
@@ -19,9 +22,10 @@ import math
 from typing import NamedTuple
 
 from fastconv.accuracy import is_exact
-from fastconv.functional._conv_cost import NINE, TILE_SHARE, adjoint_cost, product_cost, winograd_cost
+from fastconv.functional._conv_cost import NINE, TILE_SHARE, adjoint_cost, product_cost, strassen_cost, winograd_cost
 from fastconv.functional._conv_problem import (
     FEWEST_CHANNELS,
+    VECTOR,
     Problem,
     folded,
     images_of,
@@ -31,14 +35,20 @@ from fastconv.functional._conv_problem import (
     whole_vectors,
 )
 
-ALGORITHMS = ("product", "winograd", "depthwise")
+ALGORITHMS = ("product", "winograd", "strassen", "depthwise")
+
+#: Those that round more than the definition does, for fewer multiplications.
+FAST = ("winograd", "strassen")
 
 #: The most that is folded, so that scratch stays within its bound (fold.pxi): channels of a pixel, numbers of a transformed
 #: weight, and those that one line of tiles sees.
 MOST_FOLDED_CHANNELS, MOST_FOLDED_WEIGHT, MOST_FOLDED_LINES = 128, 700_000, 3 * 2**16
 
-#: Winograd must promise so much less work, or the product keeps the call: the model is no better than that, and a product whose
-#: weight was packed before does better than it says.
+#: Strassen's algorithm: channels must be a multiple of so many on either side, and at most so many are summed over.
+STRASSEN_CHANNELS, MOST_STRASSEN = 4 * VECTOR, 4 * 288
+
+#: A fast algorithm must promise so much less work, or the product keeps the call: the model is no better than that, and a
+#: product whose weight was packed before does better than it says.
 WORTH_IT, WORTH_IT_KEPT = 0.95, 0.85
 
 #: The same with a dilation, where tiles are of many small images.
@@ -46,6 +56,9 @@ WORTH_IT_DILATED = 0.75
 
 #: The same with a stride, where caches hold less of the many transformed weights.
 WORTH_IT_STRIDED = 0.8
+
+#: The same of Strassen's algorithm, of which only sums that caches hold are a gain.
+WORTH_IT_STRASSEN = 0.9
 
 #: The most channels that Winograd's kernels take, times taps along the first of three axes: enough transformed tiles of more
 #: would not fit in the caches.
@@ -85,7 +98,9 @@ class Algorithm(NamedTuple):
     """A choice, and what speaks for it."""
 
     name: str
-    tile: tuple[int, int]  # outputs of a Winograd tile along h and w; (0, 0) for the other algorithms
+    tile: tuple[
+        int, int
+    ]  # outputs of a Winograd tile along h and w; (1, 1) for Strassen's; (0, 0) for the other algorithms
     share: float  # expected rate of the definition's multiply-adds, as a share of the machine's peak
     why: str
 
@@ -112,6 +127,22 @@ def winograd_obstacle(problem: Problem, *, weight_gradient: bool = False, adjoin
     if not possible_tiles(problem, weight_gradient=weight_gradient):
         return f"it has no tile for {'the gradient of such a weight' if weight_gradient else 'so many channels'}"
     return _folded_obstacle(problem) if is_small else None
+
+
+def strassen_obstacle(problem: Problem, *, weight_gradient: bool = False, adjoint: bool = False) -> str | None:
+    """Return why Strassen's algorithm cannot compute `problem`, in words, or None where it can."""
+    if weight_gradient:
+        return "it is not for the gradient of a weight"
+    if math.prod(problem.taps) > 1 or problem.groups > 1 or (adjoint and max(problem.stride) > 1):
+        return "it is for kernels of one tap, without groups, and backward for stride 1"
+    if problem.inside < 1:
+        return "it is for images without padding"
+    if problem.depth % STRASSEN_CHANNELS or problem.cols % STRASSEN_CHANNELS or problem.depth > MOST_STRASSEN:
+        return (
+            f"it is for multiples of {STRASSEN_CHANNELS} channels, at most {MOST_STRASSEN} of which are summed over, "
+            f"not for {problem.depth} and {problem.cols}"
+        )
+    return None
 
 
 def _folded_obstacle(problem: Problem) -> str | None:
@@ -161,13 +192,15 @@ def wish(algorithm: object, *, kept: bool = False) -> str | None:
         return "exact" if is_exact() else ("kept" if kept else None)
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise ValueError(f"algorithm must be None or one of {', '.join(map(repr, ALGORITHMS))}, got {algorithm!r}")
-    if algorithm == "winograd" and is_exact():
-        raise ValueError("algorithm 'winograd' is forbidden within fastconv.precision(\"exact\")")
+    if algorithm in FAST and is_exact():
+        raise ValueError(f'algorithm {algorithm!r} is forbidden within fastconv.precision("exact")')
     return algorithm
 
 
 def _worth_it(problem: Problem, kept: bool) -> float:
-    """Return the share of the product's work that Winograd's algorithm may take."""
+    """Return the share of the product's work that a fast algorithm may take."""
+    if math.prod(problem.taps) == 1:
+        return WORTH_IT_STRASSEN
     if any(dilation > 1 and taps > 1 for dilation, taps in zip(problem.dilation, problem.taps, strict=True)):
         return WORTH_IT_DILATED
     if max(problem.stride[1:]) > 1 and not is_folded(problem):
@@ -189,7 +222,7 @@ def choose(
 
     "kept" is the cheapest one for a weight that is packed or transformed once for many calls.
 
-    Raises `ValueError` for an algorithm that cannot compute the problem; if not `strict`, Winograd's gives way to the product.
+    Raises `ValueError` for an algorithm that cannot compute the problem; if not `strict`, a fast one gives way to the product.
     """
     product = Algorithm("product", (0, 0), TILE_SHARE, "")
     if algorithm == "product":
@@ -202,20 +235,31 @@ def choose(
         )
     if is_depthwise and algorithm != "winograd":
         return Algorithm("depthwise", (0, 0), 0.3, "one channel in and one out a group")
-    obstacle = winograd_obstacle(problem, weight_gradient=weight_gradient, adjoint=adjoint)
-    if algorithm == "winograd" and obstacle and strict:
-        raise ValueError(f"algorithm 'winograd' cannot compute this convolution: {obstacle}")
-    if obstacle or not problem.multiply_adds:
-        return product._replace(why=f"Winograd's algorithm does not apply: {obstacle or 'nothing to compute'}")
     kept = algorithm == "kept"
-    work, tile = cheapest_tile(problem, weight_gradient=weight_gradient, adjoint=adjoint, kept=kept)
+    if algorithm in FAST:
+        name = algorithm
+    else:
+        name = "strassen" if math.prod(problem.taps) == 1 else "winograd"
+    obstacle = OBSTACLES[name](problem, weight_gradient=weight_gradient, adjoint=adjoint)
+    if algorithm == name and obstacle and strict:
+        raise ValueError(f"algorithm {name!r} cannot compute this convolution: {obstacle}")
+    if obstacle or not problem.multiply_adds:
+        return product._replace(why=f"{name.title()}'s algorithm does not apply: {obstacle or 'nothing to compute'}")
+    if name == "strassen":
+        work, tile = strassen_cost(problem, kept=kept), (1, 1)
+    else:
+        work, tile = cheapest_tile(problem, weight_gradient=weight_gradient, adjoint=adjoint, kept=kept)
     direct = product_cost(problem, weight_gradient=weight_gradient)
     share = problem.multiply_adds / work
-    if algorithm == "winograd":
-        return Algorithm("winograd", tile, share, "asked for")
-    saving = f"Winograd's algorithm would take {work / direct:.0%} of the product's time"
+    if algorithm == name:
+        return Algorithm(name, tile, share, "asked for")
+    saving = f"{name.title()}'s algorithm would take {work / direct:.0%} of the product's time"
     if algorithm == "exact":
         return product._replace(why=f'precision is "exact" ({saving})')
     if work > _worth_it(problem, kept) * direct:
-        return product._replace(why=f"{saving}: the transforms do not pay")
-    return Algorithm("winograd", tile, share, f"{saving.replace('would take', 'takes')}")
+        return product._replace(why=f"{saving}: {'the sums do' if name == 'strassen' else 'the transforms do'} not pay")
+    return Algorithm(name, tile, share, f"{saving.replace('would take', 'takes')}")
+
+
+#: Why one of the fast algorithms cannot compute a problem.
+OBSTACLES = {"winograd": winograd_obstacle, "strassen": strassen_obstacle}

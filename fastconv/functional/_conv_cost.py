@@ -75,6 +75,14 @@ ACROSS_TAPS, ACROSS_LINE = (3, 5), 3 * VECTOR // 4
 #: pixel takes besides, and in that in which the result is turned and looked at.
 EXCHANGED_SHARE, EXCHANGED_PIXEL, EXCHANGED_CALL = 0.85, 600, 250_000
 
+#: Strassen's algorithm, twice: the share of the products that is left, the pixels of a block, and how many of a quarter of it
+#: fill a tile (strassen.pxi).
+STRASSEN_PRODUCTS, STRASSEN_ROWS, STRASSEN_HALF = 49 / 64, 56, 7
+
+#: Multiply-adds in the time in which its sums are made: for each number of the input, of the output and of the weight. The last
+#: for frozen models too, in which they come from memory, or the weight: they are three times as many to read.
+STRASSEN_INPUT, STRASSEN_OUTPUT, STRASSEN_WEIGHT, STRASSEN_WEIGHT_KEPT = 12, 22, 20, 60
+
 #: Channels that a task of the weight gradient takes on either side: it transforms the others' tiles again.
 GRADIENT_CHANNELS = 128
 
@@ -168,6 +176,17 @@ def winograd_cost(problem: Problem, tile: tuple[int, int], *, weight_gradient: b
     far = far_cost(problem) if weight_gradient else 0.0
     transforms = TILE_TRANSFORM[max(points)] * vectors + of_weight * depth * cols
     return problem.groups * (products + math.prod(points) * transforms) + folding + far
+
+
+def strassen_cost(problem: Problem, *, kept: bool) -> float:
+    """Return the work of a product of one tap by Strassen's algorithm: 49 products of quarters, and the sums."""
+    pixels = math.prod(problem.outputs)
+    height = -(-(pixels % STRASSEN_ROWS) // 4)  # of the last block of an image
+    lost = PART_OF_TILE if height % STRASSEN_HALF else 0.0
+    rows = problem.batch * (pixels // STRASSEN_ROWS * STRASSEN_ROWS + 4 * (height + lost))
+    products = rows * problem.depth * problem.cols * STRASSEN_PRODUCTS / TILE_SHARE
+    sums = rows * (STRASSEN_INPUT * problem.depth + STRASSEN_OUTPUT * problem.cols)
+    return products + sums + (STRASSEN_WEIGHT_KEPT if kept else STRASSEN_WEIGHT) * problem.depth * problem.cols
 
 
 def far_cost(problem: Problem) -> float:

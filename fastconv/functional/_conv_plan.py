@@ -151,7 +151,8 @@ def _plan(
     multiply_adds = math.prod(y_shape) * math.prod(weight_shape[:-1])
     sizes, outs, taps, strides, _, dilations = zip(*arguments, strict=True)
     channels = weight_shape[-2], weight_shape[-1] // groups
-    inside = math.prod(geometry.share_inside(*a) for a in arguments) if max(dilations) > 1 else 1.0
+    asked = max(dilations) > 1 or math.prod(taps) == 1
+    inside = math.prod(geometry.share_inside(*a) for a in arguments) if asked else 1.0
     forward = Problem(x_shape[0], outs, taps, strides, dilations, *channels, groups, multiply_adds, inside)
     backward = forward._replace(outputs=sizes, depth=forward.cols, cols=forward.depth)
     gradient = choose(forward, algorithm, weight_gradient=True, strict=False)

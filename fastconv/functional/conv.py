@@ -59,7 +59,7 @@ def conv(
         Zeros around the image, in pixels. "same" gives ``ceil(size / stride)`` outputs.
     groups : int
         Channels are cut into so many groups; output group g sees input group g alone.
-    algorithm : "product", "winograd" or "depthwise", optional
+    algorithm : "product", "winograd", "strassen" or "depthwise", optional
         By default the fastest that `fastconv.precision` allows: `fastconv.explain_conv` says which, and why.
 
     Returns

@@ -15,9 +15,9 @@ from fastconv.functional._validate import flat_arguments
 class ConvExplanation(NamedTuple):
     """What `explain_conv` returns; printed, a line for each pass.
 
-    Each pass has a `name` ("product", "winograd" or "depthwise"), a `tile` (outputs of a Winograd tile along the last two
-    axes), a `share` (the expected rate of the definition's multiply-adds, as a share of the machine's peak: Winograd's
-    is above 1, since it needs fewer) and `why`, in words.
+    Each pass has a `name` ("product", "winograd", "strassen" or "depthwise"), a `tile` (outputs of a Winograd tile along the
+    last two axes), a `share` (the expected rate of the definition's multiply-adds, as a share of the machine's peak: those of
+    Winograd and Strassen may be above 1, since they need fewer) and `why`, in words.
     """
 
     x_shape: tuple[int, ...]

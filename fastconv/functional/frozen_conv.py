@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv.functional._conv_algorithm import Algorithm
+from fastconv.functional._conv_algorithm import FAST, Algorithm
 from fastconv.functional._conv_plan import ConvPlan, weight3
 from fastconv.functional.calls import Activation, Call, View, epilogue
 from fastconv.functional.frozen_weight import Weight, array_of, packed_weight
@@ -105,7 +105,7 @@ def transposed_writes_channels(plan: ConvPlan) -> bool:
 def _writes_channels(algorithm: Algorithm, channels: int) -> bool:
     # the product writes vectors that are not full number by number: one of several does not matter
     full = channels % WHOLE == 0 or channels > FEW * WHOLE
-    return algorithm.name == "winograd" or (algorithm.name == "product" and full)
+    return algorithm.name in FAST or (algorithm.name == "product" and full)
 
 
 def conv_transpose_calls(

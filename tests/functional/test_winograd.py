@@ -430,7 +430,7 @@ def test_few_channels_go_back_by_the_product() -> None:
 def test_names_that_are_no_algorithm_or_mode() -> None:
     x, weight, _ = problem(0, (1, 9, 9, 32), (3, 3, 32, 32), np.float32)
     with pytest.raises(
-        ValueError, match="algorithm must be None or one of 'product', 'winograd', 'depthwise', got 'fft'"
+        ValueError, match="algorithm must be None or one of 'product', 'winograd', 'strassen', 'depthwise', got 'fft'"
     ):
         conv(x, weight, algorithm="fft")
     with pytest.raises(

@@ -1,0 +1,127 @@
+"""Strassen's algorithm: as exact as it says for every size, the same bits for any number of threads, chosen where it pays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from convolutions import assert_same_on_any_threads
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fastconv
+from fastconv.functional import conv, conv_backward, conv_transpose
+
+#: Of the largest output.
+TOLERANCE = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 2e-14}
+
+
+def problem(seed: int, x_shape: tuple[int, ...], outputs: int, dtype: Any) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    weight_shape = (*(1,) * (len(x_shape) - 2), x_shape[-1], outputs)
+    return [rng.standard_normal(shape).astype(dtype) for shape in (x_shape, weight_shape, (outputs,))]
+
+
+def assert_close(got: np.ndarray | None, want: np.ndarray | None) -> None:
+    assert got is not None
+    assert want is not None
+    assert got.shape == want.shape
+    assert np.abs(got - want).max() <= TOLERANCE[got.dtype] * np.abs(want).max()
+
+
+@settings(max_examples=25)
+@given(
+    seed=st.integers(0, 2**16),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    image=st.lists(st.integers(1, 13), min_size=1, max_size=3),
+    batch=st.integers(1, 3),
+    channels=st.sampled_from([64, 128, 192, 320]),
+    outputs=st.sampled_from([64, 128, 192, 320]),
+    stride=st.sampled_from([1, 1, 2]),
+)
+def test_equals_the_product_in_float64(
+    isa: str, seed: int, dtype: Any, image: list[int], batch: int, channels: int, outputs: int, stride: int
+) -> None:
+    x, weight, bias = problem(seed, (batch, *image, channels), outputs, dtype)
+    arguments: dict[str, Any] = {"stride": stride}
+    wide = [a.astype(np.float64) for a in (x, weight, bias)]
+    y = conv(x, weight, bias, **arguments, algorithm="strassen")
+    assert_close(y, conv(*wide, **arguments, algorithm="product"))
+    dy = np.random.default_rng(seed + 1).standard_normal(y.shape).astype(dtype)
+    gradients = conv_backward(dy, x, weight, **arguments, algorithm="strassen")
+    exact = conv_backward(dy.astype(np.float64), *wide[:2], **arguments, algorithm="product")
+    for got, want in zip(gradients, exact, strict=True):
+        assert_close(got, want)
+    assert_same_on_any_threads(x, weight, bias, **arguments, algorithm="strassen")
+    for i in range(batch):  # no image depends on the others
+        np.testing.assert_array_equal(conv(x[i : i + 1], weight, bias, **arguments, algorithm="strassen"), y[i : i + 1])
+
+
+@pytest.mark.parametrize(
+    ("batch", "size", "channels", "outputs"), [(2, 17, 1152, 320), (1, 9, 1152, 1152), (3, 31, 64, 64)]
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_many_channels_and_pixels(isa, dtype, batch, size, channels, outputs):
+    """More sums of the weight than are made at a time; more blocks than meet them together."""
+    x, weight, bias = problem(0, (batch, size, size, channels), outputs, dtype)
+    wide = [a.astype(np.float64) for a in (x, weight, bias)]
+    assert_close(conv(x, weight, bias, algorithm="strassen"), conv(*wide, algorithm="product"))
+    assert_same_on_any_threads(x, weight, bias, algorithm="strassen")
+
+
+def test_the_adjoint_is_that_of_the_product():
+    x, weight, _ = problem(0, (2, 15, 15, 128), 256, np.float32)
+    weight = np.ascontiguousarray(weight.swapaxes(-1, -2))
+    got = conv_transpose(x, weight, algorithm="strassen")
+    assert_close(got, conv_transpose(x.astype(np.float64), weight.astype(np.float64), algorithm="product"))
+
+
+@pytest.mark.parametrize(
+    ("x", "weight", "arguments", "why"),
+    [
+        ((1, 8, 8, 64), (3, 3, 64, 64), {}, "kernels of one tap"),
+        ((1, 8, 8, 128), (1, 1, 64, 128), {"groups": 2}, "without groups"),
+        ((1, 8, 8, 64), (1, 1, 64, 64), {"padding": 1}, "without padding"),
+        (
+            (1, 8, 8, 96),
+            (1, 1, 96, 64),
+            {},
+            "multiples of 64 channels, .* not for 96 and 64",
+        ),
+        ((1, 8, 8, 1216), (1, 1, 1216, 64), {}, "not for 1216 and 64"),
+    ],
+    ids=str,
+)
+def test_what_it_cannot_compute(x, weight, arguments, why):
+    with pytest.raises(ValueError, match=why):
+        fastconv.explain_conv(x, weight, **arguments, algorithm="strassen")
+
+
+def test_it_is_not_exact():
+    x, weight, bias = problem(0, (16, 14, 14, 512), 512, np.float32)
+    assert fastconv.explain_conv(x.shape, weight.shape).forward.name == "strassen"
+    with fastconv.precision("exact"):
+        explanation = fastconv.explain_conv(x.shape, weight.shape)
+        assert {explanation.forward.name, explanation.backward_input.name} == {"product"}
+        assert "Strassen's algorithm would take 8" in explanation.forward.why
+        with pytest.raises(ValueError, match="algorithm 'strassen' is forbidden"):
+            conv(x, weight, bias, algorithm="strassen")
+
+
+@pytest.mark.parametrize(
+    ("x", "outputs", "names"),
+    [
+        ((16, 14, 14, 512), 512, ("strassen", "strassen")),
+        ((16, 14, 14, 1024), 256, ("strassen", "strassen")),
+        ((16, 28, 28, 64), 512, ("product", "product")),  # of few channels sums cost more than they spare
+        ((16, 7, 7, 512), 512, ("product", "product")),  # 49 pixels do not fill blocks
+        ((1, 7, 7, 512), 512, ("product", "product")),
+        ((1, 56, 56, 96), 192, ("product", "product")),
+    ],
+    ids=str,
+)
+def test_it_is_chosen_where_it_pays(x, outputs, names):
+    explanation = fastconv.explain_conv(x, (1, 1, x[-1], outputs))
+    assert (explanation.forward.name, explanation.backward_input.name) == names
+    assert explanation.backward_weight.name == "product"
