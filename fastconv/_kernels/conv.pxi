@@ -3,7 +3,8 @@
 # x (N, D, H, W, C), y (N, D', H', W', O), weight (T, R, S, C // groups, O); axes (3, 10), the fields of geometry.Axis, tell all
 # sizes but `batch` N, `channels` C, `outputs` O and `groups`. Arrays may come with fewer axes: only their memory counts.
 # The functional floor has checked every shape; arrays are C contiguous and y does not overlap the others. Whatever the pass,
-# the sizes are those of the convolution. `tile_h` and `tile_w`: outputs of a Winograd tile (0: the direct product).
+# the sizes are those of the convolution. `tile_h` and `tile_w`: outputs of a Winograd tile (0: the direct product,
+# 1: Strassen's).
 
 
 cdef Product forward_product(
@@ -31,20 +32,20 @@ cdef int run_groups(
 ) noexcept nogil:
     """Compute `count` products for each group; the operands of the next group are b_group, depth and cols further on.
 
-    `tile_h` and `tile_w` are the outputs of a Winograd tile, 0 for the direct product. -1: no memory.
+    `tile_h` and `tile_w` are the outputs of a Winograd tile, 0 for the direct product, 1 for Strassen's. -1: no memory.
     """
     cdef Py_ssize_t i
     cdef int status = 0
-    cdef bint together = tile_h == 0
+    cdef bint winograd = is_winograd(tile_h, tile_w), together = not winograd
     if is_strassen(tile_h, tile_w):
         return run_strassen(parts, threads)
-    if tile_h and folds(parts):
+    if winograd and folds(parts):
         return run_folded(parts, tile_h, tile_w, threads)
-    if tile_h == 0 and count == 1 and pixels_pay(parts, groups):
+    if not winograd and count == 1 and pixels_pay(parts, groups):
         return run_pixels(parts, groups, b_group, 1, threads)
     for i in range(count):
         together &= grouped_pays(parts + i, groups)
-    if tile_h == 0 and not together:
+    if not winograd and not together:
         return run_products(parts, count, groups, b_group, threads)
     for i in range(count):
         if together:
@@ -215,7 +216,7 @@ cdef Py_ssize_t packed_size(const Product *p, Py_ssize_t groups, int tile_h, int
     if is_strassen(tile_h, tile_w):
         strassen = strassen_of(p)
         return strassen_weights(&strassen, strassen.panels)
-    if tile_h:
+    if is_winograd(tile_h, tile_w):
         g = folded_cut(p, tile_h, tile_w)
         return packed_weights(&g, ceil_div(p.cols, TILE_N), 0)
     if groups == 1 and few_pay(p) or is_one_row(p) or (grouped_pays(p, groups) and not pixels_pay(p, groups)):
@@ -256,9 +257,9 @@ def pack_weight(
         if is_strassen(tile_h, tile_w):
             strassen = strassen_of(&q)
             sum_all_panels(&strassen, to, threads)
-        elif tile_h and folds(&q):
+        elif is_winograd(tile_h, tile_w) and folds(&q):
             status |= pack_folded(&q, tile_h, tile_w, to, threads)
-        elif tile_h:
+        elif is_winograd(tile_h, tile_w):
             g = winograd_cut(&q, tile_h, tile_w)
             transform_all_weights(&g, ceil_div(q.cols, TILE_N), to + group * each, threads)
         elif groups == 1 and flat_pays(&q):
@@ -360,12 +361,12 @@ def conv_backward_input(
                 p.b = factors + p.d.tap_first * tap_d + p.h.tap_first * tap_h + p.w.tap_first * tap_w
                 p.b_d, p.b_h, p.b_w = p.d.tap_step * tap_d, p.h.tap_step * tap_h, p.w.tap_step * tap_w
                 parts[i] = p
-            scattered = tile_h == 0 and scatter_pays(&s, groups)
+            scattered = not is_winograd(tile_h, tile_w) and scatter_pays(&s, groups)
             if scattered and count == 1 and (across_pays(parts) or MANY_REGISTERS and planar_pays(parts)):  # they meet the padding
                 scattered = not finite_items(factors, s.d.taps * s.b_d)
             if scattered:
                 status = run_scatter(s, batch, threads)
-            elif tile_h and not is_strassen(tile_h, tile_w):
+            elif is_winograd(tile_h, tile_w):
                 status = run_phases(
                     parts, count, groups, p.depth, tile_h + ceil_div(s.h.taps, s.h.stride) - 1,
                     tile_w + ceil_div(s.w.taps, s.w.stride) - 1, threads,

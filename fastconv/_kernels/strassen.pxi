@@ -32,9 +32,13 @@ cdef struct Strassen:
     Py_ssize_t together      # blocks of an image that meet a panel one after the other
 
 
+cdef inline bint is_winograd(int tile_h, int tile_w) noexcept nogil:
+    """Whether outputs of a tile say so: none stand for the product, one for Strassen's algorithm."""
+    return tile_h * tile_w > 1
+
+
 cdef inline bint is_strassen(int tile_h, int tile_w) noexcept nogil:
-    """One tap for one output: no tile of Winograd's."""
-    return tile_h == 1 and tile_w == 1
+    return SELDOM_USED and tile_h * tile_w == 1  # others compute by the product what they are asked to compute so
 
 
 cdef Strassen strassen_of(const Product *p) noexcept nogil:
