@@ -283,13 +283,16 @@ class Linear(Weighted):
     kind = "linear"
 
     def product_shape(self, shape: Shape) -> Shape:
-        return linear_plan(shape, self.weight.shape).y_shape
+        return self.plan(shape).y_shape
+
+    def plan(self, shape: Shape) -> plans.ConvPlan:
+        """Return the plan for an input of `shape`, with the algorithms that are allowed at this moment."""
+        return linear_plan(shape, self.weight.shape, wish(None, kept=True))
 
     def calls(self, kernels: Any, reads: Sequence[View], writes: Sequence[View]) -> list[Call]:
         x, y = reads[0], writes[0]
         end = {"residual": reads[1] if len(reads) > 1 else None, "activation": self.activation}
-        plan = linear_plan(x.shape, self.weight.shape)
-        return conv_calls(kernels, plan, self.weight, self.bias, x, y, **end)  # type: ignore[arg-type]
+        return conv_calls(kernels, self.plan(x.shape), self.weight, self.bias, x, y, **end)  # type: ignore[arg-type]
 
     def multiply_adds(self, *shapes: Shape) -> int:
         return math.prod(shapes[0]) * int(self.weight.shape[1])

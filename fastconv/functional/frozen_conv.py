@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv.functional._conv_algorithm import FAST, Algorithm
+from fastconv.functional._conv_algorithm import FAST, Algorithm, wish
 from fastconv.functional._conv_plan import ConvPlan, weight3
 from fastconv.functional.calls import Activation, Call, View, epilogue
 from fastconv.functional.frozen_weight import Weight, array_of, packed_weight
@@ -86,7 +86,7 @@ def takes_parts(plan: ConvPlan) -> bool:
 
 def product_calls(kernels: Any, x: View, matrix: View, y: View) -> list[Call]:
     """Return the call for ``y = x @ matrix``, all of two axes, where both come at each call."""
-    plan = linear_plan(x.shape, matrix.shape)
+    plan = linear_plan(x.shape, matrix.shape, wish(None))
     shape = (plan.axes, *plan.sizes, *plan.forward.tile)
     arguments = (x, matrix, None, None, None, y, 0, None, 1, *shape)
     return [Call("product", kernels.conv_frozen, arguments, plan.multiply_adds)]

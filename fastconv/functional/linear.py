@@ -10,6 +10,8 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from fastconv._kernels._memory import signature
+from fastconv.accuracy import current_mode
+from fastconv.functional._conv_algorithm import wish
 from fastconv.functional._conv_calls import GradientCalls, Multiply, forward, gradient_calls
 from fastconv.functional._conv_plan import ConvPlan, conv_plan
 from fastconv.functional._known import Known
@@ -21,14 +23,18 @@ _forwards, _gradients = Known[Multiply](), Known[GradientCalls]()
 
 
 @lru_cache(maxsize=256)
-def linear_plan(x_shape: tuple[int, ...], weight_shape: tuple[int, ...]) -> ConvPlan:
-    """Return the plan of a 1x1 convolution of a line of pixels, for arrays of these shapes: they lie in memory alike."""
+def linear_plan(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], algorithm: str | None) -> ConvPlan:
+    """Return the plan of a 1x1 convolution of lines of pixels, for arrays of these shapes: they lie in memory alike.
+
+    The first of several axes is that of the samples, which do not depend on each other. `algorithm` is a `wish`.
+    """
     if len(weight_shape) != 2 or 0 in weight_shape:
         raise ValueError(f"weight must have shape (in, out), at least 1 each, got {weight_shape}")
     if not x_shape or x_shape[-1] != weight_shape[0]:
         raise ValueError(f"x must have shape (..., {weight_shape[0]}), the rows of weight, got {x_shape}")
-    pixels = (prod(x_shape[:-1]), 1, x_shape[-1])
-    plan = conv_plan(pixels, (1, *weight_shape), 1, 0, 1, 1, None)
+    samples, rows = prod(x_shape[:-1][:1]), prod(x_shape[1:-1])
+    pixels = (samples, rows) if rows else (0, 1)
+    plan = conv_plan((*pixels, x_shape[-1]), (1, *weight_shape), 1, 0, 1, 1, algorithm)
     return plan._replace(x_shape=x_shape, weight_shape=weight_shape, y_shape=(*x_shape[:-1], weight_shape[1]))
 
 
@@ -62,12 +68,12 @@ def linear(x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -> ND
     >>> linear(np.array([[1.0, 2.0]]), np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]), np.ones(3))
     array([[2., 3., 4.]])
     """
-    call = signature(x, weight, bias)
+    call = signature(x, weight, bias, current_mode())
     multiply = _forwards.get(call)
     if multiply is None:
         x = float_array(x, "x")
         weight = float_array(weight, "weight", like=x)
-        plan = linear_plan(x.shape, weight.shape)
+        plan = linear_plan(x.shape, weight.shape, wish(None))
         if bias is not None:
             bias = float_array(bias, "bias", like=x)
             require_shape(bias, weight.shape[1:], "bias", "one value for each output")
@@ -104,12 +110,12 @@ def linear_backward(
     >>> dx, dbias
     (array([[3., 3.]]), array([1., 1., 1.]))
     """
-    call = signature(dy, x, weight, wrt)
+    call = signature(dy, x, weight, wrt, current_mode())
     calls = _gradients.get(call)
     if calls is None:
         x = float_array(x, "x")
         weight, dy = float_array(weight, "weight", like=x), float_array(dy, "dy", like=x)
-        plan = linear_plan(x.shape, weight.shape)
+        plan = linear_plan(x.shape, weight.shape, wish(None))
         require_shape(dy, plan.y_shape, "dy", "the shape of the output")
         calls = _gradients.remember(call, gradient_calls(plan, x.dtype, require_wrt(wrt)))
     of_x, of_weight, of_bias = calls

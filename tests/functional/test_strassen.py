@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastconv
-from fastconv.functional import conv, conv_backward, conv_transpose
+from fastconv.functional import conv, conv_backward, conv_transpose, linear, linear_backward
 
 #: Of the largest output.
 TOLERANCE = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 2e-14}
@@ -125,3 +125,22 @@ def test_it_is_chosen_where_it_pays(x, outputs, names):
     explanation = fastconv.explain_conv(x, (1, 1, x[-1], outputs))
     assert (explanation.forward.name, explanation.backward_input.name) == names
     assert explanation.backward_weight.name == "product"
+
+
+def test_rows_of_samples_are_pixels():
+    """A linear map of many tokens of a sample is a 1x1 convolution; no sample depends on the others."""
+    rng = np.random.default_rng(0)
+    x, weight, bias = (
+        rng.standard_normal(shape).astype(np.float32) for shape in ((4, 14, 14, 384), (384, 512), (512,))
+    )
+    assert fastconv.explain_conv(x.shape, (1, 1, *weight.shape)).forward.name == "strassen"
+    y = linear(x, weight, bias)
+    np.testing.assert_array_equal(y, conv(x, weight[None, None], bias))
+    np.testing.assert_array_equal(y[1:], linear(x[1:], weight, bias))
+    dx, _, _ = linear_backward(y, x, weight)
+    np.testing.assert_array_equal(dx, conv_backward(y, x, weight[None, None])[0])
+    with fastconv.precision("exact"):
+        np.testing.assert_array_equal(linear(x, weight, bias), conv(x, weight[None, None], bias, algorithm="product"))
+        exact, _, _ = linear_backward(y, x, weight)
+    assert_close(dx, exact)
+    assert not np.array_equal(dx, exact)
