@@ -210,12 +210,10 @@ def packed_items(
 cdef Py_ssize_t packed_size(const Product *p, Py_ssize_t groups, int tile_h, int tile_w) noexcept nogil:
     """Of one group."""
     cdef Winograd g
-    cdef Strassen strassen
     cdef Scatter scattered
     cdef Cuts cuts[3]
     if is_strassen(tile_h, tile_w):
-        strassen = strassen_of(p)
-        return strassen_weights(&strassen, strassen.panels)
+        return strassen_items(p)
     if is_winograd(tile_h, tile_w):
         g = folded_cut(p, tile_h, tile_w)
         return packed_weights(&g, ceil_div(p.cols, TILE_N), 0)
@@ -243,7 +241,6 @@ def pack_weight(
     """
     cdef Product q, p = forward_product(records_of(axes), batch, channels, outputs, groups)
     cdef Winograd g
-    cdef Strassen strassen
     cdef Scatter scattered
     cdef const real *b = read_from(weight)
     cdef real *to = write_to(packed)
@@ -255,8 +252,7 @@ def pack_weight(
         q = of_group(&p, group, p.cols)
         panels = False
         if is_strassen(tile_h, tile_w):
-            strassen = strassen_of(&q)
-            sum_all_panels(&strassen, to, threads)
+            pack_strassen(&q, to, threads)
         elif is_winograd(tile_h, tile_w) and folds(&q):
             status |= pack_folded(&q, tile_h, tile_w, to, threads)
         elif is_winograd(tile_h, tile_w):

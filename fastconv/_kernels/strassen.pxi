@@ -41,6 +41,20 @@ cdef inline bint is_strassen(int tile_h, int tile_w) noexcept nogil:
     return SELDOM_USED and tile_h * tile_w == 1  # others compute by the product what they are asked to compute so
 
 
+cdef Product strassen_part(const Product *p, Py_ssize_t k) noexcept nogil:
+    """The product over channels from k on, of which a tile sums over a quarter: a deeper product is the sum of several."""
+    cdef Product q = p[0]
+    cdef Py_ssize_t step = round_up(ceil_div(p.depth, ceil_div(p.depth, QUARTERS * DEPTH)), QUARTERS)
+    q.depth = min(step, p.depth - k)
+    q.a += k
+    q.b += k * p.b_k
+    if k:
+        q.bias, q.adds = NULL, True
+    if k + q.depth < p.depth:
+        q.finish = nothing_more()
+    return q
+
+
 cdef Strassen strassen_of(const Product *p) noexcept nogil:
     cdef Strassen g
     cdef Py_ssize_t near
@@ -166,10 +180,31 @@ cdef void sum_panels(const Strassen *g, Py_ssize_t panel, Py_ssize_t panels, rea
             k += LANES
 
 
-cdef void sum_all_panels(const Strassen *g, real *u, int threads) noexcept nogil:
-    cdef Py_ssize_t panel
-    for panel in prange(g.panels, num_threads=threads):
-        sum_panels(g, panel, 1, u + strassen_weights(g, panel))
+cdef Py_ssize_t strassen_items(const Product *p) noexcept nogil:
+    """The size of all sums of a weight."""
+    cdef Py_ssize_t items = 0, k = 0
+    cdef Product q
+    cdef Strassen g
+    while k < p.depth:
+        q = strassen_part(p, k)
+        g = strassen_of(&q)
+        items += strassen_weights(&g, g.panels)
+        k += q.depth
+    return items
+
+
+cdef void pack_strassen(const Product *p, real *packed, int threads) noexcept nogil:
+    """Make all sums of a weight."""
+    cdef Py_ssize_t k = 0, panel
+    cdef Product q
+    cdef Strassen g
+    while k < p.depth:
+        q = strassen_part(p, k)
+        g = strassen_of(&q)
+        for panel in prange(g.panels, num_threads=threads):
+            sum_panels(&g, panel, 1, packed + strassen_weights(&g, panel))
+        packed += strassen_weights(&g, g.panels)
+        k += q.depth
 
 
 cdef void write_block(
@@ -191,6 +226,8 @@ cdef void write_block(
                 if j // QUARTERS * height + i < rows:
                     at = out[j // QUARTERS * height + i] + j % QUARTERS * g.cols + panel * TILE_N + c
                     value = y[j] + start[j % QUARTERS]
+                    if g.p.adds:
+                        value = value + (<const vec *> (g.p.y + at))[0]
                     if ending.add:
                         value = value + (<const vec *> (ending.add + at))[0]
                     if ending.clamps:
@@ -297,8 +334,7 @@ cdef void part_of_strassen(
         panel += some
 
 
-cdef int run_strassen(const Product *p, int threads) noexcept nogil:
-    """The product of one tap, whose depth and columns are multiples of QUARTERS vectors, at most QUARTERS * DEPTH deep."""
+cdef int run_part_of_depth(const Product *p, int threads) noexcept nogil:
     cdef Strassen g = strassen_of(p)
     cdef Py_ssize_t each = 2 * own_lines(TILE_N) + g.together * STRASSEN_PRODUCTS * (STRASSEN_STRIP + STRIP * TILE_N)
     cdef Py_ssize_t blocks = p.batch * g.blocks, panels = g.panels, part
@@ -316,3 +352,19 @@ cdef int run_strassen(const Product *p, int threads) noexcept nogil:
             part_of_strassen(&g, blocks * part // threads, blocks * (part + 1) // threads, 0, panels, scratch + part * each)
     free_lines(scratch)
     return 0
+
+
+cdef int run_strassen(const Product *p, int threads) noexcept nogil:
+    """The product of one tap: a multiple of QUARTERS channels, at least QUARTERS vectors, and columns of a multiple of those."""
+    cdef Py_ssize_t k = 0
+    cdef int status = 0
+    cdef const real *packed = p.packed
+    cdef Product q
+    while k < p.depth:
+        q = strassen_part(p, k)
+        if packed:
+            q.packed = packed
+            packed += strassen_items(&q)
+        status |= run_part_of_depth(&q, threads)
+        k += q.depth
+    return status

@@ -44,9 +44,8 @@ FAST = ("winograd", "strassen")
 #: weight, and those that one line of tiles sees.
 MOST_FOLDED_CHANNELS, MOST_FOLDED_WEIGHT, MOST_FOLDED_LINES = 128, 700_000, 3 * 2**16
 
-#: Strassen's algorithm: a quarter of the columns is whole vectors, one of the channels summed over at least a vector, and no
-#: more than a tile sums over.
-STRASSEN_COLUMNS, STRASSEN_DEPTH = 4 * VECTOR, range(4 * VECTOR, 4 * 288 + 1, 4)
+#: Strassen's algorithm: a quarter of the columns is whole vectors, one of the channels that are summed over at least a vector.
+STRASSEN_COLUMNS, STRASSEN_CHANNELS = 4 * VECTOR, 4
 
 #: A fast algorithm must promise so much less work, or the product keeps the call: the model is no better than that, and a
 #: product whose weight was packed before does better than it says.
@@ -138,10 +137,10 @@ def strassen_obstacle(problem: Problem, *, weight_gradient: bool = False, adjoin
         return "it is for kernels of one tap, without groups, and backward for stride 1"
     if problem.inside < 1:
         return "it is for images without padding"
-    if problem.depth not in STRASSEN_DEPTH or problem.cols % STRASSEN_COLUMNS:
+    if problem.depth % STRASSEN_CHANNELS or problem.cols % STRASSEN_COLUMNS or problem.depth < STRASSEN_COLUMNS:
         return (
-            f"it sums over {STRASSEN_DEPTH[0]} to {STRASSEN_DEPTH[-1]} channels, a multiple of {STRASSEN_DEPTH.step}, for a "
-            f"multiple of {STRASSEN_COLUMNS}, not {problem.depth} for {problem.cols}"
+            f"it sums over at least {STRASSEN_COLUMNS} channels, a multiple of {STRASSEN_CHANNELS}, for a multiple of "
+            f"{STRASSEN_COLUMNS}, not {problem.depth} for {problem.cols}"
         )
     return None
 

@@ -79,6 +79,9 @@ EXCHANGED_SHARE, EXCHANGED_PIXEL, EXCHANGED_CALL = 0.85, 600, 250_000
 #: fill a tile (strassen.pxi).
 STRASSEN_PRODUCTS, STRASSEN_ROWS, STRASSEN_HALF = 49 / 64, 56, 7
 
+#: The most channels that it sums over at once.
+STRASSEN_DEPTH = 4 * 288
+
 #: Multiply-adds in the time in which its sums are made: for each number of the input, of the output and of the weight. The last
 #: for frozen models too, in which they come from memory, or the weight: they are three times as many to read.
 STRASSEN_INPUT, STRASSEN_OUTPUT, STRASSEN_WEIGHT, STRASSEN_WEIGHT_KEPT = 12, 22, 20, 60
@@ -185,7 +188,8 @@ def strassen_cost(problem: Problem, *, kept: bool) -> float:
     lost = PART_OF_TILE if height % STRASSEN_HALF else 0.0
     rows = problem.batch * (pixels // STRASSEN_ROWS * STRASSEN_ROWS + 4 * (height + lost))
     products = rows * problem.depth * problem.cols * STRASSEN_PRODUCTS / TILE_SHARE
-    sums = rows * (STRASSEN_INPUT * problem.depth + STRASSEN_OUTPUT * problem.cols)
+    parts = -(-problem.depth // STRASSEN_DEPTH)
+    sums = rows * (STRASSEN_INPUT * problem.depth + STRASSEN_OUTPUT * problem.cols * parts)
     return products + sums + (STRASSEN_WEIGHT_KEPT if kept else STRASSEN_WEIGHT) * problem.depth * problem.cols
 
 
