@@ -8,6 +8,8 @@ cdef enum:
     POOL_CHANNELS = 128   # channels of a task, where the lines of few images are shared out
     POOL_OUTPUTS = 256    # of a line, in one task
     POOL_DISTANCE = 1024  # bytes of a line, about, that are asked for before a window sees them
+    FEW_PIECES = 512      # bytes of a pixel that is read in few pieces
+    PAGE = 4096           # bytes, within which processors follow one order of reading
 
 
 cdef inline Py_ssize_t equal_windows(
@@ -82,26 +84,37 @@ cdef inline Py_ssize_t block_start(Py_ssize_t channels, Py_ssize_t blocks, Py_ss
     return channels if block == blocks else block * channels // blocks // LANES * LANES
 
 
-cdef inline Py_ssize_t pool_ahead(const Pool *p, bint near, Py_ssize_t blocks) noexcept nogil:
-    """How many outputs before its window a pixel is asked for; 0 where it is near anyway."""
-    if near or p.w.parts > 1 or blocks > 1:
-        return 0
-    return 1 + POOL_DISTANCE // (p.w.stride * p.channels * <Py_ssize_t> sizeof(real))
+cdef inline Py_ssize_t pixel_bytes(const Pool *p) noexcept nogil:
+    return p.channels * <Py_ssize_t> sizeof(real)
 
 
-cdef inline void ask_for(const Pool *p, const real *x, const Window *d, const Window *h, Py_ssize_t i) noexcept nogil:
-    """Ask for the pixels that window i of its line is the first to see, in the order of memory.
+cdef inline bint reads_to_and_fro(const Pool *p) noexcept nogil:
+    """Whether windows, which read some vectors of each of their pixels in turn, do so again and again within a page.
 
-    Windows read some vectors of each of their pixels in turn, and in such an order processors do not read ahead.
+    Processors do not read ahead of that. Windows that share most of their pixels compute longer than they read.
+    """
+    return FEW_PIECES < pixel_bytes(p) < PAGE and 2 * p.w.stride > taps_along(p.w)
+
+
+cdef inline void bring(
+    const bint now, const Pool *p, const real *x, const Window *d, const Window *h, Py_ssize_t first, Py_ssize_t columns
+) noexcept nogil:
+    """Columns of pixels, in the order of memory, of those lines that no window above has seen: asked for, or read `now`.
+
+    Processors read ahead of what is read in order, not of what is asked for.
     """
     cdef Py_ssize_t a, b, c, k, line = 64 // <Py_ssize_t> sizeof(real)
     cdef const real *at
     for a in range(d.taps):
         for b in range(max(h.taps - p.h.stride, <Py_ssize_t> 0), h.taps):
-            at = x + tap(p, d, h, a, b, i * p.w.stride + p.w.begin)
-            for k in range(p.w.stride):
+            at = x + tap(p, d, h, a, b, first)
+            for k in range(columns):
                 for c in range(ceil_div(p.channels, line)):
-                    prefetch(at + k * p.x_ld + c * line)
+                    if now:
+                        touch(at + c * line)
+                    else:
+                        prefetch(at + c * line)
+                at += p.x_ld
 
 
 cdef void pool_line(
@@ -114,28 +127,33 @@ cdef void pool_line(
     cdef Py_ssize_t last = min(first + POOL_OUTPUTS, <Py_ssize_t> p.w.out)
     cdef Py_ssize_t c = block_start(p.channels, blocks, block), channels = block_start(p.channels, blocks, block + 1) - c
     cdef Window d = window(p.d, line // p.h.out % p.d.out), h = window(p.h, line % p.h.out), w
-    cdef Py_ssize_t alike = 0, start = first, ahead = pool_ahead(p, near, blocks)
-    cdef bint inside
+    cdef Py_ssize_t alike = 0, start = first
+    cdef bint inside, far = not near and blocks == p.w.parts == 1 and p.channels > POOL_VECS * LANES
+    cdef bint to_and_fro = far and reads_to_and_fro(p)
+    cdef Py_ssize_t ahead = 1 + POOL_DISTANCE // (p.w.stride * pixel_bytes(p)) if far and not tile_all(p) else 0
     x += line // p.h.out // p.d.out * image_items(p) + c
     y += (line * p.w.out + first) * p.y_ld + c
     places += ((line * p.w.out + first) * p.channels + c) * p.width
     inside = end - x >= tap(p, &d, &h, d.taps - 1, h.taps - 1, p.w.size) + LANES
-    if what == MEANS and blocks == 1 and not ahead and taps_along(p.w) <= POOL_TAPS:
+    if what == MEANS and blocks == 1 and taps_along(p.w) <= POOL_TAPS:
         alike = equal_windows(p, x, end, &d, &h, &start, last)
-    i = first
+    i, w = first, window(p.w, first)
     while i < last:
         if alike and i == start:
             run_of_means(p, x, &d, &h, i, alike, min(alike, last - i - LANES // p.channels), y)
             i += alike
             y += alike * p.y_ld
+            w = window(p.w, i)
             continue
-        w = window(p.w, i)
         if SELDOM_USED and what != PLACES and by_runs(what, p, x, &d, &h, &w, near, channels, y):
             y += p.y_ld
             i += 1
+            w = next_window(p.w, &w, i)
             continue
-        if ahead:
-            ask_for(p, x, &d, &h, i + ahead)
+        if to_and_fro:
+            bring(True, p, x, &d, &h, w.first, w.taps)
+        elif ahead:
+            bring(False, p, x, &d, &h, w.first + ahead * p.w.stride, p.w.stride)
         if what == PLACES or channels >= LANES:
             pool_pixel(what, p, x, end, &d, &h, &w, y, places, channels)
         elif inside and (last - i) * channels >= LANES and p.y_ld == channels:
@@ -145,6 +163,7 @@ cdef void pool_line(
         y += p.y_ld
         places += p.channels * p.width
         i += 1
+        w = next_window(p.w, &w, i)
 
 
 cdef void pool_lines(

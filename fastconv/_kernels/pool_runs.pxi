@@ -31,7 +31,7 @@ cdef inline Runs runs_of(const int what, const Pool *p, const Window *h, const W
     cdef Runs r
     cdef bint whole = whole_lines(p, h, w)
     r.pixels, r.width = w.taps * (h.taps if whole else 1), 0
-    if w.step > 1 or p.w.out > 1 and p.w.stride < p.w.end - p.w.begin:
+    if r.pixels < RUN_LINES or w.step > 1 or p.w.out > 1 and p.w.stride < p.w.end - p.w.begin:
         return r
     if what == MEANS and p.x_ld == p.channels < 2 * POOL_CHANNELS:   # one task's, which would be one of several blocks of channels else
         r.width = p.channels

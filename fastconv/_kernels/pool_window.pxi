@@ -64,6 +64,16 @@ cdef inline Window window(const PoolAxis *axis, Py_ssize_t i) noexcept nogil:
     return w
 
 
+cdef inline Window next_window(const PoolAxis *axis, const Window *last, Py_ssize_t i) noexcept nogil:
+    """Window i from the one before: most are inside, as that one is, and differ in where they begin."""
+    cdef Window w = last[0]
+    cdef int64_t begin = i * axis.stride + axis.begin
+    if axis.parts > 1 or begin < axis.stride or begin - axis.begin + axis.end > axis.size:
+        return window(axis, i)
+    w.first = begin
+    return w
+
+
 cdef Pool new_pool(const int64_t *axes, Py_ssize_t channels) noexcept nogil:
     cdef Pool p
     p.d, p.h, p.w = <const PoolAxis *> axes, <const PoolAxis *> (axes + 9), <const PoolAxis *> (axes + 18)
@@ -193,6 +203,44 @@ cdef inline void window_mean(
         mean[v] = mean[v] / count
 
 
+cdef inline void pool_four_vectors(
+    const int vecs, const int what, const real *x, Py_ssize_t right, Py_ssize_t down, real *y
+) noexcept nogil:
+    """What `window_max` and `window_mean` find in 2x2 pixels."""
+    cdef vec a, b, c, d
+    cdef Py_ssize_t i, v
+    for v in range(vecs):
+        i = v * LANES
+        a, b = (<const vec *> (x + i))[0], (<const vec *> (x + i + right))[0]
+        c, d = (<const vec *> (x + i + down))[0], (<const vec *> (x + i + down + right))[0]
+        if what == MAXIMA:
+            a = larger(d, larger(c, larger(b, larger(a, broadcast(-INFINITY)))))
+        else:
+            a = (broadcast(0) + a + b + (broadcast(0) + c + d)) * broadcast(0.25)
+        (<vec *> (y + i))[0] = a
+
+
+cdef inline void pool_four(
+    const int what, const real *x, Py_ssize_t right, Py_ssize_t down, real *y, Py_ssize_t channels
+) noexcept nogil:
+    """All channels of a window of 2x2 pixels, as most are, without loops over taps."""
+    cdef Py_ssize_t c = 0
+    while c + 4 * LANES <= channels:
+        pool_four_vectors(4, what, x + c, right, down, y + c)
+        c += 4 * LANES
+    if c + 2 * LANES <= channels:
+        pool_four_vectors(2, what, x + c, right, down, y + c)
+        c += 2 * LANES
+    while c < channels:
+        c = min(c, channels - LANES)
+        pool_four_vectors(1, what, x + c, right, down, y + c)
+        c += LANES
+
+
+cdef inline bint is_four(const int what, const Window *d, const Window *h, const Window *w) noexcept nogil:
+    return what != PLACES and d.taps == 1 and h.taps == w.taps == 2 and (what == MAXIMA or d.count * h.count * w.count == 4)
+
+
 cdef inline void pool_vectors(
     const int vecs, const int what, const bint whole, const Pool *p, const real *x, const real *end,
     const Window *d, const Window *h, const Window *w, real *y, unsigned char *places, Py_ssize_t items,
@@ -218,7 +266,13 @@ cdef inline void pool_pixel(
     const Window *d, const Window *h, const Window *w, real *y, unsigned char *places, Py_ssize_t channels,
 ) noexcept nogil:
     """One output's channels, at least LANES."""
-    cdef Py_ssize_t c = 0
+    cdef Py_ssize_t c = 0, right = w.step * p.x_ld, down = h.step * p.w.size * p.x_ld
+    if is_four(what, d, h, w):
+        if what == MEANS:
+            pool_four(MEANS, x + tap(p, d, h, 0, 0, w.first), right, down, y, channels)
+        else:
+            pool_four(MAXIMA, x + tap(p, d, h, 0, 0, w.first), right, down, y, channels)
+        return
     while c + 4 * LANES <= channels:
         pool_vectors(4, what, True, p, x + c, end, d, h, w, y + c, places + c * p.width, 0)
         c += 4 * LANES

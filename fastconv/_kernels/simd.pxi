@@ -35,6 +35,7 @@ cdef extern from "simd.h":
     real *aligned_in(real *buffer) nogil
     void prefetch(const real *x) nogil
     void fetch(const real *x) nogil
+    void touch(const real *x) nogil
 
 cdef enum:
     NEAR = 1 << 23   # bytes of an array that the caches are taken to hold, beside as much of others

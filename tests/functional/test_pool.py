@@ -143,6 +143,8 @@ def test_large_windows_whose_pixels_follow_each_other(isa, threads, channels, si
         ((2, 9, 61, 1000), 3, {"stride": 2, "padding": 1}),
         ((1, 1100, 1030), 4, {"stride": 3, "padding": ((2, 1),)}),
         ((2, 4, 20, 30, 257), 2, {}),
+        ((2, 60, 61, 150), 3, {"stride": 2, "padding": ((1, 0), (2, 1))}),
+        ((2, 61, 60, 150), 2, {"stride": 3, "padding": 1}),
     ],
 )
 def test_pools_of_more_than_caches_hold(isa, threads, shape, kernel, keywords):
