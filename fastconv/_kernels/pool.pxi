@@ -97,7 +97,7 @@ cdef inline bint reads_to_and_fro(const Pool *p) noexcept nogil:
 
 
 cdef inline void bring(
-    const bint now, const Pool *p, const real *x, const Window *d, const Window *h, Py_ssize_t first, Py_ssize_t columns
+    bint now, const Pool *p, const real *x, const Window *d, const Window *h, Py_ssize_t first, Py_ssize_t columns
 ) noexcept nogil:
     """Columns of pixels, in the order of memory, of those lines that no window above has seen: asked for, or read `now`.
 
@@ -128,32 +128,31 @@ cdef void pool_line(
     cdef Py_ssize_t c = block_start(p.channels, blocks, block), channels = block_start(p.channels, blocks, block + 1) - c
     cdef Window d = window(p.d, line // p.h.out % p.d.out), h = window(p.h, line % p.h.out), w
     cdef Py_ssize_t alike = 0, start = first
-    cdef bint inside, far = not near and blocks == p.w.parts == 1 and p.channels > POOL_VECS * LANES
+    cdef bint known = False, inside, far = not near and blocks == p.w.parts == 1 and p.channels > POOL_VECS * LANES
     cdef bint to_and_fro = far and reads_to_and_fro(p)
-    cdef Py_ssize_t ahead = 1 + POOL_DISTANCE // (p.w.stride * pixel_bytes(p)) if far and not tile_all(p) else 0
+    cdef Py_ssize_t ahead = 1 + POOL_DISTANCE // (p.w.stride * pixel_bytes(p)) if far and not (to_and_fro or tile_all(p)) else 0
     x += line // p.h.out // p.d.out * image_items(p) + c
     y += (line * p.w.out + first) * p.y_ld + c
     places += ((line * p.w.out + first) * p.channels + c) * p.width
     inside = end - x >= tap(p, &d, &h, d.taps - 1, h.taps - 1, p.w.size) + LANES
     if what == MEANS and blocks == 1 and taps_along(p.w) <= POOL_TAPS:
         alike = equal_windows(p, x, end, &d, &h, &start, last)
-    i, w = first, window(p.w, first)
+    i = first
     while i < last:
         if alike and i == start:
             run_of_means(p, x, &d, &h, i, alike, min(alike, last - i - LANES // p.channels), y)
             i += alike
             y += alike * p.y_ld
-            w = window(p.w, i)
+            known = False
             continue
+        w = next_window(p.w, &w, known, i)
+        known = True
         if SELDOM_USED and what != PLACES and by_runs(what, p, x, &d, &h, &w, near, channels, y):
             y += p.y_ld
             i += 1
-            w = next_window(p.w, &w, i)
             continue
-        if to_and_fro:
-            bring(True, p, x, &d, &h, w.first, w.taps)
-        elif ahead:
-            bring(False, p, x, &d, &h, w.first + ahead * p.w.stride, p.w.stride)
+        if to_and_fro or ahead:
+            bring(to_and_fro, p, x, &d, &h, w.first + ahead * p.w.stride, w.taps if to_and_fro else p.w.stride)
         if what == PLACES or channels >= LANES:
             pool_pixel(what, p, x, end, &d, &h, &w, y, places, channels)
         elif inside and (last - i) * channels >= LANES and p.y_ld == channels:
@@ -163,7 +162,6 @@ cdef void pool_line(
         y += p.y_ld
         places += p.channels * p.width
         i += 1
-        w = next_window(p.w, &w, i)
 
 
 cdef void pool_lines(

@@ -64,12 +64,13 @@ cdef inline Window window(const PoolAxis *axis, Py_ssize_t i) noexcept nogil:
     return w
 
 
-cdef inline Window next_window(const PoolAxis *axis, const Window *last, Py_ssize_t i) noexcept nogil:
-    """Window i from the one before: most are inside, as that one is, and differ in where they begin."""
-    cdef Window w = last[0]
+cdef inline Window next_window(const PoolAxis *axis, const Window *before, bint known, Py_ssize_t i) noexcept nogil:
+    """Window i; from the one before if that is known: most are inside, as that one is, and differ in where they begin."""
+    cdef Window w
     cdef int64_t begin = i * axis.stride + axis.begin
-    if axis.parts > 1 or begin < axis.stride or begin - axis.begin + axis.end > axis.size:
+    if not known or axis.parts > 1 or begin < axis.stride or begin - axis.begin + axis.end > axis.size:
         return window(axis, i)
+    w = before[0]
     w.first = begin
     return w
 
@@ -238,7 +239,7 @@ cdef inline void pool_four(
 
 
 cdef inline bint is_four(const int what, const Window *d, const Window *h, const Window *w) noexcept nogil:
-    return what != PLACES and d.taps == 1 and h.taps == w.taps == 2 and (what == MAXIMA or d.count * h.count * w.count == 4)
+    return SELDOM_USED and what != PLACES and d.taps == 1 and h.taps == w.taps == 2 and (what == MAXIMA or d.count * h.count * w.count == 4)
 
 
 cdef inline void pool_vectors(
