@@ -45,7 +45,7 @@ def test_batch_norm_equals_the_reference(isa, threads, case, batch_statistics):
     assert_close(got, want, 1000)  # a channel without variance divides by sqrt(eps) three times
 
 
-@pytest.mark.parametrize("channels", [24, 511, 512, 513, 1024, 1030])
+@pytest.mark.parametrize("channels", [24, 511, 512, 513, 1024, 1030, 2060])
 @pytest.mark.parametrize("far", [False, True])
 def test_batch_norm_of_wide_lines_and_of_more_than_caches_hold(isa, threads, channels, far):
     pixels = (2**23 // 8 if far else 2**16) // channels + 21
