@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from exact import assert_all_exact, assert_exact, several, whole
@@ -127,6 +129,19 @@ def test_an_image_that_begins_within_a_cache_line(isa, items, channels, stride):
     shifted[...] = x
     keywords = {"stride": stride, "padding": 1, "groups": channels}
     assert_exact(functional.conv(shifted, weight, bias, **keywords), reference.conv(x, weight, bias, **keywords))
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+@pytest.mark.parametrize("channels", [13, 64, 100])
+def test_an_image_has_the_same_bits_in_a_batch_that_no_cache_holds(isa, threads, channels, rank):
+    sizes = (33, 38) if rank == 2 else (5, 17, 16)
+    batch = 2**22 // (math.prod(sizes) * channels) + 2  # more than 16 MB
+    x = np.random.default_rng(0).standard_normal((batch, *sizes, channels), np.float32)
+    weight = np.random.default_rng(1).standard_normal((3,) * rank + (1, channels), np.float32)
+    options = {"stride": 2, "padding": 1, "groups": channels}
+    y = functional.conv(x, weight, **options)
+    for i in (0, batch - 1):
+        np.testing.assert_array_equal(y[i : i + 1], functional.conv(x[i : i + 1], weight, **options))
 
 
 @pytest.mark.parametrize("channels", [5, 40])
