@@ -7,6 +7,7 @@
 
 cdef enum:
     REUSE = 32                      # rows of a gradient that are worth a packed copy of dy where it lies badly
+    PANEL_LINES = TILE_N // LINE_ITEMS + 1  # lines at most that a row of a panel is in
     PART_ROWS = 384                 # rows of a part of a gradient, where there are more than four
     WIDE = 704                      # columns of a gradient's block: ROWS x WIDE of dy stay in the second-level cache
     NARROW = 128                    # the same where there would be too few blocks
@@ -53,8 +54,9 @@ cdef inline Py_ssize_t gradient_scratch(const Product *p, Grid g) noexcept nogil
 
 
 cdef inline bint lies_badly(const Product *p, const real *dy) noexcept nogil:
-    """Whether a panel of dy fills more of the first-level cache than it has: its vectors cross lines, or its rows share sets."""
-    return <size_t> dy % 64 or p.y_ld % LINE_ITEMS or p.y_ld * sizeof(real) % 2048 == 0
+    """Whether rows of dy share sets of the caches, or its vectors cross lines and low tiles use each but little."""
+    cdef bint low = LOW_TILE or window_run(p) < 2 * TILE_M
+    return p.y_ld * sizeof(real) % ALIASING == 0 or low and (<size_t> dy % 64 or p.y_ld % LINE_ITEMS)
 
 
 cdef void pace_gradient(
@@ -70,19 +72,24 @@ cdef void pace_gradient(
 
 
 cdef void ask_for_a_line(
-    const Product *p, Left *run, const real *x, Py_ssize_t depth, const real *dy, Py_ssize_t cols, Py_ssize_t rows,
-    Py_ssize_t number, Py_ssize_t of,
+    const Product *p, Left *run, const real *x, Py_ssize_t next_rows, Py_ssize_t depth, const real *dy, Py_ssize_t rows,
+    Py_ssize_t panel, Py_ssize_t panels, Py_ssize_t tile, Py_ssize_t tiles,
 ) noexcept nogil:
-    """Have what part `number` of so many has of `rows` rows of x and dy fetched, which have gaps: one cache line of each row, or nothing."""
-    cdef Py_ssize_t of_x = depth // LINE_ITEMS + 1, lines = of_x + cols // LINE_ITEMS + 1, line = lines * number // of
-    if lines > of:
-        line = number
-    elif lines * (number + 1) // of == line:
-        return
-    run.ahead, run.pace = x + line * LINE_ITEMS, p.a_ld
-    if line >= of_x:
-        run.ahead, run.pace = dy + (line - of_x) * LINE_ITEMS, p.y_ld
-    run.ahead_end, run.then_end = run.ahead + rows * run.pace, NULL
+    """Have a tile of a panel fetch a line of each row: of the next panel of `rows` rows of dy, then of x, or nothing.
+
+    Of dy no more than a panel ahead: the second-level cache does not hold these rows of all panels, and the next ones besides.
+    """
+    cdef Py_ssize_t of_dy = min(<Py_ssize_t> PANEL_LINES, tiles), lines = depth // LINE_ITEMS + 1
+    cdef Py_ssize_t of = panels * (tiles - of_dy), number = panel * (tiles - of_dy) + tile - of_dy, line
+    run.pace = 0
+    if tile < of_dy:
+        run.ahead, run.ahead_end, run.pace = dy + tile * LINE_ITEMS, dy + tile * LINE_ITEMS + rows * p.y_ld, p.y_ld if rows else 0
+    elif next_rows:
+        line = number if lines > of else lines * number // of
+        if lines > of or lines * (number + 1) // of > line:
+            run.ahead, run.pace = x + line * LINE_ITEMS, p.a_ld
+            run.ahead_end = run.ahead + next_rows * run.pace
+    run.then_end = NULL
 
 
 cdef void gradient_block(
@@ -105,8 +112,10 @@ cdef void gradient_block(
     cdef bint even = product_rows(p) == p.batch * p.out_d * p.out_h * p.out_w
     cdef Py_ssize_t copied = 0 if depth >= REUSE and lies_badly(p, dy) or not even else panels - (cols % LANES > 0)
     # packed windows are read tile by tile, each with all panels; those in place panel by panel
-    cdef Py_ssize_t units = panels * (run.runs if p.in_place else ceil_div(depth, TILE_M)), unit
-    cdef bint plain = is_plain(p) and depth == p.a_ld, tiled
+    cdef Py_ssize_t tiles = ceil_div(depth, TILE_M), units = panels * (run.runs if p.in_place else tiles), unit
+    cdef bint plain = is_plain(p) and depth == p.a_ld, far = reads_far(p) or writes_far(p)
+    # tile by tile is fetched what comes next: where rows have gaps, or tiles are enough for a panel of dy at a time
+    cdef bint tiled = far and is_plain(p) and p.in_place and even and (not plain or tiles > PANEL_LINES), last
     cdef const real *b
     cdef int finite = -1  # rows of a panel of dy; -1: not looked at
     zero(zeros, DEPTH_LD)
@@ -115,10 +124,9 @@ cdef void gradient_block(
     m = row_first
     while True:
         rows = min(<Py_ssize_t> ROWS, row_end - m)
-        next_rows = min(<Py_ssize_t> ROWS, row_end - m - rows) if reads_far(p) or writes_far(p) else 0
-        tiled = next_rows > 0 and is_plain(p) and not plain and p.in_place
+        next_rows = min(<Py_ssize_t> ROWS, row_end - m - rows) if far else 0
         if not tiled:
-            pace_gradient(p, &run, dy, m + rows, next_rows, cols, plain, ceil_div(depth, TILE_M) * panels * rows)
+            pace_gradient(p, &run, dy, m + rows, next_rows, cols, plain, tiles * panels * rows)
         find_windows(p, m, rows, k_first, k_first + depth, zeros, packed_windows, at, ROWS, length)
         row_outputs(p, m, rows, out)
         if copied < panels and not p.in_place:
@@ -162,9 +170,11 @@ cdef void gradient_block(
             while t < size:
                 more = min(size - t, <Py_ssize_t> TILE_M) if tiled else size
                 if tiled:
+                    last = i + 1 == panels
                     ask_for_a_line(
-                        p, &run, p.a + (m + rows) * p.a_ld + k_first, depth, dy + (m + rows) * p.y_ld + col_first, cols, next_rows,
-                        i * ceil_div(depth, TILE_M) + t // TILE_M, panels * ceil_div(depth, TILE_M),
+                        p, &run, p.a + (m + rows) * p.a_ld + k_first, next_rows, depth,
+                        dy + col_first + ((m + rows) * p.y_ld if last else m * p.y_ld + j + TILE_N), next_rows if last else rows,
+                        i, panels, t // TILE_M, tiles,
                     )
                 pixels_by_panel(
                     more, width, &run, t if p.in_place else k, high - low, b + low * b_k, b_k,

@@ -10,6 +10,7 @@ cdef enum:
     FAR_BESIDE = FAR >> 3  # and of one that the second-level cache does not hold beside a weight and pixels
     SHORT_RUN = 8       # runs of fewer elements are copied: an address each would cost more
     LINE_ITEMS = 64 // sizeof(real)  # of a cache line
+    ALIASING = 4096 // (1 + LOW_TILE)  # bytes between rows of a gradient's operands that share sets of the caches
     MANY_COLUMNS = 192  # a copy is used for so many columns that it costs less than addresses,
     MANY_OF_LOW = 8     # and where tiles are low
     PARTIAL_BYTES = 3 << 20  # of all the partial sums of a weight gradient; one alone is the gradient itself
@@ -185,8 +186,8 @@ cdef inline bint product_in_place(const Product *p) noexcept nogil:
 
 
 cdef inline bint gradient_in_place(const Product *p) noexcept nogil:
-    """The same for the gradient of the right operand, whose tiles go down many rows: they alias earlier."""
-    cdef bint aliasing = p.w.stride * p.a_ld * sizeof(real) % 2048 == 0 and p.depth == product_depth(p) and p.cols > TILE_N
+    """The same for the gradient of the right operand, whose tiles go down many rows."""
+    cdef bint aliasing = p.w.stride * p.a_ld * sizeof(real) % ALIASING == 0 and p.depth == product_depth(p) and p.cols > TILE_N
     return window_run(p) >= SHORT_RUN and not aliasing
 
 
