@@ -63,9 +63,10 @@ cdef int api_matmul_transposed(
     p.y_ld, p.b_k, p.b_col = b_row, n, 1
     p.in_place = gradient_in_place(&p)
     g = gradient_grid(&p)
+    parts = max(<Py_ssize_t> 1, min(ceil_div(64, g.row_blocks * g.col_blocks), ceil_div(m, ROWS)))
+    g = shared_gradient_grid(&p, parts, threads)
     each = gradient_scratch(&p, g)
     blocks = g.row_blocks * g.col_blocks
-    parts = max(<Py_ssize_t> 1, min(ceil_div(64, blocks), ceil_div(m, ROWS)))
     rows = ceil_div(m, parts)
     scratch = new_scratch(each, threads)
     partial = new_scratch(own_lines(parts * items), 1)

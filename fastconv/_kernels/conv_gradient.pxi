@@ -8,16 +8,27 @@ cdef bint grouped_gradient_pays(const Product *p, Py_ssize_t groups) noexcept no
     return p.cols <= LANES and goes_across(p) and not (few_gradient_pays(p) or over_lines(p) or flat_gradient_pays(p))
 
 
+cdef inline bint shares_pixels(const Product *p, Py_ssize_t groups) noexcept nogil:
+    """Whether parts of the pixels are all that threads have to share: the weight is not cut into blocks."""
+    return groups == 1 and (few_gradient_pays(p) or over_lines(p) or flat_gradient_pays(p))
+
+
 cdef Py_ssize_t gradient_parts(const Product *p, Py_ssize_t groups, Py_ssize_t enough, int tile_h, int tile_w) noexcept nogil:
-    """Into how many parts the pixels are cut: enough blocks in all, depending on the sizes alone."""
+    """Into how many parts the pixels are cut: enough blocks in all, depending on the sizes alone.
+
+    No more than a few where threads can share the weight instead: sums of parts are written, and read to be added.
+    """
     cdef Grid g
-    cdef Py_ssize_t blocks, h, w, scratch
+    cdef Py_ssize_t blocks, h, w, scratch, rows = product_rows(p)
     if tile_h:
         return winograd_gradient_grid(p, tile_h, tile_w, groups).chunks
     g = gradient_grid(p)
     blocks = groups * g.row_blocks * g.col_blocks
     if grouped_gradient_pays(p, groups):
         blocks = grouped_gradient_blocks(p, groups, &scratch) * tap_pieces(p, &h, &w)
+    elif not shares_pixels(p, groups):
+        blocks = groups * most_gradient_blocks(p)
+        enough = max(enough, max(min(rows // LONG_PART, FEW_PARTS), rows // LONGEST_PART) * blocks)
     return max(<Py_ssize_t> 1, min(ceil_div(enough, blocks), most_parts(p, groups)))
 
 
@@ -50,7 +61,7 @@ def conv_backward_weight(
         elif grouped_gradient_pays(&p, groups):
             status = run_grouped_gradient(p, groups, gradient, db, items, parts, threads)
         else:
-            status = run_gradient(p, groups, gradient, db, items, parts, threads)
+            status = run_gradient(p, groups, gradient, db, items, &parts, threads)
         if db != to:
             if status == 0:
                 add_parts(db, parts, items, to, threads)
@@ -60,9 +71,10 @@ def conv_backward_weight(
 
 
 cdef int run_gradient(
-    Product p, Py_ssize_t groups, const real *dy, real *db, Py_ssize_t items, Py_ssize_t chunks, int threads
+    Product p, Py_ssize_t groups, const real *dy, real *db, Py_ssize_t items, Py_ssize_t *parts, int threads
 ) noexcept nogil:
-    """Write `chunks` partial gradients, `items` elements apart. -1: no memory."""
+    """Write `parts` partial gradients, `items` elements apart; one where they are added already. -1: no memory."""
+    cdef Py_ssize_t chunks = parts[0]
     if groups == chunks == 1 and is_one_row(&p):
         row_gradient(&p, dy, db, threads)
         return 0
@@ -73,9 +85,10 @@ cdef int run_gradient(
     if groups == 1 and flat_gradient_pays(&p):
         return run_flat_gradient(&p, dy, db, items, chunks, threads)
     cdef Cuts cuts[3]
-    cdef Py_ssize_t blocks = 0, each = 0, count = 1, task, i
+    cdef Py_ssize_t blocks = 0, each = 0, count = 1, task, chunk, i
     cdef Part *plan
     cdef real *scratch = NULL
+    cdef bint in_turn
     if taps_pay(&p, cuts) and finite_items(dy, product_rows(&p) * p.y_ld):
         count = cuts[0].count * cuts[1].count * cuts[2].count
     plan = <Part *> malloc(count * sizeof(Part))
@@ -89,9 +102,20 @@ cdef int run_gradient(
             blocks = max(blocks, plan[i].g.row_blocks * plan[i].g.col_blocks)
             each = max(each, gradient_scratch(&plan[i].p, plan[i].g))
         threads = min(threads, chunks * groups * blocks * count)
+        # one thread has the sums of a part in its caches when it adds them, if not those of all
+        in_turn = threads == 1 and chunks * items * <Py_ssize_t> sizeof(real) > FAR_BESIDE
         scratch = new_scratch(each, threads)
-        if scratch != NULL and chunks * groups * blocks * count == 1:
-            part_gradient(plan, 0, 0, 0, 1, dy, db, scratch)
+        if scratch != NULL and (chunks * groups * blocks * count == 1 or in_turn):
+            for chunk in range(chunks):
+                for task in range(groups * blocks * count):
+                    i = task // count
+                    part_gradient(
+                        plan + task % count, i % groups, i // groups, chunk, chunks, dy,
+                        db + min(chunk, 1) * items + (plan[task % count].p.b - db), scratch,
+                    )
+                for i in range(items if chunk else 0):
+                    db[i] += db[items + i]
+            parts[0] = 1
         elif scratch != NULL:
             for task in prange(chunks * groups * blocks * count, schedule="dynamic", num_threads=threads):
                 i = task // count // blocks

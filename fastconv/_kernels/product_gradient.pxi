@@ -9,9 +9,13 @@ cdef enum:
     REUSE = 32                      # rows of a gradient that are worth a packed copy of dy where it lies badly
     PANEL_LINES = TILE_N // LINE_ITEMS + 1  # lines at most that a row of a panel is in
     PART_ROWS = 384                 # rows of a part of a gradient, where there are more than four
+    FEW_PARTS = 4                   # of LONG_PART rows and more, which cost little; most threads have as much then
+    LONG_PART = 768
+    LONGEST_PART = 1 << 14          # rows that one sum may run over: its rounding error grows with their number
     WIDE = 704                      # columns of a gradient's block: ROWS x WIDE of dy stay in the second-level cache
-    NARROW = 128                    # the same where there would be too few blocks
-    PLENTY = 8                      # blocks of a gradient, its parts included, that are enough for wide ones
+    LEAST_DEPTH = 32                # rows and columns of blocks for many threads
+    LEAST_COLUMNS = 64
+    READ = 8                        # multiply-adds that take as long as to read an element
 
 
 cdef Grid gradient_grid(const Product *p) noexcept nogil:
@@ -20,22 +24,34 @@ cdef Grid gradient_grid(const Product *p) noexcept nogil:
     g.rows = depth_step(product_depth(p))
     g.row_blocks = ceil_div(product_depth(p), g.rows)
     g.col_blocks = ceil_div(p.cols, WIDE)
-    while g.row_blocks * g.col_blocks * most_parts(p, 1) < PLENTY and g.col_blocks * NARROW < p.cols:
-        g.col_blocks = min(2 * g.col_blocks, ceil_div(p.cols, NARROW))
     g.cols = round_up(ceil_div(p.cols, g.col_blocks), TILE_N)
     g.col_blocks = ceil_div(p.cols, g.cols)
     return g
 
 
 cdef Grid shared_gradient_grid(const Product *p, Py_ssize_t parts, int threads) noexcept nogil:
-    """The same in lower blocks where `parts` times as many would not be as much for each thread: no sum depends on them."""
-    cdef Grid g = gradient_grid(p)
-    cdef Py_ssize_t tasks = parts * g.row_blocks * g.col_blocks, depth = product_depth(p)
-    cdef Py_ssize_t blocks = round_up(g.row_blocks, threads // common(threads, parts * g.col_blocks))
-    if tasks % threads and tasks < PLENTY // 2 * threads and depth >= TILE_M * blocks:
-        g.rows = min(round_up(ceil_div(depth, blocks), TILE_M), <Py_ssize_t> DEPTH)
+    """The same, of `parts` parts, in smaller blocks where the busiest thread has less to do then, if it takes one more than its share.
+
+    No sum depends on the blocks.
+    """
+    cdef Grid wide = gradient_grid(p), best = wide, g
+    cdef Py_ssize_t depth = product_depth(p), most = 4 * threads // parts if threads > 1 else 0, least = -1, work, i, j
+    for i in range(wide.row_blocks, max(wide.row_blocks, min(most, depth // TILE_M)) + 1):
+        g.rows = wide.rows if i == wide.row_blocks else min(round_up(ceil_div(depth, i), TILE_M), <Py_ssize_t> DEPTH)
         g.row_blocks = ceil_div(depth, g.rows)
-    return g
+        for j in range(wide.col_blocks, max(wide.col_blocks, min(most // max(i, 1), p.cols // TILE_N)) + 1):
+            g.cols = round_up(ceil_div(p.cols, j), TILE_N)
+            g.col_blocks = ceil_div(p.cols, g.cols)
+            work = g.rows * g.cols + READ * (g.rows + g.cols)
+            work *= ceil_div(parts * g.row_blocks * g.col_blocks, threads) + 1
+            if work < least or least < 0:
+                best, least = g, work
+    return best
+
+
+cdef inline Py_ssize_t most_gradient_blocks(const Product *p) noexcept nogil:
+    """Into how many blocks threads may cut a gradient."""
+    return max(product_depth(p) // LEAST_DEPTH, <Py_ssize_t> 1) * max(p.cols // LEAST_COLUMNS, <Py_ssize_t> 1)
 
 
 cdef inline Py_ssize_t most_parts(const Product *p, Py_ssize_t groups) noexcept nogil:
