@@ -4,8 +4,8 @@
 # that quarters of the rows, the depth and the columns take 49 products instead of 64.
 #
 # Rows are cut block by block, four strips of a tile's height each, and no block has pixels of two images. Sums of the weight
-# are made first, for all threads or once for a frozen model; each thread takes blocks of rows, makes their sums, and adds up what
-# the second-level cache has of their products with a panel of each quarter of the columns.
+# are made first, by each thread, or once for a frozen model. Then a thread takes blocks of rows, makes their sums, and adds up
+# what the second-level cache has of their products with a panel of each quarter of the columns.
 
 
 cdef enum:
@@ -75,7 +75,7 @@ cdef inline Py_ssize_t strassen_weights(const Strassen *g, Py_ssize_t panel) noe
 
 
 cdef inline void seven(const int of, const vec *x, vec *s) noexcept nogil:
-    """The seven blocks that are multiplied, of 2 x 2 of an operand; or the 2 x 2 of the result, of the seven products."""
+    """The seven blocks that are multiplied, of the 2 x 2 of an operand; or the 2 x 2 of the result, of the seven products."""
     cdef vec a, b, c
     if of == LEFT_OPERAND:
         a = x[2] + x[3]
