@@ -98,9 +98,7 @@ class Algorithm(NamedTuple):
     """A choice, and what speaks for it."""
 
     name: str
-    tile: tuple[
-        int, int
-    ]  # outputs of a Winograd tile along h and w; (1, 1) for Strassen's; (0, 0) for the other algorithms
+    tile: tuple[int, int]  # outputs of a Winograd tile along h and w, (1, 1) for Strassen's, (0, 0) for the others
     share: float  # expected rate of the definition's multiply-adds, as a share of the machine's peak
     why: str
 

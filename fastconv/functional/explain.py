@@ -17,7 +17,8 @@ class ConvExplanation(NamedTuple):
 
     Each pass has a `name` ("product", "winograd", "strassen" or "depthwise"), a `tile` (outputs of a Winograd tile along the
     last two axes), a `share` (the expected rate of the definition's multiply-adds, as a share of the machine's peak: those of
-    Winograd and Strassen may be above 1, since they need fewer) and `why`, in words.
+    Winograd and Strassen may be above 1, since they need fewer) and `why`, in words. "strassen" is for float32 with AVX-512;
+    for float64 and other processors the product computes what is said to be computed so.
     """
 
     x_shape: tuple[int, ...]
