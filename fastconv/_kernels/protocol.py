@@ -25,6 +25,7 @@ class Description(TypedDict):
     vector_bytes: int
     tile: tuple[int, int]
     openmp: bool
+    strassen: bool
 
 
 # fmt: off

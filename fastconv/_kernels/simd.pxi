@@ -42,8 +42,13 @@ cdef enum:
 
 
 def describe():
-    """The compiled variant: bytes of a vector, rows and columns of the tile, whether it has OpenMP."""
-    return {"vector_bytes": LANES * sizeof(real), "tile": (TILE_M, TILE_N), "openmp": bool(HAS_OPENMP)}
+    """The compiled variant: bytes of a vector, rows and columns of the tile, whether it has OpenMP and Strassen's algorithm."""
+    return {
+        "vector_bytes": LANES * sizeof(real),
+        "tile": (TILE_M, TILE_N),
+        "openmp": bool(HAS_OPENMP),
+        "strassen": is_strassen(1, 1),
+    }
 
 
 cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:

@@ -44,6 +44,14 @@ def float_array(value: Any, name: str, *, like: np.ndarray | None = None, like_n
     return np.ascontiguousarray(array, dtype=dtype) if array.ndim else array.astype(dtype, copy=False)
 
 
+def float_dtype(value: Any) -> np.dtype[Any]:
+    """Return `value` as a dtype; raises `TypeError` for one that is not float32 or float64."""
+    dtype = np.dtype(value)
+    if dtype not in FLOATS:
+        raise TypeError(f"dtype must be float32 or float64, got {value!r}")
+    return dtype
+
+
 def images(value: Any, name: str, *, like: np.ndarray | None = None, like_name: str = "x") -> NDArray[Any]:
     """Return `value` as a contiguous float array (N, *spatial, C) with one to three spatial axes.
 

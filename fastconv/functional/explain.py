@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import DTypeLike
+
+from fastconv import _kernels
 from fastconv.arguments import positive, shape_tuple
 from fastconv.functional._conv_algorithm import Algorithm, wish
 from fastconv.functional._conv_plan import conv_plan
 from fastconv.functional._pool_plan import image_shape
-from fastconv.functional._validate import flat_arguments
+from fastconv.functional._validate import flat_arguments, float_dtype
+
+#: Why the product stands in for Strassen's algorithm.
+NO_STRASSEN = "Strassen's algorithm is for float32 with AVX-512, the product takes its place"
 
 
 class ConvExplanation(NamedTuple):
@@ -17,8 +24,7 @@ class ConvExplanation(NamedTuple):
 
     Each pass has a `name` ("product", "winograd", "strassen" or "depthwise"), a `tile` (outputs of a Winograd tile along the
     last two axes), a `share` (the expected rate of the definition's multiply-adds, as a share of the machine's peak: those of
-    Winograd and Strassen may be above 1, since they need fewer) and `why`, in words. "strassen" is for float32 with AVX-512;
-    for float64 and other processors the product computes what is said to be computed so.
+    Winograd and Strassen may be above 1, since they need fewer) and `why`, in words.
     """
 
     x_shape: tuple[int, ...]
@@ -50,6 +56,7 @@ def explain_conv(
     dilation: Any = 1,
     groups: int = 1,
     algorithm: str | None = None,
+    dtype: DTypeLike = np.float32,
 ) -> ConvExplanation:
     """Say which algorithm computes a convolution and its gradients, and why.
 
@@ -59,11 +66,13 @@ def explain_conv(
         Shapes of the arrays: (N, *spatial, C) and (*kernel, C // groups, O).
     stride, padding, dilation, groups, algorithm
         As given to `fastconv.functional.conv`.
+    dtype : float32 or float64
+        That of the arrays.
 
     Returns
     -------
     ConvExplanation
-        For the mode of `fastconv.precision` that is in force now.
+        For the mode of `fastconv.precision` that is in force now, on this processor.
 
     Raises
     ------
@@ -79,21 +88,20 @@ def explain_conv(
     >>> fastconv.explain_conv((1, 4, 4, 64), (3, 3, 64, 64), padding=1).forward.name
     'product'
     """
-    plan = conv_plan(
+    kernels = _kernels.modules[float_dtype(dtype)]
+    arguments = (
         image_shape(x_shape, "x_shape"),
         shape_tuple(weight_shape, "weight_shape"),
         flat_arguments(stride, "stride"),
         flat_arguments(padding, "padding"),
         flat_arguments(dilation, "dilation"),
         positive(groups, "groups"),
-        wish(algorithm),
     )
-    return ConvExplanation(
-        plan.x_shape,
-        plan.weight_shape,
-        plan.y_shape,
-        plan.multiply_adds,
-        plan.forward,
-        plan.backward_input,
-        plan.backward_weight,
+    plan = conv_plan(*arguments, wish(algorithm))
+    product = conv_plan(*arguments, "product").forward._replace(why=NO_STRASSEN)
+    has_strassen = kernels.describe()["strassen"]
+    choices = (
+        choice if has_strassen or choice.name != "strassen" else product
+        for choice in (plan.forward, plan.backward_input, plan.backward_weight)
     )
+    return ConvExplanation(plan.x_shape, plan.weight_shape, plan.y_shape, plan.multiply_adds, *choices)

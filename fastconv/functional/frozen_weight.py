@@ -128,7 +128,8 @@ def packed_weight(kernels: Any, weight: NDArray[Any] | Weight, shape: tuple[Any,
     Plans for other shapes share it as long as one of them needs it.
     """
     items = kernels.packed_items(*shape)
-    is_transformed = max(shape[-2:]) > 0  # a tile of Winograd's algorithm
+    *rest, _, _ = shape
+    is_transformed = items != kernels.packed_items(*rest, 0, 0)  # as the product does not read it
     if items == 0 or items * weight.dtype.itemsize > (MOST_TRANSFORMED if is_transformed else MOST_PACKED):
         return None
     key = id(weight), *_layout(kernels, shape, items)

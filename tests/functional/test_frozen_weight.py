@@ -85,3 +85,13 @@ def test_the_same_weight_in_other_groups_is_packed_by_itself():
     one, two = (packed_weight(kernels, weight, shape_for((1, 9, 9, 40 * g), (1, 1, 40, 96), g)) for g in (1, 2))
     assert isinstance(one, Packed)
     assert one is not two
+
+
+def test_a_large_weight_is_packed_unless_it_is_transformed(isa):
+    """Of 8 MB: panels are kept; a kernel that would read three times as many numbers makes them at each call."""
+    for dtype, depth in ((np.float32, 2048), (np.float64, 1024)):
+        kernels = _kernels.modules[np.dtype(dtype)]
+        w = np.zeros((1, 1, depth, 1024), dtype)
+        plan = conv_plan((2, 28, 28, depth), w.shape, 1, 0, 1, 1, "strassen")
+        packed = packed_weight(kernels, w, (plan.axes, *plan.sizes, *plan.forward.tile))
+        assert (packed is None) is kernels.describe()["strassen"]

@@ -11,10 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastconv
+from fastconv import _kernels
 from fastconv.functional import conv, conv_backward, conv_transpose, linear, linear_backward
 
 #: Of the largest output.
 TOLERANCE = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 2e-14}
+
+
+#: Where the processor has no AVX-512, the product stands in for it.
+HAS_IT = pytest.mark.skipif(not _kernels.modules[np.dtype(np.float32)].describe()["strassen"], reason="needs AVX-512")
 
 
 def problem(seed: int, x_shape: tuple[int, ...], outputs: int, dtype: Any) -> list[np.ndarray]:
@@ -99,6 +104,28 @@ def test_what_it_cannot_compute(x, weight, arguments, why):
         fastconv.explain_conv(x, weight, **arguments, algorithm="strassen")
 
 
+def test_the_product_stands_in_where_tiles_are_low(isa):
+    """An explanation says what is computed, for these numbers and on this processor."""
+    x, weight, bias = problem(0, (2, 28, 28, 256), 512, np.float32)
+    for dtype in (np.float32, np.float64):
+        arrays = [array.astype(dtype) for array in (x, weight, bias)]
+        explained = fastconv.explain_conv(x.shape, weight.shape, dtype=dtype)
+        has_it = isa == "avx512" and dtype is np.float32
+        assert explained.forward.name == explained.backward_input.name == ("strassen" if has_it else "product")
+        assert ("the product takes its place" in explained.forward.why) is not has_it
+        assert explained.backward_weight == fastconv.explain_conv(x.shape, weight.shape).backward_weight
+        is_product = np.array_equal(conv(*arrays), conv(*arrays, algorithm="product"))
+        assert is_product is not has_it
+
+
+def test_an_explanation_is_of_floats():
+    with pytest.raises(TypeError, match="dtype must be float32 or float64, got 'int8'"):
+        fastconv.explain_conv((1, 8, 8, 64), (1, 1, 64, 64), dtype="int8")
+    with pytest.raises(TypeError):
+        fastconv.explain_conv((1, 8, 8, 64), (1, 1, 64, 64), dtype="no such")
+
+
+@HAS_IT
 def test_it_is_not_exact():
     x, weight, bias = problem(0, (16, 14, 14, 512), 512, np.float32)
     assert fastconv.explain_conv(x.shape, weight.shape).forward.name == "strassen"
@@ -110,6 +137,7 @@ def test_it_is_not_exact():
             conv(x, weight, bias, algorithm="strassen")
 
 
+@HAS_IT
 @pytest.mark.parametrize(
     ("x", "outputs", "names"),
     [
@@ -128,6 +156,7 @@ def test_it_is_chosen_where_it_pays(x, outputs, names):
     assert explanation.backward_weight.name == "product"
 
 
+@HAS_IT
 def test_rows_of_samples_are_pixels():
     """A linear map of many tokens of a sample is a 1x1 convolution; no sample depends on the others."""
     rng = np.random.default_rng(0)
