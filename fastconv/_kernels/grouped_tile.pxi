@@ -119,5 +119,5 @@ cdef apart diagonals_by_panel(
         if ending.add != NULL:
             value = value + (<const vec *> (ending.add + out[i]))[0]
         if ending.clamps:
-            value = bounded(value, ending.low, ending.high)
+            value = clamped(value, ending.low, ending.high)
         (<vec *> (y + out[i]))[0] = value

@@ -122,49 +122,55 @@ static inline int any_lane(mask m) {
     return (any[0] | any[1]) != 0;
 }
 
-/* The larger one, b where they are equal or either is NaN: the instruction for maxima. The pragma keeps gcc from taking the lanes one by
- * one where much is inlined. */
-static inline vec larger_number(vec a, vec b) {
-    vec most;
-    _Pragma("omp simd")
-    for (int i = 0; i < LANES; i++) most[i] = a[i] > b[i] ? a[i] : b[i];
-    return most;
-}
+/* larger_number, smaller_number: the larger one of a and b, the smaller one; b where they are equal or either is NaN, as the instructions
+ * of x86 have it. gcc sees them in such a choice at some places and compares and blends at others. */
+#define COMPARED(name, vector, compare)                                                                                                   \
+    static inline vector name(vector a, vector b) {                                                                                      \
+        __typeof__(a < b) first = a compare b;                                                                                            \
+        return (vector)((first & (__typeof__(first))a) | (~first & (__typeof__(first))b));                                                \
+    }
+#if defined(__x86_64__)
+#include <immintrin.h>
+#define OF_REAL(single, twice) _Generic((real)0, float: single, double: twice)
+#define INSTRUCTION(name, vector, bits, instruction)                                                                                      \
+    static inline vector name(vector a, vector b) {                                                                                      \
+        typedef __typeof__(OF_REAL((__m##bits){0}, (__m##bits##d){0})) in;                                                                \
+        return (vector)OF_REAL(instruction##_ps, instruction##_pd)((in)a, (in)b);                                                         \
+    }
+#endif
+#if VEC_BYTES == 64
+INSTRUCTION(larger_number, vec, 512, _mm512_max)
+INSTRUCTION(smaller_number, vec, 512, _mm512_min)
+INSTRUCTION(larger_half, half_vec, 256, _mm256_max)
+INSTRUCTION(smaller_half, half_vec, 256, _mm256_min)
+#elif VEC_BYTES == 32
+INSTRUCTION(larger_number, vec, 256, _mm256_max)
+INSTRUCTION(smaller_number, vec, 256, _mm256_min)
+INSTRUCTION(larger_half, half_vec, 128, _mm_max)
+INSTRUCTION(smaller_half, half_vec, 128, _mm_min)
+#else
+#if defined(__x86_64__)
+INSTRUCTION(larger_number, vec, 128, _mm_max)
+INSTRUCTION(smaller_number, vec, 128, _mm_min)
+#else
+COMPARED(larger_number, vec, >)
+COMPARED(smaller_number, vec, <)
+#endif
+COMPARED(larger_half, half_vec, >)
+COMPARED(smaller_half, half_vec, <)
+#endif
 
 /* The same, but NaN where either is. */
 static inline vec larger(vec a, vec b) { return choose((mask)(a != a), a, larger_number(a, b)); }
 
-/* The smaller one, b where they are equal or either is NaN. */
-static inline vec smaller_number(vec a, vec b) {
-    vec least;
-    _Pragma("omp simd")
-    for (int i = 0; i < LANES; i++) least[i] = a[i] < b[i] ? a[i] : b[i];
-    return least;
-}
-
 /* a where b, which is a or 0 in every lane, is 0; else 0. */
 static inline vec less_taken(vec a, vec b) { return (vec)((mask)a ^ (mask)b); }
 
-/* x, but at least `low` and at most `high`; NaN where it is NaN, since the instructions for it return their second operand then. */
-static inline vec clamped(vec x, real low, real high) {
-    vec y, z;
-    _Pragma("omp simd")
-    for (int i = 0; i < LANES; i++) y[i] = low > x[i] ? low : x[i];
-    _Pragma("omp simd")
-    for (int i = 0; i < LANES; i++) z[i] = high < y[i] ? high : y[i];
-    return z;
+/* x, but at least `low` and at most `high`; NaN where it is NaN. */
+static inline vec clamped(vec x, real low, real high) { return smaller_number(broadcast(high), larger_number(broadcast(low), x)); }
+static inline half_vec clamped_half(half_vec x, real low, real high) {
+    return smaller_half(high - (half_vec){0}, larger_half(low - (half_vec){0}, x));
 }
-
-/* The same without lanes one by one, which would keep gcc from holding the vectors of a tile in registers. */
-#define BOUNDED(name, vector)                                                                                                             \
-    static inline vector name(vector x, real low, real high) {                                                                           \
-        __typeof__(x < x) less = x < low, more;                                                                                           \
-        x = (vector)((less & (__typeof__(less))(low - (vector){0})) | (~less & (__typeof__(less))x));                                     \
-        more = x > high;                                                                                                                  \
-        return (vector)((more & (__typeof__(less))(high - (vector){0})) | (~more & (__typeof__(less))x));                                 \
-    }
-BOUNDED(bounded, vec)
-BOUNDED(bounded_half, half_vec)
 
 /* The first address in a buffer, of a vector more than is needed, where a vector is aligned: one that crosses a cache line is slow to
  * read when it has just been written. */

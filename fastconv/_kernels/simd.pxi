@@ -30,8 +30,7 @@ cdef extern from "simd.h":
     void join_planes(const real *x, Py_ssize_t ld, Py_ssize_t cols, real *to) nogil
     vec lane_sums(vec *a) nogil
     vec clamped(vec x, real low, real high) nogil
-    vec bounded(vec x, real low, real high) nogil
-    half_vec bounded_half(half_vec x, real low, real high) nogil
+    half_vec clamped_half(half_vec x, real low, real high) nogil
     real *aligned_in(real *buffer) nogil
     void prefetch(const real *x) nogil
     void fetch(const real *x) nogil

@@ -232,7 +232,7 @@ cdef void write_block(
                     if ending.add:
                         value = value + (<const vec *> (ending.add + at))[0]
                     if ending.clamps:
-                        value = bounded(value, ending.low, ending.high)
+                        value = clamped(value, ending.low, ending.high)
                     (<vec *> (g.p.y + at))[0] = value
         c += LANES
     if not only_clamps(&g.p.finish):

@@ -244,9 +244,9 @@ cdef inline void accumulate(
     if ending != NULL and ending.clamps:
         for i in range(rows):
             for j in range(vecs):
-                acc[i * TILE_V + j] = bounded(acc[i * TILE_V + j], ending.low, ending.high)
+                acc[i * TILE_V + j] = clamped(acc[i * TILE_V + j], ending.low, ending.high)
             if whole < width:
-                rest[i] = bounded_half(rest[i], ending.low, ending.high)
+                rest[i] = clamped_half(rest[i], ending.low, ending.high)
     for i in range(rows):
         for j in range(vecs):
             (<vec *> (y + out[i] + j * LANES))[0] = acc[i * TILE_V + j]
