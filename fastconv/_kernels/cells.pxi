@@ -231,14 +231,17 @@ cdef bint taps_pay(const Product *p, Cuts *cuts) noexcept nogil:
     return choose_cuts(p, cuts, 0, work_of_taps)
 
 
-cdef bint tap_by_tap(const Product *p, bint kept, Py_ssize_t groups, int threads) noexcept nogil:
-    """Whether a product is done soonest tap by tap; `kept`: as a whole it would need no packing. Threads share its columns alone."""
+cdef bint tap_by_tap(const Product *p, bint whole_kept, bint taps_kept, Py_ssize_t groups, int threads) noexcept nogil:
+    """Whether a product is done soonest tap by tap. As a whole, tap by tap: whether its weight is packed already.
+
+    Threads share the columns alone, which may be too few.
+    """
     cdef const Axis *axes = &p.d
     cdef Py_ssize_t i, tap, seen
-    cdef double rows = p.batch, taps = 1, count = CELL_WORK, whole
-    if p.packed != NULL or p.depth < TAPS_DEPTH or product_rows(p) > TAPS_ROWS or p.d.taps * p.h.taps * p.w.taps > MOST_TAPS_APART:
+    cdef double rows = p.batch, taps = 1, count = CELL_WORK, packing, whole
+    if p.depth < TAPS_DEPTH or product_rows(p) > TAPS_ROWS or p.d.taps * p.h.taps * p.w.taps > MOST_TAPS_APART:
         return False
-    if groups * ceil_div(p.cols, TILE_N) < threads:
+    if not taps_kept and groups * ceil_div(p.cols, TILE_N) < threads:
         return False
     for i in range(3):
         seen = 0
@@ -246,70 +249,98 @@ cdef bint tap_by_tap(const Product *p, bint kept, Py_ssize_t groups, int threads
             seen += axis_of_tap(axes + i, tap, 0).rows
         rows *= seen
         taps *= axes[i].taps
-    count = count * taps + (rows * (p.depth + TAPS_SUMS) + CELL_ROWS * taps * p.depth) * p.cols
-    whole = work_of_cells(p, NULL, 0, 0) - (CELL_ROWS * taps * p.depth * p.cols if kept else 0)
+    packing = CELL_ROWS * taps * p.depth * p.cols
+    count = count * taps + rows * (p.depth + TAPS_SUMS) * p.cols + (0 if taps_kept else packing)
+    whole = work_of_cells(p, NULL, 0, 0) - (packing if whole_kept else 0)
     return count < whole * WORTH_A_CUT / 100
+
+
+cdef inline Py_ssize_t taps_of(const Product *p) noexcept nogil:
+    return p.d.taps * p.h.taps * p.w.taps
+
+
+cdef inline Py_ssize_t tap_panels(const Product *p) noexcept nogil:
+    """The elements of one tap's packed panels."""
+    return ceil_div(p.depth, depth_step(p.depth)) * ceil_div(p.cols, TILE_N) * panel_items(depth_step(p.depth))
+
+
+cdef inline Py_ssize_t taps_items(const Product *p) noexcept nogil:
+    """The size of a weight that is packed tap by tap: panels, and for each tap whether it is finite. No other layout has it."""
+    return taps_of(p) * tap_panels(p) + round_up(taps_of(p), TILE_N) + 3
 
 
 cdef inline Product only_bias(const Product *p) noexcept nogil:
     """The product without a tap."""
     cdef Product q = p[0]
-    q.w.taps, q.in_place = 0, False
+    q.w.taps, q.in_place, q.packed = 0, False, NULL
     return q
 
 
-cdef Product product_of_tap(const Product *p, Py_ssize_t tap) noexcept nogil:
+cdef Product product_of_tap(const Product *p, Py_ssize_t tap, bint finite) noexcept nogil:
     """One tap, for the rows that see it; where its weight is not finite, for all."""
     cdef Product q = p[0]
     cdef Py_ssize_t w = tap % p.w.taps, h = tap // p.w.taps % p.h.taps, d = tap // p.w.taps // p.h.taps
-    cdef bint finite = finite_tap(p, tap, 0)
     q.d = axis_of_tap(&p.d, d, 0 if finite else p.d.rows)
     q.h = axis_of_tap(&p.h, h, 0 if finite else p.h.rows)
     q.w = axis_of_tap(&p.w, w, 0 if finite else p.w.rows)
     q.b += d * p.b_d + h * p.b_h + w * p.b_w
     q.adds, q.finish, q.in_place = True, nothing_more(), product_in_place(&q)
+    if SELDOM_USED and p.packed != NULL:
+        q.packed += tap * tap_panels(p)
+        q.follows = q.packed + tap_panels(p) if tap + 1 < taps_of(p) else NULL
     return q
 
 
-cdef void taps_block(const Product *p, Py_ssize_t col, Py_ssize_t cols, real *scratch) noexcept nogil:
-    """Some columns of a product: the bias, tap after tap, and what is done at the end."""
-    cdef Product q = from_column(p, col), part
-    cdef Grid g = Grid(round_up(product_rows(p), TILE_M), 1, round_up(cols, TILE_N), 1)
+cdef void pack_taps_apart(const Product *p, bint back, real *packed, real *b) noexcept nogil:
+    """Pack the whole right operand tap by tap; or (`back`) write it, whose first element is at b, as it was found."""
     cdef Py_ssize_t tap
-    q.b += col * p.b_col
-    q.cols = cols
-    part = only_bias(&q)
+    for tap in range(taps_of(p)):
+        if back:
+            unpack_panels(p, tap * p.depth, p.depth, packed + tap * tap_panels(p), b)
+        else:
+            pack_panels(p, tap * p.depth, p.depth, packed + tap * tap_panels(p))
+            packed[taps_of(p) * tap_panels(p) + tap] = finite_tap(p, tap, 0)
+
+
+cdef void taps_block(const Product *p, Grid g, Py_ssize_t block, real *scratch) noexcept nogil:
+    """Some columns of a product: the bias, tap after tap, and what is done at the end."""
+    cdef Product part = only_bias(p), columns = p[0]
+    cdef Py_ssize_t tap
+    cdef bint finite
+    columns.b += block * g.cols * p.b_col
+    columns.cols = min(g.cols, p.cols - block * g.cols)
     part.finish = nothing_more()
-    product_block(&part, g, 0, scratch)
-    for tap in range(p.d.taps * p.h.taps * p.w.taps):
-        part = product_of_tap(&q, tap)
-        product_block(&part, g, 0, scratch)
-    if q.finish.pending:
-        part = only_bias(&q)
+    product_block(&part, g, block, scratch)
+    for tap in range(taps_of(p)):
+        finite = finite_tap(&columns, tap, 0) if p.packed == NULL else p.packed[taps_of(p) * tap_panels(p) + tap] > 0
+        part = product_of_tap(p, tap, finite)
+        product_block(&part, g, block, scratch)
+    if p.finish.pending:
+        part = only_bias(p)
         part.adds = True
-        product_block(&part, g, 0, scratch)
+        product_block(&part, g, block, scratch)
 
 
 cdef int run_taps(const Product *p, Py_ssize_t groups, Py_ssize_t b_group, int threads) noexcept nogil:
     """The product of each group, tap by tap. -1: no memory."""
-    cdef Py_ssize_t least = ceil_div(product_rows(p) * p.cols, TAPS_ITEMS), panels = ceil_div(p.cols, TILE_N), task, cols, each
+    cdef Py_ssize_t least = ceil_div(product_rows(p) * p.cols, TAPS_ITEMS), panels = ceil_div(p.cols, TILE_N), task, each
     cdef Py_ssize_t blocks = min(even_blocks(panels, least, threads) if groups == 1 else least, panels)
+    cdef Grid g = Grid(round_up(product_rows(p), TILE_M), 1, ceil_div(panels, blocks) * TILE_N, 0)
     cdef real *scratch
-    cols = ceil_div(panels, blocks) * TILE_N
-    blocks = ceil_div(p.cols, cols)
-    threads = min(threads, groups * blocks)
-    each = product_scratch(p, Grid(round_up(product_rows(p), TILE_M), 1, cols, 1))
+    g.col_blocks = ceil_div(p.cols, g.cols)
+    threads = min(threads, groups * g.col_blocks)
+    each = product_scratch(p, g)
     scratch = new_scratch(each, threads)
     if scratch == NULL:
         return -1
-    for task in prange(groups * blocks, schedule="dynamic", num_threads=threads):
-        taps_of_group(p, task // blocks, b_group, task % blocks * cols, cols, scratch + threadid() * each)
+    for task in prange(groups * g.col_blocks, schedule="dynamic", num_threads=threads):
+        taps_of_group(p, task // g.col_blocks, b_group, g, task % g.col_blocks, scratch + threadid() * each)
     free_lines(scratch)
     return 0
 
 
 cdef void taps_of_group(
-    const Product *p, Py_ssize_t group, Py_ssize_t b_group, Py_ssize_t col, Py_ssize_t cols, real *scratch
+    const Product *p, Py_ssize_t group, Py_ssize_t b_group, Grid g, Py_ssize_t block, real *scratch
 ) noexcept nogil:
     cdef Product q = of_group(p, group, b_group)
-    taps_block(&q, col, min(cols, q.cols - col), scratch)
+    taps_block(&q, g, block, scratch)

@@ -120,7 +120,10 @@ cdef int run_products(const Product *parts, Py_ssize_t count, Py_ssize_t groups,
         unpacked.packed, parts = NULL, &unpacked
     if groups * count == 1 and dots_pay(parts, 1):
         return run_together(parts, 1, 0, threads)
-    if count == 1 and tap_by_tap(parts, False, groups, threads):
+    if count == 1 and (
+        parts.packed == NULL and tap_by_tap(parts, False, False, groups, threads)
+        or SELDOM_USED and parts.packed != NULL and packs_taps(parts, groups)
+    ):
         return run_taps(parts, groups, b_group, threads)
     cells = cells_of(parts, groups, b_group, False, threads, &count)
     if cells != NULL:
@@ -207,16 +210,26 @@ def packed_items(
     return groups * packed_size(&p, groups, tile_h, tile_w)
 
 
+cdef inline bint packs_taps(const Product *p, Py_ssize_t groups) noexcept nogil:
+    """Whether a product that no other kernel takes is done tap by tap with its weight packed."""
+    return tap_by_tap(p, True, True, groups, 1) and not over_lines(p)
+
+
+cdef inline Py_ssize_t worth_reading(Py_ssize_t items) noexcept nogil:
+    """So many elements of transformed weights, or 0 where to read them takes as long as to make them again."""
+    return items if items * <Py_ssize_t> sizeof(real) <= WEIGHT_BYTES else 0
+
+
 cdef Py_ssize_t packed_size(const Product *p, Py_ssize_t groups, int tile_h, int tile_w) noexcept nogil:
     """Of one group."""
     cdef Winograd g
     cdef Scatter scattered
     cdef Cuts cuts[3]
     if is_strassen(tile_h, tile_w):
-        return strassen_items(p)
+        return worth_reading(strassen_items(p))
     if is_winograd(tile_h, tile_w):
         g = folded_cut(p, tile_h, tile_w)
-        return packed_weights(&g, ceil_div(p.cols, TILE_N), 0)
+        return gathered_taps(&g, ceil_div(p.cols, TILE_N), 0, 0) if SELDOM_USED and only_gathers(&g, groups) else worth_reading(packed_weights(&g, ceil_div(p.cols, TILE_N), 0))
     if groups == 1 and few_pay(p) or is_one_row(p) or (grouped_pays(p, groups) and not pixels_pay(p, groups)):
         return 0
     if groups == 1 and (across_pays(p) or MANY_REGISTERS and planar_pays(p)):
@@ -226,7 +239,11 @@ cdef Py_ssize_t packed_size(const Product *p, Py_ssize_t groups, int tile_h, int
     if groups == 1 and scatters_forward(p):
         scattered = scatter_of(p)
         return scatter_items(&scattered) + 2
-    if groups == 1 and dots_pay(p, 1) or cells_pay(p, cuts, 0) or tap_by_tap(p, True, groups, 1):
+    if groups == 1 and dots_pay(p, 1):
+        return 0
+    if SELDOM_USED and packs_taps(p, groups):
+        return taps_items(p)
+    if cells_pay(p, cuts, 0) or tap_by_tap(p, True, False, groups, 1):
         return 0
     return packed_panels(p, ceil_div(product_depth(p), depth_step(product_depth(p))))
 
@@ -257,16 +274,25 @@ def pack_weight(
             status |= pack_folded(&q, tile_h, tile_w, to, threads)
         elif is_winograd(tile_h, tile_w):
             g = winograd_cut(&q, tile_h, tile_w)
-            transform_all_weights(&g, ceil_div(q.cols, TILE_N), to + group * each, threads)
+            panels = SELDOM_USED and only_gathers(&g, groups)
+            if SELDOM_USED and panels and back:
+                ungather_weights(&g, to, write_to(weight))
+            elif SELDOM_USED and panels:
+                gather_weights(&g, to)
+            else:
+                transform_all_weights(&g, ceil_div(q.cols, TILE_N), to + group * each, threads)
         elif groups == 1 and flat_pays(&q):
             lay_weights(&q, to)
         elif groups == 1 and scatters_forward(&q):
             scattered = scatter_of(&q)
             pack_scatter(&scattered, to)
+        elif SELDOM_USED and packs_taps(&q, groups):
+            pack_taps_apart(&q, back, to + group * each, write_to(weight) + (q.b - b) if back else NULL)
+            panels = True
         elif back:
-            unpack_panels(&q, to + group * each, write_to(weight) + (q.b - b))
+            unpack_panels(&q, 0, product_depth(&q), to + group * each, write_to(weight) + (q.b - b))
         else:
-            pack_panels(&q, to + group * each)
+            pack_panels(&q, 0, product_depth(&q), to + group * each)
             panels = True
     if status:
         raise MemoryError("no memory for the scratch of a convolution's weight")

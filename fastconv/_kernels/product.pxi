@@ -78,23 +78,23 @@ cdef inline Py_ssize_t packed_panels(const Product *p, Py_ssize_t part) noexcept
     return part * ceil_div(p.cols, TILE_N) * panel_items(depth_step(product_depth(p)))
 
 
-cdef void pack_panels(const Product *p, real *packed) noexcept nogil:
-    """Pack the whole right operand as blocks do for themselves: the panels of one part of the depth after the other's."""
-    cdef Py_ssize_t total = product_depth(p), step = depth_step(total), part, depth
+cdef void pack_panels(const Product *p, Py_ssize_t first, Py_ssize_t total, real *packed) noexcept nogil:
+    """Pack `total` rows of the right operand as blocks do for themselves: the panels of one part of the depth after the other's."""
+    cdef Py_ssize_t step = depth_step(total), part, depth
     cdef Py_ssize_t offsets[DEPTH]
     for part in range(ceil_div(total, step)):
         depth = min(step, total - part * step)
-        weight_offsets(p, part * step, depth, offsets)
-        pack_rows(p.b, offsets, depth, p.cols, packed + packed_panels(p, part), panel_items(step))
+        weight_offsets(p, first + part * step, depth, offsets)
+        pack_rows(p.b, offsets, depth, p.cols, packed + part * ceil_div(p.cols, TILE_N) * panel_items(step), panel_items(step))
 
 
-cdef void unpack_panels(const Product *p, const real *packed, real *b) noexcept nogil:
-    """Write the right operand, from its first element on, as `pack_panels` found it."""
-    cdef Py_ssize_t total = product_depth(p), step = depth_step(total), k, j, width, offset
+cdef void unpack_panels(const Product *p, Py_ssize_t first, Py_ssize_t total, const real *packed, real *b) noexcept nogil:
+    """Write these rows of the right operand, whose first element is at b, as `pack_panels` found them."""
+    cdef Py_ssize_t step = depth_step(total), k, j, width, offset
     cdef const real *panels
     for k in range(total):
-        weight_offsets(p, k, 1, &offset)
-        panels = packed + packed_panels(p, k // step)
+        weight_offsets(p, first + k, 1, &offset)
+        panels = packed + k // step * ceil_div(p.cols, TILE_N) * panel_items(step)
         j = 0
         while j < p.cols:
             width = panel_width(p.cols - j)
@@ -279,6 +279,8 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
                     following = NULL
                     if part + 1 < parts and not together:
                         following = panels + packed_panels(p, 1)
+                    elif part + 1 == parts and p.follows:
+                        following = p.follows + col_first // TILE_N * panel
                     elif part + 1 == parts and col_first + g.cols < p.cols:
                         following = p.packed + (col_first + g.cols) // TILE_N * panel
                 elif m == row_first and p.b_col == 1:

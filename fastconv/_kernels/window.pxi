@@ -35,15 +35,16 @@ cdef struct Product:
     Py_ssize_t out_d, out_h, out_w, y_ld, cols
     Finish finish
     bint adds       # to what y has, instead of to the bias
-    # the right operand as the kernel of its algorithm packs it (packed.pxi), so many elements a group; or NULL
+    # the right operand as the kernel of its algorithm packs it (`pack_weight`), so many elements a group; or NULL
     const real *packed
     Py_ssize_t packed_group
+    const real *follows  # packed panels of the product that is computed next, asked for during the last part of this one; or NULL
 
 
 cdef inline Product bare_product() noexcept nogil:
     """One without a bias, an activation or packed weights; all else is to be filled in."""
     cdef Product p
-    p.bias = p.packed = NULL
+    p.bias = p.packed = p.follows = NULL
     p.packed_group = 0
     p.adds = False
     p.finish = nothing_more()

@@ -32,11 +32,13 @@ cdef inline Py_ssize_t product_items(const Winograd *g) noexcept nogil:
 
 
 cdef inline void multiply_part(
-    const Winograd *g, Py_ssize_t part, Py_ssize_t rows, Py_ssize_t cols, const real *v, const real *u, const real *zeros, real *m
+    const Winograd *g, Py_ssize_t part, Py_ssize_t rows, Py_ssize_t cols, const real *v, const real *u, const real *zeros, real *m,
+    const real *following,
 ) noexcept nogil:
     """M = or += V U over one part of the channels, whose V and U are given, for `rows` tiles and a panel of `cols` columns.
 
     Positions side by side in a row of V are multiplied in turn, so that one strip of it follows the other in memory.
+    `following`: gathered weights that come next, from memory; or NULL.
     """
     cdef Py_ssize_t position = rows * TILE_N + LANES, depth = part_depth(g, part), first = 0, end, some, items, i, k
     cdef Py_ssize_t out[STRIP]
@@ -54,7 +56,13 @@ cdef inline void multiply_part(
         i = 0
         while i < rows:
             some = min(rows - i, <Py_ssize_t> STRIP)
-            if not g.p.packed:  # tiles come from the last cache
+            if SELDOM_USED and following != NULL and i == 0:
+                items = gathered_taps(g, 0, 1, 0)
+                ask_for_panels(
+                    &left, following + items * first // g.positions, items * (end - first) // g.positions,
+                    ceil_div(some, TILE_M) * depth * (end - first),
+                )
+            elif not g.p.packed:  # tiles come from the last cache
                 items = some * DEPTH_LD
                 ask_for_panels(&left, v + packed_inputs(g, 0, first) + i * DEPTH_LD + items, items, items // LINE_ITEMS)
             for k in range(first, end):
@@ -80,7 +88,7 @@ cdef void block_of_tiles(
     transform_inputs(g, 0, g.parts, first, count, v)
     for i in range(panel, panel + panels):
         for part in range(g.parts):
-            multiply_part(g, part, count, panel_cols(g, i), v + packed_inputs(g, part, 0), u + packed_weights(g, i, part), zeros, m)
+            multiply_part(g, part, count, panel_cols(g, i), v + packed_inputs(g, part, 0), u + packed_weights(g, i, part), zeros, m, NULL)
         transform_outputs(g, first, count, panel_first(g, i), panel_cols(g, i), m, count * TILE_N + LANES)
 
 
@@ -163,7 +171,8 @@ cdef void panel_of_tiles(
         if part_v != NULL:
             transform_inputs(g, part, 1, first, count, part_v)
         multiply_part(
-            g, part, count, cols, v + packed_inputs(g, part, 0) if part_v == NULL else part_v, of_part, zeros, m
+            g, part, count, cols, v + packed_inputs(g, part, 0) if part_v == NULL else part_v, of_part, zeros, m,
+            g.gathered + gathered_taps(g, panel, part + 1, 0) if g.gathered else NULL,
         )
     transform_outputs(g, first, count, col, cols, m, count * TILE_N + LANES)
 
@@ -234,7 +243,7 @@ cdef void panels_of_part(
             of_part = g.p.packed + packed_weights(g, panel, part)
         else:
             transform_part(g, panel, part, u)
-        multiply_part(g, part, count, panel_cols(g, panel), v, of_part, zeros, m)
+        multiply_part(g, part, count, panel_cols(g, panel), v, of_part, zeros, m, NULL)
         if part == g.parts - 1:
             transform_outputs(g, first, count, panel_first(g, panel), panel_cols(g, panel), m, count * TILE_N + LANES)
         panel = take_task(taken, panels, threads, thread)
@@ -317,9 +326,45 @@ cdef int by_groups(Winograd *g, Py_ssize_t panels, int threads) noexcept nogil:
     return 0
 
 
+cdef bint only_gathers(const Winograd *g, Py_ssize_t groups) noexcept nogil:
+    """Whether weights that are packed once are only gathered: U is so large that to read it takes as long as to make it again."""
+    return groups * g.phases_h * g.phases_w == 1 and packed_weights(g, ceil_div(g.p.cols, TILE_N), 0) * <Py_ssize_t> sizeof(real) > WEIGHT_BYTES
+
+
+cdef void gather_weights(const Winograd *g, real *packed) noexcept nogil:
+    """Lay the weights in the order in which they are transformed, so that they come from memory in one run."""
+    cdef Py_ssize_t panel, part, c, i
+    for panel in range(ceil_div(g.p.cols, TILE_N)):
+        for part in range(g.parts):
+            for i in range(ceil_div(part_depth(g, part), LANES)):
+                c = i * LANES
+                gather_taps(
+                    g, panel_first(g, panel), panel_cols(g, panel), part, c, min(part_depth(g, part) - c, <Py_ssize_t> LANES),
+                    packed + gathered_taps(g, panel, part, c),
+                )
+
+
+cdef void ungather_weights(const Winograd *g, const real *packed, real *b) noexcept nogil:
+    """Write the weight, from its first element on, as `gather_weights` found it."""
+    cdef Py_ssize_t panel, part, c, r, s, first
+    cdef Tap tap
+    for panel in range(ceil_div(g.p.cols, TILE_N)):
+        for part in range(g.parts):
+            tap, first = tap_of_part(g, part), channel_cut(g, part % g.cuts)
+            for c in range(part_depth(g, part)):
+                for r in range(g.taps_h):
+                    for s in range(g.taps_w):
+                        copy(
+                            b + tap.d * g.p.b_d + r * g.p.b_h + s * g.p.b_w + (first + c) * g.p.b_k + panel_first(g, panel),
+                            packed + gathered_taps(g, panel, part, c) + (r * g.taps_w + s) * TAP_ITEMS + c % LANES * TILE_N,
+                            panel_cols(g, panel),
+                        )
+
+
 cdef inline Winograd winograd_cut(const Product *p, int out_h, int out_w) noexcept nogil:
     cdef Winograd g = winograd_grid(p, out_h, out_w)
     g.panel = TILE_N
+    g.gathered = NULL
     cut_depth(&g, SUM_DEPTH_NINE if max(g.points_h, g.points_w) == 9 else SUM_DEPTH)
     return g
 
@@ -333,8 +378,12 @@ cdef int run_winograd(
     """
     cdef Winograd g = winograd_cut(p, out_h, out_w)
     cdef Py_ssize_t panels = ceil_div(p.cols, TILE_N), items = sizeof(real), group, u_bytes, most
+    cdef Product q = p[0]
     cdef int status = 0
     g.groups, g.b_group = groups, b_group
+    if SELDOM_USED and p.packed and only_gathers(&g, groups):
+        g.gathered, q.packed = p.packed, NULL
+        g.p = q
     u_bytes = packed_weights(&g, panels, 0) * items
     most = min(
         TILE_BYTES // items // (g.parts * ceil_div(g.positions, g.abreast) * DEPTH_LD),
@@ -354,11 +403,11 @@ cdef int run_winograd(
         most = max(most // TILE_M * TILE_M, <Py_ssize_t> TILE_M)
         g.rows = min(g.tiles, round_up(ceil_div(g.tiles, ceil_div(g.tiles, most)), TILE_M // 2))
         for group in range(groups):
-            g.p = of_group(p, group, b_group)
+            g.p = of_group(&q, group, b_group)
             status |= by_parts(&g, panels, threads)
         return status
     for group in range(groups):
-        g.p = of_group(p, group, b_group)
+        g.p = of_group(&q, group, b_group)
         if u_bytes > WEIGHT_BYTES or (
             panels >= threads and g.tiles <= most and (u_bytes > FEW_BYTES or g.tiles <= FEW_TILES)
         ):

@@ -34,6 +34,7 @@ cdef struct Winograd:
     Py_ssize_t abreast                  # so many positions lie side by side in a row of V
     Py_ssize_t rows, panel              # tiles of a block, columns of a panel
     Py_ssize_t groups, b_group          # of the convolution; how far apart their weights are
+    const real *gathered                # the weights in the order in which they are transformed, or NULL
 
 
 cdef inline Py_ssize_t channel_cut(const Winograd *g, Py_ssize_t i) noexcept nogil:

@@ -9,42 +9,59 @@ cdef enum:
     OUTPUTS_LD = 8          # the most outputs of a tile along an axis
 
 
+cdef inline Py_ssize_t gathered_taps(const Winograd *g, Py_ssize_t panel, Py_ssize_t part, Py_ssize_t first) noexcept nogil:
+    """Where in gathered weights the taps of LANES channels of a part of a panel are, from its channel `first` on."""
+    return ((panel * g.parts + part) * ceil_div(g.step, LANES) + first // LANES) * g.taps_h * g.taps_w * TAP_ITEMS
+
+
 cdef apart transform_weights(
     const Winograd *g, Py_ssize_t col_first, Py_ssize_t cols, Py_ssize_t part, Py_ssize_t first, Py_ssize_t most, real *u
 ) noexcept nogil:
     """U of `most` (LANES or fewer) channels of a part, from its channel `first`, for the panel of `cols` columns from col_first on."""
-    if g.positions == 81 and g.taps_h == g.taps_w == 3:
-        panel_of_weights(9, 9, 3, 3, g, col_first, cols, part, first, most, u)
-    elif g.positions == 36 and g.taps_h == g.taps_w == 3:
-        panel_of_weights(6, 6, 3, 3, g, col_first, cols, part, first, most, u)
+    cdef Py_ssize_t count = min(part_depth(g, part) - first, most), width = panel_width(cols)
+    cdef real packed[MOST_TAPS * TAP_ITEMS]
+    cdef const real *taps = packed
+    if SELDOM_USED and g.gathered:
+        taps = g.gathered + gathered_taps(g, ceil_div(col_first, TILE_N), part, first)
     else:
-        panel_of_weights(g.points_h, g.points_w, g.taps_h, g.taps_w, g, col_first, cols, part, first, most, u)
+        gather_taps(g, col_first, cols, part, first, count, packed)
+    u += first * width
+    if g.positions == 81 and g.taps_h == g.taps_w == 3:
+        panel_of_weights(9, 9, 3, 3, g, taps, count, width, u)
+    elif g.positions == 36 and g.taps_h == g.taps_w == 3:
+        panel_of_weights(6, 6, 3, 3, g, taps, count, width, u)
+    else:
+        panel_of_weights(g.points_h, g.points_w, g.taps_h, g.taps_w, g, taps, count, width, u)
 
 
 cdef inline void panel_of_weights(
-    const int points_h, const int points_w, const int taps_h, const int taps_w, const Winograd *g, Py_ssize_t col_first,
-    Py_ssize_t cols, Py_ssize_t part, Py_ssize_t first, Py_ssize_t most, real *u,
+    const int points_h, const int points_w, const int taps_h, const int taps_w, const Winograd *g, const real *taps,
+    Py_ssize_t count, Py_ssize_t width, real *u,
 ) noexcept nogil:
-    cdef Py_ssize_t c_first = channel_cut(g, part % g.cuts) + first
-    cdef Py_ssize_t count = min(channel_cut(g, part % g.cuts + 1) - c_first, most)
-    cdef Py_ssize_t width = panel_width(cols), position = panel_items(g.step), c, o, r, s, i, j
-    cdef Tap tap = tap_of_part(g, part)
-    cdef const real *source = g.p.b + tap.d * g.p.b_d + c_first * g.p.b_k + col_first * g.p.b_col
-    cdef real packed[MOST_TAPS * TAP_ITEMS]
-    if cols < width:
-        zero(packed, taps_h * taps_w * TAP_ITEMS)
-    for r in range(taps_h):
-        for s in range(taps_w):
-            i, j = tap.h + r * g.p.h.stride, tap.w + s * g.p.w.stride
-            if i < g.p.h.taps and j < g.p.w.taps:
-                pack_taps(g, source + i * g.p.b_h + j * g.p.b_w, count, cols, packed + (r * taps_w + s) * TAP_ITEMS)
-            else:
-                zero(packed + (r * taps_w + s) * TAP_ITEMS, TAP_ITEMS)
+    cdef Py_ssize_t position = panel_items(g.step), c, o
     for c in range(count):
         for o in range(width // LANES):
             transform_weight(
-                points_h, points_w, taps_h, taps_w, packed + c * TILE_N + o * LANES, u + (first + c) * width + o * LANES, position
+                points_h, points_w, taps_h, taps_w, taps + c * TILE_N + o * LANES, u + c * width + o * LANES, position
             )
+
+
+cdef apart gather_taps(
+    const Winograd *g, Py_ssize_t col_first, Py_ssize_t cols, Py_ssize_t part, Py_ssize_t first, Py_ssize_t count, real *packed
+) noexcept nogil:
+    """packed[tap * TAP_ITEMS + c * TILE_N + o] for `count` channels of a part, 0 where the phase has no such tap."""
+    cdef Tap tap = tap_of_part(g, part)
+    cdef const real *source = g.p.b + tap.d * g.p.b_d + (channel_cut(g, part % g.cuts) + first) * g.p.b_k + col_first * g.p.b_col
+    cdef Py_ssize_t r, s, i, j
+    if cols < panel_width(cols):
+        zero(packed, g.taps_h * g.taps_w * TAP_ITEMS)
+    for r in range(g.taps_h):
+        for s in range(g.taps_w):
+            i, j = tap.h + r * g.p.h.stride, tap.w + s * g.p.w.stride
+            if i < g.p.h.taps and j < g.p.w.taps:
+                pack_taps(g, source + i * g.p.b_h + j * g.p.b_w, count, cols, packed + (r * g.taps_w + s) * TAP_ITEMS)
+            else:
+                zero(packed + (r * g.taps_w + s) * TAP_ITEMS, TAP_ITEMS)
 
 
 cdef apart pack_taps(const Winograd *g, const real *b, Py_ssize_t depth, Py_ssize_t cols, real *packed) noexcept nogil:

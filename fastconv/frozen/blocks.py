@@ -40,6 +40,9 @@ WORK = 80
 #: Bytes of the lines that one line of a depthwise convolution needs, and of this line, at most: a near cache holds them.
 WINDOW = 1 << 20
 
+#: Channels to expand by several taps, fewer than: of more, a product may be done tap by tap.
+FEW = 32
+
 #: The share of the lines before a depthwise convolution that is computed twice, where the parts of two threads meet, at most.
 TWICE = 0.15
 
@@ -139,9 +142,11 @@ def _is_depthwise(step: Step, shapes: Mapping[int, Shape], itemsize: int) -> boo
 
 
 def _expands(step: Step, shapes: Mapping[int, Shape]) -> bool:
-    """Whether a step is a product of one group, and nothing else."""
+    """Whether a step is a product of one group, of one tap or few channels, and nothing else."""
     _, plan = _planned(step, shapes)
-    return plan is not None and plan.forward.name == "product" and plan.sizes[3] == 1 and len(step.reads) == 1
+    if plan is None or plan.forward.name != "product" or plan.sizes[3] > 1 or len(step.reads) > 1:
+        return False
+    return math.prod(plan.weight_shape[:-2]) == 1 or plan.sizes[1] < FEW
 
 
 def _projects(step: Step, shapes: Mapping[int, Shape]) -> bool:

@@ -48,9 +48,9 @@ ADDED_IMAGE = 4
 #: layers together are in no near cache. A larger tile has more of them.
 WEIGHT_READ = 12
 
-#: The same where a frozen model transforms its weight at each call, and the largest transformed weight that it keeps, in bytes:
-#: reading a larger one from memory takes as long as making it of the few numbers that it comes from.
-WEIGHT_AGAIN, MOST_TRANSFORMED = 9, 6 * 2**20
+#: Bytes of the largest transformed weight that is kept (winograd.pxi): reading a larger one from memory takes as long as making
+#: it of the few numbers that it comes from, which frozen models do at each call.
+MOST_TRANSFORMED = 6 * 2**20
 
 #: What leaving out padding costs, as a share of all multiply-adds.
 CUT = 0.05
@@ -173,9 +173,8 @@ def winograd_cost(problem: Problem, tile: tuple[int, int], *, weight_gradient: b
     vectors = tiles * (again[0] * whole_vectors(depth) + again[1] * cols)
     compiled = weight_gradient or taps_of(problem) == (3, 3)
     of_weight = WEIGHT_TRANSFORM if compiled else OTHER_WEIGHT_TRANSFORM
-    if kept:
-        fits = problem.groups * math.prod(points) * depth * cols * FLOAT_BYTES <= MOST_TRANSFORMED
-        of_weight = WEIGHT_READ if fits else max(of_weight, WEIGHT_AGAIN)
+    if kept and problem.groups * math.prod(points) * depth * cols * FLOAT_BYTES <= MOST_TRANSFORMED:
+        of_weight = WEIGHT_READ
     far = far_cost(problem) if weight_gradient else 0.0
     transforms = TILE_TRANSFORM[max(points)] * vectors + of_weight * depth * cols
     return problem.groups * (products + math.prod(points) * transforms) + folding + far

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv._kernels._memory import empty, trim
-from fastconv.functional._conv_cost import MOST_PACKED, MOST_TRANSFORMED
+from fastconv.functional._conv_cost import MOST_PACKED
 from fastconv.lasting import lasting
 from fastconv.threads import get_num_threads
 
@@ -128,9 +128,7 @@ def packed_weight(kernels: Any, weight: NDArray[Any] | Weight, shape: tuple[Any,
     Plans for other shapes share it as long as one of them needs it.
     """
     items = kernels.packed_items(*shape)
-    *rest, _, _ = shape
-    is_transformed = items != kernels.packed_items(*rest, 0, 0)  # as the product does not read it
-    if items == 0 or items * weight.dtype.itemsize > (MOST_TRANSFORMED if is_transformed else MOST_PACKED):
+    if items == 0 or items * weight.dtype.itemsize > MOST_PACKED:
         return None
     key = id(weight), *_layout(kernels, shape, items)
     packed = _PACKED.get(key)

@@ -131,6 +131,8 @@ CONVOLUTIONS = {
     "depthwise": ((2, 9, 7), (3, 3), 37, 37, 1, 1, 37),
     "depthwise few": ((1, 9, 9), (3, 3), 3, 3, 2, 1, 3),
     "padding beyond": ((1, 4, 4), (3, 3), 8, 16, 2, 5, 1),
+    "tap by tap": ((1, 7, 7), (3, 3), 280, 33, 1, 1, 1),
+    "much weight": ((1, 13, 9), (3, 3), 208, 320, 1, 1, 1),
 }
 
 
@@ -173,7 +175,7 @@ def test_a_convolution_ends_with_a_sum_and_an_activation(isa, threads, case, dty
 
 def test_infinite_weights_and_padding_are_finished_too(isa, threads):
     kernels = _kernels.modules[np.dtype(np.float32)]
-    for groups, inputs in ((1, 8), (16, 16)):
+    for groups, inputs in ((1, 8), (1, 280), (16, 16)):
         x = np.ones((1, 5, 5, inputs), np.float32)
         w = np.ones((3, 3, inputs // groups, 16), np.float32)
         w[0, 0, 0, 3] = np.inf
