@@ -23,7 +23,7 @@ cdef struct Grouped:
     Py_ssize_t panels
     bint across        # of a gradient: vectors go along the channels of a group, not along its columns
     bint diagonal      # of a product: weights go by diagonals (grouped_tile.pxi)
-    lane lanes[LANES]
+    lane lanes[TURNS * LANES]  # each lane's own of the elements of a pixel, or what it takes in each of the turns
 
 
 cdef inline bint grouped_pays(const Product *p, Py_ssize_t groups) noexcept nogil:
@@ -44,13 +44,19 @@ cdef Grouped grouped(const Product *p, Py_ssize_t groups, Py_ssize_t b_group, Py
     return g
 
 
+cdef inline bint aliases(const Product *p) noexcept nogil:
+    """Whether pixels side by side share a set of the cache."""
+    return p.w.stride * p.a_ld * sizeof(real) % 4096 == 0
+
+
 cdef Grouped grouped_for_product(const Product *p, Py_ssize_t groups, Py_ssize_t b_group) noexcept nogil:
     cdef Grouped g = grouped(p, groups, b_group, TILE_N)
-    cdef Py_ssize_t i
-    # one diagonal, or two, would load almost as much as they multiply
-    g.diagonal = MANY_REGISTERS and g.share > 1 and p.depth == p.cols and p.cols % 2 == 0 and p.cols > 2
-    for i in range(g.share * p.cols if g.diagonal else 0):
-        g.lanes[i] = i // p.cols * p.cols + (i % p.cols + p.cols - 1) % p.cols
+    cdef Py_ssize_t i, turn, n = p.cols
+    # one diagonal, or two, would load almost as much as they multiply; what aliases is better read once a tap than once a channel
+    g.diagonal = MANY_REGISTERS and p.depth == n and n % 2 == 0 and n > 2 and (g.share > 1 or n == LANES and aliases(p))
+    for turn in range(TURNS if g.diagonal else 0):
+        for i in range(g.share * n):
+            g.lanes[turn * LANES + i] = i // n * n + (i % n + n * LANES - (1 << turn)) % n
     return g
 
 
@@ -200,8 +206,8 @@ cdef inline Py_ssize_t grouped_strip(const Grouped *g) noexcept nogil:
 cdef inline Py_ssize_t grouped_copies(const Grouped *g) noexcept nogil:
     """Elements of a packed strip, where pixels side by side alias in the cache and are read again for each of their channels. A low tile
     reads few of them at a time."""
-    cdef bint aliasing = g.p.w.stride * g.p.a_ld * sizeof(real) % 4096 == 0
-    return grouped_strip(g) * DEPTH_LD if not LOW_TILE and aliasing and g.share == 1 and product_depth(&g.p) <= DEPTH else 0
+    cdef bint copied = not LOW_TILE and not g.diagonal and aliases(&g.p) and g.share == 1 and product_depth(&g.p) <= DEPTH
+    return grouped_strip(g) * DEPTH_LD if copied else 0
 
 
 cdef inline Py_ssize_t grouped_scratch(const Grouped *g, Grid grid) noexcept nogil:
@@ -248,6 +254,7 @@ cdef void grouped_block(const Grouped *g, Grid grid, Py_ssize_t block, real *scr
     cdef bint far = reads_far(&g.p)
     cdef const real *b
     cdef Ending ending
+    windows.far = is_far(output_bytes(&g.p) // sizeof(real))
     zero(zeros, g.p.a_ld + LANES)
     zero(start, TILE_N)
     copy(tail, g.p.a + g.p.batch * g.p.d.size * g.p.h.size * g.p.w.size * g.p.a_ld - tails, tails)

@@ -3,11 +3,14 @@
 # On diagonal r of a group of n channels, lane c multiplies its own input, as it lies, by the weight from input c to output
 # (c + r) % n. No tap needs a permutation: a pixel's n sums are turned once, after the last tap.
 #
-#   y = start + s[0] + turn(s[1] + turn(s[2] + ...))       turn: lane o takes what lane (o - 1) % n of its group has
+#   y = start + s[0] + turn(s[1]) + turn(turn(s[2])) + ...      turn: lane o takes what lane (o - 1) % n of its group has
+#
+# Neighbors are added first, then pairs of them, turned twice, and so on: each addition waits for another, and so there are few in a row.
 
 
 cdef enum:
     DIAGONAL_SUMS = 24  # of 32 registers: with fewer there is nothing to gain
+    TURNS = 4           # by 1, 2, 4 and 8 lanes
 
 
 cdef void pack_diagonals(
@@ -16,7 +19,7 @@ cdef void pack_diagonals(
 ) noexcept nogil:
     """to[(t * n + r) * LANES + m * n + c] = element (t, c) of column (c + r) % n of group m, m < share; 0 in the lanes beyond."""
     cdef Py_ssize_t t, m, c, o, ld = 2 * n + 1
-    cdef real twice[LANES * LANES]  # rows, each again after itself: ld on is the next one, from its element of diagonal 0
+    cdef real twice[2 * LANES * LANES]  # rows, each again after itself: ld on is the next one, from its element of diagonal 0
     cdef bint squares = b_col == 1 and n % PART_LANES == 0
     cdef const real *row
     cdef real *place
@@ -25,29 +28,34 @@ cdef void pack_diagonals(
             zero(to, n * LANES)
         for m in range(share):
             place = to + m * n
-            for c in range(n):
+            for c in range(n if squares else 0):
                 row = b + offsets[t * n + c] + m * b_group
-                if squares:
-                    copy(twice + 2 * n * c, row, n)
-                    copy(twice + 2 * n * c + n, row, n)
-                else:
-                    for o in range(n):
-                        place[(o - c + n if o < c else o - c) * LANES + c] = row[o * b_col]
+                copy(twice + 2 * n * c, row, n)
+                copy(twice + 2 * n * c + n, row, n)
             for c in range(n // PART_LANES if squares else 0):
                 for o in range(n // PART_LANES):
                     transpose_small_square(twice + (c * ld + o) * PART_LANES, ld, place + (o * LANES + c) * PART_LANES, LANES)
+            for o in range(0 if squares else n):
+                row = b + m * b_group + o * b_col
+                for c in range(o + 1):
+                    place[(o - c) * LANES + c] = row[offsets[t * n + c]]
+                for c in range(o + 1, n):
+                    place[(o - c + n) * LANES + c] = row[offsets[t * n + c]]
         to += n * LANES
 
 
 cdef inline void accumulate_diagonals(
     const int rows, const int diagonals, const Left *windows, Py_ssize_t first, const real *b, Py_ssize_t b_tap, bint fresh, vec *turned
 ) noexcept nogil:
-    """turned[i] = the sums of some diagonals, from b on, of row first + i: turned, after those before (none if `fresh`)."""
+    """turned[i] = the sums of some diagonals (2, 4 or 8), from b on, of row first + i, turned, and those before (none if `fresh`),
+    turned on by as many lanes.
+    """
     cdef vec acc[DIAGONAL_SUMS]
     cdef vec near[DIAGONAL_SUMS]
     cdef vec other
-    cdef mask lanes = (<const mask *> windows.lanes)[0]
+    cdef const real *lanes = <const real *> windows.lanes
     cdef const real **at
+    cdef mask once, twice, four_times, before
     cdef Py_ssize_t i, r, s
     for i in range(rows * diagonals):
         acc[i] = broadcast(0)
@@ -68,11 +76,18 @@ cdef inline void accumulate_diagonals(
                 for r in range(diagonals):
                     acc[i * diagonals + r] = acc[i * diagonals + r] + other * near[r]
         b += b_tap
+    once, twice = <mask> held(lanes), <mask> held(lanes + LANES)  # read only now: the products leave no registers for them
+    four_times = <mask> held(lanes + 2 * LANES)
+    before = twice if diagonals == 2 else four_times if diagonals == 4 else <mask> held(lanes + 3 * LANES)
     for i in range(rows):
-        other = broadcast(0) if fresh else turned[i]
-        for r in range(diagonals):
-            other = permuted(other, lanes) + acc[i * diagonals + diagonals - 1 - r]
-        turned[i] = other
+        for r in range(diagonals // 2):
+            acc[i * diagonals + r] = acc[i * diagonals + 2 * r] + permuted(acc[i * diagonals + 2 * r + 1], once)
+        for r in range(diagonals // 4):
+            acc[i * diagonals + r] = acc[i * diagonals + 2 * r] + permuted(acc[i * diagonals + 2 * r + 1], twice)
+        other = acc[i * diagonals]
+        if diagonals == 8:
+            other = other + permuted(acc[i * diagonals + 1], four_times)
+        turned[i] = other if fresh else other + permuted(turned[i], before)
 
 
 cdef inline void some_diagonals(
@@ -93,12 +108,14 @@ cdef apart diagonals_by_panel(
 ) noexcept nogil:
     """y (rows <= DIAGONAL_SUMS x cols <= LANES) = start + windows @ b (a panel of `pack_diagonals`), and its `ending`.
 
-    `windows.lanes` turn by one lane. Diagonals, an even number, are taken eight, four or two at a time, the last first.
+    Diagonals, an even number, are taken eight, four or two at a time, the last first.
     """
     cdef vec turned[DIAGONAL_SUMS]
     cdef vec value
     cdef real edge[LANES]
     cdef Py_ssize_t left = n, i
+    for i in range(rows if windows.far else 0):
+        prefetch(y + out[i])
     while left > 0:
         if LANES > 8 and left >= 8:
             left -= 8

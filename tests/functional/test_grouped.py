@@ -76,6 +76,15 @@ def test_channels_that_alias_over_several_strips(isa, size, keywords):
         assert_product_exact(x, weight, bias, groups=count, **keywords)
 
 
+@pytest.mark.parametrize(("size", "stride"), [((4, 7), 1), ((9, 8), 2), ((1, 1), 1)])
+def test_groups_of_a_vector_that_alias(isa, size, stride):
+    for channels, dtype in ((16, np.float32), (8, np.float64)):
+        count = 64 // stride
+        shapes = [(2, *size, count * channels), (3, 3, channels, count * channels), (count * channels,)]
+        x, weight, bias = several(shapes, dtype, 0)
+        assert_product_exact(x, weight, bias, groups=count, stride=stride, padding=1)
+
+
 #: (size, kernel), more taps than a window has that goes as a whole: cut along the first axis, the last, or several.
 LARGE_WINDOWS = [
     ((9, 8), (9, 9)),
