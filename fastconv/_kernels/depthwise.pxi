@@ -267,9 +267,6 @@ cdef void depthwise_line(
         ) * per_weight + r.w.tap_first * p.per_tap
         r.weight_w = r.w.tap_step * p.per_tap
         r.x_w, r.y_w = p.channels, r.w.out_step * p.channels
-        r.in_order = SELDOM_USED and p.far_off and depthwise_kernel(&r.w) == depthwise_3_2 and fit_nearest(&r, end - first)
-        if r.in_order:
-            r.ahead = 0
         if p.plain:
             depthwise_plain(p, &r, first, end, column, min(column_end, r.w.rows), y + r.w.out_first * p.channels)
         elif r.d * r.h == 0:
@@ -342,7 +339,7 @@ def depthwise(
     p.padded = p.plain and not adjoint
     p.x_end = p.x + x.shape[0] * p.size_d * p.size_h * p.size_w * p.channels
     items = p.batch * p.out_d * p.out_h * p.out_w * p.channels
-    p.far, p.far_y, p.far_off = is_far(p.x_end - p.x + items), is_far(items), is_far((p.x_end - p.x + items) // 2)
+    p.far, p.far_y = is_far(p.x_end - p.x + items), is_far(items)
     p.past = items_past_line(p.x) if p.channels % LANES == 0 and p.channels >= MANY_VECTORS * LANES else 0
     p.per_tap = p.channels
     p.finish = late

@@ -69,9 +69,9 @@ cdef inline void depthwise_gradient_vectors(
     while c < end:
         c = max(min(c, p.channels - LANES), <Py_ssize_t> 0)
         if r.ahead:
-            fetch_ahead(cols * max(stride, 1), r, x + c, p.channels)
+            fetch_ahead(cols * max(stride, 1), True, r, x + c, p.channels)
             for i in range(cols):
-                __builtin_prefetch(dy + c + (r.w.rows + i) * p.channels, 0, 3)
+                fetch(dy + c + (r.w.rows + i) * p.channels)
         depthwise_gradient_tile(cols, taps, stride, r, x + c, dy + c, sums, p.channels, low, high)
         sums += p.taps * LANES
         c += LANES

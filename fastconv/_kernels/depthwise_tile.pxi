@@ -31,7 +31,6 @@ cdef enum:
     DEPTHWISE_CHANNELS = 512 # of a task
     PASS_SUMS = DEPTHWISE_CHANNELS * DEPTHWISE_COLS  # of a pass, in the first-level cache
     MANY_VECTORS = 8         # of a pixel: one more does not count where the others are read faster for it
-    DEPTHWISE_NEAREST = 20480  # bytes that the first-level cache holds, beside outputs
     DEPTHWISE_FAR = 8388608  # bytes of both arrays that no near cache holds: then lines are asked for ahead, which costs some time
 
 
@@ -47,7 +46,7 @@ cdef struct Depthwise:
     const real *bias
     real *y
     Finish finish
-    bint plain, padded, far, far_y, far_off
+    bint plain, padded, far, far_y
     Py_ssize_t batch, channels, per_tap, size_d, size_h, size_w, kernel_h, kernel_w, out_d, out_h, out_w
     Py_ssize_t past  # by so much the second vector of channels overlaps the first, and with those after it begins at a cache line
 
@@ -57,7 +56,6 @@ cdef struct Rows:
     Py_ssize_t d, h, x_d, x_h, weight_d, weight_h, weight_w
     # how many rows after the last one the next line begins to use, where they are far away
     Py_ssize_t ahead
-    bint in_order    # or whether a tile's are read before it in the order of memory
     # along a row: the axis, and the elements from a pixel to the next
     Axis w
     Py_ssize_t x_w
@@ -167,26 +165,18 @@ cdef inline bint is_far(Py_ssize_t items) noexcept nogil:
     return items > DEPTHWISE_FAR // <Py_ssize_t> sizeof(real)
 
 
-cdef inline void fetch_ahead(const int cols, const Rows *r, const real *x, Py_ssize_t channels) noexcept nogil:
-    """Ask for what the next line reads first: a tile jumps from pixel to pixel, which no prefetcher of a processor foresees."""
+cdef inline void fetch_ahead(const int cols, const bint little, const Rows *r, const real *x, Py_ssize_t channels) noexcept nogil:
+    """Ask for what the next line reads first: a tile jumps from pixel to pixel, which no prefetcher of a processor foresees.
+
+    Where `little` is computed of each, for the second-level cache: they would take the place of this line's in the first.
+    """
     cdef Py_ssize_t i, k
     for k in range(r.ahead):
         for i in range(cols):
-            __builtin_prefetch(x + (r.h + k) * r.x_h + i * channels, 0, 3)
-
-
-cdef inline bint fit_nearest(const Rows *r, Py_ssize_t channels) noexcept nogil:
-    """Whether the first-level cache holds the inputs of a tile, all channels of them."""
-    return r.d * r.h * (DEPTHWISE_COLS * r.w.stride + 1) * channels <= DEPTHWISE_NEAREST // <Py_ssize_t> sizeof(real)
-
-
-cdef apart read_rows(const Rows *r, const real *x, Py_ssize_t low, Py_ssize_t high, Py_ssize_t channels) noexcept nogil:
-    """Read something of each cache line of a tile's inputs, in the order of memory: processors read ahead of that."""
-    cdef Py_ssize_t i, k, c, line = 64 // <Py_ssize_t> sizeof(real)
-    for i in range(r.d * r.h):
-        for k in range(low, high):
-            for c in range(ceil_div(channels, line)):
-                touch(x + i // r.h * r.x_d + i % r.h * r.x_h + k * r.x_w + c * line)
+            if little:
+                fetch(x + (r.h + k) * r.x_h + i * channels)
+            else:
+                prefetch(x + (r.h + k) * r.x_h + i * channels)
 
 
 cdef inline void depthwise_vectors(
@@ -204,8 +194,6 @@ cdef inline void depthwise_vectors(
     cdef const real *start_at
     cdef real *to
     cdef Py_ssize_t to_step
-    if SELDOM_USED and stride < taps < 2 * stride and r.in_order:  # windows that share few inputs
-        read_rows(r, x + first, low, min(high, <Py_ssize_t> ((cols - 1) * stride + taps)), end - first)
     y += column * y_step
     if narrow and too_near(cols, r, x, r.x_w, p.x_end):
         depthwise_plain(p, r, first, end, column, column + cols, y - column * y_step)
@@ -217,7 +205,7 @@ cdef inline void depthwise_vectors(
         if r.sums:
             start_at = r.sums + column * r.sums_w + c
         if r.ahead:
-            fetch_ahead(cols * stride, r, x + c, r.x_w)
+            fetch_ahead(cols * stride, stride > 1, r, x + c, r.x_w)
         if p.far_y:
             for k in range(cols):
                 __builtin_prefetch(y + c + p.out_w * p.channels + k * y_step, 1, 3)
