@@ -155,17 +155,35 @@ def copy_columns(x, Py_ssize_t x_first, y, Py_ssize_t y_first, Py_ssize_t rows, 
 cdef void scale_part(
     const real *x, Py_ssize_t x_ld, const real *factor, const real *shift, real low, real *y, Py_ssize_t rows, Py_ssize_t channels
 ) noexcept nogil:
-    cdef Py_ssize_t row, c, rest = channels % LANES, whole = channels - rest
-    cdef vec none = broadcast(0), more
+    cdef real factors[SUM_NARROW * LANES]
+    cdef real shifts[SUM_NARROW * LANES]
+    cdef Py_ssize_t row, c, end = channels - LANES, some = rows_at_a_time(channels)
+    cdef vec none = broadcast(0), last, more
+    if some > 1 and x_ld == channels and rows >= 2 * some:  # so many rows as one
+        memcpy(factors, factor, channels * sizeof(real))
+        repeat_line(factors, some * channels, channels)
+        if shift:
+            memcpy(shifts, shift, channels * sizeof(real))
+            repeat_line(shifts, some * channels, channels)
+        row = rows // some * some
+        scale_part(x, some * channels, factors, shifts if shift else NULL, low, y, rows // some, some * channels)
+        x += row * channels
+        y += row * channels
+        rows -= row
     for row in range(rows):
-        c = 0
-        while c < whole:
-            more = (<const vec *> (shift + c))[0] if shift else none
-            (<vec *> (y + c))[0] = at_least((<const vec *> (x + c))[0] * (<const vec *> (factor + c))[0] + more, low)
-            c += LANES
-        if rest:
-            more = load(shift + c, shift + channels) if shift else none
-            store(y + c, at_least(load(x + c, x + channels) * load(factor + c, factor + channels) + more, low), rest)
+        if end < 0:
+            more = load(shift, shift + channels) if shift else none
+            last = load(x, x + channels) * load(factor, factor + channels) + more
+            store(y, at_least(last, low), channels)
+        else:
+            last = (<const vec *> (x + end))[0]  # which overlaps the one before: read before that is written, since y may be x
+            c = 0
+            while c < end:
+                more = (<const vec *> (shift + c))[0] if shift else none
+                (<vec *> (y + c))[0] = at_least((<const vec *> (x + c))[0] * (<const vec *> (factor + c))[0] + more, low)
+                c += LANES
+            more = (<const vec *> (shift + end))[0] if shift else none
+            (<vec *> (y + end))[0] = at_least(last * (<const vec *> (factor + end))[0] + more, low)
         x += x_ld
         y += channels
 

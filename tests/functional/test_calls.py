@@ -235,20 +235,22 @@ def test_copy_columns(isa, threads, dtype, rows, widths):
     images=st.integers(1, 3),
     rows=st.integers(1, 300),
     first=st.integers(0, 40),
-    channels=st.integers(1, 70),
+    channels=st.integers(1, 150),
     shifted=st.booleans(),
     relu=st.booleans(),
+    where=st.sampled_from(["among others", "alone", "in place"]),
 )
-def test_scale_columns(isa, threads, dtype, images, rows, first, channels, shifted, relu):
+def test_scale_columns(isa, threads, dtype, images, rows, first, channels, shifted, relu, where):
     rng = np.random.default_rng(0)
+    first, others = (first, first + 3) if where == "among others" else (0, 0)
     x, factor, shift = (
         rng.standard_normal(shape).astype(dtype)
-        for shape in ((images, rows, first + channels + 3), (images, 1, channels), channels)
+        for shape in ((images, rows, channels + others), (images, 1, channels), channels)
     )
-    y = np.full((images, rows, channels), np.nan, dtype)
+    want = x[..., first : first + channels] * factor + (shift if shifted else 0)
+    y = x if where == "in place" else np.full((images, rows, channels), np.nan, dtype)
     kernels = _kernels.modules[np.dtype(dtype)]
     kernels.scale_columns(x, first, factor, shift if shifted else None, y, channels, relu, threads)
-    want = x[..., first : first + channels] * factor + (shift if shifted else 0)
     np.testing.assert_allclose(
         y, np.maximum(want, 0) if relu else want, rtol=0, atol=8 * np.finfo(dtype).eps * abs(want).max()
     )
