@@ -39,7 +39,8 @@ cdef Norm normalization(
     """How the numbers are cut, and gone over.
 
     What the caches hold is summed and mapped FEW_LINES at a time, which share what is read beside them, unless as many lines of x
-    and of dy would share sets of the cache. What lies beyond is read in its order, which is what processors read ahead.
+    and of dy would share sets of the cache. What lies beyond, as all sets together may, is read in its order, which is what processors
+    read ahead.
     """
     cdef Norm n
     cdef Py_ssize_t lines
@@ -48,7 +49,7 @@ cdef Norm normalization(
     n.rectified, n.low, n.residual = False, -INFINITY, NULL
     n.pixels = n.items // channels
     n.width = max(LINE // channels, <Py_ssize_t> 1) * channels
-    near = n.items * sizeof(real) <= NEAR
+    near = items * sizeof(real) <= NEAR
     n.order.apart = not near or gradients and n.width * sizeof(real) % SETS == 0
     n.order.columns = NEAR_COLUMNS if near else FAR_COLUMNS
     n.chunk, n.chunks = n.items, 1
