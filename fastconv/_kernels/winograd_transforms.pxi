@@ -26,7 +26,7 @@ cdef apart transform_weights(
     else:
         gather_taps(g, col_first, cols, part, first, count, packed)
     u += first * width
-    if g.positions == 81 and g.taps_h == g.taps_w == 3:
+    if PART_LANES < LANES and g.positions == 81 and g.taps_h == g.taps_w == 3:
         panel_of_weights(9, 9, 3, 3, g, taps, count, width, u)
     elif g.positions == 36 and g.taps_h == g.taps_w == 3:
         panel_of_weights(6, 6, 3, 3, g, taps, count, width, u)
