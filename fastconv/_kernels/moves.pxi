@@ -152,7 +152,7 @@ def copy_columns(x, Py_ssize_t x_first, y, Py_ssize_t y_first, Py_ssize_t rows, 
         )
 
 
-cdef void scale_part(
+cdef apart scale_part(
     const real *x, Py_ssize_t x_ld, const real *factor, const real *shift, real low, real *y, Py_ssize_t rows, Py_ssize_t channels
 ) noexcept nogil:
     cdef real factors[SUM_NARROW * LANES]

@@ -203,15 +203,21 @@ static inline mask same_bytes(const void *from, intptr_t byte) {
     return __builtin_convertvector((bytes)(*(const bytes *)from == (int8_t)byte), mask);
 }
 
-/* Lane i is lane from[i] of x. */
+/* Lane i is lane from[i] of x; of two vectors, those of b come behind those of a. */
 #if VEC_BYTES == 16 || defined(__clang__)
 static inline vec permuted(vec x, mask from) {
     vec y;
     for (int i = 0; i < LANES; i++) y[i] = x[from[i]];
     return y;
 }
+static inline vec permuted_pair(vec a, vec b, mask from) {
+    vec y;
+    for (int i = 0; i < LANES; i++) y[i] = from[i] < LANES ? a[from[i]] : b[from[i] - LANES];
+    return y;
+}
 #else
 static inline vec permuted(vec x, mask from) { return __builtin_shuffle(x, from); }
+static inline vec permuted_pair(vec a, vec b, mask from) { return __builtin_shuffle(a, b, from); }
 #endif
 
 /* to[3 * j + i] = x[i * ld + j] for so many columns, whole vectors: the three planes of an image as pixels. */

@@ -5,6 +5,7 @@ from libc.math cimport log
 
 cdef enum:
     SHORT = 4 * LANES   # items of a row, at most
+    FEW_ITEMS = PART_LANES * (LANES > PART_LANES)   # of a row, at most, that comes into lanes by permutations; more do in squares
     ROW_VECTORS = 32    # of a sum in the dtype of x
 
 
@@ -62,35 +63,75 @@ cdef apart softmax_backward_lanes(
         (<vec *> (dx + i * ld))[0] = part
 
 
-cdef inline bint in_squares(Py_ssize_t items) noexcept nogil:
-    """Whether rows are transposed in squares that reach beyond them: with AVX2 reading what was just copied costs more than it gains."""
-    return LANES > 2 * PART_LANES and items < PART_LANES
+cdef struct Turn:
+    # where each lane of LANES rows of few items comes from, into lanes and back: the lane of a pair of vectors, and which pair
+    lane lanes_in[LANES * FEW_ITEMS + 1]
+    lane pairs_in[LANES * FEW_ITEMS + 1]
+    lane lanes_out[LANES * FEW_ITEMS + 1]
+    lane pairs_out[LANES * FEW_ITEMS + 1]
 
 
-cdef void into_lanes(const real *x, Py_ssize_t rows, Py_ssize_t items, real *lanes) noexcept nogil:
+cdef const Turn *set_turn(Py_ssize_t items, Turn *turn) noexcept nogil:
+    """The same for rows of so many items, if these are few."""
+    cdef Py_ssize_t r = 0, i = 0, p
+    for p in range(items * LANES if FEW_ITEMS and items <= FEW_ITEMS else 0):
+        turn.lanes_in[i * LANES + r] = <lane> (p % (2 * LANES))
+        turn.pairs_in[i * LANES + r] = <lane> (p // (2 * LANES))
+        turn.lanes_out[p] = <lane> (i % 2 * LANES + r)
+        turn.pairs_out[p] = <lane> (i // 2)
+        i += 1
+        if i == items:
+            i = 0
+            r += 1
+    return turn
+
+
+cdef inline void permute_some(const int items, const real *x, const lane *lanes, const lane *pairs, real *y) noexcept nogil:
+    cdef Py_ssize_t i, k
+    cdef mask places, which
+    cdef vec value, other
+    for i in range(items):
+        places, which = (<const mask *> (lanes + i * LANES))[0], (<const mask *> (pairs + i * LANES))[0]
+        value = permuted_pair((<const vec *> x)[0], (<const vec *> (x + LANES))[0], places)
+        for k in range(2, items, 2):
+            if k + 1 < items:
+                other = permuted_pair((<const vec *> (x + k * LANES))[0], (<const vec *> (x + (k + 1) * LANES))[0], places)
+            else:
+                other = permuted((<const vec *> (x + k * LANES))[0], places)
+            value = choose(same_lanes(which, broadcast_lane(<lane> (k // 2))), other, value)
+        (<vec *> (y + i * LANES))[0] = value
+
+
+cdef apart permute(const real *x, const lane *lanes, const lane *pairs, Py_ssize_t items, real *y) noexcept nogil:
+    if items == 2:
+        permute_some(2, x, lanes, pairs, y)
+    elif items == 3:
+        permute_some(3, x, lanes, pairs, y)
+    else:
+        permute_some(<int> items, x, lanes, pairs, y)
+
+
+cdef void into_lanes(const Turn *turn, const real *x, Py_ssize_t rows, Py_ssize_t items, real *lanes) noexcept nogil:
     """lanes[i, r] = x[r, i] for at most LANES short rows, and 0 in the other lanes."""
     cdef vec room[SHORT]
-    cdef Py_ssize_t r
-    if rows < LANES or in_squares(items):
-        if rows < LANES:
-            memset(room, 0, items * sizeof(vec))
+    if rows < LANES:
+        memset(room, 0, items * sizeof(vec))
         memcpy(room, x, rows * items * sizeof(real))
         x = <real *> room
-    if not in_squares(items):
+    if FEW_ITEMS and 1 < items <= FEW_ITEMS:
+        permute(x, turn.lanes_in, turn.pairs_in, items, lanes)
+    else:
         transpose_part(x, lanes, LANES, items, 0, items)
-        return
-    for r in range(LANES // PART_LANES):   # squares with what follows each row
-        transpose_small_square(x + r * PART_LANES * items, items, lanes + r * PART_LANES, LANES)
 
 
-cdef void from_lanes(const real *lanes, Py_ssize_t rows, Py_ssize_t items, real *y) noexcept nogil:
+cdef void from_lanes(const Turn *turn, const real *lanes, Py_ssize_t rows, Py_ssize_t items, real *y) noexcept nogil:
     cdef vec room[SHORT]
-    cdef Py_ssize_t r
-    if not in_squares(items):
-        transpose_part(lanes, y if rows == LANES else <real *> room, items, LANES, 0, LANES)
-    for r in range(LANES // PART_LANES if in_squares(items) else 0):   # each row writes over what the one before wrote too much
-        transpose_small_square(lanes + r * PART_LANES, LANES, <real *> room + r * PART_LANES * items, items)
-    if rows < LANES or in_squares(items):
+    cdef real *to = y if rows == LANES else <real *> room
+    if FEW_ITEMS and 1 < items <= FEW_ITEMS:
+        permute(lanes, turn.lanes_out, turn.pairs_out, items, to)
+    else:
+        transpose_part(lanes, to, items, LANES, 0, LANES)
+    if rows < LANES:
         memcpy(y, room, rows * items * sizeof(real))
 
 
@@ -172,14 +213,17 @@ cdef inline void softmax_backward_row(
         store(dx + whole, part, rest)
 
 
-cdef void softmax_rows(bint logarithm, const real *x, real *y, Py_ssize_t rows, Py_ssize_t items) noexcept nogil:
-    cdef vec lanes[SHORT]
+cdef void softmax_rows(
+    const Turn *turn, bint logarithm, const real *x, real *y, Py_ssize_t rows, Py_ssize_t items
+) noexcept nogil:
+    cdef real room[(SHORT + 1) * LANES]
+    cdef real *lanes = aligned_in(room)
     cdef Py_ssize_t row = 0, some
     while items <= SHORT and row < rows:
         some = min(rows - row, <Py_ssize_t> LANES)
-        into_lanes(x + row * items, some, items, <real *> lanes)
-        softmax_lanes(logarithm, <real *> lanes, <real *> lanes, LANES, items, 1, 0)
-        from_lanes(<real *> lanes, some, items, y + row * items)
+        into_lanes(turn, x + row * items, some, items, lanes)
+        softmax_lanes(logarithm, lanes, lanes, LANES, items, 1, 0)
+        from_lanes(turn, lanes, some, items, y + row * items)
         row += LANES
     for row in range(row, rows):
         if logarithm:
@@ -189,17 +233,18 @@ cdef void softmax_rows(bint logarithm, const real *x, real *y, Py_ssize_t rows, 
 
 
 cdef void softmax_backward_rows(
-    bint logarithm, const real *dy, const real *y, real *dx, Py_ssize_t rows, Py_ssize_t items
+    const Turn *turn, bint logarithm, const real *dy, const real *y, real *dx, Py_ssize_t rows, Py_ssize_t items
 ) noexcept nogil:
-    cdef vec lanes[SHORT]
-    cdef vec gradients[SHORT]
+    cdef real room[2 * (SHORT + 1) * LANES]
+    cdef real *lanes = aligned_in(room)
+    cdef real *gradients = lanes + SHORT * LANES
     cdef Py_ssize_t row = 0, some
     while items <= SHORT and row < rows:
         some = min(rows - row, <Py_ssize_t> LANES)
-        into_lanes(dy + row * items, some, items, <real *> gradients)
-        into_lanes(y + row * items, some, items, <real *> lanes)
-        softmax_backward_lanes(logarithm, <real *> gradients, <real *> lanes, <real *> gradients, LANES, items)
-        from_lanes(<real *> gradients, some, items, dx + row * items)
+        into_lanes(turn, dy + row * items, some, items, gradients)
+        into_lanes(turn, y + row * items, some, items, lanes)
+        softmax_backward_lanes(logarithm, gradients, lanes, gradients, LANES, items)
+        from_lanes(turn, gradients, some, items, dx + row * items)
         row += LANES
     for row in range(row, rows):
         if logarithm:
@@ -225,15 +270,17 @@ cdef void softmax_columns(
 cdef void softmax_all(
     bint logarithm, const real *dy, const real *x, real *y, Py_ssize_t size, Py_ssize_t items, Py_ssize_t inner, int threads
 ) noexcept nogil:
+    cdef Turn places
+    cdef const Turn *turn = set_turn(items, &places)
     cdef Py_ssize_t task, at, first, rows = size // items, some = rows_of_task(items)
     cdef Py_ssize_t parts = max(inner // round_up(some, LANES), <Py_ssize_t> 1), columns = round_up(some, LANES)
     if inner == 1:
         for task in prange(ceil_div(rows, some), num_threads=threads):
             at = task * some * items
             if dy == NULL:
-                softmax_rows(logarithm, x + at, y + at, min(some, rows - task * some), items)
+                softmax_rows(turn, logarithm, x + at, y + at, min(some, rows - task * some), items)
             else:
-                softmax_backward_rows(logarithm, dy + at, x + at, y + at, min(some, rows - task * some), items)
+                softmax_backward_rows(turn, logarithm, dy + at, x + at, y + at, min(some, rows - task * some), items)
         return
     for task in prange(rows // inner * parts, num_threads=threads):
         at = task // parts * items * inner
@@ -303,17 +350,18 @@ cdef void cross_entropy_backward_row(
 
 
 cdef void cross_entropy_lanes(
-    const real *x, const int64_t *labels, double *losses, real *dx, Py_ssize_t rows, Py_ssize_t items, double smoothing, double share
+    const Turn *turn, const real *x, const int64_t *labels, double *losses, real *dx, Py_ssize_t rows, Py_ssize_t items,
+    double smoothing, double share,
 ) noexcept nogil:
     """The same for at most LANES short rows."""
     cdef vec room[SHORT]
     cdef real *lanes = <real *> room
     cdef Py_ssize_t r, i
     cdef double loss, total
-    into_lanes(x, rows, items, lanes)
+    into_lanes(turn, x, rows, items, lanes)
     softmax_lanes(dx == NULL, lanes, lanes, LANES, items, <real> share, <real> (smoothing / items * share))
     if dx != NULL:
-        from_lanes(lanes, rows, items, dx)
+        from_lanes(turn, lanes, rows, items, dx)
     for r in range(rows):
         if dx != NULL:
             dx[r * items + labels[r]] -= <real> ((1 - smoothing) * share)
@@ -329,13 +377,14 @@ cdef void cross_entropy_lanes(
 
 
 cdef void cross_entropy_rows(
-    const real *x, const int64_t *labels, double *losses, real *dx, Py_ssize_t rows, Py_ssize_t items, double smoothing, double share
+    const Turn *turn, const real *x, const int64_t *labels, double *losses, real *dx, Py_ssize_t rows, Py_ssize_t items,
+    double smoothing, double share,
 ) noexcept nogil:
     """The gradients, or where dx is NULL the losses."""
     cdef Py_ssize_t row = 0
     while items <= SHORT and row < rows:
         cross_entropy_lanes(
-            x + row * items, labels + row, losses + row if dx == NULL else NULL, dx + row * items if dx != NULL else NULL,
+            turn, x + row * items, labels + row, losses + row if dx == NULL else NULL, dx + row * items if dx != NULL else NULL,
             min(rows - row, <Py_ssize_t> LANES), items, smoothing, share,
         )
         row += LANES
@@ -359,6 +408,8 @@ def cross_entropy_forward(x, labels, losses, Py_ssize_t items, double smoothing,
 
     Returns -1, or the first row whose label is none of the classes; then nothing is written.
     """
+    cdef Turn places
+    cdef const Turn *turn = set_turn(items, &places)
     cdef Py_ssize_t task, rows, wrong, some = rows_of_task(items)
     cdef const int64_t *right = records_of(labels, &rows)
     cdef const real *source = read_from(x)
@@ -368,7 +419,7 @@ def cross_entropy_forward(x, labels, losses, Py_ssize_t items, double smoothing,
         return wrong
     for task in prange(ceil_div(rows, some), nogil=True, num_threads=threads):
         cross_entropy_rows(
-            source + task * some * items, right + task * some, to + task * some, NULL, min(some, rows - task * some), items,
+            turn, source + task * some * items, right + task * some, to + task * some, NULL, min(some, rows - task * some), items,
             smoothing, 0,
         )
     return -1
@@ -376,6 +427,8 @@ def cross_entropy_forward(x, labels, losses, Py_ssize_t items, double smoothing,
 
 def cross_entropy_backward(x, labels, dx, Py_ssize_t items, double smoothing, double share, int threads, /):
     """dx = (softmax(x) - target) * share; returns what `cross_entropy_forward` returns."""
+    cdef Turn places
+    cdef const Turn *turn = set_turn(items, &places)
     cdef Py_ssize_t task, rows, wrong, some = rows_of_task(items)
     cdef const int64_t *right = records_of(labels, &rows)
     cdef const real *source = read_from(x)
@@ -385,7 +438,7 @@ def cross_entropy_backward(x, labels, dx, Py_ssize_t items, double smoothing, do
         return wrong
     for task in prange(ceil_div(rows, some), nogil=True, num_threads=threads):
         cross_entropy_rows(
-            source + task * some * items, right + task * some, NULL, to + task * some * items, min(some, rows - task * some),
+            turn, source + task * some * items, right + task * some, NULL, to + task * some * items, min(some, rows - task * some),
             items, smoothing, share,
         )
     return -1

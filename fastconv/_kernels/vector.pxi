@@ -7,7 +7,9 @@ cdef extern from "simd.h":
     vec choose(mask m, vec a, vec b) nogil
     mask choose_lanes(mask m, mask a, mask b) nogil
     mask broadcast_lane(lane i) nogil
+    mask same_lanes(mask a, mask b) nogil
     vec permuted(vec x, mask source) nogil
+    vec permuted_pair(vec a, vec b, mask source) nogil
     mask above(vec a, vec b) nogil
     mask beats(vec b, vec a) nogil
     vec where(mask m, vec a) nogil
