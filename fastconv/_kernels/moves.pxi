@@ -152,19 +152,18 @@ def copy_columns(x, Py_ssize_t x_first, y, Py_ssize_t y_first, Py_ssize_t rows, 
         )
 
 
-cdef apart scale_part(
+cdef void scale_part(
     const real *x, Py_ssize_t x_ld, const real *factor, const real *shift, real low, real *y, Py_ssize_t rows, Py_ssize_t channels
 ) noexcept nogil:
     cdef real factors[SUM_NARROW * LANES]
     cdef real shifts[SUM_NARROW * LANES]
     cdef Py_ssize_t row, c, end = channels - LANES, some = rows_at_a_time(channels)
     cdef vec none = broadcast(0), last, more
-    if some > 1 and x_ld == channels and rows >= 2 * some:  # so many rows as one
-        memcpy(factors, factor, channels * sizeof(real))
-        repeat_line(factors, some * channels, channels)
-        if shift:
-            memcpy(shifts, shift, channels * sizeof(real))
-            repeat_line(shifts, some * channels, channels)
+    if SELDOM_USED and some > 1 and x_ld == channels and rows >= 2 * some:  # so many rows as one
+        for row in range(some):
+            memcpy(factors + row * channels, factor, channels * sizeof(real))
+            if shift:
+                memcpy(shifts + row * channels, shift, channels * sizeof(real))
         row = rows // some * some
         scale_part(x, some * channels, factors, shifts if shift else NULL, low, y, rows // some, some * channels)
         x += row * channels

@@ -5,7 +5,7 @@ from libc.math cimport log
 
 cdef enum:
     SHORT = 4 * LANES   # items of a row, at most
-    FEW_ITEMS = PART_LANES * (LANES > PART_LANES)   # of a row, at most, that comes into lanes by permutations; more do in squares
+    FEW_ITEMS = PART_LANES * SELDOM_USED   # of a row, at most, that comes into lanes by permutations; more do in squares
     ROW_VECTORS = 32    # of a sum in the dtype of x
 
 
