@@ -41,7 +41,7 @@ def multiplied(x: NDArray[Any], factor: NDArray[Any]) -> NDArray[Any]:
         factor = factor if factor.shape[-1] == channels else np.repeat(factor, channels, axis=-1)
     else:
         return x * factor
-    if not (_taken(x, factor) and x.size):
+    if not (taken(x, factor) and x.size):
         return x * factor
     y = empty(x.shape, x.dtype)
     kernels_for(x).scale_columns(x, 0, factor, None, y, channels, False, threads_for(x.size))
@@ -65,7 +65,7 @@ def pixel_sums(x: NDArray[Any]) -> NDArray[Any]:
     >>> pixel_sums(np.ones((1, 2, 3, 2)))
     array([[[[6., 6.]]]])
     """
-    if not (_taken(x) and x.size):
+    if not (taken(x) and x.size):
         return x.sum(axis=tuple(range(1, x.ndim - 1)), keepdims=True)
     y = empty((len(x), *(1,) * (x.ndim - 2), x.shape[-1]), x.dtype)
     kernels, threads = kernels_for(x), threads_for(x[0].size)
@@ -83,7 +83,7 @@ def joined(xs: Sequence[NDArray[Any]]) -> NDArray[Any]:
     """
     width = sum(x.shape[-1] for x in xs)
     shape = (*xs[0].shape[:-1], width)
-    if not (_taken(*xs) and all(x.size for x in xs) and len(xs) <= MOST_JOINED):
+    if not (taken(*xs) and all(x.size for x in xs) and len(xs) <= MOST_JOINED):
         return np.concatenate(xs, axis=-1)
     y = empty(shape, xs[0].dtype)
     kernels_for(y).join_columns(list(xs), y, y.size // width, threads_for(y.size))
@@ -100,7 +100,7 @@ def _row(shape: Sequence[int]) -> int:
     return row
 
 
-def _taken(*arrays: NDArray[Any]) -> bool:
+def taken(*arrays: NDArray[Any]) -> bool:
     """Return whether the kernels take arrays: of one dtype of theirs, C contiguous."""
     dtype = arrays[0].dtype
     if dtype not in FLOATS or not dtype.isnative:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.arguments import ntuple
+from fastconv.functional._along import extremes, running_sums, sums
 from fastconv.layers.base import Backward, Layer
 from fastconv.layers.checks import axes_of, axis_of, inner_axes, inner_axis, with_batch
 from fastconv.layers.context import Context
@@ -68,8 +69,7 @@ class ReduceSum(_Reduce):
     traits = Traits(linear=True)
 
     def reduce(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-        total: np.ndarray = x.sum(axis=axes, keepdims=True, dtype=x.dtype)
-        return total
+        return sums(x, axes, x.dtype)
 
     def spread(self, dy: np.ndarray, x: np.ndarray, y: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
         return np.broadcast_to(dy, x.shape)
@@ -88,7 +88,7 @@ class ReduceMean(_Reduce):
 
     def reduce(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
         with np.errstate(all="ignore"):
-            return x.sum(axis=axes, keepdims=True) / math.prod(x.shape[axis] for axis in axes)
+            return sums(x, axes) / math.prod(x.shape[axis] for axis in axes)
 
     def spread(self, dy: np.ndarray, x: np.ndarray, y: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
         return np.broadcast_to(dy / math.prod(x.shape[axis] for axis in axes), x.shape)
@@ -106,7 +106,7 @@ class ReduceL2(_Reduce):
     traits = Traits(domain=(0.5, 4.0))
 
     def reduce(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-        return np.sqrt(np.square(x).sum(axis=axes, keepdims=True))
+        return np.sqrt(sums(np.square(x), axes))
 
     def spread(self, dy: np.ndarray, x: np.ndarray, y: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
         return dy * x / np.where(y == 0, 1, y)
@@ -152,7 +152,7 @@ class ReduceMax(_ReduceExtreme):
 
     def reduce(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
         lowest = {"f": -np.inf, "b": False}.get(x.dtype.kind)
-        return x.max(axis=axes, keepdims=True, initial=np.iinfo(x.dtype).min if lowest is None else lowest)
+        return extremes(np.maximum, x, axes, np.iinfo(x.dtype).min if lowest is None else lowest)
 
 
 @layers.register("ReduceMin")
@@ -166,7 +166,7 @@ class ReduceMin(_ReduceExtreme):
 
     def reduce(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
         highest = {"f": np.inf, "b": True}.get(x.dtype.kind)
-        return x.min(axis=axes, keepdims=True, initial=np.iinfo(x.dtype).max if highest is None else highest)
+        return extremes(np.minimum, x, axes, np.iinfo(x.dtype).max if highest is None else highest)
 
 
 @layers.register("CumSum")
@@ -209,12 +209,11 @@ class CumSum(Layer):
         return self._sums(x, axis, self.reverse), lambda dy: (self._sums(dy, axis, not self.reverse), {})
 
     def _sums(self, x: np.ndarray, axis: int, reverse: bool) -> np.ndarray:
-        x = np.flip(x, axis) if reverse else x
-        y = np.cumsum(x, axis, dtype=x.dtype)
+        y = running_sums(x, axis, reverse=reverse)
         if self.exclusive:
-            y = np.roll(y, 1, axis)
-            y[(slice(None),) * axis + (slice(1),)] = 0
-        return np.ascontiguousarray(np.flip(y, axis)) if reverse else y
+            y = np.roll(y, -1 if reverse else 1, axis)
+            y[(slice(None),) * axis + (slice(-1, None) if reverse else slice(1),)] = 0
+        return y
 
     def window(self, *shapes: Shape) -> None:
         return None
