@@ -7,6 +7,7 @@ list.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,9 @@ from fastconv.functional._validate import FLOATS, float_array, require_shape
 MODES = ("constant", "reflect", "edge", "wrap")
 
 Pairs = tuple[tuple[int, int], ...]
+
+#: Of an array: slices, and places where these do not follow each other.
+Index = tuple[Any, ...]
 
 
 def pad(x: ArrayLike, padding: Sequence[Any], *, mode: str = "constant", value: float = 0.0) -> NDArray[Any]:
@@ -62,20 +66,37 @@ def pad(x: ArrayLike, padding: Sequence[Any], *, mode: str = "constant", value: 
 def padded(x: np.ndarray, pairs: Pairs, mode: str, value: Any) -> np.ndarray:
     """Return `pad` of an array of any dtype, for pairs that are checked."""
     y = (empty if x.dtype in FLOATS else np.empty)(pad_shape(x.shape, pairs), x.dtype)
-    inside, kept = _parts(x.shape, pairs)
     if mode != "constant":
         for axis, pair in enumerate(pairs):
             if min(pair) < 0:  # what is cut off may be shown on the other side
                 x = x.take(_shown(x.shape[axis], pair, mode), axis=axis)
-        inside, kept = _parts(x.shape, tuple(pair if min(pair) >= 0 else (0, 0) for pair in pairs))
+        pairs = tuple(pair if min(pair) >= 0 else (0, 0) for pair in pairs)
+    inside, kept, borders = _copies(x.shape, pairs, mode)
     y[inside] = x[kept]
-    for axis, part in enumerate(inside):  # what lies before and after, as far as the axes before it reach by now
-        size, reached = part.stop - part.start, y[_at(axis + 1, *inside[axis + 1 :])]
-        shown = part.start + _shown(size, (part.start, y.shape[axis] - part.stop), mode) if mode != "constant" else None
-        for border in (slice(0, part.start), slice(part.stop, y.shape[axis])):
-            if border.start < border.stop:
-                reached[_at(axis, border)] = value if shown is None else reached[_at(axis, shown[border])]
+    for border, shown in borders:
+        y[border] = value if shown is None else y[shown]
     return y
+
+
+@lru_cache(maxsize=256)
+def _copies(shape: tuple[int, ...], pairs: Pairs, mode: str) -> tuple[Index, Index, list[tuple[Index, Index | None]]]:
+    """Return where the input lies in the output, which part of it, and the borders in turn, with what each shows of the output.
+
+    Those of an axis reach as far as the axes before it reach by then.
+    """
+    inside, kept = _parts(shape, pairs)
+    borders: list[tuple[Index, Index | None]] = []
+    for axis, (part, n) in enumerate(zip(inside, pad_shape(shape, pairs), strict=True)):
+        behind = inside[axis + 1 :]
+        for border in (slice(0, part.start), slice(part.stop, n)):
+            if border.start == border.stop:
+                continue
+            shown = None
+            if mode != "constant":
+                places = part.start + _shown(part.stop - part.start, (part.start, n - part.stop), mode)
+                shown = _at(axis, _run(places[border]), *behind)
+            borders.append((_at(axis, border, *behind), shown))
+    return inside, kept, borders
 
 
 def pad_backward(
@@ -163,6 +184,20 @@ def _parts(shape: Sequence[int], pairs: Pairs) -> tuple[tuple[slice, ...], tuple
 def _at(axis: int, *index: Any) -> tuple[Any, ...]:
     """Return the index of an array that has `index` from `axis` on."""
     return (*(slice(None),) * axis, *index)
+
+
+def _run(places: np.ndarray) -> Any:
+    """Return places that follow each other, or are one, as a slice, which NumPy copies faster; others as they are.
+
+    >>> _run(np.array([3, 2])), _run(np.array([4, 4, 4])), _run(np.array([1, 0, 1]))
+    (slice(3, 1, -1), slice(4, 5, 1), array([1, 0, 1]))
+    """
+    first, last = int(places[0]), int(places[-1])
+    step = int(places[1]) - first if len(places) > 1 else 1
+    if step not in (-1, 0, 1) or (np.diff(places) != step).any():
+        return places
+    step = step or 1
+    return slice(first, last + step if last + step >= 0 else None, step)
 
 
 def _shown(size: int, pair: tuple[int, int], mode: str) -> np.ndarray:
