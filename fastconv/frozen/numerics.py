@@ -12,6 +12,7 @@ import numpy as np
 from fastconv.frozen.operation import Array, Operation, register
 from fastconv.frozen.pooling import AdaptivePool
 from fastconv.frozen.unweighted import FEW_ENTRIES, PAIRS, combine, concatenate, require_pair, stretched
+from fastconv.functional._along import extremes, sums
 from fastconv.functional.calls import Call, View, activated_sum
 from fastconv.layers.symbol import Shape
 
@@ -116,7 +117,7 @@ class Reduce(Operation):
         entries = x.shape[-1]
         if set(self.axes) == {len(x.shape) - 1} and self.how in _PAIRS and 0 < entries <= FEW_ENTRIES:
             return [Call(self.how, _of_few, (*_PAIRS[self.how], x, y.reshape(*x.shape[:-1])))]
-        return [Call(self.how, _reduced, (_REDUCTIONS[self.how], x, tuple(set(self.axes)), self.keepdims, y))]
+        return [Call(self.how, _reduced, (_REDUCTIONS[self.how], x, tuple(set(self.axes)), y))]
 
 
 @register
@@ -174,9 +175,9 @@ def _apply(function: Callable[..., Any], x: Array, y: Array) -> None:
         function(x, out=y)
 
 
-def _reduced(function: Callable[..., Any], x: Array, axes: tuple[int, ...], keepdims: bool, y: Array) -> None:
+def _reduced(function: Callable[[Array, tuple[int, ...]], Array], x: Array, axes: tuple[int, ...], y: Array) -> None:
     with np.errstate(all="ignore"):
-        function(x, axis=axes, keepdims=keepdims, out=y)
+        y[...] = function(x, axes).reshape(y.shape)
 
 
 def _of_few(function: np.ufunc, mean: bool, x: Array, y: Array) -> None:
@@ -189,15 +190,6 @@ def _of_few(function: np.ufunc, mean: bool, x: Array, y: Array) -> None:
             y /= x.shape[-1]
 
 
-def _mean(x: Array, axis: tuple[int, ...], keepdims: bool, out: Array) -> None:
-    np.sum(x, axis=axis, keepdims=keepdims, out=out)
-    out /= math.prod(x.shape[each] for each in axis)
-
-
-def _l2(x: Array, axis: tuple[int, ...], keepdims: bool, out: Array) -> None:
-    np.sqrt(np.sum(np.square(x), axis=axis, keepdims=keepdims, out=out), out=out)
-
-
 #: How two numbers become one, and whether what comes of all is divided by how many there are.
 _PAIRS: dict[str, tuple[np.ufunc, bool]] = {
     "mean": (np.add, True),
@@ -206,10 +198,10 @@ _PAIRS: dict[str, tuple[np.ufunc, bool]] = {
     "min": (np.minimum, False),
 }
 
-_REDUCTIONS: dict[str, Callable[..., Any]] = {
-    "mean": _mean,
-    "sum": np.sum,
-    "max": lambda x, axis, keepdims, out: np.max(x, axis=axis, keepdims=keepdims, out=out, initial=-np.inf),
-    "min": lambda x, axis, keepdims, out: np.min(x, axis=axis, keepdims=keepdims, out=out, initial=np.inf),
-    "l2": _l2,
+_REDUCTIONS: dict[str, Callable[[Array, tuple[int, ...]], Array]] = {
+    "mean": lambda x, axes: sums(x, axes) / math.prod(x.shape[axis] for axis in axes),
+    "sum": sums,
+    "max": lambda x, axes: extremes(np.maximum, x, axes, -np.inf),
+    "min": lambda x, axes: extremes(np.minimum, x, axes, np.inf),
+    "l2": lambda x, axes: np.sqrt(sums(np.square(x), axes)),
 }
