@@ -30,8 +30,15 @@ NINE = 9
 #: Cycles of one vector that a transform of inputs or outputs takes for each position of a tile, with six or nine points.
 TILE_TRANSFORM = {6: 10, NINE: 15}
 
-#: The same of a weight of 3 x 3 taps, or of a gradient, and of others, whose transform is not compiled for its sizes.
-WEIGHT_TRANSFORM, OTHER_WEIGHT_TRANSFORM = 6, 16
+#: Multiply-adds in the time in which a number of a transformed weight is made, where they are few and where all come from
+#: memory: forward, by the adjoint, which turns the weight, and of a gradient, whose sums are written and read again.
+FORWARD_WEIGHT, ADJOINT_WEIGHT, GRADIENT_WEIGHT = (5, 11), (5.5, 16.5), (14, 32)
+
+#: How many these are that all come from memory.
+FAR_WEIGHT = 12_000_000
+
+#: The same where the transform is not compiled for the sizes of the taps, and of a weight that was laid in order before.
+OTHER_WEIGHT, ORDERED_WEIGHT = 16, 6
 
 FLOAT_BYTES = 4
 
@@ -152,7 +159,9 @@ def exchanges_from(problem: Problem) -> int | None:
     return None
 
 
-def winograd_cost(problem: Problem, tile: tuple[int, int], *, weight_gradient: bool, kept: bool) -> float:
+def winograd_cost(
+    problem: Problem, tile: tuple[int, int], *, weight_gradient: bool, kept: bool, adjoint: bool = False
+) -> float:
     """Return the work in multiply-adds at the machine's peak: products of transformed tiles, and the transforms."""
     folding = 0.0
     if is_folded(problem):
@@ -171,13 +180,21 @@ def winograd_cost(problem: Problem, tile: tuple[int, int], *, weight_gradient: b
         each = -(-problem.taps[0] * problem.depth // GRADIENT_CHANNELS)
         again = (-(-cols // GRADIENT_CHANNELS), images * each)
     vectors = tiles * (again[0] * whole_vectors(depth) + again[1] * cols)
-    compiled = weight_gradient or taps_of(problem) == (3, 3)
-    of_weight = WEIGHT_TRANSFORM if compiled else OTHER_WEIGHT_TRANSFORM
-    if kept and problem.groups * math.prod(points) * depth * cols * FLOAT_BYTES <= MOST_TRANSFORMED:
-        of_weight = WEIGHT_READ
+    transforms = TILE_TRANSFORM[max(points)] * math.prod(points) * vectors
+    numbers = problem.groups * math.prod(points) * depth * cols
+    of_weight = _weight_cost(problem, numbers, weight_gradient=weight_gradient, kept=kept, adjoint=adjoint)
     far = far_cost(problem) if weight_gradient else 0.0
-    transforms = TILE_TRANSFORM[max(points)] * vectors + of_weight * depth * cols
-    return problem.groups * (products + math.prod(points) * transforms) + folding + far
+    return problem.groups * (products + transforms) + of_weight + folding + far
+
+
+def _weight_cost(problem: Problem, numbers: int, *, weight_gradient: bool, kept: bool, adjoint: bool) -> float:
+    """Return the work in the time in which a transformed weight of so many numbers is made, or read."""
+    if kept and not adjoint:
+        return numbers * (WEIGHT_READ if numbers * FLOAT_BYTES <= MOST_TRANSFORMED else ORDERED_WEIGHT)
+    if taps_of(problem) != (3, 3) and not weight_gradient:
+        return numbers * OTHER_WEIGHT
+    near, far = GRADIENT_WEIGHT if weight_gradient else ADJOINT_WEIGHT if adjoint else FORWARD_WEIGHT
+    return numbers * (near + (far - near) * min(numbers / FAR_WEIGHT, 1))
 
 
 def strassen_cost(problem: Problem, *, kept: bool) -> float:
@@ -208,5 +225,5 @@ def adjoint_cost(problem: Problem, tile: tuple[int, int], *, kept: bool) -> floa
         else:
             each = zip(tile, most, part.taps[1:], strict=True)
             h, w = (outputs + many - few if few > 1 else 1 for outputs, many, few in each)
-            cost += winograd_cost(part, (h, w), weight_gradient=False, kept=kept)
+            cost += winograd_cost(part, (h, w), weight_gradient=False, kept=kept, adjoint=True)
     return cost
