@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv._kernels._memory import empty, trim
+from fastconv._kernels._memory import empty, give_back, trim
 from fastconv.functional._conv_cost import MOST_PACKED
 from fastconv.lasting import lasting
 from fastconv.threads import get_num_threads
@@ -76,6 +76,7 @@ class Weight:
             _loose += self.nbytes
             if _loose >= MOST_LOOSE:
                 _loose = 0
+                give_back()
                 trim()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
