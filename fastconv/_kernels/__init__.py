@@ -11,6 +11,7 @@ Contents:
 ``arrays.pxi``       the address of an array's data, faster than by a memoryview
 ``vector.pxi``       incomplete vectors; exp, log and erfc of vectors
 ``tile.pxi``         the register tile, where every multiply-add of a convolution or a linear layer happens
+``panels.pxi``       tiles of any number of rows and columns
 ``window.pxi``       windows of an array packed as rows of a matrix, a block at a time
 ``product.pxi``      blocks of an implicit matrix product
 ``product_gradient.pxi``
@@ -73,7 +74,9 @@ Contents:
 ``norm.pxi``         normalization: both, over sets of pixels and by threads
 ``norm_pool.pxi``    normalization, ReLU and max pooling without arrays in between
 ``rows.pxi``         layer normalization: each row of a matrix by itself
-``softmax.pxi``      softmax and cross entropy of the rows
+``softmax.pxi``      softmax of the rows
+``cross_entropy.pxi``
+                     the cross entropy of the rows
 ``losses.pxi``       Huber's loss and the squared error
 ``response_norm.pxi``
                      local response normalization

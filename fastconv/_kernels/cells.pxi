@@ -165,7 +165,7 @@ cdef Product *cells_of(
 
 cdef bint finite_taps(const Product *p, Py_ssize_t groups, Py_ssize_t b_group, int threads) noexcept nogil:
     """Whether the right operand is finite."""
-    cdef Py_ssize_t taps = p.d.taps * p.h.taps * p.w.taps, task, bad = 0
+    cdef Py_ssize_t taps = taps_of(p), task, bad = 0
     for task in prange(taps * groups, schedule="static", num_threads=min(threads, taps)):
         bad += not finite_tap(p, task % taps, task // taps * b_group)
     return bad == 0
@@ -239,7 +239,7 @@ cdef bint tap_by_tap(const Product *p, bint whole_kept, bint taps_kept, Py_ssize
     cdef const Axis *axes = &p.d
     cdef Py_ssize_t i, tap, seen
     cdef double rows = p.batch, taps = 1, count = CELL_WORK, packing, whole
-    if p.depth < TAPS_DEPTH or product_rows(p) > TAPS_ROWS or p.d.taps * p.h.taps * p.w.taps > MOST_TAPS_APART:
+    if p.depth < TAPS_DEPTH or product_rows(p) > TAPS_ROWS or taps_of(p) > MOST_TAPS_APART:
         return False
     if not taps_kept and groups * ceil_div(p.cols, TILE_N) < threads:
         return False
@@ -253,10 +253,6 @@ cdef bint tap_by_tap(const Product *p, bint whole_kept, bint taps_kept, Py_ssize
     count = count * taps + rows * (p.depth + TAPS_SUMS) * p.cols + (0 if taps_kept else packing)
     whole = work_of_cells(p, NULL, 0, 0) - (packing if whole_kept else 0)
     return count < whole * WORTH_A_CUT / 100
-
-
-cdef inline Py_ssize_t taps_of(const Product *p) noexcept nogil:
-    return p.d.taps * p.h.taps * p.w.taps
 
 
 cdef inline Py_ssize_t tap_panels(const Product *p) noexcept nogil:

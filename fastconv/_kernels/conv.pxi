@@ -225,11 +225,14 @@ cdef Py_ssize_t packed_size(const Product *p, Py_ssize_t groups, int tile_h, int
     cdef Winograd g
     cdef Scatter scattered
     cdef Cuts cuts[3]
+    cdef Py_ssize_t panels = ceil_div(p.cols, TILE_N)
     if is_strassen(tile_h, tile_w):
         return worth_reading(strassen_items(p))
     if is_winograd(tile_h, tile_w):
         g = folded_cut(p, tile_h, tile_w)
-        return gathered_taps(&g, ceil_div(p.cols, TILE_N), 0, 0) if SELDOM_USED and only_gathers(&g, groups) else worth_reading(packed_weights(&g, ceil_div(p.cols, TILE_N), 0))
+        if SELDOM_USED and only_gathers(&g, groups):
+            return gathered_taps(&g, panels, 0, 0)
+        return worth_reading(packed_weights(&g, panels, 0))
     if groups == 1 and few_pay(p) or is_one_row(p) or (grouped_pays(p, groups) and not pixels_pay(p, groups)):
         return 0
     if groups == 1 and (across_pays(p) or MANY_REGISTERS and planar_pays(p)):

@@ -59,7 +59,7 @@ cdef apart all_multiples(
 
 
 cdef inline bint one_tap(const Product *p) noexcept nogil:
-    return p.d.taps * p.h.taps * p.w.taps == 1
+    return taps_of(p) == 1
 
 
 cdef bint few_pay(const Product *p) noexcept nogil:

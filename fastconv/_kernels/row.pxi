@@ -20,7 +20,7 @@ cdef enum:
 cdef bint is_one_row(const Product *p) noexcept nogil:
     """Whether the left operand is one row, all of whose elements are in the input: one pixel, one tap."""
     return (
-        product_rows(p) == 1 and p.d.taps * p.h.taps * p.w.taps == 1 and p.d.origin == p.h.origin == p.w.origin == 0
+        product_rows(p) == 1 and taps_of(p) == 1 and p.d.origin == p.h.origin == p.w.origin == 0
         and p.d.size == p.h.size == p.w.size == p.out_d == p.out_h == p.out_w == 1
     )
 

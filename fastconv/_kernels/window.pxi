@@ -102,15 +102,19 @@ cdef inline bint asks_for_outputs(const Product *p) noexcept nogil:
     return output_bytes(p) > FAR_BESIDE
 
 
+cdef inline Py_ssize_t taps_of(const Product *p) noexcept nogil:
+    return p.d.taps * p.h.taps * p.w.taps
+
+
 cdef inline Py_ssize_t most_partial(const Product *p, Py_ssize_t groups) noexcept nogil:
     """How many partial sums there may be: as many as are even work for two or four threads."""
-    cdef Py_ssize_t weights = p.d.taps * p.h.taps * p.w.taps * p.depth * p.cols * groups
+    cdef Py_ssize_t weights = taps_of(p) * p.depth * p.cols * groups
     cdef Py_ssize_t most = PARTIAL_BYTES // (weights * <Py_ssize_t> sizeof(real))
     return most // 4 * 4 if most >= 4 else max(most, <Py_ssize_t> 1)
 
 
 cdef inline Py_ssize_t product_depth(const Product *p) noexcept nogil:
-    return p.d.taps * p.h.taps * p.w.taps * p.depth
+    return taps_of(p) * p.depth
 
 
 cdef inline void copy(real *to, const real *source, Py_ssize_t items) noexcept nogil:
