@@ -308,7 +308,9 @@ def stretched(*shapes: Shape) -> Shape:
 def _multiplied(kernels: Any, a: View, b: View, y: View) -> Call:
     """Return the call for ``y = a * b``; by all threads where one of them has a factor for each channel of each image."""
     for x, gate in ((a, b), (b, a)):
-        if x.shape == y.shape and gate.shape == (y.shape[0], *(1,) * (len(y.shape) - 2), y.shape[-1]):
+        # factors of one shape are multiplied number by number: y may lie in either of them
+        per_channel = gate.shape == (y.shape[0], *(1,) * (len(y.shape) - 2), y.shape[-1])
+        if x.shape == y.shape != gate.shape and per_channel:
             return Call("scale", kernels.scale_columns, (x, 0, gate, None, y, y.shape[-1], False), MOVE * y.size)
     few = a.shape != b.shape and 1 < y.shape[-1] <= FEW_ENTRIES
     return Call("multiply", _multiply_few if few else np.multiply, (a, b, y))

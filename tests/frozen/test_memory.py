@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from frozen_cases import inputs, trained
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from fastconv.frozen.memory import ALIGNMENT, Life, arrange
 from fastconv.frozen.plan import Plan
 from fastconv.frozen.program import Program
 from fastconv.frozen.unweighted import Concat
+from fastconv.model import Input, Model
 from fastconv.sequential import Sequential
 from fastconv.testing import strategies
 
@@ -106,3 +108,16 @@ def test_the_arena_is_used_again():
     frozen(x)
     assert plan._pool == [workspace]
     assert not any(array is x for _, args in workspace.calls for array in args)  # nothing of the caller's is kept
+
+
+@pytest.mark.parametrize("combine", [L.Add, L.Subtract, L.Multiply, L.Divide, L.Maximum, L.Minimum])
+@pytest.mark.parametrize("shape", [(17,), (33,), (1, 1, 17), (3, 17), (5, 4, 19)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_combines_two_values_may_write_over_either(isa, combine, shape, dtype):
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0.5, 2.0, (3, *shape)).astype(dtype)
+    for first_is_made in (True, False):
+        given, made = Input(shape), L.Softplus()
+        pair = (made(given), given) if first_is_made else (given, made(given))
+        model = Model(given, L.Tanh()(combine()(*pair))).astype(dtype)  # a step after it, or it would be the output
+        np.testing.assert_allclose(fastconv.freeze(model)(x), model(x), rtol=1e-5)
