@@ -17,6 +17,7 @@ from fastconv import _kernels
 from fastconv._kernels._memory import empty
 from fastconv.functional._conv_plan import ConvPlan, spatial3, weight3
 from fastconv.functional._validate import kernels_for
+from fastconv.geometry import Axis
 from fastconv.threads import threads_for
 
 #: A weight gradient is cut into so many blocks at least, whatever the number of threads: partial sums are added in order.
@@ -27,6 +28,9 @@ MOST_PARTIAL = 4 * 2**20
 
 #: Pixels of one partial sum of a depthwise weight gradient: the rounding error grows with their number.
 MOST_TERMS = 2**14
+
+#: Where the records of axes have the number of taps.
+TAPS = Axis._fields.index("taps")
 
 #: Of x or dy, a weight and a bias or None; of two arrays; of dy. Their parameters are arrays, checked.
 Multiply = Callable[[Any, Any, Any], NDArray[Any]]
@@ -83,6 +87,7 @@ def adjoint(plan: ConvPlan, dtype: np.dtype[Any]) -> Multiply:
 
     def product(dy: NDArray[Any], weight: NDArray[Any], bias: NDArray[Any] | None) -> NDArray[Any]:
         dx = empty(x_shape, dtype) if reached else _without_products(x_shape, bias, dtype)
+        bias = plan.adjoint_bias(bias)
         modules[dtype].conv_backward_input(
             dy, weight, bias, dx, 0, axes, d, h, w, batch, channels, outputs, groups, tile_h, tile_w, threads_for(work)
         )
@@ -144,11 +149,11 @@ def _exchanged_gradient(plan: ConvPlan, x: NDArray[Any], dy: NDArray[Any], dweig
     if plan.exchanged is None or lanes < plan.exchanged or not np.isfinite(bias_gradient(dy)).all():
         return False
     batch, channels, outputs, groups = plan.sizes
-    *kernel, _, _ = plan.weight_shape
+    kernel = tuple(plan.axes[:, TAPS])
     turned = empty((*kernel, outputs, channels), x.dtype)
     sizes = batch, outputs, channels, groups
     kernels.conv_backward_weight(dy, x, turned, np.concatenate(plan.phases), *sizes, ENOUGH_BLOCKS, 0, 0, threads)
-    dweight[...] = np.flip(turned, tuple(range(len(kernel)))).swapaxes(-1, -2)
+    dweight.reshape(*kernel, channels, outputs)[...] = np.flip(turned, (0, 1, 2)).swapaxes(-1, -2)
     return bool(np.isfinite(dweight).all())
 
 

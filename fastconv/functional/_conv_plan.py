@@ -25,7 +25,7 @@ class ConvPlan(NamedTuple):
     x_shape: tuple[int, ...]
     weight_shape: tuple[int, ...]
     y_shape: tuple[int, ...]
-    sizes: tuple[int, int, int, int]  # N, C, O, groups
+    sizes: tuple[int, int, int, int]  # N, C, O, groups, where C counts what `_without_whole_axes` makes channels
     empty: bool  # whether there is nothing to multiply: no images, no pixels or no outputs
     multiply_adds: int
     forward: Algorithm
@@ -35,6 +35,11 @@ class ConvPlan(NamedTuple):
     phases: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]  # per axis (phases, 10), of the adjoint
     reached: bool  # whether the phases write every pixel of x
     exchanged: int | None  # lanes of a vector from which on x and dy change roles in the gradient of the weight
+
+    def adjoint_bias(self, bias: NDArray[Any] | None) -> NDArray[Any] | None:
+        """Return what kernels add to an array of `x_shape`: the bias (C,) of each of the pixels that count as channels."""
+        pixels = self.sizes[1] // self.x_shape[-1]
+        return bias if bias is None or pixels == 1 else np.tile(bias, pixels)
 
 
 @lru_cache(maxsize=1024, typed=True)
@@ -145,22 +150,25 @@ def _plan(
             x_shape[1:-1], y_shape[1:-1], weight_shape[:rank], stride, pairs, dilation, padded, strict=True
         )
     ]
+    channels = weight_shape[-2]
+    if groups == 1 and algorithm != "winograd":
+        arguments, channels = _without_whole_axes(arguments, channels)
     axes = geometry.records([geometry.forward_axis(*a) for a in arguments])
     d, h, w = (geometry.adjoint_axes(*a) for a in arguments)
     reached = all(sum(axis.rows for axis in each) == a[0] for each, a in zip((d, h, w), arguments, strict=True))
     multiply_adds = math.prod(y_shape) * math.prod(weight_shape[:-1])
     sizes, outs, taps, strides, _, dilations = zip(*arguments, strict=True)
-    channels = weight_shape[-2], weight_shape[-1] // groups
     asked = max(dilations) > 1 or math.prod(taps) == 1
     inside = math.prod(geometry.share_inside(*a) for a in arguments) if asked else 1.0
-    forward = Problem(x_shape[0], outs, taps, strides, dilations, *channels, groups, multiply_adds, inside)
+    cols = weight_shape[-1] // groups
+    forward = Problem(x_shape[0], outs, taps, strides, dilations, channels, cols, groups, multiply_adds, inside)
     backward = forward._replace(outputs=sizes, depth=forward.cols, cols=forward.depth)
     gradient = choose(forward, algorithm, weight_gradient=True, strict=False)
     return ConvPlan(
         x_shape,
         weight_shape,
         y_shape,
-        (x_shape[0], x_shape[-1], y_shape[-1], groups),
+        (x_shape[0], channels * groups, y_shape[-1], groups),
         0 in x_shape or 0 in y_shape,
         multiply_adds,
         choose(forward, algorithm, strict=not transposed),
@@ -171,6 +179,21 @@ def _plan(
         reached,
         exchanges_from(forward) if gradient.name == "product" else None,
     )
+
+
+def _without_whole_axes(arguments: list[tuple[int, ...]], channels: int) -> tuple[list[tuple[int, ...]], int]:
+    """Return the arguments and the channels if pixels under windows that are as long as the image count as channels.
+
+    Those lie one after the other in x as in the weight: a window as large as the image is a linear layer, and kernels for one
+    row or a few read its weight once. From the last axis to the first one that is not whole.
+    """
+    merged = list(arguments)
+    for at in (2, 1, 0):
+        size, outs, taps, _, before, dilation = arguments[at]
+        if (size, outs, before) != (taps, 1, 0) or (dilation > 1 and taps > 1):
+            break
+        merged[at], channels = (1, 1, 1, 1, 0, 1), channels * taps
+    return merged, channels
 
 
 def lines_of(plan: ConvPlan, first: int, end: int) -> ConvPlan:

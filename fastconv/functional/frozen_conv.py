@@ -98,8 +98,9 @@ def writes_channels(plan: ConvPlan) -> bool:
 
 
 def transposed_writes_channels(plan: ConvPlan) -> bool:
-    """Return the same for a transposed convolution: it must write every pixel of its output."""
-    return not plan.empty and plan.reached and _writes_channels(plan.backward_input, plan.sizes[1])
+    """Return the same for a transposed convolution: it must write every pixel of its output, and each by itself."""
+    apart = plan.reached and plan.sizes[1] == plan.x_shape[-1]
+    return not plan.empty and apart and _writes_channels(plan.backward_input, plan.sizes[1])
 
 
 def _writes_channels(algorithm: Algorithm, channels: int) -> bool:
@@ -133,7 +134,17 @@ def conv_transpose_calls(
         args = (x.spatial3(), weight3(weight), bias, y.spatial3(), *plan.phases, True, None, None)
     else:
         kernel = kernels.conv_backward_input
-        args = (x, weight, bias, y, y.first, plan.axes, *plan.phases, *plan.sizes, *plan.backward_input.tile)
+        args = (
+            x,
+            weight,
+            plan.adjoint_bias(bias),
+            y,
+            y.first,
+            plan.axes,
+            *plan.phases,
+            *plan.sizes,
+            *plan.backward_input.tile,
+        )
     calls.append(Call(_named(plan.backward_input), kernel, args, plan.multiply_adds))
     return calls + epilogue(kernels, activation, residual, y)
 
