@@ -106,12 +106,12 @@ def ntuple(value: Any, rank: int, name: str, *, minimum: int = 1) -> tuple[int, 
     >>> ntuple((1, 2), 2, "stride")
     (1, 2)
     """
-    if (
-        type(value) is tuple
-        and len(value) == rank
-        and all(type(n) is int and minimum <= n <= MAX_ELEMENTS for n in value)
-    ):
-        return value
+    if type(value) is tuple and len(value) == rank:
+        for n in value:
+            if type(n) is not int or not minimum <= n <= MAX_ELEMENTS:
+                break
+        else:
+            return value
     if is_list(value):
         result = tuple(integer(item, name) for item in value)
         if len(result) != rank:

@@ -83,7 +83,7 @@ def copied(array: np.ndarray) -> np.ndarray:
     True
     """
     made = lasting(array.shape, array.dtype)
-    np.copyto(made, array)
+    made[...] = array
     return made
 
 

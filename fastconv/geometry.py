@@ -53,10 +53,12 @@ def padding_pairs(
                 for n, k, s, d in zip(size, kernel, stride, dilation, strict=True)
             )
         raise ValueError(f'padding must be an integer, a tuple, "same" or "valid", got {padding!r}')
-    if isinstance(padding, (tuple, list)) and any(isinstance(item, (tuple, list)) for item in padding):
-        if len(padding) != rank or not all(isinstance(item, (tuple, list)) and len(item) == 2 for item in padding):
+    pairs = [item for item in padding if isinstance(item, (tuple, list))] if isinstance(padding, (tuple, list)) else []
+    if pairs:
+        if not len(pairs) == len(padding) == rank or {2} != set(map(len, pairs)):
             raise ValueError(f"padding must be {rank} pairs (before, after), got {padding!r}")
-        return tuple((pair[0], pair[1]) for pair in (ntuple(item, 2, "padding", minimum=0) for item in padding))
+        checked: list[Any] = [ntuple(pair, 2, "padding", minimum=0) for pair in pairs]
+        return tuple(checked)
     return tuple((item, item) for item in ntuple(padding, rank, "padding", minimum=0))
 
 

@@ -34,14 +34,13 @@ class Graph:
     ) -> None:
         _require_symbols(inputs, "inputs")
         _require_symbols(outputs, "outputs")
-        if len({id(symbol) for symbol in inputs}) < len(inputs):
+        if len(set(inputs)) < len(inputs):
             raise ValueError("the same symbol is given twice among the inputs of the model")
         nodes = _needed_nodes(inputs, outputs)
-        slots = {id(symbol): slot for slot, symbol in enumerate(inputs)}
-        made = [symbol for node in nodes for symbol in node.outputs]  # held while their ids count
-        for symbol in made:
-            slots.setdefault(id(symbol), len(slots))
-        _require_used(inputs, nodes, outputs)
+        writes = [node.outputs for node in nodes]
+        made = [symbol for some in writes for symbol in some]
+        slots = {symbol: slot for slot, symbol in enumerate(dict.fromkeys([*inputs, *made]))}
+        _require_used(inputs, nodes, made, outputs)
         self.input_shapes = [symbol.shape for symbol in inputs]
         self.input_names = [symbol.name for symbol in inputs]
         self.free = [symbol.free for symbol in inputs]
@@ -51,17 +50,17 @@ class Graph:
         self.output_names = list(output_names) if output_names else [None] * len(outputs)
         if len(self.output_names) != len(outputs):
             raise ValueError(f"output_names must be one for each of {len(outputs)} outputs, got {self.output_names}")
-        self.outputs = tuple(slots[id(symbol)] for symbol in outputs)
+        self.outputs = tuple(slots[symbol] for symbol in outputs)
         self.slots = len(slots)
-        self.steps = [self._step(node, slots) for node in nodes]
+        slot_of = slots.__getitem__
+        self.steps = [
+            Step(node.layer, tuple(map(slot_of, node.inputs)), tuple(map(slot_of, some)), node.layer)
+            for node, some in zip(nodes, writes, strict=True)
+        ]
         self.channel_axes = [self._channel_axis(slot) for slot in range(len(inputs))]
         self.layers = _unique(step.layer for step in self.steps)
         self._described = [symbol.shape for symbol in (*inputs, *made)]
         self._symbols: tuple[tuple[Symbol, ...], tuple[Symbol, ...]] | None = tuple(inputs), tuple(outputs)
-
-    def _step(self, node: Node, slots: dict[int, int]) -> Step:
-        reads, writes = (tuple(slots[id(symbol)] for symbol in some) for some in (node.inputs, node.outputs))
-        return Step(node.layer, reads, writes, node.layer)
 
     def _channel_axis(self, slot: int) -> int:
         """Return which axis of an input's shape is its channels: the last, or the one that is turned there at once."""
@@ -190,19 +189,19 @@ class Graph:
 
 def _needed_nodes(inputs: Sequence[Symbol], outputs: Sequence[Symbol]) -> list[Node]:
     """Return the nodes between inputs and outputs, each after those it needs."""
-    given = {id(symbol) for symbol in inputs}
-    nodes: dict[int, Node] = {}
+    given = set(inputs)
+    nodes: set[Node] = set()
     waiting = list(outputs)
     while waiting:
         symbol = waiting.pop()
-        if id(symbol) in given:
+        if symbol in given:
             continue
         if symbol.node is None:
             raise ValueError(f"an output of the model needs {symbol!r}, which is not among the inputs of the model")
-        if id(symbol.node) not in nodes:
-            nodes[id(symbol.node)] = symbol.node
+        if symbol.node not in nodes:
+            nodes.add(symbol.node)
             waiting.extend(symbol.node.inputs)
-    return sorted(nodes.values(), key=lambda node: node.serial)
+    return sorted(nodes, key=lambda node: node.serial)
 
 
 def _require_symbols(symbols: Sequence[Any], what: str) -> None:
@@ -215,14 +214,14 @@ def _require_symbols(symbols: Sequence[Any], what: str) -> None:
             )
 
 
-def _require_used(inputs: Sequence[Symbol], nodes: Sequence[Node], outputs: Sequence[Symbol]) -> None:
-    used = {id(symbol) for symbol in outputs}
-    used.update(id(symbol) for node in nodes for symbol in node.inputs)
-    made = {id(symbol) for node in nodes for symbol in node.outputs}
+def _require_used(
+    inputs: Sequence[Symbol], nodes: Sequence[Node], made: Sequence[Symbol], outputs: Sequence[Symbol]
+) -> None:
+    used = set(outputs).union(*(node.inputs for node in nodes))
     for number, symbol in enumerate(inputs, start=1):
-        if id(symbol) not in used:
+        if symbol not in used:
             raise ValueError(f"input {number} of the model, {symbol!r}, is not connected to any output")
-        if id(symbol) in made:
+        if symbol in made:
             raise ValueError(f"input {number} of the model, {symbol!r}, is made by a layer that is inside the model")
 
 

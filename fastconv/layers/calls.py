@@ -35,9 +35,9 @@ def arrays_of(layer: Layer, xs: tuple[Any, ...]) -> tuple[np.ndarray, ...]:
 def connect(layer: Layer, inputs: Sequence[Symbol]) -> Any:
     """Add a node to the graph that `inputs` belong to, and return its symbol (a tuple for several outputs)."""
     shape = shape_of(layer, [x.shape for x in inputs])
-    node = Node(layer, inputs, shape if several(shape) else [shape])
-    made = node.outputs
-    return made if several(shape) else made[0]
+    many = several(shape)
+    made = Node(layer, inputs, shape if many else (shape,)).outputs
+    return made if many else made[0]
 
 
 def shape_of(layer: Layer, shapes: Sequence[Shape]) -> Any:
@@ -51,7 +51,7 @@ def shape_of(layer: Layer, shapes: Sequence[Shape]) -> Any:
 
 
 def _shape(shape: Any) -> Shape:
-    if type(shape) is tuple and all(type(n) is int and n >= 1 for n in shape):
+    if type(shape) is tuple and {int}.issuperset(map(type, shape)) and min(shape, default=1) >= 1:
         return shape
     if not isinstance(shape, (tuple, list)) or not all(isinstance(n, (int, np.integer)) and n >= 1 for n in shape):
         raise ValueError(f"output_shape must return a tuple of integers, each at least 1, got {shape!r}")

@@ -48,10 +48,13 @@ def bound_arguments(
     if not takes.required <= given.keys():
         _refuse(cls, takes, args, kwargs)
     values = {**takes.defaults, **given}  # in the order of the signature
-    return {
-        name: value if type(value) in _PLAIN else _json_value(value, f"{cls.__name__}: argument {name!r}", is_layer)
-        for name, value in values.items()
-    }
+    for name, value in values.items():
+        if type(value) not in _PLAIN:
+            try:
+                values[name] = _json_value(value, is_layer)
+            except TypeError as error:
+                raise TypeError(f"{cls.__name__}: argument {name!r} {error}") from None
+    return values
 
 
 class _Takes(NamedTuple):
@@ -96,7 +99,8 @@ def _refuse(cls: type, takes: _Takes, args: tuple[Any, ...], kwargs: dict[str, A
     raise TypeError(f"{cls.__name__}: {unknown[0] if unknown else error}; it takes {inspect.Signature(shown)}")
 
 
-def _json_value(value: Any, what: str, is_layer: Callable[[Any], bool]) -> Any:
+def _json_value(value: Any, is_layer: Callable[[Any], bool]) -> Any:
+    """Return an argument as JSON values and layers; `TypeError` says what it must be where it is made of others."""
     if type(value) in (list, tuple) and _PLAIN.issuperset(map(type, value)):
         return list(value)
     if isinstance(value, np.generic):
@@ -105,18 +109,18 @@ def _json_value(value: Any, what: str, is_layer: Callable[[Any], bool]) -> Any:
         return value
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise TypeError(f"{what} must be finite, because JSON has no {value!r}")
+            raise TypeError(f"must be finite, because JSON has no {value!r}")
         return value
     if isinstance(value, (list, tuple)):
-        return [_json_value(item, what, is_layer) for item in value]
+        return [_json_value(item, is_layer) for item in value]
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str) or key in _RESERVED:
-                raise TypeError(f"{what} has the key {key!r}: keys are strings, other than {_RESERVED}")
-        return {key: _json_value(item, what, is_layer) for key, item in value.items()}
+                raise TypeError(f"has the key {key!r}: keys are strings, other than {_RESERVED}")
+        return {key: _json_value(item, is_layer) for key, item in value.items()}
     hint = " (an array: pass array.tolist())" if isinstance(value, np.ndarray) else ""
     raise TypeError(
-        f"{what} must be made of JSON values (None, bool, int, float, str, list, dict) or layers, "
+        f"must be made of JSON values (None, bool, int, float, str, list, dict) or layers, "
         f"got {type(value).__name__} {value!r}{hint}"
     )
 
@@ -132,16 +136,14 @@ def layers_in(value: Any, path: str, is_layer: Callable[[Any], bool]) -> list[tu
     if isinstance(value, dict):
         items: Iterable[tuple[Any, Any]] = value.items()
     elif isinstance(value, list):
-        items = () if _LEAVES.issuperset(map(type, value)) else enumerate(value)
+        items = enumerate(value)
     else:
         return [(path, value)] if is_layer(value) else []
-    prefix = f"{path}/" if path else ""
-    return [
-        found
-        for key, item in items
-        if type(item) not in _LEAVES
-        for found in layers_in(item, f"{prefix}{key}", is_layer)
-    ]
+    found = []
+    for key, item in items:
+        if type(item) not in _LEAVES and not (type(item) is list and _LEAVES.issuperset(map(type, item))):
+            found += layers_in(item, f"{path}/{key}" if path else str(key), is_layer)
+    return found
 
 
 def to_spec(layer: Layer) -> dict[str, Any]:

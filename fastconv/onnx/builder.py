@@ -15,7 +15,7 @@ import numpy as np
 
 from fastconv import layers as L
 from fastconv.arrays import contiguous, copied, owned
-from fastconv.layers.calls import shape_of
+from fastconv.layers.calls import connect, shape_of
 from fastconv.layers.symbol import Shape, Symbol, several
 from fastconv.onnx.errors import NeedsValueError, NotBatchedError, OnnxImportError
 from fastconv.onnx.files import Block
@@ -102,14 +102,15 @@ class Builder(Operands):
         ):  # no node asks for those: they are named by number
             layer.name = self._name()
         try:
-            made = layer(*(value.symbol for value in values))
+            made = connect(layer, [value.symbol for value in values])
             symbols = made if isinstance(made, tuple) else (made,)
             counted = others is not None or any(value.counted for value in values)
             others = self._others(layer, values, symbols) if others is None else others
         except (TypeError, ValueError) as error:
             raise OnnxImportError(f"{self.node.label}: {error}") from error
         for symbol in symbols:
-            self.require(math.prod(symbol.shape) <= MOST_NUMBERS, f"no memory is large enough for shape {symbol.shape}")
+            if math.prod(symbol.shape) > MOST_NUMBERS:
+                raise OnnxImportError(f"{self.node.label}: no memory is large enough for shape {symbol.shape}")
         origins = frozenset().union(*(value.origins for value in values))
         made_values = [
             Value(symbol, order, self._own(dtype), tuple(shape), origins, None, counted)
@@ -311,7 +312,7 @@ class Builder(Operands):
         wide = [self.widened(x, rank) for x in operands]
         values = [x for x in wide if isinstance(x, Value)]
         # the one that is turned least often leads: a large one that is not as the file has it
-        lead = max(values, key=lambda x: (not x.is_plain, np.prod(x.symbol.shape)))
+        lead = max(values, key=lambda x: (not x.is_plain, math.prod(x.symbol.shape)))
         shuffle = lead.shuffle
         if shuffle is not None and any(x.shuffle is None or (x.shuffle != shuffle).any() for x in values):
             lead, shuffle = self.settled(lead), None

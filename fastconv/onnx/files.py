@@ -30,8 +30,19 @@ MOST_MAPPED = 2**22
 #: What runs: the dtypes of arrays that reach layers. Constants may be of others until they are cast.
 DTYPES = tuple(map(np.dtype, ("float32", "float64", "int32", "int64", "bool")))
 
-#: Where the numbers of an argument are, one or a row, by its kind: numbers of onnx.AttributeProto.AttributeType.
-_NUMBERS, _ROWS = {1: "f", 2: "i"}, {6: "floats", 7: "ints"}
+#: What an argument is, by its kind: numbers of onnx.AttributeProto.AttributeType. Tensors and graphs are more.
+_ARGUMENTS: dict[int, Callable[[Any], Any]] = {
+    1: lambda item: item.f,
+    2: lambda item: item.i,
+    3: lambda item: item.s.decode("utf-8", "replace"),
+    6: lambda item: list(item.floats),
+    7: lambda item: list(item.ints),
+    8: lambda item: [text.decode("utf-8", "replace") for text in item.strings],
+}
+_TENSOR, _GRAPH = 4, 5
+
+#: Those dtypes by the numbers of onnx.TensorProto.DataType; one that is not said is float32.
+_NUMBERED = dict(zip((1, 11, 6, 7, 9, 0), (*DTYPES, DTYPES[0]), strict=True))
 
 _STORED = {dtype: dtype.newbyteorder("<") for dtype in DTYPES}
 
@@ -194,7 +205,8 @@ def _graph(onnx: Any, model: Any, folder: Path | None, data: dict[int, memoryvie
     for at, tensor in enumerate(graph.initializer):
         if tensor.name in constants:
             raise OnnxImportError(f"two initializers are called {tensor.name!r}")
-        constants[_text(tensor.name)] = array_of(onnx, tensor, folder, data.get(at))
+        constants[tensor.name] = array_of(onnx, tensor, folder, data.get(at))
+    _texts(constants)
     inputs = [_tensor(onnx, value, "input") for value in graph.input if value.name not in constants]
     nodes = [_node(onnx, node, opsets, folder) for node in graph.node]
     zipped = {name for node in nodes if node.key == "ai.onnx.ml.ZipMap" for name in node.outputs}
@@ -234,9 +246,18 @@ def _text(value: Any) -> str:
     return value
 
 
+def _texts(values: Any) -> tuple[str, ...]:
+    """Return several of them."""
+    texts = tuple(values)
+    if not {str}.issuperset(map(type, texts)):
+        for each in texts:
+            _text(each)
+    return texts
+
+
 def _dtype(onnx: Any, number: int, what: str) -> np.dtype[Any]:
-    if number in (0, 1):
-        return DTYPES[0]  # not said, or float32
+    if number in _NUMBERED:
+        return _NUMBERED[number]
     try:
         return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(number))
     except (KeyError, TypeError, ValueError) as error:
@@ -248,7 +269,20 @@ def array_of(onnx: Any, tensor: Any, folder: Path | None, data: memoryview | Non
 
     `data` are its numbers where they are not in the message.
     """
-    what, dims = f"the tensor {tensor.name!r}", tuple(tensor.dims)
+    dims, plain = tuple(tensor.dims), _NUMBERED.get(tensor.data_type)
+    raw = tensor.raw_data if data is None else data  # a copy each time it is asked for
+    fits = plain is not None and len(dims) <= MOST_AXES and min(dims, default=0) >= 0
+    if plain is None or not fits or tensor.data_location or tensor.HasField("segment"):
+        return _unusual(onnx, tensor, dims, folder, raw)
+    if len(raw) != math.prod(dims) * plain.itemsize:
+        return _unusual(onnx, tensor, dims, folder, raw)
+    array: np.ndarray = np.frombuffer(raw, _STORED[plain]).reshape(dims)
+    return array if array.dtype == plain else array.astype(plain)
+
+
+def _unusual(onnx: Any, tensor: Any, dims: tuple[int, ...], folder: Path | None, raw: bytes | memoryview) -> np.ndarray:
+    """Return a tensor whose numbers are not simply its `raw` bytes."""
+    what = f"the tensor {tensor.name!r}"
     dtype = _dtype(onnx, tensor.data_type, what)
     if len(dims) > MOST_AXES or any(n < 0 for n in dims):
         raise OnnxImportError(f"{what} cannot have the shape {dims}")
@@ -256,20 +290,15 @@ def array_of(onnx: Any, tensor: Any, folder: Path | None, data: memoryview | Non
         raise OnnxImportError(f"{what} holds strings or is in parts, which is not supported")
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         return _external(tensor, dims, dtype, folder)
-    raw = tensor.raw_data if data is None else data  # a copy each time it is asked for
-    if len(raw) == math.prod(dims) * dtype.itemsize and dtype in DTYPES:
-        array: np.ndarray = np.frombuffer(raw, _STORED[dtype]).reshape(dims)
-        return array if array.dtype == dtype else array.astype(dtype)
-    if data is not None:
-        tensor.raw_data = data.tobytes()
+    if isinstance(raw, memoryview):
+        tensor.raw_data = raw.tobytes()
     most = 2 * max(len(raw), 8 * tensor.ByteSize())  # packed bits and small integers take less
     if math.prod(dims) > most:
         raise OnnxImportError(f"{what} says that its shape is {dims}, and the file is shorter than that")
     try:
-        array = onnx.numpy_helper.to_array(tensor)
+        return np.asarray(onnx.numpy_helper.to_array(tensor))
     except Exception as error:
         raise OnnxImportError(f"{what} of shape {dims} is broken: {error}") from error
-    return array
 
 
 def _external(tensor: Any, dims: tuple[int, ...], dtype: np.dtype[Any], folder: Path | None) -> np.ndarray:
@@ -295,29 +324,22 @@ def _external(tensor: Any, dims: tuple[int, ...], dtype: np.dtype[Any], folder: 
 
 def _node(onnx: Any, node: Any, opsets: dict[str, int], folder: Path | None) -> Node:
     attributes: dict[str, Any] = {}
-    label = node.name or "/".join(node.output[:1])
+    reads, writes = _texts(node.input), _texts(node.output)
     for item in node.attribute:
         name, kind = _text(item.name), item.type
-        if kind in _NUMBERS:
-            attributes[name] = getattr(item, _NUMBERS[kind])
-        elif kind in _ROWS:
-            attributes[name] = list(getattr(item, _ROWS[kind]))
-        elif kind == onnx.AttributeProto.TENSOR:
+        if kind in _ARGUMENTS:
+            attributes[name] = _ARGUMENTS[kind](item)
+        elif kind == _TENSOR:
             attributes[name] = array_of(onnx, item.t, folder)
-        elif kind == onnx.AttributeProto.STRING:
-            attributes[name] = item.s.decode("utf-8", "replace")
-        elif kind == onnx.AttributeProto.STRINGS:
-            attributes[name] = [text.decode("utf-8", "replace") for text in item.strings]
-        elif kind == onnx.AttributeProto.GRAPH:
-            attributes[name] = _block(onnx, item.g, opsets, folder)
+        elif kind == _GRAPH:
+            attributes[name] = block = _block(onnx, item.g, opsets, folder)
+            reads += tuple(name for name in block.reads if name not in reads)
         else:
             attributes[name] = None  # a type or the like: who has one is no operator that is known
-    domain = node.domain if node.domain != "ai.onnx" else ""
+    op, domain, name = _texts((node.op_type, node.domain, node.name))
+    domain = domain if domain != "ai.onnx" else ""
     version = opsets.get(domain or "ai.onnx", 1)
-    reads, writes = tuple(map(_text, node.input)), tuple(map(_text, node.output))
-    inner = [name for value in attributes.values() if isinstance(value, Block) for name in value.reads]
-    reads += tuple(name for name in dict.fromkeys(inner) if name not in reads)
-    return Node(_text(node.op_type), _text(domain), _text(label), reads, writes, attributes, version)
+    return Node(op, domain, name or "/".join(writes[:1]), reads, writes, attributes, version)
 
 
 def _block(onnx: Any, graph: Any, opsets: dict[str, int], folder: Path | None) -> Block:
@@ -340,29 +362,31 @@ def in_order(nodes: list[Node], inputs: list[str], constants: dict[str, np.ndarr
         raise OnnxImportError("two inputs of the graph have one name")
     maker: dict[str, Node] = {}
     for node in nodes:
-        for name in filter(None, node.outputs):
-            if name in maker or name in known:
+        for name in node.outputs:
+            if name in maker or (name in known and name):
                 raise OnnxImportError(f"{name!r} is made twice, again by {node.label}")
-            maker[name] = node
+            if name:
+                maker[name] = node
     ordered: list[Node] = []
-    state: dict[int, bool] = {}  # of a node: False while what it reads is looked for, True when it is in its place
-    waiting: list[tuple[str, str]] = [(name, "an output of the graph") for name in reversed(outputs)]
+    begun: set[int] = set()  # nodes for which what they read is looked for
+    waiting: list[tuple[str, Node | None]] = [(name, None) for name in reversed(outputs)]  # and who reads it
     while waiting:
         name, reader = waiting[-1]
-        if name in known or state.get(id(maker.get(name))):
+        if name in known:
             waiting.pop()
             continue
         if name not in maker:
-            raise OnnxImportError(f"{name!r}, which {reader} reads, is made by nothing")
+            what = "an output of the graph" if reader is None else reader.label
+            raise OnnxImportError(f"{name!r}, which {what} reads, is made by nothing")
         node = maker[name]
-        missing = [n for n in node.inputs if n not in known and not state.get(id(maker.get(n)))]
+        missing = [n for n in node.inputs if n not in known]
         if not missing:
-            state[id(node)] = True
+            known.update(node.outputs)
             ordered.append(node)
             waiting.pop()
             continue
-        if id(node) in state:  # what it reads was looked for already, and needs it
+        if id(node) in begun:  # what it reads was looked for already, and needs it
             raise OnnxImportError(f"the graph has a cycle through {node.label}, which reads {missing[0]!r}")
-        state[id(node)] = False
-        waiting.extend((n, node.label) for n in reversed(missing))
+        begun.add(id(node))
+        waiting.extend((n, node) for n in reversed(missing))
     return ordered

@@ -24,22 +24,22 @@ PRODUCTS = 32
 
 #: Whose outputs are together no larger than their inputs, and those whose output is what their inputs stretch to.
 _SAME = {
-    "Abs", "ArgMax", "ArgMin", "BatchNormalization", "Cast", "CastLike", "Ceil", "Celu", "Clip", "Compress", "Cos",
-    "CumSum", "DepthToSpace", "Elu", "Erf", "Exp", "Flatten", "Floor", "GatherElements", "Gelu", "GlobalAveragePool",
-    "GlobalMaxPool", "GroupNormalization", "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization", "IsInf",
-    "IsNaN", "LRN", "LayerNormalization", "LeakyRelu", "Log", "LogSoftmax", "LpNormalization", "Mish", "Neg", "Not",
-    "PRelu", "Reciprocal", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean",
-    "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu", "Reshape", "Round", "ScatterElements",
-    "ScatterND", "Selu", "Shape", "Sigmoid", "Sign", "Sin", "Size", "Slice", "Softmax", "Softplus", "Softsign",
-    "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Swish", "Tanh", "ThresholdedRelu", "TopK", "Transpose", "Trilu",
-    "Unsqueeze",
+    "Abs", "ArgMax", "ArgMin", "BatchNormalization", "Cast", "CastLike", "Ceil", "Celu", "Clip", "Compress", "Concat",
+    "Cos", "CumSum", "DepthToSpace", "Elu", "Erf", "Exp", "Flatten", "Floor", "GatherElements", "Gelu",
+    "GlobalAveragePool", "GlobalMaxPool", "GroupNormalization", "HardSigmoid", "HardSwish", "Identity",
+    "InstanceNormalization", "IsInf", "IsNaN", "LRN", "LayerNormalization", "LeakyRelu", "Log", "LogSoftmax",
+    "LpNormalization", "Mish", "Neg", "Not", "PRelu", "Reciprocal", "ReduceL1", "ReduceL2", "ReduceLogSum",
+    "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu",
+    "Reshape", "Round", "ScatterElements", "ScatterND", "Selu", "Shape", "Sigmoid", "Sign", "Sin", "Size", "Slice",
+    "Softmax", "Softplus", "Softsign", "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Swish", "Tanh", "ThresholdedRelu",
+    "TopK", "Transpose", "Trilu", "Unsqueeze",
 }  # fmt: skip
 BROADCAST = {
     "Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul",
     "Or", "Pow", "Sub", "Sum", "Where", "Xor",
 }  # fmt: skip
 _SIZED = {
-    "Concat", "Constant", "ConstantOfShape", "Einsum", "Expand", "Gather", "GatherND", "MatMul", "NonZero", "Pad", "Range",
+    "Constant", "ConstantOfShape", "Einsum", "Expand", "Gather", "GatherND", "MatMul", "NonZero", "Pad", "Range",
     "Tile",
 }  # fmt: skip
 
@@ -82,17 +82,17 @@ class Room:
 def fold(node: Node, inputs: Sequence[np.ndarray | None], room: Room | None = None) -> list[np.ndarray]:
     """Return the outputs of a node for known inputs; `OnnxImportError` where it cannot be computed or would be too large."""
     try:
+        if node.op == "Constant":
+            value = _constant(node)
+            if room is not None:
+                room.give(value.size)
+            return [value]
         axis, rank = node.get("axis"), max((x.ndim for x in inputs if x is not None), default=0)
         if isinstance(axis, int) and abs(axis) > rank + 1:  # the definitions would count to it
             raise OnnxImportError(f"{node.label}: there is no axis {axis} in a tensor of {rank}")
         size = result_size(node, inputs)
         if size > MOST:
             raise OnnxImportError(f"{node.label} makes a constant of {size} numbers, more than {MOST}")
-        if node.op == "Constant":
-            value = _constant(node)
-            if room is not None:
-                room.give(value.size)
-            return [value]
         if node.op == "ConstantOfShape":  # a view of one number: it may be as large as the weights of a network
             value = np.asarray(node.get("value", np.zeros(1, np.float32))).reshape(-1)
             return [np.broadcast_to(value[0], sizes(inputs[0]))]
@@ -149,7 +149,8 @@ def _attribute(onnx: Any, value: Any) -> Any:
 def result_size(node: Node, inputs: Sequence[np.ndarray | None]) -> int:
     """Return how many numbers come out, at most."""
     arrays = [x for x in inputs if x is not None]
-    given = sum(math.prod(max(n, 1) for n in x.shape) for x in arrays)  # a sum over nothing is something
+    if node.op in _SAME or node.op == "Constant":  # a sum over nothing is something
+        return sum(x.size or math.prod(max(n, 1) for n in x.shape) for x in arrays)
     if node.op in BROADCAST:
         return math.prod(np.broadcast_shapes(*(x.shape for x in arrays)))
     if node.op in ("ConstantOfShape", "Expand"):
@@ -177,9 +178,7 @@ def result_size(node: Node, inputs: Sequence[np.ndarray | None]) -> int:
     if is_pointwise(node, inputs):
         x, weight = arrays[:2]
         return max(x.size // x.shape[1] * weight.shape[0], x.size * weight.shape[0] // PRODUCTS)
-    if node.op in _INFERRED:
-        return _inferred_size(node, inputs)
-    return given
+    return _inferred_size(node, inputs)
 
 
 def _product_size(a: tuple[int, ...], b: tuple[int, ...]) -> int:

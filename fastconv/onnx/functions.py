@@ -58,7 +58,7 @@ def _typed(onnx: Any, model: Any) -> Any:
 
 
 def _is_written_out(node: Any) -> bool:
-    return node.domain in ("", "ai.onnx") and node.op_type in WRITTEN_OUT
+    return node.op_type in WRITTEN_OUT and node.domain in ("", "ai.onnx")
 
 
 def _spell_defaults(onnx: Any, node: Any, opset: int) -> None:

@@ -274,36 +274,36 @@ class _Conversion:
         except Exception as error:  # an operator's function may meet anything in a file that somebody has made up
             raise OnnxImportError(f"{node.label} cannot be converted: {type(error).__name__}: {error}") from error
         found = made if isinstance(made, list) else [made]
-        if len(found) < len([name for name in node.outputs if name]):
+        if len(found) < len(node.outputs) - node.outputs.count(""):
             raise OnnxImportError(f"{node.label}: output {len(found) + 1} is not supported")
-        self._note_floats(node, [x for x in (*operands, *found) if isinstance(x, Value) and x.dtype.kind == "f"])
-        self.values.update((name, value) for name, value in zip(node.outputs, found, strict=False) if name)
+        self._note_floats(node, {x.dtype for x in (*operands, *found) if isinstance(x, Value)})
+        for name, value in zip(node.outputs, found, strict=False):
+            if name:
+                self.values[name] = value
 
-    def _note_floats(self, node: Node, values: Sequence[Value]) -> None:
-        dtypes = {x.dtype for x in values}
-        self.floats |= dtypes
-        self.doubles = self.doubles or (node.op not in _MOVES and np.dtype(np.float64) in dtypes)
+    def _note_floats(self, node: Node, dtypes: set[np.dtype[Any]]) -> None:
+        self.floats.update(each for each in dtypes if each.kind == "f")
+        self.doubles = self.doubles or (DTYPES[1] in dtypes and node.op not in _MOVES)
 
     def _folded(self, node: Node, operands: Sequence[Value | Constant | None]) -> list[Constant] | None:
         """Return what a node makes of constants, or None where it must run."""
-        if node.domain or not foldable(node) or any(isinstance(x, Parts) for x in operands):
+        constants = [x for x in operands if x is None or isinstance(x, Constant)]
+        if len(constants) < len(operands) or not foldable(node):
             return None
-        constants = [x for x in operands if not isinstance(x, Value)]
-        if len(constants) < len(operands):
-            return None
-        if node.op == "Resize" and any(x is not None and x.other is not None for x in constants):
+        given = [x for x in constants if x is not None]
+        varies = any(x.other is not None for x in given)
+        if node.op == "Resize" and varies:
             return None  # what is learned for each place of an image has the size of an image while the model runs
-        if any(x is not None and x.open is not None for x in constants):
+        if any(x.open is not None for x in given):
             return folded_open(node, constants, self.room)
-        both = [None if x is None else x.both for x in constants]
-        first = fold(node, [None if x is None else x[0] for x in both], self.room)
-        if all(x is None or x.other is None for x in constants):
-            learned = any(x is not None and x.learned for x in constants) and first[0].dtype.kind == "f"
+        first = fold(node, [None if x is None else x.array for x in constants], self.room)
+        if not varies:
+            learned = any(x.learned for x in given) and first[0].dtype.kind == "f"
             learned = learned or node.op == "ConstantOfShape"
             return [Constant(array, None, learned) for array in first]
-        second = fold(node, [None if x is None else x[1] for x in both], self.room)
+        second = fold(node, [None if x is None else x.both[1] for x in constants], self.room)
         return [
-            Constant(a, None if a.shape == b.shape and np.array_equal(a, b) else b)
+            Constant(a, None if a.shape == b.shape and (a == b).all() else b)
             for a, b in zip(first, second, strict=True)
         ]
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.layers.calls import FLOATS
 from fastconv.layers.symbol import Shape
 from fastconv.onnx.errors import NeedsValueError, NotBatchedError, OnnxImportError
-from fastconv.onnx.files import DTYPES, Node
+from fastconv.onnx.files import Node
 from fastconv.onnx.values import Constant, Value
 
 Operand = Value | Constant
@@ -109,7 +110,7 @@ class Operands:
     def weight(self, x: Operand | None, what: str, rank: int | None = None) -> np.ndarray:
         """Return a known operand as an array of floats of `rank` axes."""
         array = self.array(x, what)
-        if array.dtype not in DTYPES[:2] or (rank is not None and array.ndim != rank):
+        if array.dtype not in FLOATS or (rank is not None and array.ndim != rank):
             raise OnnxImportError(
                 f"{self.node.label}: {what} must be float32 or float64{f' of {rank} axes' if rank is not None else ''}, "
                 f"got {array.dtype} of shape {array.shape}"

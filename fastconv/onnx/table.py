@@ -23,15 +23,17 @@ _WHY = {
 
 
 def lookup(node: Node) -> tuple[Callable[..., Any] | None, str | None]:
-    """Return the function for a node's operator, or None and why there is none, if there is more to say."""
-    import fastconv.onnx.operators  # noqa: F401 - which fills the table
+    """Return the function for a node's operator, or None and why there is none, if there is more to say.
 
+    Of our own those that are imported: `fastconv.onnx.operators` fills the table.
+    """
+    name = node.key
     try:
-        return operators.get(node.key if "." in node.key else node.op, plugins="." in node.key), None
+        return operators.get(name, plugins="." in name), None
     except PluginLoadError as error:
         return None, str(error)
     except LookupError:
-        return None, None if "." in node.key else _WHY.get(node.op)
+        return None, _WHY.get(name)
 
 
 def supported() -> frozenset[str]:

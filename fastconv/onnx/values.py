@@ -103,7 +103,7 @@ def in_file_order(shape: Shape, order: tuple[int, ...]) -> Shape:
     >>> in_file_order((28, 30, 3), (1, 2, 0))
     (3, 28, 30)
     """
-    return tuple(shape[order.index(axis)] for axis in range(len(order)))
+    return tuple([n for _, n in sorted(zip(order, shape, strict=True))])
 
 
 def last_first(rank: int, first: int = 0) -> tuple[int, ...]:

@@ -45,9 +45,7 @@ def slim(onnx: Any, content: memoryview) -> Slim | None:
     if len(content) < LARGE:
         return None
     try:
-        graphs = [
-            field for field in _fields(content, 0, len(content)) if field.number == onnx.ModelProto.GRAPH_FIELD_NUMBER
-        ]
+        graphs = list(_fields(content, 0, len(content), onnx.ModelProto.GRAPH_FIELD_NUMBER))
         if len(graphs) != 1 or graphs[0].kind != _BYTES:
             return None
         (graph,) = graphs
@@ -64,28 +62,26 @@ def _slim_graph(onnx: Any, content: memoryview, graph: _Field) -> tuple[list[Any
     parts: list[Any] = []
     data: dict[int, memoryview] = {}
     initializer, raw_data = onnx.GraphProto.INITIALIZER_FIELD_NUMBER, onnx.TensorProto.RAW_DATA_FIELD_NUMBER
-    place, copied = 0, graph.value
-    for field in _fields(content, graph.value, graph.end):
-        if field.number != initializer:
-            continue
+    copied = graph.value
+    for place, field in enumerate(_fields(content, graph.value, graph.end, initializer)):
         if field.kind == _BYTES and field.end - field.value >= LARGE:
-            raws = [each for each in _fields(content, field.value, field.end) if each.number == raw_data]
+            raws = list(_fields(content, field.value, field.end, raw_data))
             if len(raws) == 1 and raws[0].kind == _BYTES:
                 (raw,) = raws
                 data[place] = content[raw.value : raw.end]
                 rest = [content[field.value : raw.start], content[raw.end : field.end]]
                 parts += [content[copied : field.start], _key(field), _number(sum(map(len, rest))), *rest]
                 copied = field.end
-        place += 1
     return [*parts, content[copied : graph.end]], data
 
 
-def _fields(content: memoryview, at: int, end: int) -> Iterator[_Field]:
+def _fields(content: memoryview, at: int, end: int, wanted: int) -> Iterator[_Field]:
+    """Yield the fields of a number in a message, which lies from `at` to `end`."""
     for _ in range(MOST_FIELDS):
         if at == end:
             return
         start = at
-        key, at = _varint(content, at, end)
+        key, at = (content[at], at + 1) if content[at] < 128 else _varint(content, at, end)
         value, kind = at, key & 7
         if kind == _BYTES:
             size, value = _varint(content, at, end)
@@ -98,7 +94,8 @@ def _fields(content: memoryview, at: int, end: int) -> Iterator[_Field]:
             raise _UnusualError
         if at > end:
             raise _UnusualError
-        yield _Field(key >> 3, kind, start, value, at)
+        if key >> 3 == wanted:
+            yield _Field(wanted, kind, start, value, at)
     if at < end:
         raise _UnusualError
 
