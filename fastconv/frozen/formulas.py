@@ -87,6 +87,8 @@ def _formula(
     def allowed(step: Step) -> bool:
         return is_elementwise(step.operation) and all(shapes[value] == shape for value in step.reads)
 
+    if not allowed(steps[last]):
+        return None
     for region, x in regions(steps, last, MOST_STEPS, allowed, reads, makers):
         if len(region) == 1:
             continue
@@ -139,7 +141,7 @@ def is_elementwise(operation: Operation) -> bool:
     """Return whether an operation does the same to each number."""
     if isinstance(operation, Scale):
         plain = operation.activation is None and operation.factor.size > 0
-        return plain and all((array == array[0]).all() for array in (operation.factor, operation.shift))
+        return plain and _is_uniform(operation.factor) and _is_uniform(operation.shift)
     if isinstance(operation, Activate):
         return operation.activation.slope is None
     if isinstance(operation, Sum):
@@ -151,6 +153,11 @@ def is_elementwise(operation: Operation) -> bool:
             return type(layer.inner) in NUMBER_BY_NUMBER and all(array.size == 1 for array in held)
         return type(layer) in NUMBER_BY_NUMBER
     return isinstance(operation, (Pair, Product))
+
+
+def _is_uniform(array: np.ndarray) -> bool:
+    """Return whether all numbers are one; mostly the last one tells that they are not."""
+    return bool(array[0] == array[-1]) and bool((array == array[0]).all())
 
 
 def spelling(program: Program) -> Hashable:

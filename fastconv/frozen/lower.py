@@ -90,7 +90,7 @@ class _Lowering:
         operations = None
         if type(layer) is L.Split:
             return self._parts(layer, reads, shapes[0], name)
-        floats = not layer.traits.integers or self._floats.issuperset(reads)
+        floats = self._floats.issuperset(reads) or not layer.traits.integers
         if type(layer) is L.TimeDistributed and self._batched and floats:
             return self._each(layer, reads, shapes, name, outputs)
         alike = type(layer) is not L.Partial or all(each == shapes[0] for each in shapes)  # else one might stretch
@@ -294,20 +294,24 @@ def _partial(layer: Any, shape: Shape, constant: Constant) -> list[Operation] | 
         return None
     if held.size > 1 and held.shape[-1] != held.size:
         return None
-    wide = np.broadcast_to(held.ravel().astype(np.float64), shape[-1:])
-    one, nothing = np.ones_like(wide), np.zeros_like(wide)
+    if (kind, at) not in _SCALES:
+        return None
+    factor, shift = (np.empty(shape[-1:], held.dtype) for _ in range(2))
     with np.errstate(all="ignore"):
-        factor, shift = {
-            (L.Add, 0): (one, wide),
-            (L.Add, 1): (one, wide),
-            (L.Multiply, 0): (wide, nothing),
-            (L.Multiply, 1): (wide, nothing),
-            (L.Subtract, 0): (-one, wide),
-            (L.Subtract, 1): (one, -wide),
-            (L.Divide, 1): (1 / wide, nothing),
-        }.get((kind, at), (one / 0, one))
-        factor, shift = factor.astype(held.dtype), shift.astype(held.dtype)
+        factor[...], shift[...] = _SCALES[kind, at](held.ravel().astype(np.float64))
     return [ops.Scale(factor, shift)] if np.isfinite(factor).all() and np.isfinite(shift).all() else None
+
+
+#: Factor and shift of one of two inputs, for the numbers that the other one is: by the layer, and which of the two that is.
+_SCALES: dict[tuple[type[Layer], int], Callable[[Array], tuple[Any, Any]]] = {
+    (L.Add, 0): lambda held: (1, held),
+    (L.Add, 1): lambda held: (1, held),
+    (L.Multiply, 0): lambda held: (held, 0),
+    (L.Multiply, 1): lambda held: (held, 0),
+    (L.Subtract, 0): lambda held: (-1, held),
+    (L.Subtract, 1): lambda held: (1, -held),
+    (L.Divide, 1): lambda held: (1 / held, 0),
+}
 
 
 def _local_response_norm(layer: Any, shape: Shape, constant: Constant) -> list[Operation]:

@@ -27,23 +27,20 @@ def arrange(lives: Sequence[Life]) -> tuple[list[int], int]:
     ([0, 64, 0], 128)
     """
     offsets = [0] * len(lives)
-    placed: list[int] = []
+    placed: list[tuple[int, int, int, int]] = []  # first and last step, where it begins and ends
     total = 0
     for at in sorted(range(len(lives)), key=lambda i: (-lives[i].size, lives[i].first)):
         life = lives[at]
         size = -(-life.size // ALIGNMENT) * ALIGNMENT
-        taken = sorted(
-            (offsets[i], offsets[i] + lives[i].size)
-            for i in placed
-            if lives[i].first <= life.last and life.first <= lives[i].last
-        )
+        begin, until = life.first, life.last
+        taken = sorted([(start, stop) for first, last, start, stop in placed if first <= until and begin <= last])
         best, smallest, end = None, None, 0
         for start, stop in taken:
             gap = start - end
             if gap >= size and (smallest is None or gap < smallest):
                 best, smallest = end, gap
-            end = max(end, -(-stop // ALIGNMENT) * ALIGNMENT)
+            end = max(end, stop)
         offsets[at] = end if best is None else best
         total = max(total, offsets[at] + size)
-        placed.append(at)
+        placed.append((begin, until, offsets[at], offsets[at] + size))
     return offsets, total

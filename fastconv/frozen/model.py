@@ -82,7 +82,8 @@ def freeze(model: Model, *, copy: bool = True, keep: bool = True) -> FrozenModel
         raise TypeError(f"only a model can be frozen, got {model!r:.200}: put a layer into a Sequential")
     if type(model).forward is not Model.forward:
         raise TypeError(f"a {type(model).__name__} does more than run its layers, so it cannot be frozen")
-    _ = model.params  # builds a model that knows its input
+    if not model.built:
+        _ = model.params  # builds a model that knows its input
     if not model.built:
         raise ValueError("the model is not built yet, so there is nothing to freeze: call it, or build((28, 28, 1))")
     frozen = FrozenModel(_program(model, copy=copy, keep=keep))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, TypeVar
@@ -20,6 +19,8 @@ Self = TypeVar("Self", bound="Operation")
 
 #: Name in a file to class; filled by `register`.
 OPERATIONS: dict[str, type[Operation]] = {}
+
+_NUMBERS = frozenset({int, float, bool, str, type(None)})  # most of what fields are
 
 
 class Operation:
@@ -66,7 +67,7 @@ class Operation:
 
     def replace(self: Self, **changes: Any) -> Self:
         """Return the same operation with other fields."""
-        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+        return type(self)(**{**fields(self), **changes})
 
 
 def register(cls: type[Self]) -> type[Self]:
@@ -78,9 +79,9 @@ def register(cls: type[Self]) -> type[Self]:
 def constants(operation: Operation) -> list[Array | Weight]:
     """Return the arrays that an operation computes with."""
     found: list[Array | Weight] = []
-    if not dataclasses.is_dataclass(operation):
-        return found
     for value in vars(operation).values():
+        if type(value) in _NUMBERS:
+            continue
         for item in value if type(value) is tuple else (value,):
             each = item.slope if type(item) is Activation else item
             if isinstance(each, (np.ndarray, Weight)):

@@ -83,8 +83,7 @@ class Plan:
         calls: Sequence[Call] = ()
         if not step.operation.is_view(*read) and not isinstance(step.operation, Foreign):
             reads, writes = (
-                [self.views[value]._replace(shape=portion.shape(self.shapes[value])) for value in values]
-                for values in (step.reads, step.writes)
+                [portion.view(self.views[value]) for value in values] for values in (step.reads, step.writes)
             )
             calls = step.operation.calls(_kernels.modules[self.dtype], reads, writes)
         return StepPlan(step, read, made, tuple(calls))
@@ -107,7 +106,7 @@ class Plan:
         """Let the last step of a block do all of it."""
         steps = [each.step for each in self.steps[block.first : block.last + 1]]
         *reads, (y,) = (
-            [self.views[value]._replace(shape=portion.shape(self.shapes[value])) for value in values]
+            [portion.view(self.views[value]) for value in values]
             for values in (*(step.reads for step in steps), steps[-1].writes)
         )
         calls = tuple(block.calls(_kernels.modules[self.dtype], reads, y))

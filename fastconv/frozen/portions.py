@@ -13,6 +13,7 @@ from typing import NamedTuple
 from fastconv.frozen.foreign import Foreign
 from fastconv.frozen.operation import constants
 from fastconv.frozen.program import Step
+from fastconv.functional.calls import View
 from fastconv.layers.symbol import Shape
 
 #: Bytes of all images that a step reads and writes, beyond which they come from far when the next step reads them.
@@ -44,6 +45,10 @@ class Portion(NamedTuple):
     def shape(self, shape: Shape) -> Shape:
         """Return the shape that it meets at a time of a value of `shape`."""
         return shape if self.images is None else (self.images, *shape[1:])
+
+    def view(self, view: View) -> View:
+        """Return the view of so many images of what `view` is of all of them."""
+        return view if self.images is None else view._replace(shape=self.shape(view.shape))
 
     def parts(self, batch: int) -> list[slice] | list[None]:
         """Return the images of each part; None for all of them."""

@@ -104,9 +104,8 @@ def _as_they_lie(weight: Array, groups: int, parts: int, *, in_place: bool) -> A
     """Return the weight with the rows of each group in the order in which parts have its channels."""
     depth, outputs = weight.shape[-2], weight.shape[-1] // groups
     made = weight if in_place else np.empty_like(weight)
-    for group in range(groups):
-        channels = np.arange(group * depth, (group + 1) * depth)
-        order = np.argsort(channels % parts, kind="stable")
+    orders = np.argsort(np.arange(groups * depth).reshape(groups, depth) % parts, kind="stable")
+    for group, order in enumerate(orders):
         columns = slice(group * outputs, (group + 1) * outputs)
         made[..., columns] = weight[..., order, columns]
     return made

@@ -81,6 +81,8 @@ class Weighted(Operation):
         """Return the operation with its weight times factors (of float64), and another bias; None where one is not finite."""
         with np.errstate(over="ignore", invalid="ignore"):
             factors = factors.astype(self.weight.dtype)  # to multiply in double precision takes four times as long
+            if (factors == 1).all():  # a bias that came by itself
+                return self._of(self.weight, bias)
             if in_place and owned(self.weight):
                 small = _largest(self.weight) * _largest(factors) < float(np.finfo(self.weight.dtype).max)
                 made = self._of(self.weight, bias) if small else None
@@ -370,7 +372,7 @@ def let_go(program: Program) -> Program:
 
 def _is_finite(array: Array) -> bool:
     # of the smallest and the largest one alone: no array of answers as long as a weight
-    return not array.size or bool(np.isfinite(array.min()) and np.isfinite(array.max()))
+    return not array.size or (math.isfinite(array.min()) and math.isfinite(array.max()))
 
 
 def _largest(array: Array) -> float:
