@@ -75,9 +75,8 @@ def forward(plan: ConvPlan, dtype: np.dtype[Any]) -> Multiply:
 def adjoint(plan: ConvPlan, dtype: np.dtype[Any]) -> Multiply:
     """Return the adjoint of the convolution at dy (plan.y_shape): it makes an array of plan.x_shape."""
     modules, x_shape, axes, work = _kernels.modules, plan.x_shape, plan.axes, plan.multiply_adds
-    (batch, channels, outputs, groups), (tile_h, tile_w) = plan.sizes, plan.backward_input.tile
-    d, h, w = plan.phases
-    reached = plan.reached
+    algorithm, (d, h, w), reached = plan.adjoint
+    (batch, channels, outputs, groups), (tile_h, tile_w) = plan.sizes, algorithm.tile
 
     def depthwise(dy: NDArray[Any], weight: NDArray[Any], bias: NDArray[Any] | None) -> NDArray[Any]:
         dx = empty(x_shape, dtype) if reached else _without_products(x_shape, bias, dtype)
@@ -95,7 +94,7 @@ def adjoint(plan: ConvPlan, dtype: np.dtype[Any]) -> Multiply:
 
     if plan.empty:
         return lambda dy, weight, bias: _without_products(x_shape, bias, dtype)
-    return depthwise if plan.backward_input.name == "depthwise" else product
+    return depthwise if algorithm.name == "depthwise" else product
 
 
 def weight_gradient(plan: ConvPlan, dtype: np.dtype[Any]) -> Gradient:
@@ -110,8 +109,9 @@ def weight_gradient(plan: ConvPlan, dtype: np.dtype[Any]) -> Gradient:
         plan.multiply_adds,
         ENOUGH_BLOCKS,
     )
-    (batch, channels, outputs, groups), (tile_h, tile_w) = plan.sizes, plan.backward_weight.tile
-    exchanged, parts = plan.exchanged, _depthwise_parts(plan, dtype)
+    algorithm, exchanged = plan.weight_gradient
+    (batch, channels, outputs, groups), (tile_h, tile_w) = plan.sizes, algorithm.tile
+    parts = _depthwise_parts(plan, dtype)
 
     def depthwise(x: NDArray[Any], dy: NDArray[Any]) -> NDArray[Any]:
         dweight = empty(shape, dtype)
@@ -121,7 +121,7 @@ def weight_gradient(plan: ConvPlan, dtype: np.dtype[Any]) -> Gradient:
     def product(x: NDArray[Any], dy: NDArray[Any]) -> NDArray[Any]:
         dweight = empty(shape, dtype)
         threads = threads_for(work)
-        if exchanged is None or not _exchanged_gradient(plan, x, dy, dweight, threads):
+        if exchanged is None or not _exchanged_gradient(plan, exchanged, x, dy, dweight, threads):
             modules[dtype].conv_backward_weight(
                 x, dy, dweight, axes, batch, channels, outputs, groups, enough, tile_h, tile_w, threads
             )
@@ -129,7 +129,7 @@ def weight_gradient(plan: ConvPlan, dtype: np.dtype[Any]) -> Gradient:
 
     if plan.empty:
         return lambda x, dy: np.zeros(shape, dtype)
-    return depthwise if plan.backward_weight.name == "depthwise" else product
+    return depthwise if algorithm.name == "depthwise" else product
 
 
 def _depthwise_parts(plan: ConvPlan, dtype: np.dtype[Any]) -> int:
@@ -139,20 +139,24 @@ def _depthwise_parts(plan: ConvPlan, dtype: np.dtype[Any]) -> int:
     return max(1, min(lines, fitting, parts))
 
 
-def _exchanged_gradient(plan: ConvPlan, x: NDArray[Any], dy: NDArray[Any], dweight: NDArray[Any], threads: int) -> bool:
+def _exchanged_gradient(
+    plan: ConvPlan, exchanged: int, x: NDArray[Any], dy: NDArray[Any], dweight: NDArray[Any], threads: int
+) -> bool:
     """Write the gradient of the weight of the convolution of dy that makes x, turned; or return False.
 
     Padding is on the other side then: what is not finite in x or dy would meet other zeros.
     """
     kernels = kernels_for(x)
     lanes = kernels.describe()["vector_bytes"] // x.itemsize
-    if plan.exchanged is None or lanes < plan.exchanged or not np.isfinite(bias_gradient(dy)).all():
+    if lanes < exchanged or not np.isfinite(bias_gradient(dy)).all():
         return False
     batch, channels, outputs, groups = plan.sizes
     kernel = tuple(plan.axes[:, TAPS])
     turned = empty((*kernel, outputs, channels), x.dtype)
     sizes = batch, outputs, channels, groups
-    kernels.conv_backward_weight(dy, x, turned, np.concatenate(plan.phases), *sizes, ENOUGH_BLOCKS, 0, 0, threads)
+    kernels.conv_backward_weight(
+        dy, x, turned, np.concatenate(plan.adjoint.phases), *sizes, ENOUGH_BLOCKS, 0, 0, threads
+    )
     dweight.reshape(*kernel, channels, outputs)[...] = np.flip(turned, (0, 1, 2)).swapaxes(-1, -2)
     return bool(np.isfinite(dweight).all())
 

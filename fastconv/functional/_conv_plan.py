@@ -19,8 +19,26 @@ from fastconv.functional._conv_cost import exchanges_from
 from fastconv.functional._conv_problem import Problem
 
 
+class Adjoint(NamedTuple):
+    """What follows from shapes for the adjoint of a convolution."""
+
+    algorithm: Algorithm
+    phases: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]  # per axis (phases, 10)
+    reached: bool  # whether the phases write every pixel of x
+
+
+class WeightGradient(NamedTuple):
+    """What follows from shapes for the gradient of the weight."""
+
+    algorithm: Algorithm
+    exchanged: int | None  # lanes of a vector from which on x and dy change roles
+
+
 class ConvPlan(NamedTuple):
-    """A convolution of an input (N, *spatial, C) with a weight (*kernel, C // groups, O), all shapes known and checked."""
+    """A convolution of an input (N, *spatial, C) with a weight (*kernel, C // groups, O), all shapes known and checked.
+
+    What its backward pass needs is found when somebody asks for it.
+    """
 
     x_shape: tuple[int, ...]
     weight_shape: tuple[int, ...]
@@ -29,12 +47,21 @@ class ConvPlan(NamedTuple):
     empty: bool  # whether there is nothing to multiply: no images, no pixels or no outputs
     multiply_adds: int
     forward: Algorithm
-    backward_input: Algorithm
-    backward_weight: Algorithm
     axes: NDArray[np.int64]  # (3, 10): geometry.Axis of the forward product
-    phases: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]  # per axis (phases, 10), of the adjoint
-    reached: bool  # whether the phases write every pixel of x
-    exchanged: int | None  # lanes of a vector from which on x and dy change roles in the gradient of the weight
+    problem: Problem  # of the forward product
+    windows: tuple[tuple[int, ...], ...]  # of three axes: what `geometry.forward_axis` takes
+    asked: str | None  # the `wish`
+    transposed: bool  # whether it is the adjoint that has to be as it was asked for
+
+    @property
+    def adjoint(self) -> Adjoint:
+        """How the adjoint is computed."""
+        return _adjoint(self.problem, self.windows, self.asked, self.transposed)
+
+    @property
+    def weight_gradient(self) -> WeightGradient:
+        """How the gradient of the weight is computed."""
+        return _weight_gradient(self.problem, self.asked)
 
     def adjoint_bias(self, bias: NDArray[Any] | None) -> NDArray[Any] | None:
         """Return what kernels add to an array of `x_shape`: the bias (C,) of each of the pixels that count as channels."""
@@ -154,17 +181,13 @@ def _plan(
     if groups == 1 and algorithm != "winograd":
         arguments, channels = _without_whole_axes(arguments, channels)
     axes = geometry.records([geometry.forward_axis(*a) for a in arguments])
-    d, h, w = (geometry.adjoint_axes(*a) for a in arguments)
-    reached = all(sum(axis.rows for axis in each) == a[0] for each, a in zip((d, h, w), arguments, strict=True))
     multiply_adds = math.prod(y_shape) * math.prod(weight_shape[:-1])
-    sizes, outs, taps, strides, _, dilations = zip(*arguments, strict=True)
+    _, outs, taps, strides, _, dilations = zip(*arguments, strict=True)
+    cols = weight_shape[-1] // groups
     asked = max(dilations) > 1 or math.prod(taps) == 1
     inside = math.prod(geometry.share_inside(*a) for a in arguments) if asked else 1.0
-    cols = weight_shape[-1] // groups
     forward = Problem(x_shape[0], outs, taps, strides, dilations, channels, cols, groups, multiply_adds, inside)
-    backward = forward._replace(outputs=sizes, depth=forward.cols, cols=forward.depth)
-    gradient = choose(forward, algorithm, weight_gradient=True, strict=False)
-    return ConvPlan(
+    plan = ConvPlan(
         x_shape,
         weight_shape,
         y_shape,
@@ -172,13 +195,32 @@ def _plan(
         0 in x_shape or 0 in y_shape,
         multiply_adds,
         choose(forward, algorithm, strict=not transposed),
-        choose(backward, algorithm, adjoint=True, strict=transposed),
-        gradient,
         axes,
-        (geometry.records(d), geometry.records(h), geometry.records(w)),
-        reached,
-        exchanges_from(forward) if gradient.name == "product" else None,
+        forward,
+        tuple(arguments),
+        algorithm,
+        transposed,
     )
+    if transposed:
+        _ = plan.adjoint  # raises where the algorithm cannot compute it
+    return plan
+
+
+@lru_cache(maxsize=1024)
+def _adjoint(
+    forward: Problem, windows: tuple[tuple[int, ...], ...], algorithm: str | None, transposed: bool
+) -> Adjoint:
+    backward = forward._replace(outputs=tuple(n for n, *_ in windows), depth=forward.cols, cols=forward.depth)
+    phases = [geometry.adjoint_axes(*window) for window in windows]
+    reached = all(sum(axis.rows for axis in each) == n for each, (n, *_) in zip(phases, windows, strict=True))
+    d, h, w = map(geometry.records, phases)
+    return Adjoint(choose(backward, algorithm, adjoint=True, strict=transposed), (d, h, w), reached)
+
+
+@lru_cache(maxsize=1024)
+def _weight_gradient(forward: Problem, algorithm: str | None) -> WeightGradient:
+    found = choose(forward, algorithm, weight_gradient=True, strict=False)
+    return WeightGradient(found, exchanges_from(forward) if found.name == "product" else None)
 
 
 def _without_whole_axes(arguments: list[tuple[int, ...]], channels: int) -> tuple[list[tuple[int, ...]], int]:

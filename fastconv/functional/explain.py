@@ -102,6 +102,6 @@ def explain_conv(
     has_strassen = kernels.describe()["strassen"]
     choices = (
         choice if has_strassen or choice.name != "strassen" else product
-        for choice in (plan.forward, plan.backward_input, plan.backward_weight)
+        for choice in (plan.forward, plan.adjoint.algorithm, plan.weight_gradient.algorithm)
     )
     return ConvExplanation(plan.x_shape, plan.weight_shape, plan.y_shape, plan.multiply_adds, *choices)

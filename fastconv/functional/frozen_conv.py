@@ -99,8 +99,8 @@ def writes_channels(plan: ConvPlan) -> bool:
 
 def transposed_writes_channels(plan: ConvPlan) -> bool:
     """Return the same for a transposed convolution: it must write every pixel of its output, and each by itself."""
-    apart = plan.reached and plan.sizes[1] == plan.x_shape[-1]
-    return not plan.empty and apart and _writes_channels(plan.backward_input, plan.sizes[1])
+    apart = plan.adjoint.reached and plan.sizes[1] == plan.x_shape[-1]
+    return not plan.empty and apart and _writes_channels(plan.adjoint.algorithm, plan.sizes[1])
 
 
 def _writes_channels(algorithm: Algorithm, channels: int) -> bool:
@@ -126,26 +126,17 @@ def conv_transpose_calls(
     """
     if plan.empty:
         return _without_products(bias, y) + epilogue(kernels, activation, residual, y)
-    calls = [] if plan.reached else _without_products(bias, y)
+    algorithm, phases, reached = plan.adjoint
+    calls = [] if reached else _without_products(bias, y)
     kernel: Any
     args: tuple[Any, ...]
-    if plan.backward_input.name == "depthwise":
+    if algorithm.name == "depthwise":
         kernel = kernels.depthwise
-        args = (x.spatial3(), weight3(weight), bias, y.spatial3(), *plan.phases, True, None, None)
+        args = (x.spatial3(), weight3(weight), bias, y.spatial3(), *phases, True, None, None)
     else:
         kernel = kernels.conv_backward_input
-        args = (
-            x,
-            weight,
-            plan.adjoint_bias(bias),
-            y,
-            y.first,
-            plan.axes,
-            *plan.phases,
-            *plan.sizes,
-            *plan.backward_input.tile,
-        )
-    calls.append(Call(_named(plan.backward_input), kernel, args, plan.multiply_adds))
+        args = (x, weight, plan.adjoint_bias(bias), y, y.first, plan.axes, *phases, *plan.sizes, *algorithm.tile)
+    calls.append(Call(_named(algorithm), kernel, args, plan.multiply_adds))
     return calls + epilogue(kernels, activation, residual, y)
 
 

@@ -27,7 +27,7 @@ def problem(seed: int, x_shape: tuple[int, ...], outputs: int, dtype: Any) -> li
 def choices(x_shape: tuple[int, ...], weight_shape: tuple[int, ...]) -> tuple[str, ...]:
     """What is chosen for a convolution and its gradients, on whatever processor."""
     plan = conv_plan(x_shape, weight_shape, 1, 0, 1, 1, None)
-    return plan.forward.name, plan.backward_input.name, plan.backward_weight.name
+    return plan.forward.name, plan.adjoint.algorithm.name, plan.weight_gradient.algorithm.name
 
 
 def assert_close(got: np.ndarray | None, want: np.ndarray | None) -> None:

@@ -46,8 +46,13 @@ def tiles_of(points: int) -> Iterator[None]:
 
 
 def _choose_again() -> None:
-    _conv_plan.conv_plan.cache_clear()
-    _conv_plan.conv_transpose_plan.cache_clear()
+    for each in (
+        _conv_plan.conv_plan,
+        _conv_plan.conv_transpose_plan,
+        _conv_plan._adjoint,
+        _conv_plan._weight_gradient,
+    ):
+        each.cache_clear()
     forget_calls()
 
 
