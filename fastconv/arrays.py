@@ -15,7 +15,7 @@ import numpy as np
 from fastconv import _kernels
 from fastconv._kernels._memory import empty
 from fastconv.lasting import Place, lasting
-from fastconv.threads import get_num_threads
+from fastconv.threads import threads_for
 
 #: Numbers below which NumPy turns an array as fast, and those that a kernel turns at a time: they fit into a core's cache.
 FEW, CHUNK = 2**12, 2**19
@@ -110,7 +110,7 @@ def _turn(rows: np.ndarray, columns: np.ndarray, read: Callable[[int], object] |
         part = rows[first : first + some]
         to = turned if whole else turned[: part.size]
         # what a file has mapped lies at any byte
-        transpose(part if part.flags.aligned else _here(part), to, 1, len(part), width, get_num_threads())
+        transpose(part if part.flags.aligned else _here(part), to, 1, len(part), width, threads_for(part.size))
         if not whole:
             columns[..., first : first + some] = to.reshape(*rows.shape[1:], len(part))
         if read is not None:
