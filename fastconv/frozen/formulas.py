@@ -85,10 +85,10 @@ def _formula(
     shape = shapes[steps[last].writes[0]]
 
     def allowed(step: Step) -> bool:
-        return is_elementwise(step.operation) and all(shapes[value] == shape for value in step.reads)
+        return all(shapes[value] == shape for value in step.reads) and is_elementwise(step.operation)
 
-    if not allowed(steps[last]):
-        return None
+    if not any(allowed(steps[makers[value]]) for value in steps[last].reads if value in makers):
+        return None  # a formula has two steps at least
     for region, x in regions(steps, last, MOST_STEPS, allowed, reads, makers):
         if len(region) == 1:
             continue

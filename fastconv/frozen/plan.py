@@ -145,6 +145,8 @@ class Plan:
 
     def _find_images_within(self) -> dict[int, int]:
         """Return the roots that only a portion in parts knows, and how many images of them there are at a time."""
+        if all(portion.images is None for portion in self.portions):
+            return {}
         users: dict[int, set[Portion]] = {}
         for portion in self.portions:
             for step, *_ in self.steps[portion.first : portion.end]:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +33,9 @@ class Step(NamedTuple):
     def label(self) -> str:
         """How messages call it."""
         return " + ".join(self.layers) or self.operation.kind
+
+
+_reads = attrgetter("reads")
 
 
 class Program(NamedTuple):
@@ -58,7 +62,7 @@ class Program(NamedTuple):
 
     def reads(self) -> Counter[int]:
         """Return how often each value is read, by a step or as an output."""
-        return Counter(chain(self.outputs, *(step.reads for step in self.steps)))
+        return Counter(chain(self.outputs, *map(_reads, self.steps)))
 
     def changeable(self) -> set[int]:
         """Return the arrays, by their ids, that a pass may write into: one step alone computes with them."""
@@ -90,7 +94,8 @@ class Program(NamedTuple):
         shapes, batch = dict(enumerate(input_shapes)), input_shapes[0][0] if input_shapes else 1
         for step in self.steps:
             made = output_shapes(step, [shapes[value] for value in step.reads], batch)
-            shapes.update(zip(step.writes, made, strict=True))
+            for value, shape in zip(step.writes, made, strict=True):
+                shapes[value] = shape
         return shapes
 
     def example_shapes(self) -> Mapping[int, Shape]:

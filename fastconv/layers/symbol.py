@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 Shape = tuple[int, ...]
 
 _serial = itertools.count()
+
+
+def _nothing() -> None:
+    """Refer to a symbol that is not there."""
 
 
 class Node:
@@ -30,21 +34,20 @@ class Node:
         self.layer = layer
         self.inputs = tuple(inputs)
         self._shapes = tuple(shapes)
-        self._outputs: list[ref[Symbol] | None] = [None] * len(self._shapes)
+        self._outputs: list[Callable[[], Symbol | None]] = [_nothing] * len(self._shapes)
         self.serial = next(_serial)
 
     @property
     def outputs(self) -> tuple[Symbol, ...]:
         """The symbols it makes, the same ones as long as somebody holds them."""
-        return tuple(map(self._output, range(len(self._shapes))))
-
-    def _output(self, number: int) -> Symbol:
-        known = self._outputs[number]
-        symbol = None if known is None else known()
-        if symbol is None:
-            symbol = Symbol(self._shapes[number], node=self)
-            self._outputs[number] = ref(symbol)
-        return symbol
+        found = []
+        for number, known in enumerate(self._outputs):
+            symbol = known()
+            if symbol is None:
+                symbol = Symbol(self._shapes[number], node=self)
+                self._outputs[number] = ref(symbol)
+            found.append(symbol)
+        return tuple(found)
 
 
 class Symbol:

@@ -89,14 +89,16 @@ class Operands:
             raise OnnxImportError(
                 f"{self.node.label}: {what} must be integers, got {array.dtype} of shape {array.shape}"
             )
-        return [int(n) for n in array.ravel()]
+        found: list[int] = array.ravel().tolist()
+        return found
 
     def both(self, x: Operand, what: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return a known operand of integers for two sizes of the inputs."""
         if isinstance(x, Value):
             self.integers(x, what)
-        first, second = (self.integers(Constant(array), what) for array in x.both)  # type: ignore[union-attr]
-        return tuple(first), tuple(second)
+        array, other = x.both  # type: ignore[union-attr]
+        first = tuple(self.integers(Constant(array), what))
+        return first, first if other is array else tuple(self.integers(Constant(other), what))
 
     def number(self, x: Operand | None, what: str, default: Any = None) -> Any:
         """Return a known operand of one number as Python has it; `default` where it is left out."""

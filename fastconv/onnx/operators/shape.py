@@ -64,16 +64,12 @@ def _dynamic_shape(b: Builder, node: Node, x: Value, target: Value) -> Value:
 def _resolved(node: Node, whole: Sequence[int], wanted: Sequence[int], allow_zero: bool) -> tuple[int, ...]:
     """Return the shape that is meant where 0 stands for the size at this place and -1 for what remains."""
     sizes = [whole[at] if n == 0 and not allow_zero and at < len(whole) else n for at, n in enumerate(wanted)]
-    if sizes.count(-1) > 1 or any(n < -1 for n in sizes):
+    if sizes.count(-1) > 1 or min(sizes, default=0) < -1:
         raise OnnxImportError(f"{node.label}: {list(wanted)} is not a shape to reshape to")
-    if -1 in sizes:
-        known = math.prod(n for n in sizes if n != -1)
-        if known == 0 or math.prod(whole) % known:
-            raise OnnxImportError(
-                f"{node.label}: a tensor of shape {tuple(whole)} cannot be reshaped to {list(wanted)}"
-            )
-        sizes[sizes.index(-1)] = math.prod(whole) // known
-    if math.prod(sizes) != math.prod(whole):
+    count = math.prod(whole)
+    if -1 in sizes and (known := -math.prod(sizes)):
+        sizes[sizes.index(-1)] = count // known
+    if math.prod(sizes) != count or -1 in sizes:
         raise OnnxImportError(f"{node.label}: a tensor of shape {tuple(whole)} cannot be reshaped to {list(wanted)}")
     return tuple(sizes)
 
