@@ -27,13 +27,13 @@ def arrange(lives: Sequence[Life]) -> tuple[list[int], int]:
     ([0, 64, 0], 128)
     """
     offsets = [0] * len(lives)
-    placed: list[tuple[int, int, int, int]] = []  # first and last step, where it begins and ends
+    alive: dict[int, list[tuple[int, int]]] = {}  # at each step: where the values that live then begin and end
     total = 0
     for at in sorted(range(len(lives)), key=lambda i: (-lives[i].size, lives[i].first)):
         life = lives[at]
         size = -(-life.size // ALIGNMENT) * ALIGNMENT
-        begin, until = life.first, life.last
-        taken = sorted([(start, stop) for first, last, start, stop in placed if first <= until and begin <= last])
+        met = [alive.setdefault(step, []) for step in range(life.first, life.last + 1)]
+        taken = sorted(set().union(*met))
         best, smallest, end = None, None, 0
         for start, stop in taken:
             gap = start - end
@@ -42,5 +42,6 @@ def arrange(lives: Sequence[Life]) -> tuple[list[int], int]:
             end = max(end, stop)
         offsets[at] = end if best is None else best
         total = max(total, offsets[at] + size)
-        placed.append((begin, until, offsets[at], offsets[at] + size))
+        for places in met:
+            places.append((offsets[at], offsets[at] + size))
     return offsets, total

@@ -20,7 +20,10 @@ Self = TypeVar("Self", bound="Operation")
 #: Name in a file to class; filled by `register`.
 OPERATIONS: dict[str, type[Operation]] = {}
 
-_NUMBERS = frozenset({int, float, bool, str, type(None)})  # most of what fields are
+_NUMBERS = frozenset(
+    {int, float, bool, str, type(None)}
+)  # most of what fields are, and what is in tuples, or tuples again
+_NO_ARRAYS = _NUMBERS | {tuple}
 
 
 class Operation:
@@ -80,9 +83,10 @@ def constants(operation: Operation) -> list[Array | Weight]:
     """Return the arrays that an operation computes with."""
     found: list[Array | Weight] = []
     for value in vars(operation).values():
-        if type(value) in _NUMBERS:
+        kind = type(value)
+        if kind in _NUMBERS or (kind is tuple and _NO_ARRAYS.issuperset(map(type, value))):
             continue
-        for item in value if type(value) is tuple else (value,):
+        for item in value if kind is tuple else (value,):
             each = item.slope if type(item) is Activation else item
             if isinstance(each, (np.ndarray, Weight)):
                 found.append(each)

@@ -43,7 +43,7 @@ def drop_dead(program: Program) -> Program:
     needed = set(program.outputs)
     kept = []
     for step in reversed(program.steps):
-        if needed.intersection(step.writes):
+        if not needed.isdisjoint(step.writes):
             kept.append(step)
             needed.update(step.reads)
     return program.with_steps(kept[::-1])
@@ -88,7 +88,7 @@ def merge_views(program: Program) -> Program:
             return Transpose(axes) if axes != tuple(sorted(axes)) else Identity()
         return second if isinstance(first, Reshape) and isinstance(second, Reshape) else None
 
-    return remove_identities(_merged(program, merge))
+    return remove_identities(_merged(program, merge, (Transpose, Reshape)))
 
 
 def pick_channels(program: Program) -> Program:
@@ -97,8 +97,10 @@ def pick_channels(program: Program) -> Program:
     steps: dict[int, Step] = dict(enumerate(program.steps))
     known: dict[Any, Array | None] = {}
     for at, last in enumerate(program.steps):
-        chain = [at] if isinstance(last.operation, (Transpose, Reshape)) else []
-        while chain and reads[value := steps[chain[0]].reads[0]] == 1 and value in makers:
+        if not isinstance(last.operation, (Transpose, Reshape)):
+            continue
+        chain = [at]
+        while reads[value := steps[chain[0]].reads[0]] == 1 and value in makers:
             if not isinstance(steps[makers[value]].operation, (Transpose, Reshape)):
                 break
             chain.insert(0, makers[value])
@@ -166,7 +168,7 @@ def absorb_padding(program: Program) -> Program:
             return second.replace(extra=_added(first.pairs, second.extra) if second.extra else first.pairs)
         return None
 
-    return _merged(program, merge)
+    return _merged(program, merge, (Pad, Conv))
 
 
 def fold_scales(program: Program) -> Program:
@@ -185,9 +187,11 @@ def fold_scales(program: Program) -> Program:
             return first.scaled(second.factor, second.shift, in_place=id(first.weight) in changeable)
         return first.scaled(second.factor, second.shift) if isinstance(first, LayerNorm) else None
 
-    program = _merged(program, of_scales, unless_shortcut=True)  # so that a weight is multiplied once
+    if not any(isinstance(step.operation, Scale) for step in program.steps):
+        return program
+    program = _merged(program, of_scales, (Scale,), unless_shortcut=True)  # so that a weight is multiplied once
     changeable = program.changeable()
-    return _merged(program, of_weights, unless_shortcut=True)
+    return _merged(program, of_weights, (Scale,), unless_shortcut=True)
 
 
 def fold_scales_forward(program: Program) -> Program:
@@ -250,7 +254,7 @@ def merge_products(program: Program) -> Program:
             made = other.of_product(one.matrix(), constant) if constant is None or other.never_padded() else None
         return None if made is None else made.replace(activation=other.activation)
 
-    return _merged(program, merge, unless_shortcut=True)
+    return _merged(program, merge, (Conv, Linear), unless_shortcut=True)
 
 
 def fuse_sums(program: Program) -> Program:
@@ -292,7 +296,7 @@ def fuse_activations(program: Program) -> Program:
             return first.replace(activation=second.activation)
         return None
 
-    return _merged(program, merge)
+    return _merged(program, merge, (Activate,))
 
 
 #: In this order.
@@ -330,16 +334,26 @@ def optimized(program: Program, *, own: bool = False) -> Program:
 
 
 def _merged(
-    program: Program, merge: Callable[[Operation, Operation], Operation | None], *, unless_shortcut: bool = False
+    program: Program,
+    merge: Callable[[Operation, Operation], Operation | None],
+    kinds: tuple[type[Operation], ...],
+    *,
+    unless_shortcut: bool = False,
 ) -> Program:
     """Return the program in which `merge` made one operation of two that follow each other, wherever it could.
 
-    The second takes one input, which nobody else reads. With `unless_shortcut` the first must have no second input either.
+    The second is of one of some `kinds` and takes one input, which nobody else reads. With `unless_shortcut` the first must
+    have no second input either.
     """
     steps: dict[int, Step] = dict(enumerate(program.steps))
     reads, makers = program.reads(), program.makers()
     for at, second in enumerate(program.steps):
-        if len(second.reads) != 1 or reads[second.reads[0]] != 1 or second.reads[0] not in makers:
+        if (
+            not isinstance(second.operation, kinds)
+            or len(second.reads) != 1
+            or reads[second.reads[0]] != 1
+            or second.reads[0] not in makers
+        ):
             continue
         place = makers[second.reads[0]]
         first = steps[place]
@@ -350,7 +364,7 @@ def _merged(
             del steps[place]
             steps[at] = Step(operation, first.reads, second.writes, first.layers + second.layers)
             makers[second.writes[0]] = at
-    return program.with_steps([steps[at] for at in sorted(steps)])
+    return program.with_steps([steps[at] for at in sorted(steps)]) if len(steps) < len(program.steps) else program
 
 
 def _layers(steps: Iterable[Step]) -> tuple[str, ...]:

@@ -184,6 +184,9 @@ class Plan:
 
     def _write_in_place(self, outside: set[int], last: dict[int, int]) -> None:
         """Let operations that may do so write over an input that nobody reads any more."""
+        within: dict[int, list[int]] = {}  # root: the values in its memory
+        for each, root in self._roots.items():
+            within.setdefault(root, []).append(each)
         for at, (step, *_) in enumerate(self.steps):
             if not step.operation.in_place or self.root(step.writes[0]) in outside:
                 continue
@@ -195,9 +198,9 @@ class Plan:
                 if self.images_within.get(root) != self.images_within.get(value):
                     continue
                 last[root] = max(last[root], last[value])
-                for each, of in self._roots.items():
-                    if of == value:
-                        self._roots[each] = root
+                within[root] += within[value]
+                for each in within.pop(value):
+                    self._roots[each] = root
                 break
 
     def _bytes_in_arena(self, root: int) -> int:

@@ -61,6 +61,8 @@ class Apart(Operation):
 
 def keep_together(program: Program) -> Program:
     """Let steps that do the same wherever the batch ends meet what is together, and drop what puts it together again."""
+    if not any(isinstance(step.operation, Apart) for step in program.steps):
+        return program
     shapes = dict(program.example_shapes())
     whole: dict[int, int] = {}  # value: the one that is the same numbers together
     steps: list[Step] = []

@@ -101,7 +101,10 @@ def _refuse(cls: type, takes: _Takes, args: tuple[Any, ...], kwargs: dict[str, A
 
 def _json_value(value: Any, is_layer: Callable[[Any], bool]) -> Any:
     """Return an argument as JSON values and layers; `TypeError` says what it must be where it is made of others."""
-    if type(value) in (list, tuple) and _PLAIN.issuperset(map(type, value)):
+    kind = type(value)
+    if kind in _PLAIN or (kind is float and math.isfinite(value)):
+        return value
+    if kind in (list, tuple) and _PLAIN.issuperset(map(type, value)):
         return list(value)
     if isinstance(value, np.generic):
         value = value.item()

@@ -74,14 +74,15 @@ def name_layers(layers: Sequence[Layer]) -> None:
     """Give a name to each layer that has none, ``relu_1``, ``relu_2``; raise `ValueError` for a name that two have."""
     taken: set[str] = set()
     for layer in layers:
-        if layer.name in taken:
-            raise ValueError(
-                f"two layers of a model are called {layer.name!r}: give one another name, with layer.name = ..."
-            )
-        if layer.name is not None:
-            taken.add(layer.name)
+        name = layer.name
+        if name in taken:
+            raise ValueError(f"two layers of a model are called {name!r}: give one another name, with layer.name = ...")
+        if name is not None:
+            taken.add(name)
     numbers: dict[str, int] = {}
     for layer in layers:
+        if layer.name is not None:
+            continue
         kind = type(layer).__name__.lower()
         while layer.name is None:
             numbers[kind] = numbers.get(kind, 0) + 1

@@ -379,14 +379,14 @@ def in_order(nodes: list[Node], inputs: list[str], constants: dict[str, np.ndarr
             what = "an output of the graph" if reader is None else reader.label
             raise OnnxImportError(f"{name!r}, which {what} reads, is made by nothing")
         node = maker[name]
-        missing = [n for n in node.inputs if n not in known]
+        missing = [(n, node) for n in node.inputs if n not in known]
         if not missing:
             known.update(node.outputs)
             ordered.append(node)
             waiting.pop()
             continue
         if id(node) in begun:  # what it reads was looked for already, and needs it
-            raise OnnxImportError(f"the graph has a cycle through {node.label}, which reads {missing[0]!r}")
+            raise OnnxImportError(f"the graph has a cycle through {node.label}, which reads {missing[0][0]!r}")
         begun.add(id(node))
-        waiting.extend((n, node) for n in reversed(missing))
+        waiting += missing[::-1]
     return ordered

@@ -80,8 +80,10 @@ def _fields(content: memoryview, at: int, end: int, wanted: int) -> Iterator[_Fi
     for _ in range(MOST_FIELDS):
         if at == end:
             return
-        start = at
-        key, at = (content[at], at + 1) if content[at] < 128 else _varint(content, at, end)
+        start, key = at, content[at]
+        at += 1
+        if key > 127:
+            key, at = _varint(content, start, end)
         value, kind = at, key & 7
         if kind == _BYTES:
             size, value = _varint(content, at, end)
@@ -102,8 +104,12 @@ def _fields(content: memoryview, at: int, end: int, wanted: int) -> Iterator[_Fi
 
 def _varint(content: memoryview, at: int, end: int) -> tuple[int, int]:
     """Return a number, seven bits a byte and the lowest first, and where it ends."""
-    if at < end and content[at] < 128:
-        return content[at], at + 1
+    if at + 1 < end:  # most are of one or two bytes
+        first, second = content[at], content[at + 1]
+        if first < 128:
+            return first, at + 1
+        if second < 128:
+            return first & 127 | second << 7, at + 2
     number = 0
     for shift in range(0, 70, 7):
         if at >= end:
