@@ -168,8 +168,12 @@ cdef void pack_columns(
     const real *b, Py_ssize_t b_col, const Py_ssize_t *offsets, Py_ssize_t depth, Py_ssize_t cols, real *packed,
     Py_ssize_t panel,
 ) noexcept nogil:
-    """The same with columns b_col apart: a transposition, in squares of LANES where LANES rows are neighbors in memory."""
-    cdef Py_ssize_t k, j, width, square, j_first = 0, j_end, k_end
+    """The same with columns b_col apart: a transposition, in squares where rows are neighbors in memory.
+
+    A square with fewer rows is read with what comes after them, as long as that is before the last column's end.
+    """
+    cdef Py_ssize_t k, i, j, width, some, j_first = 0, j_end, after
+    cdef real square[LANES * LANES]
     cdef const real *column
     cdef real *to
     while j_first < cols:
@@ -177,17 +181,23 @@ cdef void pack_columns(
         j_end = min(j_first + LANES, cols)
         to = packed + j_first // TILE_N * panel + j_first % TILE_N
         column = b + j_first * b_col
+        after = (cols - j_end) * b_col if j_end - j_first == LANES else -LANES
         k = 0
         while k < depth:
-            k_end = min(k + LANES, depth)
-            square = k_end - k == LANES and j_end - j_first == LANES and offsets[k_end - 1] - offsets[k] == LANES - 1
-            if square:
+            some = min(depth - k, <Py_ssize_t> LANES)
+            while offsets[k + some - 1] - offsets[k] != some - 1:
+                some -= 1
+            if some == LANES and after >= 0:
                 transpose_square(column + offsets[k], b_col, to + k * width, width)
-                k = k_end
-            while k < k_end:
-                for j in range(LANES):
-                    to[k * width + j] = column[j * b_col + offsets[k]] if j_first + j < j_end else 0
-                k += 1
+            elif some >= PART_LANES and after >= LANES - some:
+                transpose_square(column + offsets[k], b_col, square, LANES)
+                for j in range(some):
+                    (<vec *> (to + (k + j) * width))[0] = (<vec *> (square + j * LANES))[0]
+            else:
+                for i in range(k, k + some):
+                    for j in range(LANES):
+                        to[i * width + j] = column[j * b_col + offsets[i]] if j_first + j < j_end else 0
+            k += some
         j_first = j_end
 
 
