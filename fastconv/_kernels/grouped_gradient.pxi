@@ -7,10 +7,10 @@
 
 cdef enum:
     GRADIENT_PANELS = 8     # of a task
-    GRADIENT_STRIP = 4      # times TILE_M rows at a time: their pixels stay in the second-level cache
-    SUMS_DEPTH = 2 * DEPTH  # rows of a panel at most whose sums are side by side until they are whole
+    GRADIENT_STRIP = 56     # rows at a time: their pixels stay in the second-level cache
+    SUMS_DEPTH = 2 * DEPTH  # rows of a panel of a piece of a window, about
     WINDOW_TAPS = 64        # of a window at most that goes as a whole
-    ACROSS_SUMS = 1 << 16   # elements of the sums of a task across channels, about, and of one panel at most 8 times as many
+    NEAR_SUMS = 1 << 16     # elements of the sums of a task, about, and of one panel at most 8 times as many
     ACROSS_ROWS = 64        # rows that are worth turning these sums in the end
     GRADIENT_NEAR = 6144    # elements of a group's pixels that are brought together, where they alias in the cache as they lie
 
@@ -55,27 +55,46 @@ cdef inline Py_ssize_t across_sums_of(const Product *p) noexcept nogil:
     return product_depth(p) // p.depth * round_up(p.depth, LANES) * p.cols
 
 
+cdef inline bint columns_fill(const Product *p) noexcept nogil:
+    """Whether tiles are low, and a group fills them, so that copies of its windows pay."""
+    return LOW_TILE and p.cols > LANES and product_depth(p) <= DEPTH
+
+
+cdef inline bint lines_alias(const Product *p) noexcept nogil:
+    """Whether a group's pixels share so few sets of the cache that it does not keep a strip of them."""
+    return p.a_ld * sizeof(real) % 1024 == 0
+
+
 cdef bint goes_across(const Product *p) noexcept nogil:
-    """Whether vectors along the channels of a group are so much fuller than along its columns that a gradient goes along them."""
+    """Whether a gradient goes along the channels of a group, not along its columns.
+
+    They have to fill vectors better, by as much as they are read less often in turn: along the columns each tap and channel is
+    a broadcast, which low tiles have no time for, unless they read copies; along the channels each column is one for all taps.
+    """
+    cdef Py_ssize_t tenths = 9
+    if LOW_TILE:
+        tenths = 7 if columns_fill(p) and lines_alias(p) else 11
     return SELDOM_USED and (
         p.depth >= LANES
-        and 10 * round_up(p.depth, LANES) * p.cols < (7 if LOW_TILE else 9) * p.depth * round_up(p.cols, LANES)
+        and 10 * round_up(p.depth, LANES) * p.cols < tenths * p.depth * round_up(p.cols, LANES)
         and p.cols < GROUPED_COLS and product_depth(p) <= GROUPED_TAPS
-        and product_rows(p) >= ACROSS_ROWS and across_sums_of(p) <= 8 * ACROSS_SUMS
+        and product_rows(p) >= ACROSS_ROWS and across_sums_of(p) <= 8 * NEAR_SUMS
     )
 
 
 cdef inline bint gradient_copies(const Grouped *g) noexcept nogil:
-    """Whether windows are copied: where tiles are low, and a group fills them."""
-    return LOW_TILE and not g.across and g.share == 1 and g.p.cols > LANES and product_depth(&g.p) <= DEPTH
+    return not g.across and g.share == 1 and columns_fill(&g.p)
 
 
 cdef Grouped grouped_for_gradient(const Product *p, Py_ssize_t groups) noexcept nogil:
     cdef Grouped g = grouped(p, groups, 0, LANES)
-    cdef bint across = goes_across(p)
+    cdef bint across = g.share > 1 and p.cols <= p.depth or goes_across(p)
+    cdef Py_ssize_t i
     if across or gradient_copies(&g):
         g = grouped(p, groups, 0, GROUPED_COLS)
         g.across = across
+    for i in range(LANES if g.across else 0):  # each lane's own of the elements of dy
+        g.lanes[i] = i // p.depth * p.cols if i < g.share * p.depth else 0
     return g
 
 
@@ -83,15 +102,15 @@ cdef inline Py_ssize_t panel_sums(const Grouped *g) noexcept nogil:
     """Elements of the sums of a panel that are side by side; in the gradient they are a row of it apart, and alias in the cache."""
     if g.across:
         return across_sums_of(&g.p)
-    return 0 if gradient_copies(g) or product_depth(&g.p) > SUMS_DEPTH else product_depth(&g.p) * LANES
+    return 0 if gradient_copies(g) else product_depth(&g.p) * LANES
 
 
 cdef Grid grouped_gradient_grid(const Grouped *g) noexcept nogil:
     """Blocks of panels; the rows are cut by the caller."""
     cdef Grid grid
     cdef Py_ssize_t most = GRADIENT_PANELS
-    if g.across:
-        most = max(min(ACROSS_SUMS // panel_sums(g), most), <Py_ssize_t> 1)
+    if not gradient_copies(g):
+        most = max(min(NEAR_SUMS // panel_sums(g), most), <Py_ssize_t> 1)
     grid.rows = product_depth(&g.p)
     grid.row_blocks = 1
     grid.col_blocks = ceil_div(g.panels, most)
@@ -102,13 +121,12 @@ cdef Grid grouped_gradient_grid(const Grouped *g) noexcept nogil:
 cdef inline Py_ssize_t gradient_strip(const Grouped *g) noexcept nogil:
     if gradient_copies(g):
         return COPIED_STRIP * TILE_M
-    return GRADIENT_STRIP * TILE_M
+    return GRADIENT_STRIP
 
 
 cdef inline bint brings_together(const Grouped *g) noexcept nogil:
     """Whether the pixels of a group alias so that few of them stay in the first-level cache, and are read so often that a copy pays."""
-    cdef bint aliasing = g.p.a_ld * sizeof(real) % 1024 == 0
-    return not LOW_TILE and aliasing and g.p.depth > LANES and g.p.d.taps * g.p.d.size * g.p.d.rows == 1
+    return not LOW_TILE and lines_alias(&g.p) and g.p.depth > LANES and g.p.d.taps * g.p.d.size * g.p.d.rows == 1
 
 
 cdef inline Py_ssize_t near_items(const Grouped *g) noexcept nogil:
@@ -162,12 +180,13 @@ cdef void grouped_gradient_block(
     cdef real *copies = sums + grid.cols * panel_sums(g)
     cdef real *near = copies
     cdef real *to
+    cdef const Py_ssize_t *rows_of_to
     cdef real *near_dy = near + GRADIENT_NEAR
     cdef const real **near_at = <const real **> (near_dy + strip * LANES)
     cdef Left near_x = left_operand(NULL, near_at, strip, taps, length)
     cdef Product q = g.p
-    cdef Py_ssize_t low = 0, pixels = 0, wide
-    cdef bint together = False, strips = row_end - m > strip, gathers = (strips or g.across) and panel_sums(g)
+    cdef Py_ssize_t low = 0, pixels = 0
+    cdef bint together = False, strips = row_end - m > strip, gathers = panel_sums(g) > 0, direct = not (strips or g.across)
     cdef Py_ssize_t rows, next_rows, i, group, column, cols, first, safe
     cdef Left x = left_operand(copies, at, strip, taps, length, &g.lanes[0])
     cdef Py_ssize_t channel = first_group(g, panel, &column, &cols) * g.p.depth
@@ -177,9 +196,12 @@ cdef void grouped_gradient_block(
     cdef Py_ssize_t outputs = first_group(g, panel + panels - 1, &column, &cols) * g.p.cols + column + cols, j
     cdef Py_ssize_t of_block = first_group(g, panel, &column, &cols) * g.p.cols + column
     outputs -= of_block
+    cdef bint exact = g.across and g.share == 1 or gradient_copies(g)  # reads no vector of dy where fewer are left
     cdef PanelGradient kernel = gradient_of_one
-    if SELDOM_USED and g.across:
-        kernel = gradient_across
+    if g.across and g.share > 1:
+        kernel = gradient_across_several
+    elif SELDOM_USED and g.across:
+        kernel = gradient_across_one
     elif g.share > 1:
         kernel = gradient_of_several
     elif gradient_copies(g):
@@ -194,7 +216,7 @@ cdef void grouped_gradient_block(
     zero(end + ends, LANES)
     weight_offsets(&g.p, 0, product_depth(&g.p), offsets)
     for i in range(product_depth(&g.p)):
-        places[i] = i * LANES if gathers else offsets[i]
+        places[i] = i * LANES
     next_rows = min(strip, row_end - m)
     find_pixels(&g.p, m, next_rows, zeros, tail, ahead, strip)
     while True:
@@ -216,34 +238,34 @@ cdef void grouped_gradient_block(
             fetch_pixels(&g.p, next_rows, ahead, strip, channel, channels, i, panels)
             for j in range(i * next_rows // panels, (i + 1) * next_rows // panels):
                 fetch_run(dy + (m + rows + j) * g.p.y_ld + of_block, outputs)
-            to, wide = db + first, cols
-            if gathers:
-                to, wide = sums + i * panel_sums(g), cols if g.across else <Py_ssize_t> LANES
+            to, rows_of_to = sums + i * panel_sums(g), places
+            if not gathers or direct and cols == LANES:
+                to, rows_of_to = db + first, offsets
             if together:
                 if column == 0 or i == 0:
                     bring_rows(near, q.a_ld, g.p.a + low * g.p.a_ld + x.offset, g.p.a_ld, pixels, g.p.depth)
                 if g.across:
-                    kernel(rows, &near_x, dy + m * g.p.y_ld + first, g.p.y_ld, to, places, wide, m == row_first)
+                    kernel(rows, &near_x, dy + m * g.p.y_ld + first, g.p.y_ld, to, rows_of_to, g.p.cols, m == row_first)
                     continue
                 bring_rows(near_dy, LANES, dy + m * g.p.y_ld + first, g.p.y_ld, rows, cols)
-                kernel(rows, &near_x, near_dy, LANES, to, places, wide, m == row_first)
+                kernel(rows, &near_x, near_dy, LANES, to, rows_of_to, g.p.cols, m == row_first)
                 continue
-            safe = rows if g.across or cols == LANES else max(min(rows, last - m), <Py_ssize_t> 0)
-            kernel(safe, &x, dy + m * g.p.y_ld + first, g.p.y_ld, to, places, wide, m == row_first)
+            safe = rows if exact or cols == LANES else max(min(rows, last - m), <Py_ssize_t> 0)
+            kernel(safe, &x, dy + m * g.p.y_ld + first, g.p.y_ld, to, rows_of_to, g.p.cols, m == row_first)
             if safe < rows:
                 x.at += safe
-                kernel(rows - safe, &x, end + (m + safe - last) * g.p.y_ld + first, g.p.y_ld, to, places, wide, False)
+                kernel(rows - safe, &x, end + (m + safe - last) * g.p.y_ld + first, g.p.y_ld, to, rows_of_to, g.p.cols, False)
                 x.at -= safe
         m += rows
         if m >= row_end:
             break
     for i in range(panels if gathers else 0):
-        first = first_group(g, panel + i, &column, &cols) * g.p.cols
+        first = first_group(g, panel + i, &column, &cols) * g.p.cols + column
         if g.across:
-            turn_sums(g, sums + i * panel_sums(g), offsets, db + first)
-            continue
-        for j in range(product_depth(&g.p)):
-            copy(db + first + column + offsets[j], sums + i * panel_sums(g) + places[j], cols)
+            turn_sums(g, cols // g.p.cols, sums + i * panel_sums(g), offsets, db + first)
+        elif not direct or cols < LANES:
+            for j in range(product_depth(&g.p)):
+                copy(db + first + offsets[j], sums + i * panel_sums(g) + places[j], cols)
 
 
 cdef Py_ssize_t grouped_gradient_blocks(const Product *p, Py_ssize_t groups, Py_ssize_t *scratch) noexcept nogil:

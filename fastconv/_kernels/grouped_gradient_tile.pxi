@@ -19,9 +19,9 @@ cdef enum:
 
 cdef inline void accumulate_pixels(
     const int taps, const int channels, const bint spread, Py_ssize_t rows, const Left *x, Py_ssize_t tap, Py_ssize_t channel,
-    const real *dy, Py_ssize_t dy_ld, real *db, const Py_ssize_t *offsets, Py_ssize_t cols, bint fresh,
+    const real *dy, Py_ssize_t dy_ld, real *db, const Py_ssize_t *offsets, bint fresh,
 ) noexcept nogil:
-    """db[offsets[t, c] + j] = (0 or db[...]) + sum_i x[i, tap + t, channel + c] * dy[i * dy_ld + j], j < cols <= LANES.
+    """The vector at db[offsets[tap + t, channel + c]] = (0 or itself) + sum_i x[i, tap + t, channel + c] * the vector at dy[i * dy_ld].
 
     offsets (taps, channels of a group). Where groups share the vector, each lane has its own element of the pixel.
     """
@@ -30,12 +30,11 @@ cdef inline void accumulate_pixels(
     cdef const real *at[GRADIENT_TAPS]
     cdef vec grad
     cdef mask lanes
-    cdef real *to
     cdef Py_ssize_t i, t, c
+    offsets += tap * x.length[0] + channel
     for t in range(taps):
         for c in range(channels):
-            to = db + offsets[(tap + t) * x.length[0] + channel + c]
-            acc[t * channels + c] = broadcast(0) if fresh else load(to, to + cols)
+            acc[t * channels + c] = broadcast(0) if fresh else (<const vec *> (db + offsets[t * x.length[0] + c]))[0]
     if spread:
         lanes = (<const mask *> x.lanes)[0] + broadcast_lane(channel)
     for i in range(rows):
@@ -54,25 +53,25 @@ cdef inline void accumulate_pixels(
                     acc[t * channels + c] = acc[t * channels + c] + grad * at[t][c]
     for t in range(taps):
         for c in range(channels):
-            store(db + offsets[(tap + t) * x.length[0] + channel + c], acc[t * channels + c], cols)
+            (<vec *> (db + offsets[t * x.length[0] + c]))[0] = acc[t * channels + c]
 
 
 cdef inline Py_ssize_t accumulate_channels(
     const int taps, const bint spread, Py_ssize_t rows, const Left *x, Py_ssize_t tap, Py_ssize_t channel,
-    const real *dy, Py_ssize_t dy_ld, real *db, const Py_ssize_t *offsets, Py_ssize_t cols, bint fresh,
+    const real *dy, Py_ssize_t dy_ld, real *db, const Py_ssize_t *offsets, bint fresh,
 ) noexcept nogil:
     """Run the tile of the most channels that are left in the group, and return how many these are."""
     cdef Py_ssize_t left = x.length[0] - channel
-    if left >= GRADIENT_CHANNELS:
-        accumulate_pixels(taps, GRADIENT_CHANNELS, spread, rows, x, tap, channel, dy, dy_ld, db, offsets, cols, fresh)
+    if not spread and left >= GRADIENT_CHANNELS:  # groups that share a vector have fewer, or go across
+        accumulate_pixels(taps, GRADIENT_CHANNELS, spread, rows, x, tap, channel, dy, dy_ld, db, offsets, fresh)
         return GRADIENT_CHANNELS
     if left >= GRADIENT_CHANNELS // 2:
-        accumulate_pixels(taps, GRADIENT_CHANNELS // 2, spread, rows, x, tap, channel, dy, dy_ld, db, offsets, cols, fresh)
+        accumulate_pixels(taps, GRADIENT_CHANNELS // 2, spread, rows, x, tap, channel, dy, dy_ld, db, offsets, fresh)
         return GRADIENT_CHANNELS // 2
     if left >= 2 and GRADIENT_CHANNELS > 4:
-        accumulate_pixels(taps, 2, spread, rows, x, tap, channel, dy, dy_ld, db, offsets, cols, fresh)
+        accumulate_pixels(taps, 2, spread, rows, x, tap, channel, dy, dy_ld, db, offsets, fresh)
         return 2
-    accumulate_pixels(taps, 1, spread, rows, x, tap, channel, dy, dy_ld, db, offsets, cols, fresh)
+    accumulate_pixels(taps, 1, spread, rows, x, tap, channel, dy, dy_ld, db, offsets, fresh)
     return 1
 
 
@@ -84,13 +83,13 @@ ctypedef void (*PanelGradient)(
 cdef whole gradient_of_one(
     Py_ssize_t rows, const Left *x, const real *dy, Py_ssize_t dy_ld, real *db, const Py_ssize_t *offsets, Py_ssize_t cols, bint fresh
 ) noexcept nogil:
-    gradient_panel(False, rows, x, dy, dy_ld, db, offsets, cols, fresh)
+    gradient_panel(False, rows, x, dy, dy_ld, db, offsets, fresh)
 
 
 cdef whole gradient_of_several(
     Py_ssize_t rows, const Left *x, const real *dy, Py_ssize_t dy_ld, real *db, const Py_ssize_t *offsets, Py_ssize_t cols, bint fresh
 ) noexcept nogil:
-    gradient_panel(True, rows, x, dy, dy_ld, db, offsets, cols, fresh)
+    gradient_panel(True, rows, x, dy, dy_ld, db, offsets, fresh)
 
 
 cdef void gradient_of_copies(
@@ -117,7 +116,7 @@ cdef void gradient_of_copies(
 
 cdef inline void gradient_panel(
     const bint spread, Py_ssize_t rows, const Left *x, const real *dy, Py_ssize_t dy_ld, real *db, const Py_ssize_t *offsets,
-    Py_ssize_t cols, bint fresh,
+    bint fresh,
 ) noexcept nogil:
     """Add what `rows` pixels give to all taps and channels of one panel."""
     cdef Py_ssize_t tap = 0, channel
@@ -125,19 +124,20 @@ cdef inline void gradient_panel(
         channel = 0
         while channel < x.length[0]:
             if x.runs - tap >= GRADIENT_TAPS:
-                channel += accumulate_channels(GRADIENT_TAPS, spread, rows, x, tap, channel, dy, dy_ld, db, offsets, cols, fresh)
+                channel += accumulate_channels(GRADIENT_TAPS, spread, rows, x, tap, channel, dy, dy_ld, db, offsets, fresh)
             else:
-                channel += accumulate_channels(1, spread, rows, x, tap, channel, dy, dy_ld, db, offsets, cols, fresh)
+                channel += accumulate_channels(1, spread, rows, x, tap, channel, dy, dy_ld, db, offsets, fresh)
         tap += GRADIENT_TAPS if x.runs - tap >= GRADIENT_TAPS else 1
 
 
 cdef inline void accumulate_across(
-    const int units, const int cols, Py_ssize_t rows, const Left *x, Py_ssize_t unit, const real *dy, Py_ssize_t dy_ld, real *sums,
-    Py_ssize_t step, bint fresh,
+    const int units, const int cols, const bint spread, Py_ssize_t rows, const Left *x, Py_ssize_t unit, const real *dy, Py_ssize_t dy_ld,
+    real *sums, Py_ssize_t step, bint fresh,
 ) noexcept nogil:
     """sums[u * step + j * LANES] (vectors) += the sum over i of vector `unit` + u of pixel i, times dy[i * dy_ld + j].
 
-    Vectors are counted over the channels of all taps; the last one of a tap overlaps the one before.
+    Vectors are counted over the channels of all taps; the last one of a tap overlaps the one before. Where groups share the vector,
+    each lane has its own element of dy.
     """
     cdef vec acc[GRADIENT_TAPS * GRADIENT_CHANNELS]
     cdef vec pixel[GRADIENT_TAPS]
@@ -145,18 +145,30 @@ cdef inline void accumulate_across(
     cdef Py_ssize_t into[GRADIENT_TAPS]
     cdef Py_ssize_t vectors = ceil_div(x.length[0], LANES), i, j, u
     cdef vec factor
+    cdef mask lanes
+    cdef const real *nearest
     for u in range(units):
         at[u] = x.at + (unit + u) // vectors * x.at_ld
-        into[u] = x.offset + min((unit + u) % vectors * LANES, x.length[0] - LANES)
+        into[u] = x.offset
+        if not spread:
+            into[u] += min((unit + u) % vectors * LANES, x.length[0] - LANES)
         for j in range(cols):
             acc[u * cols + j] = broadcast(0) if fresh else (<const vec *> (sums + u * step + j * LANES))[0]
+    if spread:
+        lanes = (<const mask *> x.lanes)[0]
     for i in range(rows):
         for u in range(units):
             pixel[u] = held(at[u][i] + into[u])
         for j in range(cols):
-            factor = in_register(broadcast(dy[j]))
+            if spread:
+                nearest = address_after(dy, acc[units * cols - cols + j - 1]) if j else dy
+                factor = permuted((<const vec *> nearest)[0], lanes + broadcast_lane(j))
+            else:
+                factor = in_register(broadcast(dy[j]))
             for u in range(units):
                 acc[u * cols + j] = acc[u * cols + j] + pixel[u] * factor
+        for u in range(units):
+            needed(pixel[u])
         dy += dy_ld
     for u in range(units):
         for j in range(cols):
@@ -164,48 +176,72 @@ cdef inline void accumulate_across(
 
 
 cdef inline void across_columns(
-    const int units, Py_ssize_t rows, const Left *x, Py_ssize_t unit, const real *dy, Py_ssize_t dy_ld, real *sums, Py_ssize_t cols,
-    bint fresh,
+    const int units, const bint spread, Py_ssize_t rows, const Left *x, Py_ssize_t unit, const real *dy, Py_ssize_t dy_ld, real *sums,
+    Py_ssize_t cols, bint fresh,
 ) noexcept nogil:
     """All columns, by tiles of the most that are left."""
     cdef Py_ssize_t j = 0, step = cols * LANES
     sums += unit * step
     while j < cols:
         if cols - j >= GRADIENT_CHANNELS:
-            accumulate_across(units, GRADIENT_CHANNELS, rows, x, unit, dy + j, dy_ld, sums + j * LANES, step, fresh)
+            accumulate_across(units, GRADIENT_CHANNELS, spread, rows, x, unit, dy + j, dy_ld, sums + j * LANES, step, fresh)
             j += GRADIENT_CHANNELS
         elif cols - j >= GRADIENT_CHANNELS // 2:
-            accumulate_across(units, GRADIENT_CHANNELS // 2, rows, x, unit, dy + j, dy_ld, sums + j * LANES, step, fresh)
+            accumulate_across(units, GRADIENT_CHANNELS // 2, spread, rows, x, unit, dy + j, dy_ld, sums + j * LANES, step, fresh)
             j += GRADIENT_CHANNELS // 2
         elif cols - j >= 2 and GRADIENT_CHANNELS > 4:
-            accumulate_across(units, 2, rows, x, unit, dy + j, dy_ld, sums + j * LANES, step, fresh)
+            accumulate_across(units, 2, spread, rows, x, unit, dy + j, dy_ld, sums + j * LANES, step, fresh)
             j += 2
         else:
-            accumulate_across(units, 1, rows, x, unit, dy + j, dy_ld, sums + j * LANES, step, fresh)
+            accumulate_across(units, 1, spread, rows, x, unit, dy + j, dy_ld, sums + j * LANES, step, fresh)
             j += 1
 
 
-cdef whole gradient_across(
+cdef whole gradient_across_one(
     Py_ssize_t rows, const Left *x, const real *dy, Py_ssize_t dy_ld, real *sums, const Py_ssize_t *offsets, Py_ssize_t cols, bint fresh
 ) noexcept nogil:
     """The same along the channels, of a whole group."""
+    gradient_across(False, rows, x, dy, dy_ld, sums, cols, fresh)
+
+
+cdef whole gradient_across_several(
+    Py_ssize_t rows, const Left *x, const real *dy, Py_ssize_t dy_ld, real *sums, const Py_ssize_t *offsets, Py_ssize_t cols, bint fresh
+) noexcept nogil:
+    """The same of groups that share a vector."""
+    gradient_across(True, rows, x, dy, dy_ld, sums, cols, fresh)
+
+
+cdef inline void gradient_across(
+    const bint spread, Py_ssize_t rows, const Left *x, const real *dy, Py_ssize_t dy_ld, real *sums, Py_ssize_t cols, bint fresh
+) noexcept nogil:
     cdef Py_ssize_t units = x.runs * ceil_div(x.length[0], LANES), unit = 0
     while unit < units:
         if units - unit >= GRADIENT_TAPS:
-            across_columns(GRADIENT_TAPS, rows, x, unit, dy, dy_ld, sums, cols, fresh)
+            across_columns(GRADIENT_TAPS, spread, rows, x, unit, dy, dy_ld, sums, cols, fresh)
             unit += GRADIENT_TAPS
         else:
-            across_columns(1, rows, x, unit, dy, dy_ld, sums, cols, fresh)
+            across_columns(1, spread, rows, x, unit, dy, dy_ld, sums, cols, fresh)
             unit += 1
 
 
-cdef void turn_sums(const Grouped *g, const real *sums, const Py_ssize_t *offsets, real *db) noexcept nogil:
-    """Write what `gradient_across` has summed where it belongs."""
-    cdef Py_ssize_t vectors = ceil_div(g.p.depth, LANES), tap, v, i, j, k
+cdef void turn_sums(const Grouped *g, Py_ssize_t groups, const real *sums, const Py_ssize_t *offsets, real *db) noexcept nogil:
+    """Write where they belong the sums across channels of a group, or of so many that share a vector."""
+    cdef Py_ssize_t vectors = ceil_div(g.p.depth, LANES), lanes = min(g.p.depth, <Py_ssize_t> LANES), tap, v, m, i, j, k
+    cdef Py_ssize_t squares = lanes // PART_LANES if lanes % PART_LANES == 0 and g.p.cols % PART_LANES == 0 else 0
+    cdef real *to
     for tap in range(grouped_taps(g)):
         for v in range(vectors):
-            k = min(v * LANES, g.p.depth - LANES)
-            for i in range(LANES):
-                for j in range(g.p.cols):
-                    db[offsets[tap * g.p.depth + k + i] + j] = sums[j * LANES + i]
-            sums += g.p.cols * LANES
+            k = min(v * LANES, g.p.depth - lanes)
+            to = db + offsets[tap * g.p.depth + k]
+            for m in range(groups):
+                for i in range(squares):
+                    for j in range(g.p.cols // PART_LANES):
+                        transpose_small_square(
+                            sums + j * PART_LANES * LANES + i * PART_LANES, LANES, to + i * PART_LANES * g.p.b_k + j * PART_LANES, g.p.b_k
+                        )
+                for i in range(0 if squares else lanes):
+                    for j in range(g.p.cols):
+                        to[i * g.p.b_k + j] = sums[j * LANES + i]
+                sums += lanes
+                to += g.p.cols
+            sums += g.p.cols * LANES - groups * lanes

@@ -65,6 +65,29 @@ static inline vec in_register(vec x) {
     return x;
 }
 
+/* x, but not before y is computed: a tile that needs every register has none for what a compiler loads early. */
+static inline const real *address_after(const real *x, vec y) {
+#if defined(__AVX512F__)
+    __asm__("" : "+r"(x) : "v"(y));
+#elif defined(__SSE2__)
+    __asm__("" : "+r"(x) : "x"(y));
+#elif defined(__aarch64__)
+    __asm__("" : "+r"(x) : "w"(y));
+#endif
+    return x;
+}
+
+/* Says that x is needed until here: a compiler gives no sum its register before, which would cost another one in a tile that needs all. */
+static inline void needed(vec x) {
+#if defined(__AVX512F__)
+    __asm__("" : : "v"(x));
+#elif defined(__SSE2__)
+    __asm__("" : : "x"(x));
+#elif defined(__aarch64__)
+    __asm__("" : : "w"(x));
+#endif
+}
+
 /* An address as it is, in a register: of elements at constant distances from it gcc would rather keep each one's distance from the
  * address that it was made of. There are no registers for those of a high tile. */
 static inline const real *address(const real *x) {

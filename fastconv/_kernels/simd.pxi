@@ -23,6 +23,8 @@ cdef extern from "simd.h":
     const int HAS_OPENMP
     vec broadcast(real x) nogil
     vec in_register(vec x) nogil
+    const real *address_after(const real *x, vec y) nogil
+    void needed(vec x) nogil
     const real *address(const real *x) nogil
     vec held(const real *x) nogil
     void transpose_square(const real *source, Py_ssize_t from_ld, real *to, Py_ssize_t to_ld) nogil
