@@ -11,6 +11,7 @@ cdef enum:
     GROUPED_ROWS = 2         # times TILE_M rows at a time, for which a panel comes from there
     GROUPED_TAPS = 8192      # elements of a window's group at most
     ROWS_AHEAD = 4           # of the weight, which lie in pages of their own, that are asked for
+    FEW_TO_TURN = 64         # rows
     GROUPED_COLS = 64        # columns of a group below which groups are computed together
 
 
@@ -52,8 +53,10 @@ cdef inline bint aliases(const Product *p) noexcept nogil:
 cdef Grouped grouped_for_product(const Product *p, Py_ssize_t groups, Py_ssize_t b_group) noexcept nogil:
     cdef Grouped g = grouped(p, groups, b_group, TILE_N)
     cdef Py_ssize_t i, turn, n = p.cols
-    # one diagonal, or two, would load almost as much as they multiply; what aliases is better read once a tap than once a channel
-    g.diagonal = MANY_REGISTERS and p.depth == n and n % 2 == 0 and n > 2 and (g.share > 1 or n == LANES and aliases(p))
+    # one diagonal, or two, would load almost as much as they multiply; a vector of inputs is better read once a tap than once a channel
+    # where pixels alias, and in low tiles, whose broadcasts take a load each; but what aliases takes long to turn for few pixels
+    cdef bint whole = aliases(p) if not LOW_TILE else not aliases(p) or product_rows(p) >= FEW_TO_TURN
+    g.diagonal = DIAGONALS and p.depth == n and n % 2 == 0 and n > 2 and (g.share > 1 or n == LANES and whole)
     for turn in range(TURNS if g.diagonal else 0):
         for i in range(g.share * n):
             g.lanes[turn * LANES + i] = i // n * n + (i % n + n * LANES - (1 << turn)) % n
@@ -94,7 +97,7 @@ cdef void pack_grouped(const Grouped *g, Py_ssize_t panel, Py_ssize_t panels, co
     cdef Py_ssize_t column, cols, group, width, i, j, k, m, t, depth = product_depth(&g.p), each = panel_elements(g)
     cdef const real *b
     cdef real *to
-    if MANY_REGISTERS and g.diagonal:
+    if DIAGONALS and g.diagonal:
         for i in range(panels):
             group = first_group(g, panel + i, &column, &cols)
             pack_diagonals(
@@ -199,7 +202,7 @@ cdef inline void fetch_pixels(
 
 cdef inline Py_ssize_t grouped_strip(const Grouped *g) noexcept nogil:
     if g.diagonal:
-        return DIAGONAL_SUMS
+        return DIAGONAL_ROWS
     return GROUPED_ROWS * TILE_M if grouped_taps(g) <= 64 else TILE_M
 
 
@@ -286,7 +289,7 @@ cdef void grouped_block(const Grouped *g, Grid grid, Py_ssize_t block, real *scr
             if first + width > end:
                 width = cols
             ending = ending_of(&g.p.finish, first)
-            if MANY_REGISTERS and g.diagonal:
+            if DIAGONALS and g.diagonal:
                 diagonals_by_panel(rows, width, &windows, g.p.cols, b, start, &ending, g.p.y + first, out)
             elif g.share > 1:
                 spread_by_panel(rows, width, &windows, b, start, &ending, g.p.y + first, out)

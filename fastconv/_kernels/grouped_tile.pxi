@@ -8,8 +8,19 @@
 # Neighbors are added first, then pairs of them, turned twice, and so on: each addition waits for another, and so there are few in a row.
 
 
+cdef extern from *:
+    """
+    enum {
+        DIAGONALS = MANY_REGISTERS || SELDOM_USED,   /* whether they are compiled */
+        DIAGONAL_SUMS = MANY_REGISTERS ? 24 : 12,    /* of 32 registers or 16 */
+    };
+    """
+    const int DIAGONALS
+    const int DIAGONAL_SUMS
+
+
 cdef enum:
-    DIAGONAL_SUMS = 24  # of 32 registers: with fewer there is nothing to gain
+    DIAGONAL_ROWS = 24  # of a strip: tiles of three, six and twelve
     TURNS = 4           # by 1, 2, 4 and 8 lanes
 
 
@@ -68,6 +79,8 @@ cdef inline void accumulate_diagonals(
                 other = held(b + r * LANES)
                 for i in range(rows):
                     acc[i * diagonals + r] = acc[i * diagonals + r] + near[i] * other
+            for i in range(rows):
+                needed(near[i])
         else:
             for r in range(diagonals):
                 near[r] = held(b + r * LANES)
@@ -106,18 +119,18 @@ cdef apart diagonals_by_panel(
     Py_ssize_t rows, Py_ssize_t cols, const Left *windows, Py_ssize_t n, const real *b, const real *start, const Ending *ending, real *y,
     const Py_ssize_t *out,
 ) noexcept nogil:
-    """y (rows <= DIAGONAL_SUMS x cols <= LANES) = start + windows @ b (a panel of `pack_diagonals`), and its `ending`.
+    """y (rows <= DIAGONAL_ROWS x cols <= LANES) = start + windows @ b (a panel of `pack_diagonals`), and its `ending`.
 
     Diagonals, an even number, are taken eight, four or two at a time, the last first.
     """
-    cdef vec turned[DIAGONAL_SUMS]
+    cdef vec turned[DIAGONAL_ROWS]
     cdef vec value
     cdef real edge[LANES]
     cdef Py_ssize_t left = n, i
     for i in range(rows if windows.far else 0):
         prefetch(y + out[i])
     while left > 0:
-        if LANES > 8 and left >= 8:
+        if DIAGONAL_SUMS > 12 and LANES > 8 and left >= 8:
             left -= 8
             some_diagonals(8, rows, windows, b + left * LANES, n * LANES, left + 8 == n, turned)
         elif LANES > 4 and left >= 4:
