@@ -21,7 +21,7 @@ from fastconv.functional._conv_problem import (
 #: The share of the peak that the register tile reaches on packed operands.
 TILE_SHARE = 0.92
 
-#: The same forward where groups of fewer channels than GROUPED are computed together (grouped.pxi), in tiles less wide.
+#: The same where groups of fewer channels than GROUPED are computed together (grouped.pxi), in tiles less wide.
 GROUPED_SHARE, GROUPED = 0.8, 64
 
 #: The points of the larger tiles along an axis.
@@ -101,14 +101,18 @@ def product_cost(problem: Problem, *, weight_gradient: bool) -> float:
     """Return the work of the product in multiply-adds at the machine's peak.
 
     Groups of few channels share vectors, and half of one is enough forward. Few columns have vectors across the channels, or
-    are scattered where that is less: each weight of the kernel is one then. Much padding is left out (cells.pxi).
+    are scattered where that is less: each weight of the kernel is one then. Much padding is left out (cells.pxi), but not from
+    the gradients of the weight of such groups.
     """
     counted = problem.multiply_adds * min(1.0, problem.inside + CUT) / TILE_SHARE
     direct = counted * whole_vectors(problem.cols) / problem.cols
+    if problem.groups > 1 and problem.cols < GROUPED:
+        if not weight_gradient:
+            return counted * TILE_SHARE / GROUPED_SHARE
+        full = whole_vectors(problem.cols) / problem.cols if problem.cols >= VECTOR else 1
+        return problem.multiply_adds * full / GROUPED_SHARE
     if problem.groups > 1:
-        if weight_gradient:
-            return direct if problem.cols >= VECTOR else counted
-        return counted * TILE_SHARE / GROUPED_SHARE if problem.cols < GROUPED else counted
+        return direct if weight_gradient else counted
     if weight_gradient:
         return min(direct, exchanged_cost(problem))
     if 2 * problem.cols > VECTOR:

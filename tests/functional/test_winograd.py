@@ -479,6 +479,9 @@ def test_explanation() -> None:
     first = fastconv.explain_conv((1, 224, 224, 3), (7, 7, 3, 64), stride=2, padding=3)
     assert [(c.name, c.tile) for c in first[4:]] == [("winograd", (6, 6)), ("product", (0, 0)), ("winograd", (3, 3))]
     assert "the transforms do not pay" in first.backward_input.why
+    for size, name in ((7, "product"), (14, "winograd")):
+        grouped = fastconv.explain_conv((1, size, size, 512), (3, 3, 16, 512), padding=1, groups=32)
+        assert grouped.backward_weight.name == name
     assert fastconv.explain_conv((1, 8, 8, 64), (3, 3, 1, 64), groups=64).forward.name == "depthwise"
     with pytest.raises(ValueError, match="weight must have shape"):
         fastconv.explain_conv((1, 8, 8, 64), (3, 3, 32, 64))
