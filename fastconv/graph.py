@@ -168,11 +168,11 @@ class Graph:
         met: dict[int, list[Shape]] = {}
         for step in self.steps:
             reads = [shapes[slot] for slot in step.reads]
-            if id(step.layer) not in met:
-                met[id(step.layer)] = reads
+            first = met.setdefault(id(step.layer), reads)
+            if first is reads:
                 ensure_built(step.layer, reads, rng)
-            elif met[id(step.layer)] != reads and step.layer.params:
-                _require_shareable(step.layer, met[id(step.layer)], reads)
+            elif first != reads and step.layer.params:
+                _require_shareable(step.layer, first, reads)
         if "program" in vars(self):
             self.program.forget()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import chain, repeat
+from itertools import chain
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -71,8 +71,7 @@ class Program(NamedTuple):
 
     def makers(self) -> dict[int, int]:
         """Return the place of the step that writes each value."""
-        writes = [step.writes for step in self.steps]
-        return dict(zip(chain(*writes), chain(*map(repeat, range(len(writes)), map(len, writes))), strict=True))
+        return {value: at for at, step in enumerate(self.steps) for value in step.writes}
 
     def renamed(self, names: Mapping[int, int]) -> Program:
         """Return the program in which whoever read a value of `names` reads another in its place."""

@@ -97,9 +97,7 @@ class Builder(Operands):
 
         Where the shapes of the outputs depend on numbers, `others` are those that are planned with for inputs of other sizes.
         """
-        if layer.name is None and not isinstance(
-            layer, L.Transpose
-        ):  # no node asks for those: they are named by number
+        if layer.name is None and not isinstance(layer, L.Transpose):  # no node asks for those: they have numbers
             layer.name = self._name()
         try:
             made = connect(layer, [value.symbol for value in values])
@@ -111,12 +109,12 @@ class Builder(Operands):
         for symbol in symbols:
             if math.prod(symbol.shape) > MOST_NUMBERS:
                 raise OnnxImportError(f"{self.node.label}: no memory is large enough for shape {symbol.shape}")
-        origins = frozenset().union(*(value.origins for value in values))
+        origins = frozenset().union(*[value.origins for value in values])
         made_values = [
             Value(symbol, order, self._own(dtype), tuple(shape), origins, None, counted)
             for symbol, order, dtype, shape in zip(symbols, orders, dtypes, others, strict=False)
         ]
-        self.made.extend(made_values)
+        self.made += made_values
         return made_values
 
     def _others(self, layer: L.Layer, values: Sequence[Value], symbols: Sequence[Symbol]) -> Sequence[Shape]:

@@ -24,8 +24,11 @@ class Found(NamedTuple):
 
 def joined(file: File) -> File:
     """Return the graph with simpler nodes where writers spell out what there is an operator for: `PATTERNS`."""
+    begun = [node for node in file.nodes if node.key in PATTERNS]
+    if not begun:
+        return file
     graph = _Graph(file)
-    found = [each for node in file.nodes if node.key in PATTERNS and (each := PATTERNS[node.key](graph, node))]
+    found = [each for node in begun if (each := PATTERNS[node.key](graph, node))]
     if not found:
         return file
     instead = {id(each.nodes[-1]): each.instead for each in found}
@@ -160,11 +163,12 @@ def _turned(graph: _Graph, turn: Node) -> Found | None:
 
     Queries, keys and values of attention come as ``Transpose, Gather`` or ``Transpose, Split, Squeeze`` along axis 0.
     """
-    perm = turn.get("perm") or ()
-    axis, rest = (perm[0], perm[1:]) if perm else (0, ())
+    axis, *rest = turn.get("perm") or (0,)
+    if axis == 0:
+        return None
     turned = [place - (place > axis) for place in rest]
     readers = graph.readers.get(turn.outputs[0], [])
-    if axis == 0 or turned[:1] != [0] or not readers or turn.outputs[0] in graph.outputs:
+    if turned[:1] != [0] or not readers or turn.outputs[0] in graph.outputs:
         return None
     found = _picked(graph, turn, readers, axis) or _split(graph, turn, readers, axis)
     if found is None or any(

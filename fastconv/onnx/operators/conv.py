@@ -59,9 +59,9 @@ def conv(b: Builder, node: Node, x: Operand, weight: Operand, bias: Operand | No
     if w.ndim < 3:
         raise OnnxImportError(f"{node.label}: the weight must have shape (O, C, *kernel), got {w.shape}")
     window = Window(b, node, x, w.shape[2:])
-    b.require(
-        w.shape[1] * node.get("group", 1) == b.channels(x), f"weight {w.shape} does not fit {b.channels(x)} channels"
-    )
+    groups, channels = node.get("group", 1), b.channels(x)
+    if w.shape[1] * groups != channels:
+        raise OnnxImportError(f"{node.label}: weight {w.shape} does not fit {channels} channels")
     weights = _weights(b, w, bias, w.shape[0])
     kind = (L.Conv1d, L.Conv2d, L.Conv3d)[window.rank - 1]
     layer = kind(
@@ -70,7 +70,7 @@ def conv(b: Builder, node: Node, x: Operand, weight: Operand, bias: Operand | No
         stride=window.stride,
         padding=window.padding(b, x),
         dilation=window.dilation,
-        groups=node.get("group", 1),
+        groups=groups,
         bias=bias is not None,
         initializer="zeros",
     )
@@ -107,7 +107,8 @@ def conv_transpose(b: Builder, node: Node, x: Operand, weight: Operand, bias: Op
 def _weights(b: Builder, w: np.ndarray, bias: Operand | None, outputs: int) -> dict[str, np.ndarray]:
     """Return a weight ``(O, C, *kernel)``, or ``(C, O, *kernel)`` of a transpose, as layers have it, and the bias."""
     kernel = b.node.get("kernel_shape")
-    b.require(kernel is None or tuple(kernel) == w.shape[2:], f"kernel_shape {kernel} is not that of weight {w.shape}")
+    if kernel is not None and tuple(kernel) != w.shape[2:]:
+        raise OnnxImportError(f"{b.node.label}: kernel_shape {kernel} is not that of weight {w.shape}")
     weights = {"weight": w.transpose(*range(2, w.ndim), 1, 0)}
     if bias is not None:
         weights["bias"] = b.weight(bias, "bias", 1)

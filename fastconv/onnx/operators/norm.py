@@ -24,9 +24,8 @@ def batch_normalization(
     x = b.value(x)
     arrays = [b.weight(each, name, 1) for each, name in ((scale, "scale"), (bias, "B"), (mean, "mean"), (var, "var"))]
     channels = b.channels(x) if b.rank(x) > 1 else 1
-    b.require(
-        all(array.shape == (channels,) for array in arrays), f"scale, B, mean and var must have {channels} numbers"
-    )
+    if {array.shape for array in arrays} != {(channels,)}:
+        raise OnnxImportError(f"{node.label}: scale, B, mean and var must have {channels} numbers")
     if node.get("training_mode", 0):
         return _of_batch(b, node, x, arrays)
     layer = L.BatchNorm(momentum=node.get("momentum", 0.9), eps=node.get("epsilon", 1e-5))
