@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -368,25 +368,27 @@ def in_order(nodes: list[Node], inputs: list[str], constants: dict[str, np.ndarr
             if name:
                 maker[name] = node
     ordered: list[Node] = []
-    begun: set[int] = set()  # nodes for which what they read is looked for
-    waiting: list[tuple[str, Node | None]] = [(name, None) for name in reversed(outputs)]  # and who reads it
-    while waiting:
-        name, reader = waiting[-1]
-        if name in known:
-            waiting.pop()
+    begun: set[int] = set()
+    # nodes that wait for what they read, each for the next one, and what is still to be looked for
+    path: list[tuple[Node | None, Iterator[str]]] = [(None, iter(outputs))]
+    while path:
+        reader, names = path[-1]
+        for name in names:
+            if name not in known:
+                break
+        else:
+            path.pop()
+            if reader is not None:
+                ordered.append(reader)
+                known.update(reader.outputs)
             continue
         if name not in maker:
             what = "an output of the graph" if reader is None else reader.label
             raise OnnxImportError(f"{name!r}, which {what} reads, is made by nothing")
         node = maker[name]
-        missing = [(n, node) for n in node.inputs if n not in known]
-        if not missing:
-            known.update(node.outputs)
-            ordered.append(node)
-            waiting.pop()
-            continue
-        if id(node) in begun:  # what it reads was looked for already, and needs it
-            raise OnnxImportError(f"the graph has a cycle through {node.label}, which reads {missing[0][0]!r}")
+        if id(node) in begun:
+            unknown = next(n for n in node.inputs if n not in known)
+            raise OnnxImportError(f"the graph has a cycle through {node.label}, which reads {unknown!r}")
         begun.add(id(node))
-        waiting += missing[::-1]
+        path.append((node, iter(node.inputs)))
     return ordered

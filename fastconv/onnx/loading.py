@@ -287,8 +287,10 @@ class _Conversion:
 
     def _folded(self, node: Node, operands: Sequence[Value | Constant | None]) -> list[Constant] | None:
         """Return what a node makes of constants, or None where it must run."""
+        if not foldable(node):
+            return None
         constants = [x for x in operands if x is None or isinstance(x, Constant)]
-        if len(constants) < len(operands) or not foldable(node):
+        if len(constants) < len(operands):
             return None
         given = [x for x in constants if x is not None]
         varies = any(x.other is not None for x in given)
