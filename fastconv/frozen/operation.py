@@ -20,9 +20,8 @@ Self = TypeVar("Self", bound="Operation")
 #: Name in a file to class; filled by `register`.
 OPERATIONS: dict[str, type[Operation]] = {}
 
-_NUMBERS = frozenset(
-    {int, float, bool, str, type(None)}
-)  # most of what fields are, and what is in tuples, or tuples again
+#: Most of what fields are; what is in tuples, or tuples again.
+_NUMBERS = frozenset({int, float, bool, str, type(None)})
 _NO_ARRAYS = _NUMBERS | {tuple}
 
 
