@@ -19,7 +19,7 @@ from fastconv.layers.symbol import Shape
 
 def part_joined(program: Program) -> Program:
     """Let the parts of a concatenation be scaled and activated by themselves, where the steps that make them take that in."""
-    if not any(isinstance(step.operation, Concat) for step in program.steps):
+    if not program.has(Concat):
         return program
     shapes, reads = dict(program.example_shapes()), program.reads()
     steps: list[Step] = []

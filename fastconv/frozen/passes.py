@@ -187,7 +187,7 @@ def fold_scales(program: Program) -> Program:
             return first.scaled(second.factor, second.shift, in_place=id(first.weight) in changeable)
         return first.scaled(second.factor, second.shift) if isinstance(first, LayerNorm) else None
 
-    if not any(isinstance(step.operation, Scale) for step in program.steps):
+    if not program.has(Scale):
         return program
     program = _merged(program, of_scales, (Scale,), unless_shortcut=True)  # so that a weight is multiplied once
     changeable = program.changeable()
@@ -265,7 +265,7 @@ def fuse_sums(program: Program) -> Program:
     """
     shapes = program.example_shapes()
     reads, makers, steps = program.reads(), program.makers(), list(program.steps)
-    others = list(program.other_shapes()) if any(isinstance(step.operation, Sum) for step in steps) else []
+    others = list(program.other_shapes()) if program.has(Sum) else []
     gone: set[int] = set()
     for at, step in enumerate(steps):
         if not isinstance(step.operation, Sum):

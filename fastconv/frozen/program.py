@@ -60,6 +60,10 @@ class Program(NamedTuple):
         """Return the program with other steps."""
         return self._replace(steps=tuple(steps))
 
+    def has(self, kind: type[Operation]) -> bool:
+        """Return whether a step's operation is of a kind."""
+        return any(isinstance(step.operation, kind) for step in self.steps)
+
     def reads(self) -> Counter[int]:
         """Return how often each value is read, by a step or as an output."""
         return Counter(chain(self.outputs, *map(_reads, self.steps)))

@@ -25,7 +25,7 @@ from fastconv.functional.frozen_conv import takes_parts
 
 def fold_shuffles(program: Program) -> Program:
     """Drop each shuffle whose channels a convolution of pixels in groups takes in turn, depthwise ones between them or none."""
-    if not any(isinstance(step.operation, Pick) for step in program.steps):
+    if not program.has(Pick):
         return program
     shapes, reads = program.example_shapes(), program.reads()
     readers = {value: at for at, step in enumerate(program.steps) for value in step.reads[:1]}

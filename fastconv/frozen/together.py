@@ -61,7 +61,7 @@ class Apart(Operation):
 
 def keep_together(program: Program) -> Program:
     """Let steps that do the same wherever the batch ends meet what is together, and drop what puts it together again."""
-    if not any(isinstance(step.operation, Apart) for step in program.steps):
+    if not program.has(Apart):
         return program
     shapes = dict(program.example_shapes())
     whole: dict[int, int] = {}  # value: the one that is the same numbers together
