@@ -19,6 +19,7 @@ from fastconv.layers.calls import connect, shape_of
 from fastconv.layers.symbol import Shape, Symbol, several
 from fastconv.onnx.errors import NeedsValueError, NotBatchedError, OnnxImportError
 from fastconv.onnx.files import Block
+from fastconv.onnx.folding import Room
 from fastconv.onnx.operands import Operand, Operands
 from fastconv.onnx.values import Constant, Value, last_first, with_rank
 
@@ -54,6 +55,7 @@ class Builder(Operands):
         self.readers: dict[str, set[str]] = {}
         self.block: Callable[[Block, Mapping[str, Operand]], list[Operand]]
         self.floats: np.dtype[Any] | None = None
+        self.room: Room  # for constants whose sizes are those of a value: a file may say any
         self.repeated = 0
         self.pooled: dict[int, Shape] = {}
         self._names: dict[str, int] = {}

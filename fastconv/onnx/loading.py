@@ -213,7 +213,7 @@ class _Conversion:
             **{name: Constant(array, None, True) for name, array in file.constants.items()},
             **{name: Constant(array) for name, array in fixed.items()},
         }
-        self.room = Room(sum(array.size for array in (*file.constants.values(), *fixed.values())))
+        self.room = self.builder.room = Room(sum(array.size for array in (*file.constants.values(), *fixed.values())))
         self.symbols = {each.name: self._input(each) for each in self.inputs}
 
     def _input(self, tensor: Tensor) -> Symbol:

@@ -140,6 +140,24 @@ def test_the_error_says_what_is_wrong(model, match) -> None:
         load(model)
 
 
+@pytest.mark.parametrize(
+    ("op", "operands", "shape"),
+    [
+        ("Hardmax", [], (4, 2**31 - 1)),
+        ("Trilu", [], (3, 2**15, 2**15)),
+        ("EyeLike", [], (2**15, 2**15)),
+        ("OneHot", ["depth", "values"], (4,)),
+    ],
+)
+def test_constants_of_the_size_of_a_value_are_bounded(op, operands, shape) -> None:
+    tensors = [numpy_helper.from_array(np.array(2**30), "depth"), numpy_helper.from_array(np.float32([0, 1]), "values")]
+    tracemalloc.start()
+    with pytest.raises(OnnxImportError, match="too many"):
+        load(graph_of([helper.make_node(op, ["x", *operands], ["y"])], shape, tensors), max_bytes=MOST)
+    assert tracemalloc.get_traced_memory()[1] < 2**26
+    tracemalloc.stop()
+
+
 def test_all_missing_operators_are_listed_at_once() -> None:
     nodes = [
         helper.make_node("First", ["x"], ["a"], name="one", domain="acme"),

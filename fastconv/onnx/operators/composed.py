@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,7 @@ def _of_largest(b: Builder, x: Value, axis: int) -> Value:
     """Return 1 where the first of the largest numbers along an axis is, else 0."""
     size = x.shape[b.inner(x, axis)]
     b.require(x.other_shape[b.inner(x, axis)] == size, "the size of its axis must be known")
+    b.room.take(b.node, size)
     first = b.along(x, [axis], lambda places: L.ArgMax(places[0], keepdims=True))._replace(dtype=np.dtype(np.int64))
     places = np.arange(size).reshape([size if at == axis % b.rank(x) else 1 for at in range(b.rank(x))])
     return b.cast(b.combine(L.Compare("equal"), first, Constant(places), dtype=np.bool_), x.dtype)
@@ -69,6 +71,7 @@ def trilu(b: Builder, node: Node, x: Operand, k: Operand | None = None) -> Any:
     b.require(rank >= 2, f"it takes matrices, got {rank} axes")
     if b.batched and rank == 2:
         raise NotBatchedError
+    b.room.take(node, sum(math.prod(shape[-2:]) for shape in b.shapes(x)))
     both = [np.ones((*(1,) * (rank - 2), *shape[-2:]), bool) for shape in b.shapes(x)]
     cut, diagonal = np.triu if node.get("upper", 1) else np.tril, int(b.number(k, "k", 0))
     first, second = (np.asarray(cut(each, diagonal)) for each in both)
@@ -83,6 +86,7 @@ def eye_like(b: Builder, node: Node, x: Operand) -> Any:
     dtype = require_onnx().helper.tensor_dtype_to_np_dtype(node.get("dtype")) if node.get("dtype") else x.dtype
     shapes = b.shapes(x) if isinstance(x, Value) else (x.array.shape,) * 2
     b.require(len(shapes[0]) == 2, f"it takes a matrix, got {len(shapes[0])} axes")
+    b.room.take(node, sum(map(math.prod, shapes)))
     first, second = (np.eye(shape[0], shape[1], node.get("k", 0)).astype(dtype) for shape in shapes)
     return Constant(first, None if first.shape == second.shape else second)
 
@@ -97,6 +101,7 @@ def one_hot(b: Builder, node: Node, x: Operand, depth: Operand, values: Operand)
     axis %= rank
     if b.batched and axis == 0:
         raise NotBatchedError
+    b.room.take(node, count)
     x = x if x.dtype.kind == "i" else b.elementwise(L.Cast("int64"), x, dtype=np.int64)
     x = b.one(L.Unsqueeze([1 + axis - b.offset]), b.plain(x), tuple(range(rank - b.offset)))
     places = np.arange(count, dtype=x.dtype).reshape([count if at == axis else 1 for at in range(rank)])
