@@ -28,7 +28,7 @@ def describe(isa: str | None, dtype: str, against: str) -> dict[str, str]:
     from fastconv import _kernels
 
     versions = [f"{name} {version(name)}" for name in ("fastconv", "numpy", "torch")]
-    best = next(name for name in reversed(_kernels.built_isas()) if name in _kernels.offered_isas())
+    best = _kernels.usable_isas()[-1]
     return {
         "processor": f"{processor()}, {os.cpu_count()} cores",
         "instruction set": isa or best,

@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in long)
 
 
-@pytest.fixture(params=[isa for isa in _kernels.built_isas() if isa in _kernels.offered_isas()])
+@pytest.fixture(params=_kernels.usable_isas())
 def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     """Run the test with the kernels of each instruction set that was built and that this processor offers."""
     before = _kernels.isa

@@ -16,7 +16,7 @@ SEEDS = st.integers(0, 1000)
 def _edges() -> list[int]:
     """Return the sizes at, just below and just above each tile's rows and quarters of its columns; primes, and 1."""
     sizes = {1, 2, 3, 5, 7}
-    for isa in _kernels.built_isas():
+    for isa in _kernels.usable_isas():
         for module in _kernels.load(isa).values():
             rows, columns = module.describe()["tile"]
             sizes |= {

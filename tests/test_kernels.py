@@ -43,6 +43,12 @@ def test_every_variant_is_built():
     assert set(_kernels.offered_isas()) <= set(_kernels.ISAS)
 
 
+def test_kernels_of_which_the_processor_lacks_instructions_are_not_usable(monkeypatch):
+    monkeypatch.setattr(_kernels, "built_isas", lambda: ["baseline", "avx2", "avx512"])
+    monkeypatch.setattr(_kernels, "offered_isas", lambda: ["baseline", "avx2"])
+    assert _kernels.usable_isas() == ["baseline", "avx2"]
+
+
 def test_every_variant_has_its_stub():
     stubs = {path.stem for path in CHECKOUT.glob("_*_f??.pyx")}
     assert stubs == {f"_{isa}_{dtype}" for isa in _kernels.ISAS for dtype in ("f32", "f64")}

@@ -137,6 +137,12 @@ def offered_isas() -> list[str]:
     return list(_cpu.offered_isas())
 
 
+def usable_isas() -> list[str]:
+    """Return the instruction sets whose kernels can run here: both built and offered, the plainest first."""
+    offered = offered_isas()
+    return [isa for isa in built_isas() if isa in offered]
+
+
 def choose_isa(wanted: str | None, built: list[str], offered: list[str]) -> str:
     """Return the best instruction set of those both built and offered, or the `wanted` one.
 
