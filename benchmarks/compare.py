@@ -173,7 +173,7 @@ def measured(turns: Turns, group: str, task: Task, options: argparse.Namespace) 
         {label(engine): seconds(timings[engine], options) for engine in others if engine in timings},
         *(task.case.operations(task.way), task.case.bytes(task.way, 4 if ours.dtype == "float32" else 8)),
         dtype=ours.dtype,
-        isa=ours.isa,
+        isa=machine.instruction_set(ours.isa),
         against=rival(options),
     )
 

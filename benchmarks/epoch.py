@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks import compare, report
+from benchmarks import compare, machine, report
 from benchmarks.case import Engine
 from benchmarks.turns import ISA_VARIABLES, environment, variables
 
@@ -61,7 +61,8 @@ def run(options: argparse.Namespace) -> None:
         medians = {engine: statistics.median(values) for engine, values in seconds.items()}
         others = {compare.label(engine): medians[engine] for engine in engines[1:]}
         case = f"cnn-small, Fashion-MNIST, batch {BATCH_SIZE}"
-        results.append(report.Result("epoch", case, "epoch", threads, "", medians[engines[0]], others, isa=options.isa))
+        isa = machine.instruction_set(options.isa)
+        results.append(report.Result("epoch", case, "epoch", threads, "", medians[engines[0]], others, isa=isa))
     report.show(results)
     if options.output:
         facts = compare.facts_of(options)

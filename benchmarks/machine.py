@@ -23,15 +23,19 @@ def processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def describe(isa: str | None, dtype: str, against: str) -> dict[str, str]:
-    """Return the machine and the versions in words."""
+def instruction_set(isa: str | None) -> str:
+    """Return the instruction set that both sides are held to, or the best that the processor offers."""
     from fastconv import _kernels
 
+    return isa or _kernels.usable_isas()[-1]
+
+
+def describe(isa: str | None, dtype: str, against: str) -> dict[str, str]:
+    """Return the machine and the versions in words."""
     versions = [f"{name} {version(name)}" for name in ("fastconv", "numpy", "torch")]
-    best = _kernels.usable_isas()[-1]
     return {
         "processor": f"{processor()}, {os.cpu_count()} cores",
-        "instruction set": isa or best,
+        "instruction set": instruction_set(isa),
         "dtype": dtype,
         "against": "PyTorch, the better of contiguous and channels_last"
         if against == "torch"

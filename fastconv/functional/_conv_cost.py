@@ -106,13 +106,8 @@ def product_cost(problem: Problem, *, weight_gradient: bool) -> float:
     """
     counted = problem.multiply_adds * min(1.0, problem.inside + CUT) / TILE_SHARE
     direct = counted * whole_vectors(problem.cols) / problem.cols
-    if problem.groups > 1 and problem.cols < GROUPED:
-        if not weight_gradient:
-            return counted * TILE_SHARE / GROUPED_SHARE
-        full = whole_vectors(problem.cols) / problem.cols if problem.cols >= VECTOR else 1
-        return problem.multiply_adds * full / GROUPED_SHARE
     if problem.groups > 1:
-        return direct if weight_gradient else counted
+        return _grouped_cost(problem, counted, direct, weight_gradient=weight_gradient)
     if weight_gradient:
         return min(direct, exchanged_cost(problem))
     if 2 * problem.cols > VECTOR:
@@ -123,6 +118,16 @@ def product_cost(problem: Problem, *, weight_gradient: bool) -> float:
     columns = whole_vectors(rows * cols * problem.cols)
     pixels = problem.multiply_adds / (rows * cols * problem.cols * problem.depth)  # of y, whichever way it goes
     return min(direct, pixels * (columns * problem.depth / SCATTERED_SHARE + ADDED * rows * (cols + 2)))
+
+
+def _grouped_cost(problem: Problem, counted: float, direct: float, *, weight_gradient: bool) -> float:
+    """Return the work of a product in groups, of which `counted` is done at the tile's share and `direct` in whole vectors."""
+    if problem.cols >= GROUPED:
+        return direct if weight_gradient else counted
+    if not weight_gradient:
+        return counted * TILE_SHARE / GROUPED_SHARE
+    full = whole_vectors(problem.cols) / problem.cols if problem.cols >= VECTOR else 1
+    return problem.multiply_adds * full / GROUPED_SHARE
 
 
 def _goes_across(problem: Problem) -> bool:
