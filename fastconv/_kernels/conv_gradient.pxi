@@ -113,8 +113,8 @@ cdef int run_gradient(
                         plan + task % count, i % groups, i // groups, chunk, chunks, dy,
                         db + min(chunk, 1) * items + (plan[task % count].p.b - db), scratch,
                     )
-                for i in range(items if chunk else 0):
-                    db[i] += db[items + i]
+                if chunk:
+                    add_to(db, db + items, items)
             parts[0] = 1
         elif scratch != NULL:
             for task in prange(chunks * groups * blocks * count, schedule="dynamic", num_threads=threads):

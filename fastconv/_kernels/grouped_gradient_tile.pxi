@@ -109,7 +109,7 @@ cdef void gradient_of_copies(
         for i in range(rows):
             copy_narrow(panel + i * TILE_N, dy + i * dy_ld + j, width)
         columns_by_panel(
-            x.runs * x.length[0], width, copies, panel, TILE_N, rows, nothing if fresh else NULL, db + j, offsets,
+            x.runs * x.length[0], width, copies, DEPTH_LD, panel, TILE_N, rows, nothing if fresh else NULL, db + j, offsets,
         )
         j += TILE_N
 

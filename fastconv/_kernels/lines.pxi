@@ -285,8 +285,8 @@ cdef void add_copied_lines(
             copy_places(p, starts, m, rows, tap, taps, copies)
             for i in range(ceil_div(p.cols, TILE_N)):
                 columns_by_panel(
-                    taps * run, panel_width(p.cols - i * TILE_N), copies, dy + m * p.y_ld + i * TILE_N, p.y_ld, rows, NULL,
-                    db + i * TILE_N, out + tap * run,
+                    taps * run, panel_width(p.cols - i * TILE_N), copies, DEPTH_LD, dy + m * p.y_ld + i * TILE_N, p.y_ld, rows,
+                    NULL, db + i * TILE_N, out + tap * run,
                 )
             tap += taps
         m += rows

@@ -90,11 +90,11 @@ cdef inline void rows_by_panel(
 
 
 cdef apart columns_by_panel(
-    Py_ssize_t rows, Py_ssize_t cols, const real *a, const real *b, Py_ssize_t b_k, Py_ssize_t depth,
+    Py_ssize_t rows, Py_ssize_t cols, const real *a, Py_ssize_t a_ld, const real *b, Py_ssize_t b_k, Py_ssize_t depth,
     const real *start, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
-    """y (rows x cols) += a.T @ b: `a` is (depth x rows, packed), rows of b are b_k apart."""
-    cdef Left left = left_operand(a, NULL, 0, 0, NULL)
+    """y (rows x cols) += a.T @ b: `a` is (depth x rows), its rows a_ld apart, those of b b_k."""
+    cdef Left left = left_operand(a, NULL, a_ld, 0, NULL)
     narrowest_panel(COLUMNS_PACKED, LANES, rows, cols, &left, 0, depth, b, b_k, start, NULL, y, out)
 
 

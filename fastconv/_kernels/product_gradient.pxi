@@ -66,7 +66,8 @@ cdef inline Py_ssize_t gradient_panels(Grid g) noexcept nogil:
 
 
 cdef inline Py_ssize_t gradient_scratch(const Product *p, Grid g) noexcept nogil:
-    return own_lines(DEPTH_LD + ROWS * DEPTH_LD + gradient_panels(g) + most_runs(p) * ROWS * sizeof(void *) // sizeof(real))
+    cdef Py_ssize_t addresses = most_runs(p) * ROWS * sizeof(void *) // sizeof(real)
+    return own_lines(DEPTH_LD + ROWS * DEPTH_LD + gradient_panels(g) + turned_items(p, g) + addresses)
 
 
 cdef inline bint lies_badly(const Product *p, const real *dy) noexcept nogil:
@@ -134,6 +135,9 @@ cdef void gradient_block(
     cdef bint tiled = far and is_plain(p) and p.in_place and even and (not plain or tiles > PANEL_LINES), last
     cdef const real *b
     cdef int finite = -1  # rows of a panel of dy; -1: not looked at
+    if LOW_TILE and turns_windows(p):
+        turned_gradient_block(p, g, block, row_first, row_end, dy, db, scratch)
+        return
     zero(zeros, DEPTH_LD)
     zero(nothing, TILE_N)
     weight_offsets(p, k_first, depth, offsets)

@@ -20,11 +20,21 @@ cdef void add_parts(const real *partial, Py_ssize_t parts, Py_ssize_t items, rea
 cdef void add_some_parts(
     const real *partial, Py_ssize_t parts, Py_ssize_t part_ld, real *total, Py_ssize_t items
 ) noexcept nogil:
-    cdef Py_ssize_t part, i
+    cdef Py_ssize_t part
     copy(total, partial, items)
     for part in range(1, parts):
-        for i in range(items):
-            total[i] += partial[part * part_ld + i]
+        add_to(total, partial + part * part_ld, items)
+
+
+cdef void add_to(real *total, const real *part, Py_ssize_t items) noexcept nogil:
+    """total[i] += part[i]."""
+    cdef Py_ssize_t i = 0
+    while i + LANES <= items:
+        (<vec *> (total + i))[0] = (<vec *> (total + i))[0] + (<const vec *> (part + i))[0]
+        i += LANES
+    while i < items:
+        total[i] += part[i]
+        i += 1
 
 
 cdef inline Py_ssize_t rows_at_a_time(Py_ssize_t cols) noexcept nogil:

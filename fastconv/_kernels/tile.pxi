@@ -15,7 +15,7 @@ cdef enum:
 
 cdef enum Form:
     ROWS_PACKED      # element (i, k) is a[i * DEPTH_LD + k]
-    COLUMNS_PACKED   # element (i, k) is a[k * DEPTH_LD + i]
+    COLUMNS_PACKED   # element (i, k) is a[k * at_ld + i]
     ROWS_AT          # row i is made of runs: element k of run s is at[s * at_ld + i][offset + k * step], for k < length[s]
     ROWS_SPREAD      # the same with step 1, but lane j multiplies element k + lanes[j], all of one vector
     COLUMNS_AT       # column k is one run: element (i, k) is at[k][i]
@@ -176,7 +176,7 @@ cdef inline void accumulate(
         a += first
         for k in range(depth):
             multiply(rows, width, acc, rest, b, a, NULL, 1, 0)
-            a += DEPTH_LD
+            a += left.at_ld
             b += b_k
     elif form == ROWS_AT and LOW_TILE:  # of step 1; what is asked for waits, so that all addresses are in registers
         for i in range(asked):

@@ -193,6 +193,7 @@ cdef inline bint product_in_place(const Product *p) noexcept nogil:
 cdef inline bint gradient_in_place(const Product *p) noexcept nogil:
     """The same for the gradient of the right operand, whose tiles go down many rows."""
     cdef bint aliasing = p.w.stride * p.a_ld * sizeof(real) % ALIASING == 0 and p.depth == product_depth(p) and p.cols > TILE_N
+    aliasing &= not turns_windows(p)
     return window_run(p) >= SHORT_RUN and not aliasing
 
 
