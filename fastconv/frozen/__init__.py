@@ -5,7 +5,7 @@
 ``program``          what a program is
 ``operation``, ``weighted``, ``unweighted``, ``pooling``, ``normalization``, ``moves``, ``copies``, ``foreign``, ``activations``
                      what a step can be, and which calls of kernels it makes
-``passes``, ``formulas``, ``chains``, ``parted``
+``passes``, ``formulas``, ``chains``, ``parted``, ``picking``
                      from a program to one that computes the same with less work
 ``portions``, ``bands``, ``blocks``
                      how steps go over large batches and large images

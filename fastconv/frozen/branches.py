@@ -44,6 +44,8 @@ class _Axis(NamedTuple):
 
 def merge_branches(program: Program) -> Program:
     """Make one convolution of two of one input that are added, of one and a scale, or of a depthwise one and its input."""
+    if not program.has(Sum):
+        return program
     shapes, reads, makers = program.example_shapes(), program.reads(), program.makers()
     steps: dict[int, Step] = dict(enumerate(program.steps))
     for at, step in enumerate(program.steps):

@@ -48,6 +48,8 @@ class _Kind(NamedTuple):
 
 def fuse_chains(program: Program) -> Program:
     """Make one normalization of the steps that spell one, from the mean or the squares to the quotient."""
+    if not program.has(Pair, Product):
+        return program
     shapes, reads, makers = program.example_shapes(), program.reads(), program.makers()
     steps: dict[int, Step] = dict(enumerate(program.steps))
     known: dict[Hashable, _Kind | None] = {}

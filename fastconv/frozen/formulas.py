@@ -87,6 +87,8 @@ def _formula(
     def allowed(step: Step) -> bool:
         return all(shapes[value] == shape for value in step.reads) and is_elementwise(step.operation)
 
+    if not allowed(steps[last]):
+        return None
     before = (steps.get(makers.get(value, -1)) for value in steps[last].reads)
     if not any(step is not None and allowed(step) for step in before):
         return None  # a formula has two steps at least

@@ -5,8 +5,7 @@ The order matters: what is folded into a weight is gone before sums and activati
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,11 @@ import numpy as np
 from fastconv.frozen.branches import merge_branches
 from fastconv.frozen.chains import fuse_chains
 from fastconv.frozen.formulas import fuse_formulas
-from fastconv.frozen.moves import Pick, Transpose
+from fastconv.frozen.moves import Transpose
 from fastconv.frozen.normalization import LayerNorm
-from fastconv.frozen.operation import Array, Operation
+from fastconv.frozen.operation import Operation
 from fastconv.frozen.parted import part_joined
+from fastconv.frozen.picking import pick_channels
 from fastconv.frozen.program import Program, Step
 from fastconv.frozen.remaining import compile_remaining
 from fastconv.frozen.shuffles import fold_shuffles
@@ -33,6 +33,8 @@ GATED = {"sigmoid": "silu", "hard_sigmoid": "hard_swish"}
 
 def remove_identities(program: Program) -> Program:
     """Let whoever reads a copy read the original: dropout, a sum of one."""
+    if not program.has(Identity):
+        return program
     names = {step.writes[0]: step.reads[0] for step in program.steps if isinstance(step.operation, Identity)}
     left = [step for step in program.steps if not isinstance(step.operation, Identity)]
     return program.with_steps(left).renamed(names)
@@ -51,6 +53,8 @@ def drop_dead(program: Program) -> Program:
 
 def put_off_views(program: Program) -> Program:
     """Let a reshape wait until the channels that it keeps are scaled and activated, which the step before it can do then."""
+    if not program.has(Reshape):
+        return program
     shapes, reads, makers, steps = (
         dict(program.example_shapes()),
         program.reads(),
@@ -91,53 +95,10 @@ def merge_views(program: Program) -> Program:
     return remove_identities(_merged(program, merge, (Transpose, Reshape)))
 
 
-def pick_channels(program: Program) -> Program:
-    """Make one picking of channels of transpositions and reshapes in a row that do no more: a shuffle, as files have it."""
-    shapes, reads, makers = program.example_shapes(), program.reads(), program.makers()
-    steps: dict[int, Step] = dict(enumerate(program.steps))
-    known: dict[Any, Array | None] = {}
-    for at, last in enumerate(program.steps):
-        if not isinstance(last.operation, (Transpose, Reshape)):
-            continue
-        chain = [at]
-        while reads[value := steps[chain[0]].reads[0]] == 1 and value in makers:
-            if not isinstance(steps[makers[value]].operation, (Transpose, Reshape)):
-                break
-            chain.insert(0, makers[value])
-        if len(chain) < 3 or shapes[steps[chain[0]].reads[0]] != shapes[last.writes[0]]:
-            continue
-        first, x = steps[chain[0]], shapes[last.writes[0]]
-        places = _picked(tuple(steps[place].operation for place in chain), x, known)
-        if places is not None:
-            steps[at] = Step(Pick(places), first.reads, last.writes, _layers(steps[place] for place in chain))
-            for place in chain[:-1]:
-                del steps[place]
-    return program.with_steps([steps[at] for at in sorted(steps)])
-
-
-def _picked(moves: tuple[Any, ...], x: Shape, known: dict[Any, Array | None]) -> Array | None:
-    """Return which channel of `x` each channel is after transpositions and reshapes; None where they move more than channels.
-
-    `known` are results of before: a network has the same shuffle many times.
-    """
-    shapes, axes = [x], list[Any]()
-    for each in moves:
-        shapes.append(each.output_shape(shapes[-1]))
-        axes.append(each.axes if isinstance(each, Transpose) else None)
-    key = tuple(shapes), tuple(axes)
-    if key not in known:
-        moved = np.arange(math.prod(x), dtype=np.min_scalar_type(math.prod(x))).reshape(x)
-        for turn, shape in zip(axes, shapes[1:], strict=True):
-            moved = moved.reshape(shape) if turn is None else moved.transpose(turn)
-        pixels = moved.reshape(-1, x[-1])
-        places, firsts = pixels[0].astype(np.int64), np.arange(0, pixels.size, x[-1], dtype=pixels.dtype)
-        within = places.max() < x[-1] and (pixels - pixels[0] == firsts[:, None]).all()
-        known[key] = places if within else None
-    return known[key]
-
-
 def fuse_gates(program: Program) -> Program:
     """Make one activation of ``x * sigmoid(x)`` and ``x * hard_sigmoid(x)``, which files have as two steps."""
+    if not program.has(Product):
+        return program
     reads, makers, steps = program.reads(), program.makers(), list(program.steps)
     gone: set[int] = set()
     for at, step in enumerate(steps):
@@ -168,7 +129,7 @@ def absorb_padding(program: Program) -> Program:
             return second.replace(extra=_added(first.pairs, second.extra) if second.extra else first.pairs)
         return None
 
-    return _merged(program, merge, (Pad, Conv))
+    return _merged(program, merge, (Pad, Conv)) if program.has(Pad) else program
 
 
 def fold_scales(program: Program) -> Program:
@@ -200,6 +161,8 @@ def fold_scales_forward(program: Program) -> Program:
     Zeros around the image come after the scale: a shift does not reach them, so with a shift there must be none. Between the
     scale and a linear map the pixels may be flattened.
     """
+    if not program.has(Scale):
+        return program
     reads, makers, steps = program.reads(), program.makers(), list(program.steps)
     names: dict[int, int] = {}
     for at, step in enumerate(steps):
@@ -263,9 +226,11 @@ def fuse_sums(program: Program) -> Program:
     Not where one summand might stretch to the other's size: where an image is one pixel wide, or where sizes that are open need
     not be the same for both.
     """
+    if not program.has(Sum):
+        return program
     shapes = program.example_shapes()
     reads, makers, steps = program.reads(), program.makers(), list(program.steps)
-    others = list(program.other_shapes()) if program.has(Sum) else []
+    others = list(program.other_shapes())
     gone: set[int] = set()
     for at, step in enumerate(steps):
         if not isinstance(step.operation, Sum):
@@ -345,6 +310,8 @@ def _merged(
     The second is of one of some `kinds` and takes one input, which nobody else reads. With `unless_shortcut` the first must
     have no second input either.
     """
+    if not program.has(*kinds):
+        return program
     steps: dict[int, Step] = dict(enumerate(program.steps))
     reads, makers = program.reads(), program.makers()
     for at, second in enumerate(program.steps):
@@ -365,10 +332,6 @@ def _merged(
             steps[at] = Step(operation, first.reads, second.writes, first.layers + second.layers)
             makers[second.writes[0]] = at
     return program.with_steps([steps[at] for at in sorted(steps)]) if len(steps) < len(program.steps) else program
-
-
-def _layers(steps: Iterable[Step]) -> tuple[str, ...]:
-    return tuple(layer for step in steps for layer in step.layers)
 
 
 def _ends_open(step: Step) -> bool:

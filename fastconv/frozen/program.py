@@ -35,7 +35,7 @@ class Step(NamedTuple):
         return " + ".join(self.layers) or self.operation.kind
 
 
-_reads = attrgetter("reads")
+_reads, _operation = attrgetter("reads"), attrgetter("operation")
 
 
 class Program(NamedTuple):
@@ -60,9 +60,9 @@ class Program(NamedTuple):
         """Return the program with other steps."""
         return self._replace(steps=tuple(steps))
 
-    def has(self, kind: type[Operation]) -> bool:
-        """Return whether a step's operation is of a kind."""
-        return any(isinstance(step.operation, kind) for step in self.steps)
+    def has(self, *kinds: type[Operation]) -> bool:
+        """Return whether a step's operation is of one of some kinds."""
+        return any(issubclass(each, kinds) for each in set(map(type, map(_operation, self.steps))))
 
     def reads(self) -> Counter[int]:
         """Return how often each value is read, by a step or as an output."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.arguments import integer, is_list, ntuple, real_number
+from fastconv.arguments import MAX_ELEMENTS, integer, is_list, ntuple, real_number
 
 _AXES = {1: "(N, L, C)", 2: "(N, H, W, C)", 3: "(N, D, H, W, C)"}
 
@@ -18,6 +18,8 @@ def positive(value: Any, name: str) -> int:
     >>> positive(3, "channels")
     3
     """
+    if type(value) is int and 1 <= value <= MAX_ELEMENTS:  # as nearly always
+        return value
     if isinstance(value, (tuple, list, np.ndarray)):
         raise TypeError(f"{name} must be one integer, got {value!r}")
     return ntuple(value, 1, name)[0]

@@ -91,6 +91,8 @@ def checked_initializer(initializer: Any) -> tuple[str, dict[str, float]]:
     >>> checked_initializer(0.5)
     ('constant', {'value': 0.5})
     """
+    if isinstance(initializer, str) and initializer in NAMES:
+        return initializer, dict(_PLAIN.get(initializer, {}))
     if isinstance(initializer, (int, float)) and not isinstance(initializer, bool):
         return "constant", {"value": real_number(initializer, "an initializer")}
     if isinstance(initializer, dict):

@@ -17,6 +17,7 @@ from fastconv import layers as L
 from fastconv.arrays import contiguous, copied, owned
 from fastconv.layers.calls import connect, shape_of
 from fastconv.layers.symbol import Shape, Symbol, several
+from fastconv.layers.tree import walk
 from fastconv.onnx.errors import NeedsValueError, NotBatchedError, OnnxImportError
 from fastconv.onnx.files import Block
 from fastconv.onnx.folding import Room
@@ -62,10 +63,15 @@ class Builder(Operands):
         self._turned: dict[Any, Value] = {}
         self.computed: dict[int, tuple[Value, np.ndarray]] = {}
         self._bytes = most_bytes
+        # arrays of layers that may still be the file's, by the id of their dict
+        self._shared: dict[int, dict[str, np.ndarray]] = {}
         self.release = release
 
     def layer(self, layer: L.Layer, weights: dict[str, np.ndarray] | None = None, buffers: Any = None) -> L.Layer:
-        """Give a layer its arrays and return it; what it has is no longer drawn when the model is built."""
+        """Give a layer its arrays and return it; what it has is no longer drawn when the model is built.
+
+        The arrays are those of the file until `keep_arrays`.
+        """
         for kind, arrays in ((layer.params, weights), (layer.buffers, buffers)):
             for name, array in (arrays or {}).items():
                 self._bytes -= array.nbytes
@@ -73,19 +79,33 @@ class Builder(Operands):
                     raise OnnxImportError(
                         f"{self.node.label}: the weights take more memory than max_bytes allows, {array.shape} among them"
                     )
+                kind[name] = array
+                self._shared[id(kind)] = kind
+        if weights or buffers:
+            layer._built = True
+        return layer
+
+    def keep_arrays(self) -> None:
+        """Let layers have their arrays for themselves, in the order in which kernels read them.
+
+        For all of them together, at the end: weights that are moved drive out of the caches what converting a node needs.
+        """
+        for arrays in self._shared.values():
+            for name, array in arrays.items():
                 kept = array if array.flags.c_contiguous else contiguous(array, self.release).reshape(array.shape)
                 # in place later: what a file has mapped must not change
                 if not owned(kept):
                     kept = copied(kept)
                     self.release(kept.nbytes)
-                kind[name] = kept
-        if weights or buffers:
-            layer._built = True
-        return layer
+                arrays[name] = kept
+        self._shared.clear()
 
-    def give_back(self, count: int) -> None:
-        """Learn that weights of so many bytes are not kept."""
-        self._bytes += count
+    def give_back(self, layer: L.Layer) -> None:
+        """Learn that a layer is not kept, nor its arrays."""
+        for _, inner in walk(layer):
+            for arrays in inner.own("params"), inner.own("buffers"):
+                self._bytes += sum(array.nbytes for array in arrays.values())
+                self._shared.pop(id(arrays), None)
 
     def emit(
         self,

@@ -254,6 +254,7 @@ class _Conversion:
     def model(self, outputs: Sequence[Value | Constant]) -> Model:
         """Return the model that makes the outputs."""
         model = self._batched(outputs) if self.batched else self._unbatched(outputs)
+        self.builder.keep_arrays()
         floats = self.builder.floats or next(iter(self.floats), None)
         if floats == np.float64 or self.builder.floats is not None:
             model.astype(floats)

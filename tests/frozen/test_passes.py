@@ -12,6 +12,7 @@ from frozen_cases import assert_equal_models, trained
 import fastconv
 from fastconv import layers as L
 from fastconv.frozen.lower import lower
+from fastconv.frozen.moves import Transpose
 from fastconv.frozen.passes import (
     absorb_padding,
     drop_dead,
@@ -25,6 +26,8 @@ from fastconv.frozen.passes import (
     put_off_views,
     remove_identities,
 )
+from fastconv.frozen.picking import _picked
+from fastconv.frozen.unweighted import Reshape
 from fastconv.model import Input, Model
 from fastconv.sequential import Sequential
 
@@ -454,6 +457,29 @@ def test_clips_are_activations(bounds):
     assert kinds(fastconv.freeze(model).program) == ["conv", "scale", "local_response_norm"]
     assert_equal_models(fastconv.freeze(model), model)
     assert_equal_models(from_file(fastconv.freeze(model)), model)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_which_channels_moves_pick_is_what_they_do_to_numbers(seed):
+    rng = np.random.default_rng(seed)
+    x = (1, *map(int, rng.choice([1, 2, 3, 4], 2)), 12)
+    cut = [x, (*x[:3], 2, 6), (*x[:3], 3, 2, 2)][seed % 3]
+    kept = rng.integers(1, 4) if seed % 4 == 0 else 3  # mostly only channels
+    perm = (*range(kept), *kept + rng.permutation(len(cut) - kept))
+    moves = [Reshape(cut[1:]), Transpose(tuple(map(int, perm))), Reshape(x[1:])]
+    numbers = np.arange(np.prod(x)).reshape(x)
+    moved = numbers.reshape(cut).transpose(perm).reshape(x)
+    places = moved[0, 0, 0]
+    picks = places.max() < 12 and np.array_equal(moved, numbers[..., places % 12])
+    found = _picked(moves, x)
+    assert (found is not None) == picks
+    if picks:
+        np.testing.assert_array_equal(found, places)
+
+
+def test_a_size_that_goes_across_parts_is_no_picking():
+    moves = [Reshape((4, 3)), Transpose((0, 2, 1)), Reshape((2, 6)), Transpose((0, 2, 1)), Reshape((12,))]
+    assert _picked(moves, (1, 12)) is None
 
 
 @pytest.mark.parametrize("groups", [2, 3, 4])

@@ -16,7 +16,7 @@ from plugin_folders import Folder, folder  # noqa: E402, F401
 
 import fastconv  # noqa: E402
 from fastconv import layers as L  # noqa: E402
-from fastconv.onnx import OnnxImportError, load  # noqa: E402
+from fastconv.onnx import OnnxImportError, builder, load  # noqa: E402
 from fastconv.unbatched import Unbatched  # noqa: E402
 
 RNG = np.random.default_rng(0)
@@ -41,6 +41,29 @@ def model_of(nodes, inputs, outputs, tensors=(), opset=17):
 
 def expected(model, *xs):
     return ReferenceEvaluator(model).run(None, {each.name: x for each, x in zip(model.graph.input, xs, strict=True)})
+
+
+def moved(source: Any, monkeypatch: Any) -> list[tuple[int, ...]]:
+    """Load a file, and return the shapes of the weights that were moved to memory of their own."""
+    shapes: list[tuple[int, ...]] = []
+
+    def noting(move: Any) -> Any:
+        return lambda array, *rest: shapes.append(array.shape) or move(array, *rest)
+
+    for name in ("contiguous", "copied"):
+        monkeypatch.setattr(builder, name, noting(getattr(builder, name)))
+    load(source)
+    return shapes
+
+
+def test_an_attempt_that_fails_moves_no_weights(monkeypatch: Any) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["1"]),
+        helper.make_node("Transpose", ["1"], ["y"], perm=[1, 0, 2, 3]),  # the batch is not first any more
+    ]
+    model = model_of(nodes, {"x": (2, 3, 8, 8)}, {"y": (4, 2, 8, 8)}, [tensor("w", 4, 3, 1, 1)])
+    assert isinstance(load(model), Unbatched)
+    assert moved(model, monkeypatch) == [(1, 1, 3, 4)]
 
 
 NETWORK = model_of(

@@ -13,7 +13,7 @@ from onnx import numpy_helper, parser  # noqa: E402
 from onnx.reference import ReferenceEvaluator  # noqa: E402
 
 import fastconv  # noqa: E402
-from fastconv.onnx import OnnxImportError, load, save  # noqa: E402
+from fastconv.onnx import OnnxImportError, builder, load, save  # noqa: E402
 
 RNG = np.random.default_rng(0)
 STEP = "product = MatMul (state, weight) next = Tanh (product)"
@@ -104,6 +104,13 @@ def test_repetitions_share_their_weights() -> None:
     x = RNG.standard_normal((3, 4)).astype(np.float32)
     weight[...] = np.eye(4)
     np.testing.assert_allclose(model(x), np.tanh(np.tanh(np.tanh(np.tanh(np.tanh(x))))), rtol=1e-5, atol=1e-6)
+
+
+def test_weights_of_repetitions_are_moved_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    copied, shapes = builder.copied, []
+    monkeypatch.setattr(builder, "copied", lambda array: shapes.append(array.shape) or copied(array))
+    load(file(GRAPHS["as often as a number says"].replace("y, all", "y").replace(", float[n, 4] kept)", ")")))
+    assert shapes.count((4, 4)) == 1
 
 
 def test_layers_with_weights_that_are_alike_each_come_again_as_themselves() -> None:
