@@ -31,7 +31,8 @@ cdef enum:
     DEPTHWISE_CHANNELS = 512 # of a task
     PASS_SUMS = DEPTHWISE_CHANNELS * DEPTHWISE_COLS  # of a pass, in the first-level cache
     MANY_VECTORS = 8         # of a pixel: one more does not count where the others are read faster for it
-    DEPTHWISE_FAR = 8388608  # bytes of both arrays that no near cache holds: then lines are asked for ahead, which costs some time
+    # bytes of both arrays that no cache holds: then lines are asked for ahead, which costs some time (with few registers more of it)
+    DEPTHWISE_FAR = (8 + 4 * LOW_TILE) << 20
 
 
 cdef struct Depthwise:

@@ -12,7 +12,8 @@ cdef enum:
     LINE_ITEMS = 64 // sizeof(real)  # of a cache line
     ALIASING = 4096 // (1 + LOW_TILE)  # bytes between rows of a gradient's operands that share sets of the caches
     MANY_COLUMNS = 192  # a copy is used for so many columns that it costs less than addresses,
-    MANY_OF_LOW = 8     # and where tiles are low
+    MANY_OF_LOW = 8     # and where tiles are low, for more than so many: but addresses of long runs cost little,
+    LONG_OF_LOW = 48    # of so many elements for each panel
     PARTIAL_BYTES = 3 << 20  # of all the partial sums of a weight gradient; one alone is the gradient itself
 
 
@@ -184,10 +185,11 @@ cdef inline bint are_few(const Product *p, Py_ssize_t rows) noexcept nogil:
 cdef inline bint product_in_place(const Product *p) noexcept nogil:
     """Whether a product reads its windows where they lie; it packs them where runs are too short to be worth an address,
     where so many columns use each row that constant strides save more, and where neighbors alias in the cache."""
-    cdef Py_ssize_t most = MANY_OF_LOW if LOW_TILE else MANY_COLUMNS
-    cdef bint aliasing = p.w.stride * p.a_ld * sizeof(real) % 4096 == 0
-    cdef Py_ssize_t rows = product_rows(p)
-    return window_run(p) >= SHORT_RUN and ((p.cols <= most or are_few(p, rows)) and not aliasing or rows <= TILE_M // 2)
+    cdef bint aliasing = p.w.stride * p.a_ld * sizeof(real) % 4096 == 0, few = p.cols <= MANY_COLUMNS
+    cdef Py_ssize_t rows = product_rows(p), run = window_run(p)
+    if LOW_TILE:
+        few = p.cols <= MANY_OF_LOW or run >= LONG_OF_LOW * ceil_div(p.cols, TILE_N)
+    return run >= SHORT_RUN and ((few or are_few(p, rows)) and not aliasing or rows <= TILE_M // 2)
 
 
 cdef inline bint gradient_in_place(const Product *p) noexcept nogil:
