@@ -248,7 +248,7 @@ cdef void grouped_block(const Grouped *g, Grid grid, Py_ssize_t block, real *scr
     cdef real *copies = start + TILE_N
     cdef real *packed = aligned_in(copies + grouped_copies(g))
     cdef bint copied = grouped_copies(g) > 0
-    cdef Py_ssize_t out[GROUPED_ROWS * TILE_M]
+    cdef Py_ssize_t out[GROUPED_ROWS * TILE_M + DIAGONAL_ROWS]  # enough for either strip
     cdef Left windows = left_operand(copies, at, strip, taps, length, &g.lanes[0])
     cdef Py_ssize_t rows, next_rows, i, j, group, column, cols, first, width
     cdef Py_ssize_t channel = first_group(g, panel, &column, &cols) * g.p.depth, begin = channel // g.p.depth * g.p.cols + column
