@@ -16,7 +16,8 @@ Contents:
 ``product.pxi``      blocks of an implicit matrix product
 ``product_gradient.pxi``
                      and of the gradient of its right operand
-``turned_gradient.pxi``  the same where tiles are low: what each reads of the windows is copied first
+``turned_gradient.pxi``
+                     the same where tiles are low: what each reads of the windows is copied first
 ``winograd_points.pxi``
                      Winograd's minimal filtering along one axis: inputs and weights to their values at points, and back
 ``winograd_tiles.pxi``

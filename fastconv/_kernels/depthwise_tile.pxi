@@ -31,7 +31,8 @@ cdef enum:
     DEPTHWISE_CHANNELS = 512 # of a task
     PASS_SUMS = DEPTHWISE_CHANNELS * DEPTHWISE_COLS  # of a pass, in the first-level cache
     MANY_VECTORS = 8         # of a pixel: one more does not count where the others are read faster for it
-    # bytes of both arrays that no cache holds: then lines are asked for ahead, which costs some time (with few registers more of it)
+    # bytes of both arrays that no cache holds: then lines are asked for ahead, which costs some time where one does (low tiles were
+    # measured on a processor with a larger last cache)
     DEPTHWISE_FAR = (8 + 4 * LOW_TILE) << 20
 
 

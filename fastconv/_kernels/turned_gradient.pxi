@@ -8,7 +8,7 @@
 cdef enum:
     TURNED_COLUMNS = 96   # of dy, from which on a copy costs less than it saves,
     TURNED_DEPTH = 64     # for so many columns of windows,
-    TURNED_SUMS = 1 << 14 # and so many elements of the gradient
+    TURNED_SUMS = 1 << 14  # and so many elements of the gradient
     TURNED_ITEMS = 3 << 15  # elements of windows and of dy at a time: the second-level cache holds them, and some of what comes next
     TURNED_ROWS = 64      # but so many rows at least, or reading and writing the sums would cost too much
     TURNED_TILE = ROWS * TILE_M + LANES  # elements of a turned tile, and what its last row writes beyond it

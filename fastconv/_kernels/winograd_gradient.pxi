@@ -235,8 +235,8 @@ cdef inline void winograd_gradient_block(
             j = cols if is_zero_at(&g.w, &tap, k) else 0
             while j < cols:
                 columns_by_panel(
-                    depth, panel_width(cols - j), v + packed_inputs(&g.w, 0, k), DEPTH_LD,
-                    z + k * z_position + j * count, panel_width(cols - j), count, nothing if first == start else NULL, u + k * position + j, out,
+                    depth, panel_width(cols - j), v + packed_inputs(&g.w, 0, k), DEPTH_LD, z + k * z_position + j * count,
+                    panel_width(cols - j), count, nothing if first == start else NULL, u + k * position + j, out,
                 )
                 j += TILE_N
         first += count
