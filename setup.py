@@ -5,6 +5,7 @@ Everything that differs between the variants is in the two tables below; see ``f
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import platform
 import re
@@ -130,6 +131,7 @@ class BuildKernels(build_ext):
                 "Install one and try again: `apt install gcc libc6-dev python3-dev` (Debian, Ubuntu), "
                 "`dnf install gcc python3-devel` (Fedora), `xcode-select --install` (macOS)."
             )
+        translate(self.extensions)
         unknown = {flag for flag in (*GCC_ONLY, *SMALL) if not compiles(compiler, [flag])}
         openmp = ["-fopenmp"]
         if not compiles(compiler, openmp, "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"):
@@ -170,23 +172,17 @@ def extensions() -> list[Extension]:
     ]
 
 
-setup(
-    ext_modules=cythonize(
-        [
-            *extensions(),
-            Extension("fastconv._kernels._cpu", [str(KERNELS / "_cpu.pyx")], extra_compile_args=PLAIN),
-            Extension(
-                "fastconv._kernels._memory",
-                [str(KERNELS / "_memory.pyx")],
-                include_dirs=[str(KERNELS), numpy.get_include()],
-                depends=[str(KERNELS / "memory.h"), str(KERNELS / "signature.h")],
-                extra_compile_args=PLAIN,
-            ),
-            Extension(
-                "fastconv.cython_api", ["fastconv/cython_api.pyx"], include_dirs=[INCLUDE], extra_compile_args=PLAIN
-            ),
-            Extension(MEMORYVIEWS, [f"{KERNELS}/_memoryviews.c"], extra_compile_args=PLAIN),
-        ],
+def translate(extensions: list[Extension]) -> None:
+    """Have Cython write the C sources of `extensions`, as many at a time as there are processors.
+
+    Only where processes are forked: those that start afresh know nothing of what is set in `Options`.
+    """
+    forks = sys.platform == "linux"
+    if forks:
+        multiprocessing.set_start_method("fork", force=True)
+    translated = cythonize(
+        extensions,
+        nthreads=os.cpu_count() if forks else 0,
         shared_utility_qualified_name=MEMORYVIEWS,
         compiler_directives={
             "language_level": 3,
@@ -197,6 +193,25 @@ setup(
             "freethreading_compatible": False,
             "binding": False,
         },
-    ),
+    )
+    sources = {extension.name: extension.sources for extension in translated}
+    for extension in extensions:
+        extension.sources = sources[extension.name]
+
+
+setup(
+    ext_modules=[
+        *extensions(),
+        Extension("fastconv._kernels._cpu", [str(KERNELS / "_cpu.pyx")], extra_compile_args=PLAIN),
+        Extension(
+            "fastconv._kernels._memory",
+            [str(KERNELS / "_memory.pyx")],
+            include_dirs=[str(KERNELS), numpy.get_include()],
+            depends=[str(KERNELS / "memory.h"), str(KERNELS / "signature.h")],
+            extra_compile_args=PLAIN,
+        ),
+        Extension("fastconv.cython_api", ["fastconv/cython_api.pyx"], include_dirs=[INCLUDE], extra_compile_args=PLAIN),
+        Extension(MEMORYVIEWS, [f"{KERNELS}/_memoryviews.c"], extra_compile_args=PLAIN),
+    ],
     cmdclass={"build_ext": BuildKernels},
 )
