@@ -146,7 +146,8 @@ cdef inline vec hard_sigmoid_backward(vec dy, vec x, real a, real b) noexcept no
 
 
 cdef inline vec hard_swish_forward(vec x, real a, real b) noexcept nogil:
-    return unless_below(-3, x, x * hard_sigmoid_forward(x, a, b))
+    x = at_least(x, -3)
+    return at_most(x + broadcast(3), 6) * (x * <real> (1 / 6.0))
 
 
 cdef inline vec hard_swish_backward(vec dy, vec x, real a, real b) noexcept nogil:

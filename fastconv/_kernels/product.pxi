@@ -225,11 +225,13 @@ cdef inline Py_ssize_t strip_rows(Py_ssize_t depth) noexcept nogil:
 
 
 cdef inline void strip_by_panel(
-    const Product *p, Py_ssize_t rows, Py_ssize_t cols, Left *windows, Py_ssize_t first,
+    const Product *p, bint along, Py_ssize_t rows, Py_ssize_t cols, Left *windows, Py_ssize_t first,
     const real *b, Py_ssize_t b_k, Py_ssize_t depth, const real *start, const Ending *ending, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
     if p.in_place:
         windows_by_panel(rows, cols, windows, first, b, b_k, start, ending, y, out)
+    elif SELDOM_USED and LOW_TILE and along:
+        along_by_panel(rows, cols, windows, first, b, depth, start, ending, y, out)
     else:
         packed_by_panel(rows, cols, windows, first, b, depth, start, ending, y, out)
 
@@ -260,6 +262,8 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
     cdef const Ending *last  # that of the last part of the depth
     cdef int finite = -1  # the panels; -1: not looked at
     cdef Py_ssize_t parts = max(ceil_div(total, step), <Py_ssize_t> 1)
+    cdef Py_ssize_t strip  # rows at a time
+    cdef bint along = along_pays(p) and not p.in_place
     cdef bint skipped, together = not few and parts_together(p, parts, panels_items)
     cdef bint alone = (
         step >= total and g.col_blocks == 1 and p.cols == p.y_ld and not p.adds
@@ -271,10 +275,11 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
         start[j] = p.bias[col_first + j] if p.bias and j < cols else 0
     while first < parts:
         end = parts if together else first + 1
-        windows.at_ld = strip_rows(step if together else min(step, total - first * step))
+        strip = strip_rows(step if together else min(step, total - first * step))
+        windows.at_ld = p.a_ld if along else strip
         m = row_first
         while m < row_end:
-            rows = min(windows.at_ld, row_end - m)
+            rows = min(strip, row_end - m)
             row_outputs(p, m, rows, out)
             for part in range(first, end):
                 k = part * step
@@ -309,14 +314,16 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
                         finish_rows(&p.finish, p.y, out, rows, p.y_ld, col_first, cols)
                     continue
                 windows.runs = runs_between(p, k, k + depth) if depth and not skipped else 0
-                if depth and not skipped:
+                if along:
+                    windows.a = p.a + m * p.a_ld + k
+                elif depth and not skipped:
                     find_windows(p, m, rows, k, k + depth, zeros, packed, at, windows.at_ld, length)
                 unpacked = NULL
-                if row_end - m <= 2 * windows.at_ld and not together and not few:  # the last strips: one line of each row, then the other
+                if row_end - m <= 2 * strip and not together and not few:  # the last strips: one line of each row, then the other
                     unpacked = rows_to_pack(p, g, col_first, k, depth)
-                    if row_end - m > windows.at_ld and unpacked != NULL:
+                    if row_end - m > strip and unpacked != NULL:
                         unpacked += LINE_ITEMS % TILE_N
-                next_rows = min(windows.at_ld, row_end - m - rows) if depth and reads_far(p) else 0
+                next_rows = min(strip, row_end - m - rows) if depth and reads_far(p) else 0
                 windows.pace = 0
                 if next_rows and is_plain(p) and (together or depth == p.a_ld):
                     windows.ahead = p.a + (m + rows) * p.a_ld + next_rows * k
@@ -352,11 +359,11 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
                     if width < vectors and alone:
                         whole = min(rows, row_end - m - ceil_div(vectors - width, p.y_ld))
                     if whole > 0:
-                        strip_by_panel(p, whole, vectors, &windows, 0, b, b_k, 0 if skipped else depth,
+                        strip_by_panel(p, along, whole, vectors, &windows, 0, b, b_k, 0 if skipped else depth,
                                        start + j if k == 0 and not p.adds else NULL, last, p.y + col_first + j, out)
                     whole = max(whole, <Py_ssize_t> 0)
                     if whole < rows:
-                        strip_by_panel(p, rows - whole, width, &windows, whole, b, b_k, 0 if skipped else depth,
+                        strip_by_panel(p, along, rows - whole, width, &windows, whole, b, b_k, 0 if skipped else depth,
                                        start + j if k == 0 and not p.adds else NULL, last, p.y + col_first + j, out + whole)
                     if k + depth >= total and not only_clamps(&p.finish):
                         finish_rows(&p.finish, p.y, out, rows, p.y_ld, col_first + j, width)

@@ -4,7 +4,8 @@
 
 
 cdef enum:
-    ROW_STEP = 8        # rows of the matrix at a time: so many streams a core reads at once, and fewer stores of the sums
+    ROW_STEP = 8        # rows of the matrix at a time: so many streams a core reads at once, and fewer stores of the sums,
+    SHORT_ROW = 2048    # unless they are of fewer bytes, on processors of low tiles: then streams end before they pay
     ROW_AHEAD = 16384   # bytes ahead that are asked for: a stream ends with its page, before a processor has learnt to follow it
     ROW_WIDTH = 4096    # columns of a task: their sums stay in a near cache
     ROW_VECS = 8        # vectors of columns whose sums stay in registers
@@ -86,7 +87,7 @@ cdef void row_part(const Product *p, Py_ssize_t first, Py_ssize_t end) noexcept 
             add_narrow_rows(p)
             k = p.depth
         while k < p.depth:
-            step = ROW_STEP if k + ROW_STEP <= p.depth else 1
+            step = 1 if k + ROW_STEP > p.depth or images == 1 and are_short(p) else ROW_STEP
             i = 0
             while i < images:
                 some = ceil_div(images - i, ceil_div(images - i, ROW_IMAGES if SELDOM_USED else 2)) if step > 1 else 1
@@ -102,6 +103,11 @@ cdef void row_part(const Product *p, Py_ssize_t first, Py_ssize_t end) noexcept 
                     add_rows(ROW_STEP, ROW_IMAGES, p, i, k, first, end)
                 i += some
             k += step
+
+
+cdef inline bint are_short(const Product *p) noexcept nogil:
+    """Whether rows of the matrix are read one after the other."""
+    return LOW_TILE and p.b_k * <Py_ssize_t> sizeof(real) < SHORT_ROW
 
 
 cdef inline bint fits_registers(const Product *p, Py_ssize_t cols) noexcept nogil:
@@ -153,7 +159,7 @@ cdef inline void add_rows(
     cdef const real *b_end = p.b + (p.depth - 1) * p.b_k + p.cols
     cdef vec total[ROW_IMAGES]
     cdef vec row
-    cdef Py_ssize_t i, r, ahead = round_up(ceil_div(ROW_AHEAD // <Py_ssize_t> sizeof(real), p.b_k), ROW_STEP) * p.b_k
+    cdef Py_ssize_t i, r, ahead = round_up(ceil_div(ROW_AHEAD // <Py_ssize_t> sizeof(real), p.b_k), rows) * p.b_k
     while j + LANES <= end:
         for i in range(images):
             total[i] = (<vec *> (y + i * p.y_ld + j))[0]

@@ -95,6 +95,12 @@ static inline const real *address(const real *x) {
     return x;
 }
 
+/* A distance in a register: gcc would rather make it anew at each use. */
+static inline Py_ssize_t kept(Py_ssize_t x) {
+    __asm__("" : "+r"(x));
+    return x;
+}
+
 /* A vector that is read once and kept: gcc would rather read it again for each of its uses, which costs more than a register. */
 static inline vec held(const real *x) { return *(const volatile vec *)x; }
 

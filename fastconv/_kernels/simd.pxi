@@ -26,6 +26,7 @@ cdef extern from "simd.h":
     const real *address_after(const real *x, vec y) nogil
     void needed(vec x) nogil
     const real *address(const real *x) nogil
+    Py_ssize_t kept(Py_ssize_t x) nogil
     vec held(const real *x) nogil
     void transpose_square(const real *source, Py_ssize_t from_ld, real *to, Py_ssize_t to_ld) nogil
     void transpose_small_square(const real *source, Py_ssize_t from_ld, real *to, Py_ssize_t to_ld) nogil

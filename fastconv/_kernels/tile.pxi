@@ -1,9 +1,9 @@
 # The register tile: every multiplication of convolutions, linear layers and their gradients happens in `accumulate`.
 #
-# The right operand is a panel of vectors, the last of which may be half a one. The left operand is read in one of five forms:
+# The right operand is a panel of vectors, the last of which may be half a one. The left operand is read in one of six forms:
 # from packed rows of DEPTH_LD elements, a constant, so that all rows of a tile are at constant offsets from ONE pointer; or where
-# it lies, by the addresses of windows. Groups of channels that share a vector multiply each its own element, which a permutation
-# brings to its lanes.
+# it lies, by the distance of its rows or the addresses of windows. Groups of channels that share a vector multiply each its own
+# element, which a permutation brings to its lanes.
 
 
 cdef enum:
@@ -15,6 +15,7 @@ cdef enum:
 
 cdef enum Form:
     ROWS_PACKED      # element (i, k) is a[i * DEPTH_LD + k]
+    ROWS_ALONG       # element (i, k) is a[i * at_ld + k]
     COLUMNS_PACKED   # element (i, k) is a[k * at_ld + i]
     ROWS_AT          # row i is made of runs: element k of run s is at[s * at_ld + i][offset + k * step], for k < length[s]
     ROWS_SPREAD      # the same with step 1, but lane j multiplies element k + lanes[j], all of one vector
@@ -69,9 +70,9 @@ cdef inline void copy_windows(const Left *windows, Py_ssize_t rows, real *packed
 
 cdef inline void multiply(
     const int rows, const int width, vec *acc, half_vec *rest, const real *b, const real *a, const real **at, const Py_ssize_t a_row,
-    Py_ssize_t k,
+    Py_ssize_t k, const Py_ssize_t *apart=NULL,
 ) noexcept nogil:
-    """One step of the sum: acc[i, j] and rest[i] += (at[i][k], or where `at` is NULL a[i * a_row]) * b[j]."""
+    """One step of the sum: acc[i, j] and rest[i] += (at[i][k], or where `at` is NULL a[i * a_row] or a[apart[i]]) * b[j]."""
     cdef vec row[TILE_V]
     cdef half_vec row_rest
     cdef vec left
@@ -82,7 +83,7 @@ cdef inline void multiply(
     if width % LANES:
         row_rest = (<const half_vec *> (b + width // LANES * LANES))[0]
     for i in range(rows):
-        x = at[i][k] if at != NULL else a[i * a_row]
+        x = at[i][k] if at != NULL else a[apart[i] if apart != NULL else i * a_row]
         left = broadcast(x)
         if width == TILE_N:
             left = in_register(left)
@@ -157,6 +158,7 @@ cdef inline void accumulate(
     cdef const real *add = ending.add if ending != NULL else NULL
     cdef Py_ssize_t asked = rows if left.far and (start or add) else 0, step = 0
     cdef vec pixel[TILE_M]
+    cdef Py_ssize_t apart[TILE_TALL]
     cdef mask lanes
     cdef vec row
     cdef Py_ssize_t i, j, k, s, end
@@ -165,7 +167,22 @@ cdef inline void accumulate(
             acc[i * TILE_V + j] = (<const vec *> (start + j * LANES if start else y + out[i] + j * LANES))[0]
         if whole < width:
             rest[i] = (<const half_vec *> (start + whole if start else y + out[i] + whole))[0]
-    if form == ROWS_PACKED:
+    if LOW_TILE and asked:  # at once: between the steps it would take registers from the addresses of rows, and more time
+        for i in range(rows):
+            prefetch(y + out[i])
+            if add:
+                prefetch(add + out[i])
+        asked = 0
+    if form == ROWS_ALONG:
+        a += first * left.at_ld
+        for i in range(rows):
+            apart[i] = kept(i * left.at_ld)
+        for k in range(depth):
+            multiply(rows, width, acc, rest, b, a, NULL, 0, 0, apart)
+            ahead = look_ahead(width, ahead, left.pace, k, 0, y, add, out)
+            a += 1
+            b += b_k
+    elif form == ROWS_PACKED:
         a += first * DEPTH_LD
         for k in range(depth):
             multiply(rows, width, acc, rest, b, a, NULL, DEPTH_LD, 0)
@@ -178,11 +195,7 @@ cdef inline void accumulate(
             multiply(rows, width, acc, rest, b, a, NULL, 1, 0)
             a += left.at_ld
             b += b_k
-    elif form == ROWS_AT and LOW_TILE:  # of step 1; what is asked for waits, so that all addresses are in registers
-        for i in range(asked):
-            fetch_run(y + out[i], width)
-            if add:
-                fetch_run(add + out[i], width)
+    elif form == ROWS_AT and LOW_TILE:  # of step 1
         for s in range(left.runs):
             for i in range(rows):
                 at[i] = left.at[s * left.at_ld + first + i] + left.offset
