@@ -80,12 +80,12 @@ cdef apart packed_by_panel(
     narrowest_panel(ROWS_PACKED, TILE_STEP, rows, cols, left, first, depth, b, panel_width(cols), start, ending, y, out)
 
 
-cdef apart along_by_panel(
+cdef apart spaced_by_panel(
     Py_ssize_t rows, Py_ssize_t cols, Left *left, Py_ssize_t first, const real *b, Py_ssize_t depth,
     const real *start, const Ending *ending, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
     """The same for rows that lie left.at_ld apart."""
-    narrowest_panel(ROWS_ALONG, TILE_STEP, rows, cols, left, first, depth, b, panel_width(cols), start, ending, y, out)
+    narrowest_panel(ROWS_SPACED, TILE_STEP, rows, cols, left, first, depth, b, panel_width(cols), start, ending, y, out)
 
 
 cdef inline void rows_by_panel(

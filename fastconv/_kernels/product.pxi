@@ -225,13 +225,13 @@ cdef inline Py_ssize_t strip_rows(Py_ssize_t depth) noexcept nogil:
 
 
 cdef inline void strip_by_panel(
-    const Product *p, bint along, Py_ssize_t rows, Py_ssize_t cols, Left *windows, Py_ssize_t first,
+    const Product *p, bint spaced, Py_ssize_t rows, Py_ssize_t cols, Left *windows, Py_ssize_t first,
     const real *b, Py_ssize_t b_k, Py_ssize_t depth, const real *start, const Ending *ending, real *y, const Py_ssize_t *out,
 ) noexcept nogil:
     if p.in_place:
         windows_by_panel(rows, cols, windows, first, b, b_k, start, ending, y, out)
-    elif SELDOM_USED and LOW_TILE and along:
-        along_by_panel(rows, cols, windows, first, b, depth, start, ending, y, out)
+    elif SELDOM_USED and LOW_TILE and spaced:
+        spaced_by_panel(rows, cols, windows, first, b, depth, start, ending, y, out)
     else:
         packed_by_panel(rows, cols, windows, first, b, depth, start, ending, y, out)
 
@@ -263,7 +263,7 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
     cdef int finite = -1  # the panels; -1: not looked at
     cdef Py_ssize_t parts = max(ceil_div(total, step), <Py_ssize_t> 1)
     cdef Py_ssize_t strip  # rows at a time
-    cdef bint along = along_pays(p) and not p.in_place
+    cdef bint spaced = spacing_pays(p) and not p.in_place
     cdef bint skipped, together = not few and parts_together(p, parts, panels_items)
     cdef bint alone = (
         step >= total and g.col_blocks == 1 and p.cols == p.y_ld and not p.adds
@@ -276,7 +276,7 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
     while first < parts:
         end = parts if together else first + 1
         strip = strip_rows(step if together else min(step, total - first * step))
-        windows.at_ld = p.a_ld if along else strip
+        windows.at_ld = p.a_ld if spaced else strip
         m = row_first
         while m < row_end:
             rows = min(strip, row_end - m)
@@ -314,7 +314,7 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
                         finish_rows(&p.finish, p.y, out, rows, p.y_ld, col_first, cols)
                     continue
                 windows.runs = runs_between(p, k, k + depth) if depth and not skipped else 0
-                if along:
+                if spaced:
                     windows.a = p.a + m * p.a_ld + k
                 elif depth and not skipped:
                     find_windows(p, m, rows, k, k + depth, zeros, packed, at, windows.at_ld, length)
@@ -359,11 +359,11 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
                     if width < vectors and alone:
                         whole = min(rows, row_end - m - ceil_div(vectors - width, p.y_ld))
                     if whole > 0:
-                        strip_by_panel(p, along, whole, vectors, &windows, 0, b, b_k, 0 if skipped else depth,
+                        strip_by_panel(p, spaced, whole, vectors, &windows, 0, b, b_k, 0 if skipped else depth,
                                        start + j if k == 0 and not p.adds else NULL, last, p.y + col_first + j, out)
                     whole = max(whole, <Py_ssize_t> 0)
                     if whole < rows:
-                        strip_by_panel(p, along, rows - whole, width, &windows, whole, b, b_k, 0 if skipped else depth,
+                        strip_by_panel(p, spaced, rows - whole, width, &windows, whole, b, b_k, 0 if skipped else depth,
                                        start + j if k == 0 and not p.adds else NULL, last, p.y + col_first + j, out + whole)
                     if k + depth >= total and not only_clamps(&p.finish):
                         finish_rows(&p.finish, p.y, out, rows, p.y_ld, col_first + j, width)

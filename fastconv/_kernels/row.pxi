@@ -107,7 +107,7 @@ cdef void row_part(const Product *p, Py_ssize_t first, Py_ssize_t end) noexcept 
 
 cdef inline bint are_short(const Product *p) noexcept nogil:
     """Whether rows of the matrix are read one after the other."""
-    return LOW_TILE and p.b_k * <Py_ssize_t> sizeof(real) < SHORT_ROW
+    return SELDOM_USED and LOW_TILE and p.b_k * <Py_ssize_t> sizeof(real) < SHORT_ROW
 
 
 cdef inline bint fits_registers(const Product *p, Py_ssize_t cols) noexcept nogil:

@@ -15,7 +15,7 @@ cdef enum:
 
 cdef enum Form:
     ROWS_PACKED      # element (i, k) is a[i * DEPTH_LD + k]
-    ROWS_ALONG       # element (i, k) is a[i * at_ld + k]
+    ROWS_SPACED       # element (i, k) is a[i * at_ld + k]
     COLUMNS_PACKED   # element (i, k) is a[k * at_ld + i]
     ROWS_AT          # row i is made of runs: element k of run s is at[s * at_ld + i][offset + k * step], for k < length[s]
     ROWS_SPREAD      # the same with step 1, but lane j multiplies element k + lanes[j], all of one vector
@@ -167,13 +167,13 @@ cdef inline void accumulate(
             acc[i * TILE_V + j] = (<const vec *> (start + j * LANES if start else y + out[i] + j * LANES))[0]
         if whole < width:
             rest[i] = (<const half_vec *> (start + whole if start else y + out[i] + whole))[0]
-    if LOW_TILE and asked:  # at once: between the steps it would take registers from the addresses of rows, and more time
-        for i in range(rows):
+    if LOW_TILE and (form == ROWS_SPACED or form == ROWS_AT or SELDOM_USED and form == ROWS_PACKED):
+        for i in range(asked):  # at once: between the steps it would take registers from the addresses of rows, and more time
             prefetch(y + out[i])
             if add:
                 prefetch(add + out[i])
         asked = 0
-    if form == ROWS_ALONG:
+    if form == ROWS_SPACED:
         a += first * left.at_ld
         for i in range(rows):
             apart[i] = kept(i * left.at_ld)
@@ -305,7 +305,7 @@ cdef inline Py_ssize_t accumulate_rows(
     if rows >= TILE_M // 4 and TILE_M // 4 > 2 and rows != TILE_M // 4 + 1:
         accumulate(form, TILE_M // 4, width, left, first, depth, b, b_k, start, ending, y, out)
         return TILE_M // 4
-    if rows >= 2 and TILE_M // 2 > 2:
+    if rows >= 2 and TILE_M // 2 > 2 and form != ROWS_SPACED:  # which ends a strip at most
         accumulate(form, 2, width, left, first, depth, b, b_k, start, ending, y, out)
         return 2
     accumulate(form, 1, width, left, first, depth, b, b_k, start, ending, y, out)

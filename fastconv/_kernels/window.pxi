@@ -182,7 +182,7 @@ cdef inline bint are_few(const Product *p, Py_ssize_t rows) noexcept nogil:
     return rows <= FEW or (not LOW_TILE and rows <= 2 * FEW and product_depth(p) * p.cols >= MUCH_WEIGHT)
 
 
-cdef inline bint along_pays(const Product *p) noexcept nogil:
+cdef inline bint spacing_pays(const Product *p) noexcept nogil:
     """Whether the left operand is rows at one distance, at which a low tile reads them where they lie."""
     return SELDOM_USED and LOW_TILE and is_plain(p)
 
@@ -193,7 +193,7 @@ cdef inline bint product_in_place(const Product *p) noexcept nogil:
     cdef bint aliasing = p.w.stride * p.a_ld * sizeof(real) % 4096 == 0, few = p.cols <= MANY_COLUMNS
     cdef Py_ssize_t rows = product_rows(p), run = window_run(p)
     if LOW_TILE:
-        few = (p.cols <= MANY_OF_LOW or run >= LONG_OF_LOW * ceil_div(p.cols, TILE_N)) and not along_pays(p)
+        few = (p.cols <= MANY_OF_LOW or run >= LONG_OF_LOW * ceil_div(p.cols, TILE_N)) and not spacing_pays(p)
     return run >= SHORT_RUN and ((few or are_few(p, rows)) and not aliasing or rows <= TILE_M // 2)
 
 
