@@ -96,7 +96,7 @@ static inline const real *address(const real *x) {
 }
 
 /* A distance in a register: gcc would rather make it anew at each use. */
-static inline Py_ssize_t kept(Py_ssize_t x) {
+static inline intptr_t kept(intptr_t x) {
     __asm__("" : "+r"(x));
     return x;
 }
