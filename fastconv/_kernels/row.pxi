@@ -9,7 +9,8 @@ cdef enum:
     ROW_AHEAD = 16384   # bytes ahead that are asked for: a stream ends with its page, before a processor has learnt to follow it
     ROW_WIDTH = 4096    # columns of a task: their sums stay in a near cache
     ROW_VECS = 8        # vectors of columns whose sums stay in registers
-    ROW_NEAR = 1 << 19  # bytes of a matrix that the second-level cache holds
+    ROW_NEAR = 1 << 19  # bytes of a matrix that the second-level cache holds,
+    ROW_KEPT = 3 << 16  # or still holds when it is read again
     ROW_ITEMS = 16384   # elements of the matrix in a task of its own
     ROW_IMAGES = 4      # rows of the left operand that use a vector of the matrix while it is in a register; 2 where that is seldom
     FEW_IMAGES = 8      # of them in all: for more a tile pays, although it reads more streams at once,
@@ -71,7 +72,7 @@ cdef void rows_part(const Product *p, Py_ssize_t first, Py_ssize_t end) noexcept
 
 cdef void row_part(const Product *p, Py_ssize_t first, Py_ssize_t end) noexcept nogil:
     """Columns first .. end - 1."""
-    cdef Py_ssize_t images = product_rows(p), i, j = first, k = 0, step, some
+    cdef Py_ssize_t images = product_rows(p), i, j = first, k = 0, step, some, turns
     if p.b_col != 1:
         while j < end:
             column_dots(p, j)
@@ -80,8 +81,11 @@ cdef void row_part(const Product *p, Py_ssize_t first, Py_ssize_t end) noexcept 
         for i in range(images):
             for j in range(first, end):
                 p.y[i * p.y_ld + j] = p.bias[j] if p.bias else 0
-        if images == 1 and fits_registers(p, end - first):
-            add_short_rows(p, first, end)
+        turns = register_turns(p, end - first) if images == 1 else 0
+        if turns:
+            some = round_up(ceil_div(end - first, turns), LANES)
+            for i in range(turns):
+                add_short_rows(p, first + i * some, min(first + (i + 1) * some, end))
             k = p.depth
         elif p.cols < LANES:
             add_narrow_rows(p)
@@ -110,10 +114,13 @@ cdef inline bint are_short(const Product *p) noexcept nogil:
     return SELDOM_USED and LOW_TILE and p.b_k * <Py_ssize_t> sizeof(real) < SHORT_ROW
 
 
-cdef inline bint fits_registers(const Product *p, Py_ssize_t cols) noexcept nogil:
-    """Whether so many columns are summed in registers: whole rows of the matrix, which then come one after the other, or near ones."""
-    cdef bint near = p.depth * p.b_k * <Py_ssize_t> sizeof(real) <= ROW_NEAR
-    return ROW_VECS // 2 * LANES < cols <= ROW_VECS * LANES and (cols == p.b_k or near)
+cdef inline Py_ssize_t register_turns(const Product *p, Py_ssize_t cols) noexcept nogil:
+    """In how many turns the sums of so many columns fit registers: whole rows of the matrix, which then come one after the other, or
+    near ones, which low tiles may read in two turns; 0 where that does not pay."""
+    cdef Py_ssize_t turns = ceil_div(cols, ROW_VECS * LANES), size = p.depth * p.b_k * <Py_ssize_t> sizeof(real)
+    if turns == 1:
+        return 1 if cols > ROW_VECS // 2 * LANES and (cols == p.b_k or size <= ROW_NEAR) else 0
+    return 2 if SELDOM_USED and LOW_TILE and turns == 2 and size <= ROW_KEPT else 0
 
 
 cdef void add_short_rows(const Product *p, Py_ssize_t first, Py_ssize_t end) noexcept nogil:

@@ -90,6 +90,17 @@ def test_few_rows_of_a_large_matrix(isa, rows, inputs, outputs, dtype):
     np.testing.assert_array_equal(dweight, x.T @ dy)
 
 
+@pytest.mark.parametrize(
+    ("inputs", "outputs"), [(400, 120), (37, 65), (50, 127), (51, 128), (41, 129), (600, 120), (309, 240), (33, 600)]
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_one_row(isa, threads, inputs, outputs, dtype):
+    rng = np.random.default_rng(0)
+    x, weight, bias = (rng.integers(-4, 5, shape).astype(dtype) for shape in ((1, inputs), (inputs, outputs), outputs))
+    np.testing.assert_array_equal(functional.linear(x, weight, bias), x @ weight + bias)  # sums are exact
+    np.testing.assert_array_equal(functional.linear(x, weight), x @ weight)
+
+
 @pytest.mark.parametrize("outputs", [5, 17, 20, 33, 64])
 def test_an_infinite_dy_of_one_row_meets_no_zeros(isa, outputs):
     rng = np.random.default_rng(0)
