@@ -15,7 +15,7 @@ cdef enum:
 
 cdef enum Form:
     ROWS_PACKED      # element (i, k) is a[i * DEPTH_LD + k]
-    ROWS_SPACED       # element (i, k) is a[i * at_ld + k]
+    ROWS_SPACED      # element (i, k) is a[i * at_ld + k]
     COLUMNS_PACKED   # element (i, k) is a[k * at_ld + i]
     ROWS_AT          # row i is made of runs: element k of run s is at[s * at_ld + i][offset + k * step], for k < length[s]
     ROWS_SPREAD      # the same with step 1, but lane j multiplies element k + lanes[j], all of one vector
