@@ -85,7 +85,7 @@ cdef void row_part(const Product *p, Py_ssize_t first, Py_ssize_t end) noexcept 
         if turns:
             some = round_up(ceil_div(end - first, turns), LANES)
             for i in range(turns):
-                add_short_rows(p, first + i * some, min(first + (i + 1) * some, end))
+                add_rows_in_registers(p, first + i * some, min(first + (i + 1) * some, end))
             k = p.depth
         elif p.cols < LANES:
             add_narrow_rows(p)
@@ -123,7 +123,7 @@ cdef inline Py_ssize_t register_turns(const Product *p, Py_ssize_t cols) noexcep
     return 2 if SELDOM_USED and LOW_TILE and turns == 2 and size <= ROW_KEPT else 0
 
 
-cdef void add_short_rows(const Product *p, Py_ssize_t first, Py_ssize_t end) noexcept nogil:
+cdef void add_rows_in_registers(const Product *p, Py_ssize_t first, Py_ssize_t end) noexcept nogil:
     """y[j] += sum_k a[k] * b[k, j]; the last vectors overlap those before."""
     cdef vec total[ROW_VECS]
     cdef const real *b[ROW_VECS]

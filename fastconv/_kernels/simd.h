@@ -39,7 +39,7 @@ enum {
     TILE_V = 2,
     TILE_N = TILE_V * LANES, /* columns of a tile */
     /* A step of its sums is so short that to reload addresses of rows, for which there are too few registers, takes as long: rows are
-     * copied first, whose distances are constants. */
+     * copied first, whose distances are constants, or are at one distance, a few multiples of which have registers. */
     LOW_TILE = TILE_M < 8,
     MANY_REGISTERS = TILE_M > 12, /* 32 */
     TILE_TALL = LOW_TILE ? 2 * TILE_M : TILE_M, /* rows of a tile of one vector, which would wait for so few sums */

@@ -305,7 +305,7 @@ cdef inline Py_ssize_t accumulate_rows(
     if rows >= TILE_M // 4 and TILE_M // 4 > 2 and rows != TILE_M // 4 + 1:
         accumulate(form, TILE_M // 4, width, left, first, depth, b, b_k, start, ending, y, out)
         return TILE_M // 4
-    if rows >= 2 and TILE_M // 2 > 2 and form != ROWS_SPACED:  # which ends a strip at most
+    if rows >= 2 and TILE_M // 2 > 2 and form != ROWS_SPACED:  # one and one: only the last strip has them
         accumulate(form, 2, width, left, first, depth, b, b_k, start, ending, y, out)
         return 2
     accumulate(form, 1, width, left, first, depth, b, b_k, start, ending, y, out)
