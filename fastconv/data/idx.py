@@ -1,4 +1,4 @@
-"""IDX files, the format of MNIST and Fashion-MNIST, plain or compressed with gzip.
+"""IDX files, the format of MNIST and Fashion-MNIST, plain or compressed with gzip or xz.
 
 A file is a header in big-endian order (two zero bytes, a code for the type, the number of axes, then one 32-bit size
 for each axis) and the array in C order. Source of the format: LeCun, Cortes and Burges, The MNIST database of
@@ -13,12 +13,21 @@ import os
 import struct
 import zlib
 from pathlib import Path
+from types import ModuleType
 from typing import IO
 
 import numpy as np
 
 from fastconv.data.check import DataError
 from fastconv.data.dataset import Dataset, numbered_classes
+
+try:
+    import lzma
+except ImportError:  # a Python can be built without it
+    lzma = None  # type: ignore[assignment]
+
+#: What decompressors raise for data that they did not write.
+_DAMAGE = (gzip.BadGzipFile, zlib.error, *([lzma.LZMAError] if lzma else []))
 
 #: The header's type code -> dtype of the file.
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -28,7 +37,7 @@ _PARTS = {"train": "train", "test": "t10k"}
 
 
 def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
-    """Return the array of an IDX file; a name that ends in ``.gz`` is decompressed on the way.
+    """Return the array of an IDX file; one whose name ends in ``.gz`` or ``.xz`` is decompressed on the way.
 
     The header is believed only as far as the file bears it out: no memory is taken for what the file does not hold.
     Raises `DataError` that names the file where it is no IDX file, is shorter or longer than its header says, or is
@@ -36,11 +45,11 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     """
     path = Path(path)
     try:
-        with _open(path, "rb") as file:
+        with _open(path) as file:
             dtype, shape = _read_header(file, path)
             size = math.prod(shape) * dtype.itemsize
             data = _read_at_most(file, size + 1)
-    except (gzip.BadGzipFile, zlib.error) as error:
+    except _DAMAGE as error:
         raise DataError(f"{path} is damaged: {error}") from error
     except EOFError as error:
         raise DataError(f"{path} is cut short: the compressed data ends too early") from error
@@ -53,7 +62,7 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def write_idx(path: str | os.PathLike[str], array: np.ndarray) -> None:
-    """Write `array` as an IDX file, compressed with gzip where the name ends in ``.gz``; the same array gives the same
+    """Write `array` as an IDX file, compressed where the name ends in ``.gz`` or ``.xz``; the same array gives the same
     bytes.
 
     Raises `TypeError` for a dtype that the format does not have (it has uint8, int8, int16, int32, float32, float64).
@@ -70,14 +79,13 @@ def write_idx(path: str | os.PathLike[str], array: np.ndarray) -> None:
         raise TypeError(f"an IDX file holds one of {', '.join(map(str, codes))}, got {array.dtype}")
     header = struct.pack(f">HBB{array.ndim}I", 0, code, array.ndim, *array.shape)
     data = header + np.ascontiguousarray(array, _DTYPES[code]).tobytes()
-    # a fixed time: otherwise two runs of one program would write different files
-    Path(path).write_bytes(gzip.compress(data, 9, mtime=0) if str(path).endswith(".gz") else data)
+    Path(path).write_bytes(_compressed(data, Path(path).suffix))
 
 
 def load_idx_folder(folder: str | os.PathLike[str]) -> Dataset:
     """Return the data set of a folder with the four files of MNIST: ``train-*`` and ``t10k-*``, images and labels.
 
-    The names are those of the original (``train-images-idx3-ubyte``), with or without ``.gz``. Images come as uint8
+    The names are those of the original (``train-images-idx3-ubyte``), also ending in ``.gz`` or ``.xz``. Images come as uint8
     ``(N, H, W, 1)``, labels as int64 ``(N,)``. The classes are named by a file ``classes.txt`` (one name a line) or by
     their numbers. Raises `FileNotFoundError` for a missing file and `DataError` for a bad one.
     """
@@ -103,10 +111,26 @@ def load_idx_folder(folder: str | os.PathLike[str]) -> Dataset:
     return Dataset(train, test, _class_names(folder, count))
 
 
-def _open(path: Path, mode: str) -> IO[bytes]:
+def _open(path: Path) -> IO[bytes]:
     if path.suffix == ".gz":
-        return gzip.GzipFile(path, mode)  # type: ignore[return-value]
-    return path.open(mode)
+        return gzip.GzipFile(path)  # type: ignore[return-value]
+    if path.suffix == ".xz":
+        return _xz().LZMAFile(path)
+    return path.open("rb")
+
+
+def _compressed(data: bytes, suffix: str) -> bytes:
+    if suffix == ".gz":
+        return gzip.compress(data, 9, mtime=0)  # a fixed time: otherwise two runs of one program would write different files
+    if suffix == ".xz":
+        return _xz().compress(data, preset=6 | _xz().PRESET_EXTREME)
+    return data
+
+
+def _xz() -> ModuleType:
+    if lzma is None:
+        raise ImportError("a file that ends in .xz needs Python's module lzma, and this Python was built without it")
+    return lzma
 
 
 def _read_header(file: IO[bytes], path: Path) -> tuple[np.dtype, tuple[int, ...]]:
@@ -136,11 +160,11 @@ def _read_at_most(file: IO[bytes], size: int) -> bytearray:
 def _find(folder: Path, part: str, kind: str) -> Path:
     rank = {"images": 3, "labels": 1}[kind]
     stem = f"{_PARTS[part]}-{kind}"
-    names = [f"{stem}{dash}idx{rank}-ubyte{end}" for dash in "-." for end in ("", ".gz")]
+    names = [f"{stem}{dash}idx{rank}-ubyte{end}" for dash in "-." for end in ("", ".gz", ".xz")]
     for name in names:
         if (folder / name).is_file():
             return folder / name
-    raise FileNotFoundError(f"{folder} has no {names[0]} (or the same name with .gz)")
+    raise FileNotFoundError(f"{folder} has no {names[0]} (or the same name with .gz or .xz)")
 
 
 def _class_names(folder: Path, count: int) -> tuple[str, ...]:

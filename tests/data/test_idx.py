@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import lzma
 import struct
 from pathlib import Path
 
@@ -12,8 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fastconv.data import DataError, load_idx_folder, read_idx, write_idx
+from fastconv.data import DataError, idx, load_idx_folder, read_idx, write_idx
 
+#: What compresses, by the ending of the name.
+COMPRESS = {".gz": gzip.compress, ".xz": lzma.compress}
+ENDINGS = ["", *COMPRESS]
 DTYPES = [np.uint8, np.int8, np.int16, np.int32, np.float32, np.float64]
 
 
@@ -21,7 +25,7 @@ DTYPES = [np.uint8, np.int8, np.int16, np.int32, np.float32, np.float64]
     array=st.sampled_from(DTYPES).flatmap(
         lambda dtype: hnp.arrays(dtype, hnp.array_shapes(max_dims=4, max_side=4, min_side=0))
     ),
-    ending=st.sampled_from(["", ".gz"]),
+    ending=st.sampled_from(ENDINGS),
 )
 def test_what_is_written_comes_back(tmp_path_factory: pytest.TempPathFactory, array: np.ndarray, ending: str) -> None:
     path = tmp_path_factory.mktemp("idx") / f"array{ending}"
@@ -32,10 +36,11 @@ def test_what_is_written_comes_back(tmp_path_factory: pytest.TempPathFactory, ar
     assert back.flags.writeable
 
 
-def test_the_same_array_gives_the_same_bytes(tmp_path: Path) -> None:
-    for name in ("a.gz", "b.gz"):
-        write_idx(tmp_path / name, np.arange(100, dtype=np.uint8))
-    assert (tmp_path / "a.gz").read_bytes() == (tmp_path / "b.gz").read_bytes()
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_the_same_array_gives_the_same_bytes(tmp_path: Path, ending: str) -> None:
+    for name in ("a", "b"):
+        write_idx(tmp_path / (name + ending), np.arange(100, dtype=np.uint8))
+    assert (tmp_path / f"a{ending}").read_bytes() == (tmp_path / f"b{ending}").read_bytes()
 
 
 def test_bytes_of_the_format(tmp_path: Path) -> None:
@@ -64,28 +69,36 @@ def header(*sizes: int, code: int = 8) -> bytes:
         (header(2**31, 2**31, 2**31) + b"123", "it has only 3"),
     ],
 )
-@pytest.mark.parametrize("ending", ["", ".gz"])
+@pytest.mark.parametrize("ending", ENDINGS)
 def test_what_is_no_whole_file_is_named(tmp_path: Path, content: bytes, message: str, ending: str) -> None:
     path = tmp_path / f"train-images-idx3-ubyte{ending}"
-    path.write_bytes(gzip.compress(content) if ending else content)
+    path.write_bytes(COMPRESS[ending](content) if ending else content)
     with pytest.raises(DataError, match=f"train-images-idx3-ubyte{ending}.*{message}"):
         read_idx(path)
 
 
-def test_damaged_compression_is_named(tmp_path: Path) -> None:
-    whole = gzip.compress(header(1000) + np.random.default_rng(0).bytes(1000))
-    path = tmp_path / "images.gz"
+@pytest.mark.parametrize("ending", COMPRESS)
+def test_damaged_compression_is_named(tmp_path: Path, ending: str) -> None:
+    whole = COMPRESS[ending](header(1000) + np.random.default_rng(0).bytes(1000))
+    path = tmp_path / f"images{ending}"
     path.write_bytes(whole[:-300])
-    with pytest.raises(DataError, match=r"images\.gz is cut short"):
+    with pytest.raises(DataError, match=rf"images\{ending} is cut short"):
         read_idx(path)
     path.write_bytes(whole[:500] + bytes([whole[500] ^ 255]) + whole[501:])
-    with pytest.raises(DataError, match=r"images\.gz is damaged"):
+    with pytest.raises(DataError, match=rf"images\{ending} is damaged"):
         read_idx(path)
-    path.write_bytes(b"no gzip at all")
-    with pytest.raises(DataError, match=r"images\.gz is damaged"):
+    path.write_bytes(b"not compressed at all")
+    with pytest.raises(DataError, match=rf"images\{ending} is damaged"):
         read_idx(path)
     with pytest.raises(FileNotFoundError):
-        read_idx(tmp_path / "absent.gz")
+        read_idx(tmp_path / f"absent{ending}")
+
+
+def test_a_python_without_lzma_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_idx(tmp_path / "images.xz", np.zeros(3, np.uint8))
+    monkeypatch.setattr(idx, "lzma", None)
+    with pytest.raises(ImportError, match=r"ends in \.xz needs Python's module lzma"):
+        read_idx(tmp_path / "images.xz")
 
 
 def write_folder(folder: Path, *, classes: int = 3, ending: str = ".gz", dash: str = "-") -> None:
@@ -97,7 +110,7 @@ def write_folder(folder: Path, *, classes: int = 3, ending: str = ".gz", dash: s
         write_idx(folder / f"{part}-labels{dash}idx1-ubyte{ending}", (np.arange(count) % classes).astype(np.uint8))
 
 
-@pytest.mark.parametrize(("ending", "dash"), [("", "-"), (".gz", "-"), ("", "."), (".gz", ".")])
+@pytest.mark.parametrize(("ending", "dash"), [(ending, dash) for ending in ENDINGS for dash in "-."])
 def test_a_folder(tmp_path: Path, ending: str, dash: str) -> None:
     write_folder(tmp_path, ending=ending, dash=dash)
     (x, y), (x_test, y_test), classes = load_idx_folder(tmp_path)
