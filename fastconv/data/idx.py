@@ -121,7 +121,8 @@ def _open(path: Path) -> IO[bytes]:
 
 def _compressed(data: bytes, suffix: str) -> bytes:
     if suffix == ".gz":
-        return gzip.compress(data, 9, mtime=0)  # a fixed time: otherwise two runs of one program would write different files
+        # a fixed time: otherwise two runs of one program would write different files
+        return gzip.compress(data, 9, mtime=0)
     if suffix == ".xz":
         return _xz().compress(data, preset=6 | _xz().PRESET_EXTREME)
     return data
