@@ -17,6 +17,8 @@ cdef enum:
     LINES_PLACES = 1 << 11  # or of the first pixels of lines
     LINES_ROWS = 64         # rows of a product that are worth it
     LINES_DEPTH = 384       # columns of a window: a little more than elsewhere, for 11 x 11 taps of 3 channels
+    SPACED_LINE = 28        # windows of a line,
+    SPACED_RUN = 5          # and elements of a run, of those that are read where they lie
     LINES_STRIP = 8         # times TILE_M windows are copied at a time for a gradient
     LINES_FEW = 8           # lines of the output for each thread: fewer are one band
     LINES_AHEAD = 1 << 14   # elements of dy, about, that are fetched while a band is computed: both in the second-level cache
@@ -153,6 +155,43 @@ cdef void copy_places(
         h += 1
 
 
+cdef inline bint spacing_of_lines_pays(const Product *p) noexcept nogil:
+    """Whether a low tile of two vectors reads windows where they lie in a padded line: long lines, of which few tiles are lower, and
+    runs that are worth an address."""
+    return SELDOM_USED and LOW_TILE and p.cols > LANES and p.w.rows >= SPACED_LINE and window_run(p) >= SPACED_RUN
+
+
+cdef void spaced_lines(
+    const Product *p, Py_ssize_t first, Py_ssize_t lines, const real **starts, const real *panels, const real *start
+) noexcept nogil:
+    """Lines first .. first + lines - 1 of the output, which see `starts`, each from the windows of its line."""
+    cdef const real *at[LINES_RUNS]
+    cdef Py_ssize_t length[LINES_RUNS]
+    cdef Py_ssize_t out[ROWS]
+    cdef Py_ssize_t runs = taps_line(p), h, w, rows, s, i
+    cdef Left windows = left_operand(NULL, &at[0], line_step(p), runs, &length[0])
+    cdef Ending ending
+    windows.far = asks_for_outputs(p)
+    for s in range(runs):
+        length[s] = window_run(p)
+    for h in range(lines):
+        w = 0
+        while w < p.w.rows:
+            rows = min(p.w.rows - w, <Py_ssize_t> ROWS)
+            row_outputs(p, (first + h) * p.w.rows + w, rows, out)
+            for s in range(runs):
+                at[s] = starts[h] + w * line_step(p) + line_offset(p, s)
+            for i in range(ceil_div(p.cols, TILE_N)):
+                ending = ending_of(&p.finish, i * TILE_N)
+                spaced_runs_by_panel(
+                    rows, panel_width(p.cols - i * TILE_N), &windows, panels + i * lines_panel(p), start + i * TILE_N, &ending,
+                    p.y + i * TILE_N, out,
+                )
+            if not only_clamps(&p.finish):
+                finish_rows(&p.finish, p.y, out, rows, p.y_ld, 0, p.cols)
+            w += rows
+
+
 cdef void copied_lines(
     const Product *p, Py_ssize_t first, Py_ssize_t lines, const real **starts, const real *panels, const real *start, real *copies
 ) noexcept nogil:
@@ -197,6 +236,9 @@ cdef void lines_band(
     cdef Ending ending
     windows.far = asks_for_outputs(p)
     pad_band(p, first, lines, padded, starts)
+    if spacing_of_lines_pays(p):
+        spaced_lines(p, first, lines, starts, panels, start)
+        return
     if lines_copies(p):
         copied_lines(p, first, lines, starts, panels, start, copies)
         return
@@ -225,6 +267,22 @@ cdef void lines_band(
         if not only_clamps(&p.finish):
             finish_rows(&p.finish, p.y, out, rows, p.y_ld, 0, p.cols)
         m += rows
+
+
+cdef inline Py_ssize_t some_lines_scratch(const Product *p, Py_ssize_t lines) noexcept nogil:
+    return own_lines(p.cols) + own_lines(band_items(p, band_lines(p, min(lines, <Py_ssize_t> LINES_PLACES)))) + lines_copies(p)
+
+
+cdef void some_lines(const Product *p, Py_ssize_t first, Py_ssize_t lines, real *scratch) noexcept nogil:
+    """Lines first .. first + lines - 1 of the output, with packed panels."""
+    cdef Py_ssize_t band = band_lines(p, min(lines, <Py_ssize_t> LINES_PLACES)), end = first + lines, i
+    cdef real *padded = scratch + own_lines(p.cols)
+    for i in range(p.cols):
+        scratch[i] = p.bias[i] if p.bias else 0
+    while first < end:
+        lines = min(band, end - first)
+        lines_band(p, first, lines, p.packed, scratch, padded, padded + own_lines(band_items(p, band)))
+        first += lines
 
 
 cdef int run_lines(const Product *p, int threads) noexcept nogil:

@@ -224,6 +224,11 @@ cdef inline Py_ssize_t strip_rows(Py_ssize_t depth) noexcept nogil:
     return min(DEPTH // max(depth, 1), ROWS // STRIP) * STRIP
 
 
+cdef inline Py_ssize_t rows_of_strip(Py_ssize_t strip, Py_ssize_t left) noexcept nogil:
+    """How many of the rows that are left the next strip has: not all that it may, if one or two would be left to a low tile."""
+    return left - TILE_M if LOW_TILE and strip < left < strip + TILE_M // 2 else min(strip, left)
+
+
 cdef inline void strip_by_panel(
     const Product *p, bint spaced, Py_ssize_t rows, Py_ssize_t cols, Left *windows, Py_ssize_t first,
     const real *b, Py_ssize_t b_k, Py_ssize_t depth, const real *start, const Ending *ending, real *y, const Py_ssize_t *out,
@@ -279,7 +284,7 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
         windows.at_ld = p.a_ld if spaced else strip
         m = row_first
         while m < row_end:
-            rows = min(strip, row_end - m)
+            rows = rows_of_strip(strip, row_end - m)
             row_outputs(p, m, rows, out)
             for part in range(first, end):
                 k = part * step

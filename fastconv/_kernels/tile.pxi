@@ -1,6 +1,6 @@
 # The register tile: every multiplication of convolutions, linear layers and their gradients happens in `accumulate`.
 #
-# The right operand is a panel of vectors, the last of which may be half a one. The left operand is read in one of six forms:
+# The right operand is a panel of vectors, the last of which may be half a one. The left operand is read in one of seven forms:
 # from packed rows of DEPTH_LD elements, a constant, so that all rows of a tile are at constant offsets from ONE pointer; or where
 # it lies, by the distance of its rows or the addresses of windows. Groups of channels that share a vector multiply each its own
 # element, which a permutation brings to its lanes.
@@ -9,6 +9,7 @@
 cdef enum:
     DEPTH = 288      # columns of the left operand at a time: its rows stay in the first-level cache, panels come from the second
     STEPS = 4        # of the sum at a time where one vector leaves registers for the right operand
+    TILE_FULL = 4    # rows of two vectors that are enough sums for all multipliers of a core
     ASIDE = 16       # steps of a low tile at a time, between which is asked for what comes next
     DEPTH_LD = 304   # elements between packed rows: whole cache lines, but no power of two, whose rows would share a set
 
@@ -16,6 +17,7 @@ cdef enum:
 cdef enum Form:
     ROWS_PACKED      # element (i, k) is a[i * DEPTH_LD + k]
     ROWS_SPACED      # element (i, k) is a[i * at_ld + k]
+    RUNS_SPACED      # element k of run s of row i is at[s][i * at_ld + k], for k < length[s]
     COLUMNS_PACKED   # element (i, k) is a[k * at_ld + i]
     ROWS_AT          # row i is made of runs: element k of run s is at[s * at_ld + i][offset + k * step], for k < length[s]
     ROWS_SPREAD      # the same with step 1, but lane j multiplies element k + lanes[j], all of one vector
@@ -167,7 +169,7 @@ cdef inline void accumulate(
             acc[i * TILE_V + j] = (<const vec *> (start + j * LANES if start else y + out[i] + j * LANES))[0]
         if whole < width:
             rest[i] = (<const half_vec *> (start + whole if start else y + out[i] + whole))[0]
-    if LOW_TILE and (form == ROWS_SPACED or form == ROWS_AT or SELDOM_USED and form == ROWS_PACKED):
+    if LOW_TILE and (form == ROWS_SPACED or form == RUNS_SPACED or form == ROWS_AT or SELDOM_USED and form == ROWS_PACKED):
         for i in range(asked):  # at once: between the steps it would take registers from the addresses of rows, and more time
             prefetch(y + out[i])
             if add:
@@ -182,6 +184,15 @@ cdef inline void accumulate(
             ahead = look_ahead(width, ahead, left.pace, k, 0, y, add, out)
             a += 1
             b += b_k
+    elif form == RUNS_SPACED:  # a loop of its own: the one around it would slow what has one run
+        for i in range(rows):
+            apart[i] = kept(i * left.at_ld)
+        for s in range(left.runs):
+            a = left.at[s] + first * left.at_ld
+            for k in range(left.length[s]):
+                multiply(rows, width, acc, rest, b, a, NULL, 0, 0, apart)
+                a += 1
+                b += b_k
     elif form == ROWS_PACKED:
         a += first * DEPTH_LD
         for k in range(depth):
@@ -285,11 +296,15 @@ cdef inline Py_ssize_t accumulate_rows(
 ) noexcept nogil:
     """Run the highest tile that `rows` fills (heights TILE_TALL, TILE_M, a half, a quarter, 2, 1) and return its height.
 
-    A tile of one row waits for its own sums as long as one of two rows: a quarter and one are twice two.
+    A tile of one row waits for its own sums as long as one of two rows: a quarter and one are twice two. Of low tiles, where every
+    row counts, one of four is the lowest that does not wait: seven rows are four and three, eight twice four, eleven take two of four.
     """
     if LOW_TILE and width == LANES and (form == ROWS_PACKED or form == COLUMNS_PACKED) and rows >= TILE_TALL:
         accumulate(form, TILE_TALL, width, left, first, depth, b, b_k, start, ending, y, out)
         return TILE_TALL
+    if LOW_TILE and TILE_FULL <= rows < 2 * TILE_M and rows % 3:
+        accumulate(form, TILE_FULL, width, left, first, depth, b, b_k, start, ending, y, out)
+        return TILE_FULL
     if LOW_TILE and form == ROWS_AT and rows >= TILE_M:  # functions of their own, or addresses are in no registers
         if width == LANES:
             narrow_tile_of_windows(left, first, b, b_k, start, ending, y, out)

@@ -40,6 +40,13 @@ def test_equals_the_reference(isa, threads, size, kernel, keywords, channels, dt
     assert_product_exact(x, weight, bias, seed, **keywords)
 
 
+@pytest.mark.parametrize("width", [*range(28, 41), 56, 112, 230])
+@pytest.mark.parametrize(("channels", "outputs"), [(3, 16), (3, 40), (8, 24)])
+def test_long_lines_whatever_is_left_of_their_tiles(isa, width, channels, outputs):
+    x, weight, bias = several([(2, 3, 2 * width, channels), (3, 3, channels, outputs), (outputs,)], np.float32, width)
+    assert_product_exact(x, weight, bias, stride=2, padding=1)
+
+
 @pytest.mark.parametrize(("kernel", "channels"), [(9, 4), (11, 3), (19, 1), (9, 5)])  # 324, 363, 361 columns; too many
 def test_windows_of_more_columns_than_a_part_of_other_products_has(isa, threads, kernel, channels):
     x, weight, bias = several([(2, 20, 19, channels), (kernel, kernel, channels, 48), (48,)], np.float32, 0)
