@@ -50,19 +50,19 @@ cdef Product packed_product(object taken, Py_ssize_t batch) except *:
     p = forward_product(records_of(axes), batch, channels, outputs, 1)
     if bias is not None:
         p.bias = read_from(bias)
-    array = None
     if packed is not None:
         array, weight = packed.use()
-    if weight is not None:
-        p.b = read_from(weight)
-    if array is not None:
         p.packed = read_from(array)
         p.packed_group = packed_size(&p, 1, 0, 0)
+    if weight is not None:
+        p.b = read_from(weight)
     return p
 
 
 cdef inline Py_ssize_t most_scratch(const Product *p) noexcept nogil:
     """Of the product of any of its lines."""
+    if p.packed and over_lines(p):
+        return some_lines_scratch(p, p.h.rows)
     return product_scratch(p, Grid(ROWS, 1, min(round_up(p.cols, TILE_N), <Py_ssize_t> COLUMNS), 1))
 
 
@@ -96,7 +96,11 @@ cdef void product_lines(
     """Lines first .. end - 1 of the product for an image, to y."""
     cdef Product q = p[0]
     cdef Grid g
-    cdef Py_ssize_t block
+    cdef Py_ssize_t block, line = image * p.h.rows + first
+    if p.packed and over_lines(p):
+        q.y = y - line * p.w.rows * p.y_ld
+        some_lines(&q, line, end - first, scratch)
+        return
     q.batch = 1
     q.a += image * q.d.size * q.h.size * q.w.size * q.a_ld
     if whole_axis(&p.h):

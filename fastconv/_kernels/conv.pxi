@@ -306,8 +306,8 @@ def conv_frozen(
     x, weight, packed, bias, residual, y, Py_ssize_t first, activation, Py_ssize_t parts, axes, Py_ssize_t batch,
     Py_ssize_t channels, Py_ssize_t outputs, Py_ssize_t groups, int tile_h, int tile_w, int threads, /,
 ):
-    """y = f(conv_forward + residual); packed.use() instead of a weight: what `pack_weight` made for the same arguments, or None,
-    and the weight, or None where it is not read.
+    """y = f(conv_forward + residual); packed.use() instead of a weight: what `pack_weight` made for the same arguments, and
+    the weight, or None where it is not read.
 
     y may have more channels than outputs, which are written from channel `first` on: so many outputs that no kernel writes
     whole lines (flat.pxi), no residual. Where `parts` is not 1, groups take the channels of as many parts of x in turn, and the
@@ -321,14 +321,12 @@ def conv_frozen(
     p.finish = finish_of(residual, activation)
     if bias is not None:
         p.bias = read_from(bias)
-    array = None
     if packed is not None:
         array, weight = packed.use()
-    if weight is not None:
-        p.b = read_from(weight)
-    if array is not None:
         p.packed = read_from(array)
         p.packed_group = packed_size(&p, groups, tile_h, tile_w)
+    if weight is not None:
+        p.b = read_from(weight)
     with nogil:
         if parts > 1:
             status = run_pixels(&p, groups, p.cols, parts, threads)

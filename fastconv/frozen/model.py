@@ -21,8 +21,10 @@ from fastconv.frozen.passes import optimized
 from fastconv.frozen.plan import Plan
 from fastconv.frozen.program import Program
 from fastconv.frozen.weighted import let_go
+from fastconv.functional.frozen_weight import Weight
 from fastconv.layers.checks import with_batch
 from fastconv.layers.symbol import Shape
+from fastconv.layers.tree import walk
 from fastconv.layers.wrap import Cast
 from fastconv.model import Model
 from fastconv.unbatched import Unbatched
@@ -50,8 +52,8 @@ def freeze(model: Model, *, copy: bool = True, keep: bool = True) -> FrozenModel
         False shares the weights that the compiler does not change with the model: half the memory, for a model that is not
         trained further, since that would change only some of the frozen model's weights.
     keep : bool
-        False gives the model up: the compiler changes its weights in place, which takes the least memory and time.
-        Calling or saving the model afterwards gives meaningless results.
+        False gives the model up: the compiler takes its weights, or changes them in place, which takes the least memory and
+        time. Calling or saving the model afterwards gives meaningless results.
 
     Returns
     -------
@@ -87,7 +89,7 @@ def freeze(model: Model, *, copy: bool = True, keep: bool = True) -> FrozenModel
     if not model.built:
         raise ValueError("the model is not built yet, so there is nothing to freeze: call it, or build((28, 28, 1))")
     frozen = FrozenModel(_program(model, copy=copy, keep=keep))
-    frozen.prepare()
+    _make_ready(frozen, model, keep=keep)
     return frozen
 
 
@@ -107,9 +109,28 @@ def _unbatched(model: Unbatched, *, copy: bool, keep: bool) -> FrozenModel:
         if "from" not in item
     }
     frozen = FrozenUnbatched(program, model.named_inputs, model.named_outputs, fixed)
-    if program.outputs:
-        frozen.prepare()
+    if model.body is not None and program.outputs:
+        _make_ready(frozen, model.body, keep=keep)
     return frozen
+
+
+def _make_ready(frozen: FrozenModel, model: Model, *, keep: bool) -> None:
+    if not keep:
+        _give_up(model, frozen.program)
+    frozen.prepare()
+
+
+def _give_up(model: Model, program: Program) -> None:
+    """Take from a model the weights that a program packs, so that nobody else holds their memory."""
+    operations = [step.operation for step in program.steps]
+    weights = [getattr(operation, "weight", None) for operation in operations]
+    taken = {id(weight.array()) for weight in weights if isinstance(weight, Weight)}
+    used = {id(layer) for each in operations if isinstance(each, Foreign) for _, layer in walk(each.layer)}
+    for _, layer in walk(model):
+        params = {} if id(layer) in used else layer.own("params")
+        for name, array in params.items():
+            if id(array) in taken:
+                params[name] = np.broadcast_to(array.dtype.type(0), array.shape)
 
 
 class FrozenModel:
@@ -155,11 +176,12 @@ class FrozenModel:
         return tuple(results) if len(results) > 1 else results[0]
 
     def prepare(self, *shapes: Sequence[int], batch: int = 1) -> None:
-        """Plan for inputs of these shapes, without the batch axis; where left out, the shapes that the model was built for.
+        """Plan for inputs of these shapes, without the batch axis, and pack the weights.
 
+        Where left out, the shapes are those that the model was built for.
         The first call with a shape that nobody has prepared does it. `freeze` prepares one sample.
         """
-        self._planned(shapes, batch)
+        self._planned(shapes, batch).make_ready()
 
     def predict(self, x: Any, *, batch_size: int = 64) -> Any:
         """Return the outputs for all samples, computed batch by batch, as `Model.predict`.

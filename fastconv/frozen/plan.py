@@ -6,7 +6,9 @@ own, which nobody else uses meanwhile, and goes back into the pool afterwards.
 
 from __future__ import annotations
 
+import itertools
 import math
+import mmap
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -22,6 +24,7 @@ from fastconv.frozen.portions import Portion, portions
 from fastconv.frozen.program import Program, Step
 from fastconv.frozen.workspace import Workspace
 from fastconv.functional.calls import Call, View
+from fastconv.functional.frozen_weight import use_all
 from fastconv.layers.symbol import Shape
 
 #: Workspaces that a plan keeps for calls to come; more calls than this at once make theirs anew.
@@ -211,6 +214,17 @@ class Plan:
     def bytes_of_an_image(self, value: int) -> int:
         """Return the bytes that a value takes for each image of the batch."""
         return math.prod(self.shapes[value][1:]) * self.dtype.itemsize
+
+    def make_ready(self) -> None:
+        """Pack the weights and make a workspace, whose pages the system hands out when they are written to: the first call does
+        not wait for it.
+        """
+        for step in self.steps:
+            for call in itertools.chain(step.calls, *step.bands):
+                use_all(call.args)
+        workspace = self.workspace()
+        workspace.arena[:: mmap.PAGESIZE] = 0
+        self.give_back(workspace)
 
     def run(self, xs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return new arrays with the outputs for inputs that have been checked."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -89,15 +89,14 @@ class Weight:
 
 
 class Packed:
-    """A weight as its kernel packs it, from its second use on: who calls once does not wait for what later calls gain by."""
+    """A weight as its kernel packs it, when it is first used."""
 
     def __init__(self, kernels: Any, weight: NDArray[Any] | Weight, shape: tuple[Any, ...], items: int) -> None:
         self._kernels, self._weight, self._shape, self._items = kernels, weight, shape, items
-        self._used = False
-        self._ready: tuple[NDArray[Any] | None, NDArray[Any] | None] | None = None
+        self._ready: tuple[NDArray[Any], NDArray[Any] | None] | None = None
 
-    def use(self) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
-        """Return the packed weight, None for the first time, and the weight, None where the kernel does not read it.
+    def use(self) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """Return the packed weight, and the weight, None where the kernel does not read it.
 
         Two threads that come at once may both pack it.
         """
@@ -109,9 +108,6 @@ class Packed:
             self._ready = kept, None
             return self._ready
         plain = array_of(weight)
-        if not self._used:
-            self._used = True
-            return None, plain
         array = lasting((self._items,), plain.dtype)
         if self._kernels.pack_weight(plain, array, False, *self._shape, get_num_threads()):
             self._ready = array, None
@@ -121,6 +117,15 @@ class Packed:
         else:
             self._ready = array, plain
         return self._ready
+
+
+def use_all(args: Iterable[Any]) -> None:
+    """Have all weights packed that are among the arguments of a kernel, or inside of those."""
+    for argument in args:
+        if isinstance(argument, Packed):
+            argument.use()
+        elif isinstance(argument, tuple):
+            use_all(argument)
 
 
 def packed_weight(kernels: Any, weight: NDArray[Any] | Weight, shape: tuple[Any, ...]) -> Packed | None:

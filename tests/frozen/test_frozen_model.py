@@ -348,7 +348,7 @@ def test_one_sample_is_prepared_and_others_may_be() -> None:
     assert list(frozen._plans.values()) == [first] and len(first._pool) == 1
     frozen.prepare((28, 28, 1), batch=3)
     second = list(frozen._plans.values())[1]
-    assert second.batch == 3 and not second._pool
+    assert second.batch == 3 and len(second._pool) == 1
     with pytest.raises(ValueError, match="takes input 1 with shape"):
         frozen.prepare((28, 28, 3))
 
@@ -422,9 +422,9 @@ def test_a_model_that_nobody_keeps_gives_its_weights(copy):
     frozen, wanted = fastconv.freeze(model, copy=copy, keep=False), fastconv.freeze(made(), copy=False)
     x = np.random.default_rng(0).random((2, 6, 6, 2)).astype(np.float32)
     np.testing.assert_array_equal(frozen(x), wanted(x))
-    first, last = (step.operation.weight.array() for step in (frozen.program.steps[0], frozen.program.steps[-1]))
-    assert np.shares_memory(last, model.params["conv2d_2/weight"])  # folded where it lies
-    np.testing.assert_array_equal(first, made().params["conv2d_1/weight"])  # used twice, so not
+    first = frozen.program.steps[0].operation.weight.array()
+    np.testing.assert_array_equal(first, made().params["conv2d_1/weight"])  # used twice, so not folded where it lies
+    assert model.params["conv2d_2/weight"].strides == (0, 0, 0, 0)  # nothing is left of it
 
 
 def test_plain_weights_go_once_they_are_packed(tmp_path):
@@ -433,11 +433,10 @@ def test_plain_weights_go_once_they_are_packed(tmp_path):
     frozen, apart = fastconv.freeze(model), fastconv.freeze(model)
     weights = [step.operation.weight for step in frozen.program.steps if hasattr(step.operation, "weight")]
     held = [weakref.ref(weight.array()) for weight in weights]
+    assert [ref() is None for ref in held] == [True, True, False]  # one image meets a linear map as it is
     x = np.random.default_rng(0).random((3, 12, 12, 40)).astype(np.float32)
     want = [apart(x[:n]) for n in (1, 2, 3)]
-    for _ in range(2):
-        np.testing.assert_array_equal(frozen(x[:1]), want[0])
-    assert [ref() is None for ref in held] == [True, True, False]  # one image meets a linear map as it is
+    np.testing.assert_array_equal(frozen(x[:1]), want[0])
     for _ in range(3):
         np.testing.assert_array_equal(frozen(x), want[2])
     frozen.save(tmp_path / "frozen.safetensors")

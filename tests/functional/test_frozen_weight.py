@@ -1,4 +1,4 @@
-"""Weights of frozen models: packed at their second use, and had back from their panels."""
+"""Weights of frozen models: packed when they are used, and had back from their panels."""
 
 from __future__ import annotations
 
@@ -36,7 +36,6 @@ def test_panels_tell_every_number(isa, dtype, size, depth, cols, groups, seed):
     packed = packed_weight(kernels, weight, shape)
     if packed is None:
         return  # the kernel reads it as it is
-    packed.use()
     _, array = packed.use()
     gone = weakref.ref(w)
     if array is None:
@@ -65,9 +64,7 @@ def test_the_weight_of_several_taps_can_be_had_back(isa, dtype, size, depth, col
     assert (packed is None) is (few and algorithm == "winograd")
     del w
     if packed is not None:
-        packed.use()
-        array, plain = packed.use()
-        assert array is not None
+        _, plain = packed.use()
         assert plain is None
     assert weight.array().tobytes() == want.tobytes()
 
@@ -83,8 +80,7 @@ def test_whoever_asks_for_the_array_shares_one():
     assert weight.array() is w
     assert (weight.shape, weight.ndim, weight.size, weight.nbytes) == (w.shape, 4, w.size, w.nbytes)
     packed = packed_by(weight)
-    for _ in range(2):
-        packed.use()
+    packed.use()
     assert weight.array() is w  # somebody still holds it
     want = w.copy()
     del w
@@ -98,7 +94,6 @@ def test_whoever_asks_for_the_array_shares_one():
 def test_panels_outlive_the_plan_that_made_them():
     weight = Weight(np.random.default_rng(0).random((1, 1, 40, 48)).astype(np.float32))
     packed = packed_by(weight)
-    packed.use()
     panels, _ = packed.use()
     del packed
     array, plain = packed_by(weight, batch=3).use()
