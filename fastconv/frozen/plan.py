@@ -30,6 +30,9 @@ from fastconv.layers.symbol import Shape
 #: Workspaces that a plan keeps for calls to come; more calls than this at once make theirs anew.
 MOST_WORKSPACES = 8
 
+#: Bytes of a workspace that is made before somebody calls: a model of images of any size may never meet those of its plan.
+MOST_READY = 1 << 26
+
 
 class StepPlan(NamedTuple):
     """A step with the shapes it meets and the calls that do it; a layer of others has none.
@@ -216,15 +219,14 @@ class Plan:
         return math.prod(self.shapes[value][1:]) * self.dtype.itemsize
 
     def make_ready(self) -> None:
-        """Pack the weights and make a workspace, whose pages the system hands out when they are written to: the first call does
-        not wait for it.
-        """
+        """Pack the weights and make a workspace, all of whose pages the system has handed out: the first call does not wait."""
         for step in self.steps:
             for call in itertools.chain(step.calls, *step.bands):
                 use_all(call.args)
-        workspace = self.workspace()
-        workspace.arena[:: mmap.PAGESIZE] = 0
-        self.give_back(workspace)
+        if self.arena_bytes <= MOST_READY:
+            workspace = self.workspace()
+            workspace.arena[:: mmap.PAGESIZE] = 0
+            self.give_back(workspace)
 
     def run(self, xs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return new arrays with the outputs for inputs that have been checked."""

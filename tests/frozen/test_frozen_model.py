@@ -353,6 +353,13 @@ def test_one_sample_is_prepared_and_others_may_be() -> None:
         frozen.prepare((28, 28, 3))
 
 
+def test_nothing_large_is_made_before_a_call() -> None:
+    layers = [L.Conv2d(8, 3, padding=1), L.ReLU(), L.Conv2d(8, 3, padding=1)]
+    frozen = fastconv.freeze(trained(Sequential(layers, input_shape=(2048, 2048, 1))))
+    (plan,) = frozen._plans.values()
+    assert plan.arena_bytes > 100_000_000 and not plan._pool
+
+
 def test_calls_like_one_before_are_not_checked_again_and_others_are():
     frozen = fastconv.freeze(trained(Sequential([L.Conv2d(4, 3), L.ReLU()], input_shape=(8, 8, 3))))
     (x,) = inputs(frozen)
