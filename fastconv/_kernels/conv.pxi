@@ -344,7 +344,7 @@ def conv_backward_input(
 
     Over the taps for which the division leaves no rest: a dense product for each phase of the stride. Few channels are
     scattered (scatter.pxi) instead. `axes` are those of the convolution. Scratch as forward, and 2 MB of packed weights.
-    dx may have more channels, which are written from `first` on: so many that they are not scattered.
+    dx may have more channels, which are written from `first` on, and not scattered.
     """
     cdef Product p = bare_product()
     cdef Scatter s
@@ -384,7 +384,7 @@ def conv_backward_input(
                 p.b = factors + p.d.tap_first * tap_d + p.h.tap_first * tap_h + p.w.tap_first * tap_w
                 p.b_d, p.b_h, p.b_w = p.d.tap_step * tap_d, p.h.tap_step * tap_h, p.w.tap_step * tap_w
                 parts[i] = p
-            scattered = not is_winograd(tile_h, tile_w) and scatter_pays(&s, groups)
+            scattered = not is_winograd(tile_h, tile_w) and p.y_ld == channels and scatter_pays(&s, groups)
             if scattered and count == 1 and (across_pays(parts) or MANY_REGISTERS and planar_pays(parts)):  # they meet the padding
                 scattered = not finite_items(factors, s.d.taps * s.b_d)
             if scattered:

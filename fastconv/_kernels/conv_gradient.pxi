@@ -5,12 +5,12 @@ cdef bint grouped_gradient_pays(const Product *p, Py_ssize_t groups) noexcept no
     """Whether groups are computed together, or one of few columns as if it were several."""
     if groups > 1:
         return grouped_pays(p, groups)
-    return p.cols <= LANES and goes_across(p) and not (few_gradient_pays(p) or over_lines(p) or flat_gradient_pays(p))
+    return p.cols <= LANES and goes_across(p) and not (few_gradient_pays(p) or gradient_over_lines(p) or flat_gradient_pays(p))
 
 
 cdef inline bint shares_pixels(const Product *p, Py_ssize_t groups) noexcept nogil:
     """Whether parts of the pixels are all that threads have to share: the weight is not cut into blocks."""
-    return groups == 1 and (few_gradient_pays(p) or over_lines(p) or flat_gradient_pays(p))
+    return groups == 1 and (few_gradient_pays(p) or gradient_over_lines(p) or flat_gradient_pays(p))
 
 
 cdef Py_ssize_t gradient_parts(const Product *p, Py_ssize_t groups, Py_ssize_t enough, int tile_h, int tile_w) noexcept nogil:
@@ -80,7 +80,7 @@ cdef int run_gradient(
         return 0
     if groups == 1 and few_gradient_pays(&p):
         return run_few_gradient(&p, dy, db, items, chunks, threads)
-    if groups == 1 and over_lines(&p):
+    if groups == 1 and gradient_over_lines(&p):
         return run_lines_gradient(&p, dy, db, items, chunks, threads)
     if groups == 1 and flat_gradient_pays(&p):
         return run_flat_gradient(&p, dy, db, items, chunks, threads)

@@ -17,7 +17,7 @@ cdef enum:
     LINES_PLACES = 1 << 11  # or of the first pixels of lines
     LINES_ROWS = 64         # rows of a product that are worth it
     LINES_DEPTH = 384       # columns of a window: a little more than elsewhere, for 11 x 11 taps of 3 channels
-    SPACED_LINE = 28        # windows of a line,
+    SPACED_LINE = 8         # windows of a line,
     SPACED_RUN = 5          # and elements of a run, of those that are read where they lie
     LINES_STRIP = 8         # times TILE_M windows are copied at a time for a gradient
     LINES_FEW = 8           # lines of the output for each thread: fewer are one band
@@ -87,14 +87,29 @@ cdef void pad_lines(
             to += line
 
 
-cdef inline bint over_lines(const Product *p) noexcept nogil:
-    """Whether windows have several taps, of all channels, and the tile's columns are full."""
+cdef inline bint fits_lines(const Product *p) noexcept nogil:
+    """Whether windows have several taps, of all channels."""
     return (
-        p.cols % (TILE_STEP if p.cols > LANES else LANES) == 0 and p.depth == p.a_ld and p.a_ld <= LINES_CHANNELS
-        and p.w.dilation == 1 and p.h.dilation > 0
+        p.depth == p.a_ld and p.a_ld <= LINES_CHANNELS and p.w.dilation == 1 and p.h.dilation > 0
         and p.depth < product_depth(p) <= (DEPTH if p.packed else LINES_DEPTH) and product_rows(p) >= LINES_ROWS
         and taps_line(p) <= LINES_RUNS // TILE_M and (not LOW_TILE or window_run(p) <= DEPTH) and few_lines_fit(p)
     )
+
+
+cdef inline bint fills_columns(const Product *p) noexcept nogil:
+    """Whether the tile's columns are full."""
+    return p.cols % (TILE_STEP if p.cols > LANES else LANES) == 0
+
+
+cdef inline bint over_lines(const Product *p) noexcept nogil:
+    """Whether a product goes over padded lines; low tiles may write more columns than there are, which pays for short runs."""
+    return fits_lines(p) and (
+        fills_columns(p) or LOW_TILE and p.a_ld <= LINES_CHANNELS // 2 and is_dense(p) and taps_together(p) == taps_line(p)
+    )
+
+
+cdef inline bint gradient_over_lines(const Product *p) noexcept nogil:
+    return fills_columns(p) and fits_lines(p)
 
 
 cdef inline Py_ssize_t lines_panel(const Product *p) noexcept nogil:
@@ -155,10 +170,31 @@ cdef void copy_places(
         h += 1
 
 
+cdef inline void line_panel(
+    const Product *p, bint spaced, Left *windows, Py_ssize_t number, Py_ssize_t rows, Py_ssize_t left, const real *b, Py_ssize_t depth,
+    const real *start, bint ends, const Py_ssize_t *out,
+) noexcept nogil:
+    """Columns of panel `number` of some rows, of which `left` are left in a band."""
+    cdef Py_ssize_t first = number * TILE_N, width = min(p.cols - first, <Py_ssize_t> TILE_N), vectors = round_up(width, TILE_STEP)
+    cdef Py_ssize_t whole = rows if width == vectors else rows_in_vectors(rows, left, vectors - width, p.y_ld)
+    cdef Ending ending = ending_of(&p.finish, first)
+    cdef const Ending *last = &ending if ends else NULL
+    if start:
+        start += first
+    if SELDOM_USED and spaced:
+        spaced_runs_by_panel(whole, vectors, windows, 0, b, start, last, p.y + first, out)
+        if whole < rows:
+            spaced_runs_by_panel(rows - whole, width, windows, whole, b, start, last, p.y + first, out + whole)
+    else:
+        packed_by_panel(whole, vectors, windows, 0, b, depth, start, last, p.y + first, out)
+        if whole < rows:
+            packed_by_panel(rows - whole, width, windows, whole, b, depth, start, last, p.y + first, out + whole)
+
+
 cdef inline bint spacing_of_lines_pays(const Product *p) noexcept nogil:
     """Whether a low tile of two vectors reads windows where they lie in a padded line: long lines, of which few tiles are lower, and
     runs that are worth an address."""
-    return SELDOM_USED and LOW_TILE and p.cols > LANES and p.w.rows >= SPACED_LINE and window_run(p) >= SPACED_RUN
+    return SELDOM_USED and LOW_TILE and p.w.rows >= SPACED_LINE and window_run(p) >= SPACED_RUN
 
 
 cdef void spaced_lines(
@@ -170,7 +206,6 @@ cdef void spaced_lines(
     cdef Py_ssize_t out[ROWS]
     cdef Py_ssize_t runs = taps_line(p), h, w, rows, s, i
     cdef Left windows = left_operand(NULL, &at[0], line_step(p), runs, &length[0])
-    cdef Ending ending
     windows.far = asks_for_outputs(p)
     for s in range(runs):
         length[s] = window_run(p)
@@ -181,12 +216,8 @@ cdef void spaced_lines(
             row_outputs(p, (first + h) * p.w.rows + w, rows, out)
             for s in range(runs):
                 at[s] = starts[h] + w * line_step(p) + line_offset(p, s)
-            for i in range(ceil_div(p.cols, TILE_N)):
-                ending = ending_of(&p.finish, i * TILE_N)
-                spaced_runs_by_panel(
-                    rows, panel_width(p.cols - i * TILE_N), &windows, panels + i * lines_panel(p), start + i * TILE_N, &ending,
-                    p.y + i * TILE_N, out,
-                )
+            for i in range(ceil_div(p.cols, TILE_N) - 1, -1, -1):
+                line_panel(p, True, &windows, i, rows, (lines - h) * p.w.rows - w, panels + i * lines_panel(p), 0, start, True, out)
             if not only_clamps(&p.finish):
                 finish_rows(&p.finish, p.y, out, rows, p.y_ld, 0, p.cols)
             w += rows
@@ -198,9 +229,8 @@ cdef void copied_lines(
     """Lines first .. first + lines - 1 of the output, which see `starts`, from copied windows."""
     cdef Py_ssize_t out[ROWS]
     cdef Py_ssize_t run = window_run(p), together = taps_together(p), strip = strip_rows(together * run), panel = lines_panel(p)
-    cdef Py_ssize_t m = 0, rows, tap, taps, i, width
+    cdef Py_ssize_t m = 0, rows, tap, taps, i
     cdef Left windows = left_operand(copies, NULL, 0, 0, NULL)
-    cdef Ending ending
     windows.far = asks_for_outputs(p)
     while m < lines * p.w.rows:
         rows = min(strip, lines * p.w.rows - m)
@@ -209,12 +239,10 @@ cdef void copied_lines(
         while tap < taps_line(p):
             taps = min(together, taps_line(p) - tap)
             copy_places(p, starts, m, rows, tap, taps, copies)
-            for i in range(ceil_div(p.cols, TILE_N)):
-                width = panel_width(p.cols - i * TILE_N)
-                ending = ending_of(&p.finish, i * TILE_N)
-                packed_by_panel(
-                    rows, width, &windows, 0, panels + i * panel + tap * run * width, taps * run,
-                    start + i * TILE_N if tap == 0 else NULL, &ending if tap + taps == taps_line(p) else NULL, p.y + i * TILE_N, out,
+            for i in range(ceil_div(p.cols, TILE_N) - 1, -1, -1):
+                line_panel(
+                    p, False, &windows, i, rows, lines * p.w.rows - m, panels + i * panel + tap * run * panel_width(p.cols - i * TILE_N),
+                    taps * run, start if tap == 0 else NULL, tap + taps == taps_line(p), out,
                 )
             tap += taps
         if not only_clamps(&p.finish):
@@ -269,6 +297,13 @@ cdef void lines_band(
         m += rows
 
 
+cdef inline void fill_start(const Product *p, real *start) noexcept nogil:
+    """What sums begin with; columns that there are not are zeros."""
+    cdef Py_ssize_t j
+    for j in range(round_up(p.cols, TILE_STEP)):
+        start[j] = p.bias[j] if p.bias and j < p.cols else 0
+
+
 cdef inline Py_ssize_t some_lines_scratch(const Product *p, Py_ssize_t lines) noexcept nogil:
     return own_lines(p.cols) + own_lines(band_items(p, band_lines(p, min(lines, <Py_ssize_t> LINES_PLACES)))) + lines_copies(p)
 
@@ -277,8 +312,7 @@ cdef void some_lines(const Product *p, Py_ssize_t first, Py_ssize_t lines, real 
     """Lines first .. first + lines - 1 of the output, with packed panels."""
     cdef Py_ssize_t band = band_lines(p, min(lines, <Py_ssize_t> LINES_PLACES)), end = first + lines, i
     cdef real *padded = scratch + own_lines(p.cols)
-    for i in range(p.cols):
-        scratch[i] = p.bias[i] if p.bias else 0
+    fill_start(p, scratch)
     while first < end:
         lines = min(band, end - first)
         lines_band(p, first, lines, p.packed, scratch, padded, padded + own_lines(band_items(p, band)))
@@ -299,8 +333,7 @@ cdef int run_lines(const Product *p, int threads) noexcept nogil:
     scratch = new_scratch(each, threads)
     start = new_scratch(shared + (0 if p.packed else own_lines(ceil_div(p.cols, TILE_N) * panel)), 1)
     if scratch != NULL and start != NULL:
-        for i in range(p.cols):
-            start[i] = p.bias[i] if p.bias else 0
+        fill_start(p, start)
         if not p.packed:
             weight_offsets(p, 0, depth, offsets)
             if p.b_col == 1:

@@ -89,11 +89,11 @@ cdef apart spaced_by_panel(
 
 
 cdef apart spaced_runs_by_panel(
-    Py_ssize_t rows, Py_ssize_t cols, Left *windows, const real *b, const real *start, const Ending *ending, real *y,
+    Py_ssize_t rows, Py_ssize_t cols, Left *windows, Py_ssize_t first, const real *b, const real *start, const Ending *ending, real *y,
     const Py_ssize_t *out,
 ) noexcept nogil:
     """The same for rows of several runs, each of which lies windows.at_ld behind that of the row before."""
-    narrowest_panel(RUNS_SPACED, TILE_STEP, rows, cols, windows, 0, 0, b, panel_width(cols), start, ending, y, out)
+    narrowest_panel(RUNS_SPACED, TILE_STEP, rows, cols, windows, first, 0, b, panel_width(cols), start, ending, y, out)
 
 
 cdef inline void rows_by_panel(

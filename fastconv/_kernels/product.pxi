@@ -270,10 +270,7 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
     cdef Py_ssize_t strip  # rows at a time
     cdef bint spaced = spacing_pays(p) and not p.in_place
     cdef bint skipped, together = not few and parts_together(p, parts, panels_items)
-    cdef bint alone = (
-        step >= total and g.col_blocks == 1 and p.cols == p.y_ld and not p.adds
-        and product_rows(p) == p.batch * p.out_d * p.out_h * p.out_w
-    )
+    cdef bint dense = step >= total and g.col_blocks == 1 and is_dense(p)
     windows.far = asks_for_outputs(p)
     zero(zeros, DEPTH_LD)
     for j in range(g.cols):
@@ -359,14 +356,12 @@ cdef void product_block(const Product *p, Grid g, Py_ssize_t block, real *scratc
                         b, b_k = p.b + col_first + j + offsets[0], p.b_k
                     ending = ending_of(&p.finish, col_first + j)
                     last = &ending if k + depth >= total else NULL
-                    # a narrow row is written in whole vectors where rows and columns that come later put its excess right
                     whole = rows if width == vectors else 0
-                    if width < vectors and alone:
-                        whole = min(rows, row_end - m - ceil_div(vectors - width, p.y_ld))
+                    if width < vectors and dense:
+                        whole = rows_in_vectors(rows, row_end - m, vectors - width, p.y_ld)
                     if whole > 0:
                         strip_by_panel(p, spaced, whole, vectors, &windows, 0, b, b_k, 0 if skipped else depth,
                                        start + j if k == 0 and not p.adds else NULL, last, p.y + col_first + j, out)
-                    whole = max(whole, <Py_ssize_t> 0)
                     if whole < rows:
                         strip_by_panel(p, spaced, rows - whole, width, &windows, whole, b, b_k, 0 if skipped else depth,
                                        start + j if k == 0 and not p.adds else NULL, last, p.y + col_first + j, out + whole)

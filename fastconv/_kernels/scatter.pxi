@@ -75,14 +75,28 @@ cdef bint finite_weight(const Product *p) noexcept nogil:
 
 
 cdef bint scatter_pays(const Scatter *s, Py_ssize_t groups) noexcept nogil:
-    """Whether few channels, which lie side by side, leave half of each vector empty."""
+    """Whether few channels, which lie side by side, would leave much of each vector empty."""
     cdef Py_ssize_t columns = s.h.taps * s.w.taps * s.inputs, ld = round_up(columns, TILE_N)
     return (
-        groups == 1 and s.w.dilation == 1 and 2 * s.inputs <= LANES and columns > s.inputs
+        groups == 1 and s.w.dilation == 1 and columns > s.inputs
         and s.w.stride <= s.w.taps  # no pixel of a line is in no window
         and s.d.taps * ld * (s.outputs + 1) <= SCATTER_ITEMS
         and (SCATTER_PIXELS + 2 * ceil_div(s.w.taps, s.w.stride)) * ld <= SCATTER_ITEMS
+        and (takes_less_scattered(s) if LOW_TILE else 2 * s.inputs <= LANES)
     )
+
+
+cdef inline bint takes_less_scattered(const Scatter *s) noexcept nogil:
+    """By the multiply-adds of vectors. To gather the windows of a vector of a line takes as long as 8 for each, and as 16 more; a product
+    as narrow as its channels takes more for windows that are soon read, and twice as long in phases of a stride.
+    """
+    cdef Py_ssize_t inputs = ceil_div(s.inputs, LANES), windows = s.d.taps * s.h.taps, strides = s.d.stride * s.h.stride * s.w.stride
+    cdef Py_ssize_t gathered = windows * (s.overlap + 2) * ceil_div(s.w.stride * s.inputs, LANES)
+    cdef Py_ssize_t scattered = s.d.taps * ceil_div(s.columns, LANES) * s.outputs + 8 * gathered
+    cdef Py_ssize_t product = windows * s.w.taps * inputs * (2 * s.outputs if strides > 1 else s.outputs + 6)
+    scattered *= s.d.rows * s.h.rows * s.w.rows
+    product *= s.d.size * s.h.size * s.w.size
+    return inputs <= 2 and 5 * scattered < 4 * (product // strides)
 
 
 cdef inline Py_ssize_t scatter_items(const Scatter *s) noexcept nogil:

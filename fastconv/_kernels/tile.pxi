@@ -302,6 +302,9 @@ cdef inline Py_ssize_t accumulate_rows(
     if LOW_TILE and width == LANES and (form == ROWS_PACKED or form == COLUMNS_PACKED) and rows >= TILE_TALL:
         accumulate(form, TILE_TALL, width, left, first, depth, b, b_k, start, ending, y, out)
         return TILE_TALL
+    if LOW_TILE and width == LANES and form == RUNS_SPACED and rows >= 2 * TILE_FULL:
+        accumulate(form, 2 * TILE_FULL, width, left, first, depth, b, b_k, start, ending, y, out)
+        return 2 * TILE_FULL
     if LOW_TILE and TILE_FULL <= rows < 2 * TILE_M and rows % 3:
         accumulate(form, TILE_FULL, width, left, first, depth, b, b_k, start, ending, y, out)
         return TILE_FULL

@@ -84,6 +84,17 @@ cdef void join_lines(Product *p) noexcept nogil:
         p.w.size = p.w.rows = p.out_w = total
 
 
+cdef inline bint is_dense(const Product *p) noexcept nogil:
+    """Whether the rows of the output lie one after the other and are only written. Then they may be written in whole vectors: what is
+    too much of one, columns and rows that come later put right."""
+    return p.cols == p.y_ld and not p.adds and product_rows(p) == p.batch * p.out_d * p.out_h * p.out_w
+
+
+cdef inline Py_ssize_t rows_in_vectors(Py_ssize_t rows, Py_ssize_t left, Py_ssize_t excess, Py_ssize_t y_ld) noexcept nogil:
+    """How many of the next `rows` rows of a dense output, of which `left` are left, may be written with `excess` columns too much."""
+    return max(min(rows, left - ceil_div(excess, y_ld)), <Py_ssize_t> 0)
+
+
 cdef inline bint reads_far(const Product *p) noexcept nogil:
     """Whether no near cache holds the left operand."""
     return p.batch * p.d.size * p.h.size * p.w.size * p.a_ld * sizeof(real) > FAR

@@ -55,6 +55,14 @@ def test_strides_and_dilations(isa, threads, size, kernel, keywords, channels, o
     assert_product_exact(x, weight, bias, seed, **keywords)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("channels", [5, 6, 8, 10, 16])
+@pytest.mark.parametrize("size", [(14, 14), (40, 11), (15, 80)])
+def test_adjoints_to_channels_that_fill_most_of_a_vector(isa, threads, size, channels, stride):
+    x, weight, bias = several([(2, *size, channels), (5, 5, channels, 16), (16,)], np.float32, channels)
+    assert_product_exact(x, weight, bias, stride=stride)
+
+
 def test_many_channels_in_parts(isa, threads):
     x, weight, bias = several([(1, 12, 60, 700), (3, 3, 700, 3), (3,)], np.float32, 0)
     assert_product_exact(x, weight, bias, padding=1)

@@ -12,8 +12,12 @@ from problems import DTYPES, SEEDS
 
 from fastconv import functional, reference
 
-#: (channels, outputs): whole vectors of some width; one more channel than the kernel takes.
-CHANNELS = [(1, 8), (1, 16), (1, 48), (2, 24), (3, 16), (3, 32), (6, 16), (13, 32), (16, 64), (17, 16), (4, 33)]
+#: (channels, outputs): whole vectors of some width; parts of vectors; one more channel than the kernel takes.
+CHANNELS = [
+    *[(1, 8), (1, 16), (1, 48), (2, 24), (3, 16), (3, 32), (6, 16), (13, 32), (16, 64)],
+    *[(1, 6), (2, 1), (3, 20), (4, 33), (6, 5), (8, 19)],
+    (17, 16),
+]
 
 
 @settings(max_examples=60)
@@ -40,11 +44,24 @@ def test_equals_the_reference(isa, threads, size, kernel, keywords, channels, dt
     assert_product_exact(x, weight, bias, seed, **keywords)
 
 
-@pytest.mark.parametrize("width", [*range(28, 41), 56, 112, 230])
-@pytest.mark.parametrize(("channels", "outputs"), [(3, 16), (3, 40), (8, 24)])
+@pytest.mark.parametrize("width", [*range(8, 21), 28, 56, 230])
+@pytest.mark.parametrize(("channels", "outputs"), [(3, 16), (3, 40), (8, 24), (2, 6), (3, 21)])
 def test_long_lines_whatever_is_left_of_their_tiles(isa, width, channels, outputs):
     x, weight, bias = several([(2, 3, 2 * width, channels), (3, 3, channels, outputs), (outputs,)], np.float32, width)
     assert_product_exact(x, weight, bias, stride=2, padding=1)
+
+
+@pytest.mark.parametrize("outputs", [1, 5, 6, 17, 20])
+def test_columns_beyond_those_there_are_leave_no_trace(isa, outputs):
+    """Neither in the pixels of other bands and threads, nor behind the array."""
+    x, weight, bias = several([(3, 40, 30, 3), (5, 5, 3, outputs), (outputs,)], np.float32, outputs)
+    assert_same_on_any_threads(x, weight, bias, padding=2)
+    assert_product_exact(x, weight, bias, padding=2)
+    for images in range(1, 4):  # what follows an image does not matter
+        np.testing.assert_array_equal(
+            functional.conv(x[:images].copy(), weight, bias, padding=2),
+            functional.conv(x, weight, bias, padding=2)[:images],
+        )
 
 
 @pytest.mark.parametrize(("kernel", "channels"), [(9, 4), (11, 3), (19, 1), (9, 5)])  # 324, 363, 361 columns; too many
