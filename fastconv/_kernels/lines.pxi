@@ -109,6 +109,7 @@ cdef inline bint over_lines(const Product *p) noexcept nogil:
 
 
 cdef inline bint gradient_over_lines(const Product *p) noexcept nogil:
+    """Whether the gradient of the right operand does, which adds to what it writes."""
     return fills_columns(p) and fits_lines(p)
 
 
@@ -192,8 +193,8 @@ cdef inline void line_panel(
 
 
 cdef inline bint spacing_of_lines_pays(const Product *p) noexcept nogil:
-    """Whether a low tile of two vectors reads windows where they lie in a padded line: long lines, of which few tiles are lower, and
-    runs that are worth an address."""
+    """Whether a low tile reads windows where they lie in a padded line: lines of which few tiles are lower, and runs that are worth
+    an address."""
     return SELDOM_USED and LOW_TILE and p.w.rows >= SPACED_LINE and window_run(p) >= SPACED_RUN
 
 
