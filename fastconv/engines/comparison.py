@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -129,16 +129,13 @@ def compare(
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         inputs = Path(folder) / "inputs.npz"
         np.savez(inputs, **network.inputs)  # type: ignore[arg-type]
-        for number, run in enumerate(runs):
-            progress(f"{run.engine}: loading")
-            outputs = Path(folder) / f"outputs_{number}.npz"
-            request = {
-                "model": str(network.path),
-                "inputs": str(inputs),
-                "outputs": str(outputs),
-                "sizes": network.sizes,
-            }
-            run.start(request, starts, stack)
+        request = {"model": str(network.path), "inputs": str(inputs), "sizes": network.sizes}
+        outputs = [Path(folder) / f"outputs_{number}.npz" for number in range(len(runs))]
+        # in turn: memory that nobody used for a while costs whoever comes first more
+        for start in range(starts):
+            for run, path in _rotated(list(zip(runs, outputs, strict=True)), start):
+                progress(f"{run.engine}: loading, {start + 1} of {starts}")
+                run.start({**request, "outputs": str(path)}, stack if start + 1 == starts else None)
         watch = Disturbance(run.process.pid for run in runs if run.process is not None)
         for number in range(rounds):
             if number >= FEW and max((run.took[-1] for run in runs if run.took), default=0.0) > SLOW:
@@ -155,6 +152,9 @@ def compare(
     return Comparison(network.name, network.batch, engines[0].threads, tuple(best), difference, disturbance)
 
 
+_Item = TypeVar("_Item")
+
+
 class _Run:
     """One engine during a comparison."""
 
@@ -166,8 +166,10 @@ class _Run:
         self.outputs: list[np.ndarray] | None = None
         self.error = ""
 
-    def start(self, request: dict[str, Any], starts: int, stack: ExitStack) -> None:
-        """Load and call once in fresh processes; the last of them stays."""
+    def start(self, request: dict[str, Any], stack: ExitStack | None) -> None:
+        """Load and call once in a fresh process, which stays if there is a stack for it."""
+        if self.error:
+            return
         name, threads, settings, program = self.engine
         request = {
             "program": program,
@@ -176,19 +178,18 @@ class _Run:
             "settings": dict(settings),
             **request,
         }
+        time.sleep(PAUSE)
         try:
-            for _ in range(starts - 1):
-                time.sleep(PAUSE)
-                with EngineProcess(self.engine) as process:
-                    self.started.append(process.ask("start", **request))
-            time.sleep(PAUSE)
-            self.process = stack.enter_context(EngineProcess(self.engine))
-            self.started.append(self.process.ask("start", **request))
+            with ExitStack() as here:
+                process = (stack or here).enter_context(EngineProcess(self.engine))
+                self.started.append(process.ask("start", **request))
         except EngineError as error:
             self.fail(error)
             return
-        with np.load(request["outputs"]) as arrays:
-            self.outputs = list(arrays.values())
+        if stack is not None:
+            self.process = process
+            with np.load(request["outputs"]) as arrays:
+                self.outputs = list(arrays.values())
 
     def turn(self, seconds: float) -> None:
         """Time calls while the others wait."""
@@ -227,10 +228,10 @@ def _best(measured: Sequence[Measured]) -> Measured:
     return min(measured, key=lambda each: (bool(each.error), each.seconds))
 
 
-def _rotated(runs: Sequence[_Run], number: int) -> list[_Run]:
-    """Return the runs from another one on in each round: nobody always comes after the same one."""
-    first = number % len(runs)
-    return [*runs[first:], *runs[:first]]
+def _rotated(items: Sequence[_Item], number: int) -> list[_Item]:
+    """Return the items from another one on in each round: nobody always comes after the same one."""
+    first = number % len(items)
+    return [*items[first:], *items[:first]]
 
 
 def largest_difference(outputs: Sequence[Sequence[np.ndarray]]) -> float:

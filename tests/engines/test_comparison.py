@@ -107,8 +107,14 @@ def test_outputs_are_compared(network: Network) -> None:
 
 def test_what_happens_is_told(network: Network) -> None:
     told: list[str] = []
-    compare(network, [OURS], rounds=1, seconds=0.0, starts=1, progress=told.append)
-    assert told == ["fastconv: loading", "fastconv: turn 1 of 1"]
+    compare(network, [OURS, fake("slow")], rounds=1, seconds=0.0, starts=2, progress=told.append)
+    loading = [
+        "fastconv: loading, 1 of 2",
+        "slow: loading, 1 of 2",
+        "slow: loading, 2 of 2",
+        "fastconv: loading, 2 of 2",
+    ]
+    assert told == [*loading, "fastconv: turn 1 of 1", "slow: turn 1 of 1"]
 
 
 def test_a_comparison_survives_json() -> None:
