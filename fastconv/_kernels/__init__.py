@@ -39,7 +39,9 @@ Contents:
                      the panels, the pieces of large windows and the tasks around its tiles
 ``grouped_pixels.pxi``
                      grouped 1x1 convolution: pixels go through all groups, whose channels may be shuffled
-``lines.pxi``        convolution of few channels, and the gradient of its weight, over padded copies of lines
+``lines.pxi``        convolution of few channels over padded copies of lines
+``lines_gradient.pxi``
+                     the gradient of its weight
 ``flat.pxi``         convolution with fewer outputs than half a vector: vectors run over pixels and channels together
 ``flat_gradient.pxi``
                      the gradient of its weight
