@@ -26,6 +26,8 @@ FEW = 3
 #: What may be no finite number.
 NUMBERS = ("difference", "disturbance")
 
+_Item = TypeVar("_Item")
+
 
 class Measured(NamedTuple):
     """What one engine took: seconds, medians of all calls and of all starts; bytes of memory.
@@ -150,9 +152,6 @@ def compare(
         _best([each for each in measured if each.engine == name]) for name in dict.fromkeys(e.name for e in engines)
     ]
     return Comparison(network.name, network.batch, engines[0].threads, tuple(best), difference, disturbance)
-
-
-_Item = TypeVar("_Item")
 
 
 class _Run:
