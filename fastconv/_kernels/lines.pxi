@@ -102,9 +102,13 @@ cdef inline bint fills_columns(const Product *p) noexcept nogil:
 
 
 cdef inline bint over_lines(const Product *p) noexcept nogil:
-    """Whether a product goes over padded lines; low tiles may write more columns than there are, which pays for short runs."""
+    """Whether a product goes over padded lines; low tiles may write more columns than there are, which pays for short runs.
+
+    Not where dot products pay: they would be taken for fewer rows, and the bits of an image must not depend on its batch.
+    """
     return fits_lines(p) and (
-        fills_columns(p) or LOW_TILE and p.a_ld <= LINES_CHANNELS // 2 and is_dense(p) and taps_together(p) == taps_line(p)
+        fills_columns(p)
+        or LOW_TILE and p.a_ld <= LINES_CHANNELS // 2 and is_dense(p) and taps_together(p) == taps_line(p) and not dots_pay(p, 1)
     )
 
 

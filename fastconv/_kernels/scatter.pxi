@@ -89,14 +89,21 @@ cdef bint scatter_pays(const Scatter *s, Py_ssize_t groups) noexcept nogil:
 cdef inline bint takes_less_scattered(const Scatter *s) noexcept nogil:
     """By the multiply-adds of vectors. To gather the windows of a vector of a line takes as long as 8 for each, and as 16 more; a product
     as narrow as its channels takes more for windows that are soon read, and twice as long in phases of a stride.
+
+    How many lines there are has no say, or a band of an image would be computed otherwise than all of it; they are taken for as many
+    as a line has pixels.
     """
     cdef Py_ssize_t inputs = ceil_div(s.inputs, LANES), windows = s.d.taps * s.h.taps, strides = s.d.stride * s.h.stride * s.w.stride
     cdef Py_ssize_t gathered = windows * (s.overlap + 2) * ceil_div(s.w.stride * s.inputs, LANES)
     cdef Py_ssize_t scattered = s.d.taps * ceil_div(s.columns, LANES) * s.outputs + 8 * gathered
     cdef Py_ssize_t product = windows * s.w.taps * inputs * (2 * s.outputs if strides > 1 else s.outputs + 6)
-    scattered *= s.d.rows * s.h.rows * s.w.rows
-    product *= s.d.size * s.h.size * s.w.size
-    return inputs <= 2 and 5 * scattered < 4 * (product // strides)
+    cdef double line = pixels_scattered(&s.w)
+    return inputs <= 2 and 1.25 * scattered * pixels_scattered(&s.d) * (line * line if s.h.taps > 1 else line) < product / <double> strides
+
+
+cdef inline double pixels_scattered(const Axis *axis) noexcept nogil:
+    """Pixels that are scattered for each that is written."""
+    return axis.rows / <double> max(axis.size, <Py_ssize_t> 1)
 
 
 cdef inline Py_ssize_t scatter_items(const Scatter *s) noexcept nogil:

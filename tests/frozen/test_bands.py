@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 from frozen_cases import assert_same_bits, inputs, trained, without
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastconv
@@ -110,7 +110,7 @@ def test_the_table_says_it():
 def pairs(draw):
     """Draw a convolution and a pooling of what it makes, with much that may be between them, and the shape of the image."""
     kernel, stride, dilation = draw(st.integers(1, 5)), draw(st.integers(1, 3)), draw(st.integers(1, 2))
-    channels, outputs = draw(st.sampled_from([1, 4, 16, 20])), draw(st.sampled_from([1, 6, 8, 16, 24, 40]))
+    channels, outputs = draw(st.sampled_from([1, 4, 8, 16, 20])), draw(st.sampled_from([1, 2, 6, 8, 16, 24, 40]))
     height = draw(st.integers(12, 40))
     padding = draw(st.sampled_from(["same", 0, ((0, 2), (1, 1))])) if stride == 1 else draw(st.integers(0, 2))
     body = [L.Conv2d(outputs, kernel, stride=stride, dilation=dilation if stride == 1 else 1, padding=padding)]
@@ -129,6 +129,7 @@ def pairs(draw):
 
 @pytest.mark.usefixtures("every_line")
 def test_bands_give_the_bits_of_the_whole(isa, threads, monkeypatch):
+    @settings(max_examples=100)  # few outputs, which other kernels may take for few lines, are seldom drawn
     @given(pairs(), st.sampled_from([np.float32, np.float64]), st.integers(1, 3))
     def give(pair, dtype, batch):
         body, shape = pair
