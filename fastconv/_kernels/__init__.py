@@ -41,7 +41,9 @@ Contents:
                      grouped 1x1 convolution: pixels go through all groups, whose channels may be shuffled
 ``lines.pxi``        convolution of few channels over padded copies of lines
 ``lines_gradient.pxi``
-                     the gradient of its weight
+                     the gradient of its weight, with vectors along the outputs
+``runs_gradient.pxi``
+                     the same with vectors along the runs of a window
 ``flat.pxi``         convolution with fewer outputs than half a vector: vectors run over pixels and channels together
 ``flat_gradient.pxi``
                      the gradient of its weight

@@ -15,7 +15,7 @@ from fastconv import functional, reference
 #: (channels, outputs): whole vectors of some width; parts of vectors; one more channel than the kernel takes.
 CHANNELS = [
     *[(1, 8), (1, 16), (1, 48), (2, 24), (3, 16), (3, 32), (6, 16), (13, 32), (16, 64)],
-    *[(1, 6), (2, 1), (3, 20), (4, 33), (6, 5), (8, 19)],
+    *[(1, 6), (2, 1), (3, 20), (4, 33), (5, 3), (6, 5), (8, 2), (8, 19), (16, 4)],
     (17, 16),
 ]
 
