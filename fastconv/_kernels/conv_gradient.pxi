@@ -5,12 +5,12 @@ cdef bint grouped_gradient_pays(const Product *p, Py_ssize_t groups) noexcept no
     """Whether groups are computed together, or one of few columns as if it were several."""
     if groups > 1:
         return grouped_pays(p, groups)
-    return p.cols <= LANES and goes_across(p) and not (few_gradient_pays(p) or gradient_over_lines(p) or flat_gradient_pays(p))
+    return p.cols <= LANES and goes_across(p) and not shares_pixels(p, 1)
 
 
 cdef inline bint shares_pixels(const Product *p, Py_ssize_t groups) noexcept nogil:
     """Whether parts of the pixels are all that threads have to share: the weight is not cut into blocks."""
-    return groups == 1 and (few_gradient_pays(p) or gradient_over_lines(p) or flat_gradient_pays(p))
+    return groups == 1 and (few_gradient_pays(p) or gradient_over_lines(p) or flat_gradient_pays(p) or pixel_runs_pay(p))
 
 
 cdef Py_ssize_t gradient_parts(const Product *p, Py_ssize_t groups, Py_ssize_t enough, int tile_h, int tile_w) noexcept nogil:
@@ -84,6 +84,8 @@ cdef int run_gradient(
         return run_lines_gradient(&p, dy, db, items, chunks, threads)
     if groups == 1 and flat_gradient_pays(&p):
         return run_flat_gradient(&p, dy, db, items, chunks, threads)
+    if groups == 1 and pixel_runs_pay(&p):
+        return run_pixel_runs(&p, dy, db, items, chunks, threads)
     cdef Cuts cuts[3]
     cdef Py_ssize_t blocks = 0, each = 0, count = 1, task, chunk, i
     cdef Part *plan

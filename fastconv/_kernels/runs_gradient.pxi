@@ -5,16 +5,27 @@
 #
 #   sums[s, v, j] += padded[start of line + offset of tap line s + v * LANES + w * step ...] * dy[w, j]
 #
-# Where a run ends, the vector goes on into what follows it: sums that nobody needs.
+# Where a run ends, the vector goes on into what follows it: sums that nobody needs. One tap of few channels is the same without padding:
+# all pixels are one line.
 
 
 cdef enum:
-    RUN_REGISTERS = 14  # for sums and columns of dy
-    RUN_SUMS = 12       # vectors at most,
-    RUN_MOST = 8        # of so many vectors of a window,
-    RUN_COLUMNS = 4     # and so many columns
-    RUN_BAND = 1 << 14  # bytes of padded lines, about, that are read again and again
-    RUN_COPIED = 6      # multiply-adds of vectors in the time in which a vector of a window is copied
+    RUN_REGISTERS = 14   # for sums and columns of dy
+    RUN_SUMS = 12        # vectors at most,
+    RUN_MOST = 8         # of so many vectors of a window,
+    RUN_COLUMNS = 4      # and so many columns
+    RUN_BAND = 1 << 14   # bytes of padded lines, about, that are read again and again,
+    PIXEL_BAND = 3 << 13 # or of pixels of both sides, where there is one tap
+    RUN_COPIED = 6       # multiply-adds of vectors in the time in which a vector of a window is copied
+    FEW_ON_BOTH = 96     # channels of both sides of one tap,
+    FEW_OF_FAR = 120     # and of arrays that no near cache holds,
+    MANY_PIXELS = 256    # for so many that it does not matter how the sums are laid out
+
+
+cdef struct NextBlock:  # what is asked for while the sums of a block are made
+    const real *x
+    const real *dy
+    Py_ssize_t x_items, dy_items
 
 
 cdef inline Py_ssize_t run_vectors(const Product *p) noexcept nogil:
@@ -105,8 +116,11 @@ cdef inline Py_ssize_t vectors_together(Py_ssize_t left, Py_ssize_t cols) noexce
     return ceil_div(left, ceil_div(left, min(RUN_REGISTERS // cols - 1, <Py_ssize_t> RUN_MOST)))
 
 
-cdef apart add_runs(const Product *p, const real **starts, Py_ssize_t lines, const real *dy, real *sums) noexcept nogil:
-    """Add the sums of the lines that see starts[0], starts[1], ...: those of some columns of dy and some vectors of windows at a time."""
+cdef apart add_runs(const Product *p, const real **starts, Py_ssize_t lines, const real *dy, const NextBlock *ahead, real *sums) noexcept nogil:
+    """Add the sums of the lines that see starts[0], starts[1], ...: those of some columns of dy and some vectors of windows at a time.
+
+    ahead: NULL if a near cache holds the arrays.
+    """
     cdef Py_ssize_t offsets[LINES_RUNS]
     cdef Py_ssize_t vectors = run_vectors(p), of_run = vectors // taps_line(p), j = 0, v, cols, some
     cdef real *to
@@ -114,6 +128,9 @@ cdef apart add_runs(const Product *p, const real **starts, Py_ssize_t lines, con
         offsets[v] = line_offset(p, v // of_run) + v % of_run * LANES
     while j < p.cols:
         cols, v = columns_together(p.cols - j, vectors), 0
+        if ahead != NULL:
+            fetch_run(ahead.x + j * ahead.x_items // p.cols, cols * ahead.x_items // p.cols)
+            fetch_run(ahead.dy + j * ahead.dy_items // p.cols, cols * ahead.dy_items // p.cols)
         while v < vectors:
             some, to = vectors_together(vectors - v, cols), sums + (v * p.cols + j) * LANES
             if cols == 1:
@@ -148,6 +165,66 @@ cdef void runs_gradient_part(
     while line < end:
         lines = min(band, end - line)
         pad_band(p, line, lines, padded, starts)
-        add_runs(p, starts, lines, dy + line * p.w.rows * p.y_ld, sums)
+        add_runs(p, starts, lines, dy + line * p.w.rows * p.y_ld, NULL, sums)
         line += lines
     lay_sums(p, sums, db)
+
+
+cdef inline bint pixel_runs_pay(const Product *p) noexcept nogil:
+    """Whether the gradient of a weight of one tap has vectors along the channels of a pixel: few on both sides, so that pixels are read
+    again from the first-level cache."""
+    cdef Py_ssize_t most = FEW_OF_FAR if reads_far(p) or writes_far(p) else FEW_ON_BOTH
+    return (
+        LOW_TILE and is_plain(p) and p.depth == p.a_ld and p.cols == p.y_ld and p.depth >= LANES and p.depth + p.cols <= most
+        and product_rows(p) >= MANY_PIXELS and not few_gradient_pays(p)
+    )
+
+
+cdef inline Py_ssize_t pixels_together(const Product *p) noexcept nogil:
+    return PIXEL_BAND // ((p.depth + p.cols) * <Py_ssize_t> sizeof(real))
+
+
+cdef void pixel_runs_part(
+    const Product *p, const real *dy, Py_ssize_t m, Py_ssize_t end, real *db, real *sums, real *last
+) noexcept nogil:
+    """db = the sum over pixels m .. end - 1; last: for the last of all, behind which nothing may be read."""
+    cdef Product q = p[0]
+    cdef const real *start
+    cdef NextBlock ahead
+    cdef bint far = reads_far(p) or writes_far(p), overlaps = p.depth % LANES > 0
+    cdef Py_ssize_t total = product_rows(p), pixels, then
+    zero(sums, p.cols * run_vectors(p) * LANES)
+    while m < end:
+        pixels = q.w.rows = min(pixels_together(p), end - m)
+        start = p.a + m * p.a_ld
+        if overlaps and m + pixels == total:
+            copy(last, start, pixels * p.a_ld)
+            start = last
+        then = min(pixels, end - m - pixels)
+        ahead = NextBlock(p.a + (m + pixels) * p.a_ld, dy + (m + pixels) * p.y_ld, then * p.a_ld, then * p.y_ld)
+        add_runs(&q, &start, 1, dy + m * p.y_ld, &ahead if far else NULL, sums)
+        m += pixels
+    lay_sums(p, sums, db)
+
+
+cdef int run_pixel_runs(
+    const Product *p, const real *dy, real *db, Py_ssize_t items, Py_ssize_t parts, int threads
+) noexcept nogil:
+    """Write `parts` partial gradients, `items` elements apart. -1: no memory."""
+    cdef Py_ssize_t of_sums = own_lines(p.cols * run_vectors(p) * LANES), rows = product_rows(p), some = ceil_div(rows, parts), part
+    cdef Py_ssize_t each = of_sums + own_lines(pixels_together(p) * p.a_ld + LANES)
+    cdef real *scratch
+    threads = min(threads, parts)
+    scratch = new_scratch(each, threads)
+    if scratch == NULL:
+        return -1
+    if parts == 1:
+        pixel_runs_part(p, dy, 0, rows, db, scratch, scratch + of_sums)
+    else:
+        for part in prange(parts, schedule="dynamic", num_threads=threads):
+            pixel_runs_part(
+                p, dy, min(part * some, rows), min((part + 1) * some, rows), db + part * items, scratch + threadid() * each,
+                scratch + threadid() * each + of_sums,
+            )
+    free_lines(scratch)
+    return 0

@@ -30,13 +30,27 @@ def test_equals_the_reference(isa, threads, size, stride, padding, few, many, to
     assert_product_exact(*several(shapes, dtype, seed), seed, stride=stride, padding=padding)
 
 
-@pytest.mark.parametrize(("channels", "outputs"), [(97, 1), (96, 3), (80, 7), (2, 160)])
+@settings(max_examples=60)
+@given(
+    batch=st.integers(1, 3),
+    size=st.sampled_from([(1, 1), (3, 5), (17, 16), (2, 3, 7), (300,), (31, 70)]),
+    channels=st.sampled_from([4, 8, 9, 12, 16, 23, 24, 40, 58]),
+    outputs=st.sampled_from([5, 8, 11, 16, 20, 38, 64]),
+    dtype=DTYPES,
+    seed=SEEDS,
+)
+def test_few_on_both_sides_equal_the_reference(isa, threads, batch, size, channels, outputs, dtype, seed):
+    shapes = [(batch, *size, channels), (*(1,) * len(size), channels, outputs), (outputs,)]
+    assert_product_exact(*several(shapes, dtype, seed), seed)
+
+
+@pytest.mark.parametrize(("channels", "outputs"), [(97, 1), (96, 3), (80, 7), (2, 160), (58, 24), (64, 17)])
 def test_arrays_beyond_the_near_caches(isa, threads, channels, outputs):
     assert_product_exact(*several([(2, 60, 71, channels), (1, 1, channels, outputs), (outputs,)], np.float32, 0))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize(("channels", "outputs"), [(20, 3), (33, 8), (64, 1), (3, 20)])
+@pytest.mark.parametrize(("channels", "outputs"), [(20, 3), (33, 8), (64, 1), (3, 20), (12, 20)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_what_is_not_finite_stays_with_its_pixel(isa, value, channels, outputs, dtype):
     rng = np.random.default_rng(0)
@@ -53,7 +67,7 @@ def test_what_is_not_finite_stays_with_its_pixel(isa, value, channels, outputs, 
             np.testing.assert_array_equal(np.isfinite(got), np.isfinite(array))
 
 
-@pytest.mark.parametrize(("channels", "outputs"), [(40, 1), (40, 3), (40, 7), (3, 40)])
+@pytest.mark.parametrize(("channels", "outputs"), [(40, 1), (40, 3), (40, 7), (3, 40), (20, 24)])
 def test_the_bits_are_those_of_one_thread_and_of_one_image(isa, channels, outputs):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((3, 61, 30, channels)).astype(np.float32)
