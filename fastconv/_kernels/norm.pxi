@@ -8,7 +8,8 @@
 cdef enum:
     LINE = 64          # numbers of a line, about
     CHUNKS = 64        # of a single set, at most
-    CHUNK = 16384      # numbers, at least
+    CHUNK = 16384      # numbers, at least,
+    CHUNK_LINES = 16   # in so many lines, at least
     PARTIAL = 1 << 19  # sums of all chunks, at most
     SETS = 4096        # bytes after which addresses share a set of the first-level cache
 
@@ -51,11 +52,11 @@ cdef Norm normalization(
     n.width = max(LINE // channels, <Py_ssize_t> 1) * channels
     near = items * sizeof(real) <= NEAR
     n.order.apart = not near or gradients and n.width * sizeof(real) % SETS == 0
-    n.order.columns = NEAR_COLUMNS if near else FAR_COLUMNS
+    n.order.columns = NEAR_COLUMNS if items * sizeof(real) <= NEAREST else FAR_COLUMNS
     n.chunk, n.chunks = n.items, 1
     if sets == 1:
         lines = ceil_div(items, n.width)
-        n.chunks = max(min(ceil_div(items, CHUNK), min(lines // BLOCK_LINES, most_chunks(SUMS * n.width))) // 2 * 2, <Py_ssize_t> 1)
+        n.chunks = max(min(ceil_div(items, CHUNK), min(lines // CHUNK_LINES, most_chunks(SUMS * n.width))) // 2 * 2, <Py_ssize_t> 1)
         n.chunk = round_up(ceil_div(lines, n.chunks), FEW_LINES) * n.width
         n.chunks = ceil_div(items, n.chunk)
     return n

@@ -2,10 +2,10 @@
 # first of them, and in double precision for the rest.
 
 cdef enum:
-    BLOCK_LINES = 16     # lines that are summed in the dtype of x before they go to sums in double; the last block takes the rest too
+    BLOCK_LINES = 32     # lines that are summed in the dtype of x before they go to sums in double; the last block takes the rest too
     FEW_LINES = 4        # lines that are gone over side by side, where a cache holds them
     FAR_COLUMNS = 2048   # of a line, at a time: pieces of a page with gaps between them are read at half the speed
-    NEAR_COLUMNS = 512   # at a time where a cache holds the lines: sums and tables stay in the first-level cache
+    NEAR_COLUMNS = 512   # at a time where the second-level cache holds the lines: sums and tables stay in the first-level cache
     SUMS = 4             # for each number of a line: of x - origin, its square, dy, dy * (x - origin)
 
 cdef struct Order:

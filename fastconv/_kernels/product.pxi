@@ -110,7 +110,7 @@ cdef inline void ask_for_panels(Left *left, const real *panels, Py_ssize_t items
 
 cdef inline const real *rows_to_pack(const Product *p, Grid g, Py_ssize_t col_first, Py_ssize_t k, Py_ssize_t depth) noexcept nogil:
     """Where the rows are that are packed after rows k .. k + depth - 1, of a right operand from afar; else NULL."""
-    if p.packed or p.b_col != 1 or product_depth(p) > p.depth or p.depth * p.cols * <Py_ssize_t> sizeof(real) <= ROW_NEAR:
+    if p.packed or p.b_col != 1 or product_depth(p) > p.depth or p.depth * p.cols * <Py_ssize_t> sizeof(real) <= NEAREST:
         return NULL
     if k + depth < p.depth:
         return p.b + (k + depth) * p.b_k + col_first

@@ -9,8 +9,7 @@ cdef enum:
     ROW_AHEAD = 16384   # bytes ahead that are asked for: a stream ends with its page, before a processor has learnt to follow it
     ROW_WIDTH = 4096    # columns of a task: their sums stay in a near cache
     ROW_VECS = 8        # vectors of columns whose sums stay in registers
-    ROW_NEAR = 1 << 19  # bytes of a matrix that the second-level cache holds,
-    ROW_KEPT = 3 << 16  # or still holds when it is read again
+    ROW_KEPT = 3 << 16  # bytes of a matrix that the second-level cache still holds when it is read again
     ROW_ITEMS = 16384   # elements of the matrix in a task of its own
     ROW_IMAGES = 4      # rows of the left operand that use a vector of the matrix while it is in a register; 2 where that is seldom
     FEW_IMAGES = 8      # of them in all: for more a tile pays, although it reads more streams at once,
@@ -32,7 +31,7 @@ cdef bint are_rows_of_far(const Product *p) noexcept nogil:
     cdef Py_ssize_t rows = product_rows(p), size = p.depth * p.cols * <Py_ssize_t> sizeof(real)
     return (
         1 < rows <= (MANY_IMAGES if size > 2 * FAR and not LOW_TILE else FEW_IMAGES) and is_line(p) and p.depth == p.a_ld and p.b_col == 1
-        and p.packed == NULL and p.cols >= ROW_VECS * LANES and size > ROW_NEAR
+        and p.packed == NULL and p.cols >= ROW_VECS * LANES and size > NEAREST
     )
 
 
@@ -119,7 +118,7 @@ cdef inline Py_ssize_t register_turns(const Product *p, Py_ssize_t cols) noexcep
     near ones, which low tiles may read in two turns; 0 where that does not pay."""
     cdef Py_ssize_t turns = ceil_div(cols, ROW_VECS * LANES), size = p.depth * p.b_k * <Py_ssize_t> sizeof(real)
     if turns == 1:
-        return 1 if cols > ROW_VECS // 2 * LANES and (cols == p.b_k or size <= ROW_NEAR) else 0
+        return 1 if cols > ROW_VECS // 2 * LANES and (cols == p.b_k or size <= NEAREST) else 0
     return 2 if SELDOM_USED and LOW_TILE and turns == 2 and size <= ROW_KEPT else 0
 
 

@@ -40,7 +40,8 @@ cdef extern from "simd.h":
     void touch(const real *x) nogil
 
 cdef enum:
-    NEAR = 1 << 23   # bytes of an array that the caches are taken to hold, beside as much of others
+    NEAR = 1 << 23      # bytes of an array that the caches are taken to hold, beside as much of others
+    NEAREST = 1 << 19   # bytes of an array that the second-level cache is taken to hold
 
 
 def describe():
