@@ -112,7 +112,7 @@ cdef DepthwiseKernel depthwise_kernel(const Axis *w) noexcept nogil:
             return depthwise_4_1
         if w.taps == 5:
             return depthwise_5_1
-        if SELDOM_USED and MANY_REGISTERS and w.taps == 7:  # fewer hold no such tile
+        if SELDOM_USED and w.taps == 7:
             return depthwise_7_1
     if w.stride == 2:
         if w.taps == 3:

@@ -15,11 +15,39 @@ cdef extern from *:
     }
     /* How far behind an address where a vector begins x is. */
     static inline intptr_t items_past_line(const real *x) { return (uintptr_t)x % VEC_BYTES / sizeof(real); }
+    /* A row of the kernel over a row of inputs, of which those from `low` to `high` - 1 exist:
+     *   acc[i] += x[i * stride + t] * factor[t]; for a gradient factor[t] += x[i * stride + t] * acc[i], of zeros outside too.
+     * Each input goes to all outputs that see it: neighboring multiply-adds do not wait for each other. In C for its pragmas,
+     * without which gcc leaves some of the loops, and with them the sums in memory. */
+    static inline __attribute__((always_inline)) void slide(
+        const int gradient, const int cols, const int taps, const int stride, const real *x, vec *acc, vec *factor,
+        intptr_t channels, intptr_t low, intptr_t high
+    ) {
+        int place, t;
+        #pragma GCC unroll 32
+        for (place = 0; place < (cols - 1) * stride + taps; place++, x += channels) {
+            vec value = {0};
+            /* only the first and the last few can be outside */
+            if ((place >= taps - 1 || place >= low) && (place <= (cols - 1) * stride || place < high)) value = held(x);
+            else if (!gradient) continue;
+            #pragma GCC unroll 8
+            for (t = 0; t < taps; t++) {
+                const int i = (place - t) / stride;
+                if (place < t || i * stride != place - t || i >= cols) continue;
+                if (gradient) factor[t] += value * acc[i];
+                else acc[i] += value * factor[t];
+            }
+        }
+    }
     """
     void __builtin_prefetch(const void *at, int writes, int keep) nogil
     Py_ssize_t items_past_line(const real *x) nogil
     const real *or_nothing(const real *x, Py_ssize_t place, Py_ssize_t low, Py_ssize_t size) nogil
     const real *NOTHING
+    void slide(
+        const bint gradient, const int cols, const int taps, const int stride, const real *x, vec *acc, vec *factor,
+        Py_ssize_t channels, Py_ssize_t low, Py_ssize_t high,
+    ) nogil
 
 
 cdef enum:
@@ -115,43 +143,6 @@ cdef inline void depthwise_tile(
             (<vec *> (y + i * y_step))[0] = acc[i]
 
 
-cdef inline void slide(
-    const bint gradient, const int cols, const int taps, const int stride, const real *x,
-    vec *acc, vec *factor, Py_ssize_t channels, Py_ssize_t low, Py_ssize_t high,
-) noexcept nogil:
-    """A row of the kernel over a row of inputs: the window slides, and reads what it does not hold yet.
-
-    acc[i] += x[i * stride + t] * factor[t]; for a gradient factor[t] += x[i * stride + t] * acc[i].
-    """
-    cdef vec window[DEPTHWISE_TAPS]
-    cdef Py_ssize_t i, t
-    for t in range(taps - stride):
-        window[t] = one_input(cols, taps, stride, t, x, low, high)
-        x += channels
-    for i in range(cols):
-        for t in range(taps - stride, taps):
-            window[t] = one_input(cols, taps, stride, i * stride + t, x, low, high)
-            x += channels
-        for t in range(taps):
-            if gradient:
-                factor[t] = factor[t] + window[t] * acc[i]
-            else:
-                acc[i] = acc[i] + window[t] * factor[t]
-        for t in range(taps - stride):
-            window[t] = window[t + stride]
-
-
-cdef inline vec one_input(
-    const int cols, const int taps, const int stride, Py_ssize_t place, const real *x, Py_ssize_t low, Py_ssize_t high
-) noexcept nogil:
-    """The input at x, number `place` of those of a tile, or zeros where it is outside: only the first and the last few can be."""
-    if place < taps - 1 and place < low:
-        return broadcast(0)
-    if place > (cols - 1) * stride and place >= high:
-        return broadcast(0)
-    return held(x)
-
-
 cdef inline bint fits_tiles(const Axis *w) noexcept nogil:
     """Whether inputs are neighbors and every window sees some of the image, as tiles compiled for their taps take it."""
     return (w.dilation == 1 or w.taps == 1) and w.origin + w.taps > 0 and (w.rows - 1) * w.stride + w.origin < w.size
@@ -196,6 +187,9 @@ cdef inline void depthwise_vectors(
     cdef const real *start_at
     cdef real *to
     cdef Py_ssize_t to_step
+    cdef Rows own = r[0]   # no store changes these, and a compiler sees it
+    cdef const real *bias = p.bias
+    cdef Py_ssize_t next_line = p.out_w * p.channels if p.far_y else 0
     y += column * y_step
     if narrow and too_near(cols, r, x, r.x_w, p.x_end):
         depthwise_plain(p, r, first, end, column, column + cols, y - column * y_step)
@@ -203,18 +197,20 @@ cdef inline void depthwise_vectors(
     while c < end:
         if not narrow:
             c = min(c, last)
-        start_at = p.bias + c if p.bias else NOTHING
-        if r.sums:
-            start_at = r.sums + column * r.sums_w + c
-        if r.ahead:
-            fetch_ahead(cols * stride, stride > 1, r, x + c, r.x_w)
-        if p.far_y:
+        start_at = NOTHING
+        if bias:
+            start_at = bias + c
+        if own.sums:
+            start_at = own.sums + column * own.sums_w + c
+        if own.ahead:
+            fetch_ahead(cols * stride, stride > 1, &own, x + c, own.x_w)
+        if next_line:
             for k in range(cols):
-                __builtin_prefetch(y + c + p.out_w * p.channels + k * y_step, 1, 3)
+                __builtin_prefetch(y + c + next_line + k * y_step, 1, 3)
         to, to_step = y + c, y_step
         if apart_from_y:
             to, to_step = few, LANES
-        depthwise_tile(cols, taps, stride, r, x + c, r.weight + c, start_at, r.sums_w, to, r.x_w, to_step, low, high)
+        depthwise_tile(cols, taps, stride, &own, x + c, own.weight + c, start_at, own.sums_w, to, own.x_w, to_step, low, high)
         if apart_from_y and narrow:
             store_narrow(few, y, y_step, cols, p.channels, (r.w.rows - column) * p.channels if r.w.out_step == 1 else 0)
         elif apart_from_y:
