@@ -47,7 +47,7 @@ cdef Grouped grouped(const Product *p, Py_ssize_t groups, Py_ssize_t b_group, Py
 
 cdef inline bint aliases(const Product *p) noexcept nogil:
     """Whether pixels side by side share a set of the cache."""
-    return p.w.stride * p.a_ld * sizeof(real) % 4096 == 0
+    return p.w.stride * p.a_ld * sizeof(real) % SETS == 0
 
 
 cdef Grouped grouped_for_product(const Product *p, Py_ssize_t groups, Py_ssize_t b_group) noexcept nogil:

@@ -11,7 +11,6 @@ cdef enum:
     CHUNK = 16384      # numbers, at least,
     CHUNK_LINES = 16   # in so many lines, at least
     PARTIAL = 1 << 19  # sums of all chunks, at most
-    SETS = 4096        # bytes after which addresses share a set of the first-level cache
 
 cdef struct Norm:
     Py_ssize_t sets, items, pixels, channels, groups, width   # items: numbers of a set

@@ -13,7 +13,7 @@ cdef enum:
     ROW_ITEMS = 16384   # elements of the matrix in a task of its own
     ROW_IMAGES = 4      # rows of the left operand that use a vector of the matrix while it is in a register; 2 where that is seldom
     FEW_IMAGES = 8      # of them in all: for more a tile pays, although it reads more streams at once,
-    MANY_IMAGES = 28    # or, of a high one where the matrix comes from memory, for still more
+    MANY_IMAGES = 28 - 12 * LOW_TILE  # or, where the matrix comes from memory, for still more
     SHARED_BYTES = 1 << 14  # rows of y that are a multiple of it apart share sets of the second-level cache,
     SHARED_ROWS = 12    # which has room for so many of them beside the matrix
 
@@ -30,7 +30,7 @@ cdef bint are_rows_of_far(const Product *p) noexcept nogil:
     """Whether the left operand is some rows, and the right one lies by rows, which come from afar."""
     cdef Py_ssize_t rows = product_rows(p), size = p.depth * p.cols * <Py_ssize_t> sizeof(real)
     return (
-        1 < rows <= (MANY_IMAGES if size > 2 * FAR and not LOW_TILE else FEW_IMAGES) and is_line(p) and p.depth == p.a_ld and p.b_col == 1
+        1 < rows <= (MANY_IMAGES if size > 2 * FAR else FEW_IMAGES) and is_line(p) and p.depth == p.a_ld and p.b_col == 1
         and p.packed == NULL and p.cols >= ROW_VECS * LANES and size > NEAREST
     )
 
@@ -95,15 +95,17 @@ cdef void row_part(const Product *p, Py_ssize_t first, Py_ssize_t end) noexcept 
             while i < images:
                 some = ceil_div(images - i, ceil_div(images - i, ROW_IMAGES if SELDOM_USED else 2)) if step > 1 else 1
                 if step == 1:
-                    add_rows(1, 1, p, i, k, first, end)
-                elif some == 1:
-                    add_rows(ROW_STEP, 1, p, i, k, first, end)
+                    add_rows(1, 1, True, p, i, k, first, end)
+                elif some == 1 and are_apart(p):
+                    add_rows(ROW_STEP, 1, True, p, i, k, first, end)
+                elif SELDOM_USED and some == 1:
+                    add_rows(ROW_STEP, 1, False, p, i, k, first, end)
                 elif some == 2:
-                    add_rows(ROW_STEP, 2, p, i, k, first, end)
+                    add_rows(ROW_STEP, 2, not LOW_TILE, p, i, k, first, end)
                 elif SELDOM_USED and some == 3:
-                    add_rows(ROW_STEP, 3, p, i, k, first, end)
+                    add_rows(ROW_STEP, 3, not LOW_TILE, p, i, k, first, end)
                 elif SELDOM_USED:
-                    add_rows(ROW_STEP, ROW_IMAGES, p, i, k, first, end)
+                    add_rows(ROW_STEP, ROW_IMAGES, not LOW_TILE, p, i, k, first, end)
                 i += some
             k += step
 
@@ -111,6 +113,11 @@ cdef void row_part(const Product *p, Py_ssize_t first, Py_ssize_t end) noexcept 
 cdef inline bint are_short(const Product *p) noexcept nogil:
     """Whether rows of the matrix are read one after the other."""
     return SELDOM_USED and LOW_TILE and p.b_k * <Py_ssize_t> sizeof(real) < SHORT_ROW
+
+
+cdef inline bint are_apart(const Product *p) noexcept nogil:
+    """Whether the first-level cache has room for rows that are asked for beside those that are read; others than low tiles ask anyway."""
+    return not SELDOM_USED or not LOW_TILE or p.b_k * sizeof(real) % SETS != 0
 
 
 cdef inline Py_ssize_t register_turns(const Product *p, Py_ssize_t cols) noexcept nogil:
@@ -156,7 +163,7 @@ cdef void add_narrow_rows(const Product *p) noexcept nogil:
 
 
 cdef inline void add_rows(
-    const int rows, const int images, const Product *p, Py_ssize_t image, Py_ssize_t k, Py_ssize_t j, Py_ssize_t end
+    const int rows, const int images, const bint asks, const Product *p, Py_ssize_t image, Py_ssize_t k, Py_ssize_t j, Py_ssize_t end
 ) noexcept nogil:
     """y[i, j] += a[i, k] * b[k, j] for `rows` rows of the matrix from k on, one after the other for each column, and `images` of a."""
     cdef const real *a = p.a + image * p.a_ld + k
@@ -170,7 +177,8 @@ cdef inline void add_rows(
         for i in range(images):
             total[i] = (<vec *> (y + i * p.y_ld + j))[0]
         for r in range(rows):
-            fetch(b + ahead + r * p.b_k + j)
+            if asks:
+                fetch(b + ahead + r * p.b_k + j)
             row = (<const vec *> (b + r * p.b_k + j))[0]
             for i in range(images):
                 total[i] = total[i] + row * a[i * p.a_ld + r]

@@ -41,6 +41,7 @@ cdef extern from "simd.h":
 
 cdef enum:
     NEAR = 1 << 23      # bytes of an array that the caches are taken to hold, beside as much of others
+    SETS = 4096         # bytes after which addresses share a set of the first-level cache
     NEAREST = 1 << 19   # bytes of an array that the second-level cache is taken to hold
 
 

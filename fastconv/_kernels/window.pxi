@@ -201,7 +201,7 @@ cdef inline bint spacing_pays(const Product *p) noexcept nogil:
 cdef inline bint product_in_place(const Product *p) noexcept nogil:
     """Whether a product reads its windows where they lie; it packs them where runs are too short to be worth an address,
     where so many columns use each row that constant strides save more, and where neighbors alias in the cache."""
-    cdef bint aliasing = p.w.stride * p.a_ld * sizeof(real) % 4096 == 0, few = p.cols <= MANY_COLUMNS
+    cdef bint aliasing = p.w.stride * p.a_ld * sizeof(real) % SETS == 0, few = p.cols <= MANY_COLUMNS
     cdef Py_ssize_t rows = product_rows(p), run = window_run(p)
     if LOW_TILE:
         few = (p.cols <= MANY_OF_LOW or run >= LONG_OF_LOW * ceil_div(p.cols, TILE_N)) and not spacing_pays(p)
