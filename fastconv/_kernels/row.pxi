@@ -29,8 +29,9 @@ cdef bint is_one_row(const Product *p) noexcept nogil:
 cdef bint are_rows_of_far(const Product *p) noexcept nogil:
     """Whether the left operand is some rows, and the right one lies by rows, which come from afar."""
     cdef Py_ssize_t rows = product_rows(p), size = p.depth * p.cols * <Py_ssize_t> sizeof(real)
+    cdef bint many = size > 2 * FAR and (SELDOM_USED or not LOW_TILE)  # a low tile pays before images that go two by two
     return (
-        1 < rows <= (MANY_IMAGES if size > 2 * FAR else FEW_IMAGES) and is_line(p) and p.depth == p.a_ld and p.b_col == 1
+        1 < rows <= (MANY_IMAGES if many else FEW_IMAGES) and is_line(p) and p.depth == p.a_ld and p.b_col == 1
         and p.packed == NULL and p.cols >= ROW_VECS * LANES and size > NEAREST
     )
 
