@@ -1,6 +1,6 @@
 # The tile of a depthwise convolution, in which each channel has a kernel of its own, so that vectors run along the channels.
 #
-# A tile is one vector of channels of a few neighboring outputs: their sums, one row of the kernel and the inputs under it are in
+# A tile is one vector of channels of a few neighboring outputs: their sums, one row of the kernel and one input at a time are in
 # registers, and each input is read once for all outputs of a line that see it. The last vector of channels and the last tile of a
 # line overlap those before rather than be cut: their stores repeat the same values.
 
